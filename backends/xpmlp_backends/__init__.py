@@ -1,0 +1,110 @@
+"""The adapters: the only place where NumPy, CuPy, PyTorch and JAX are named.
+
+Nothing is imported before it is asked for. Names are looked up in ``TABLE`` first; third
+parties register a factory under the entry-point group ``xpmlp.backends``, which is scanned
+only when the table does not have the name, so a broken plugin never breaks another backend.
+"""
+
+import importlib
+import logging
+import os
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from xpmlp.contract import Backend
+from xpmlp.errors import BackendError, InvalidTypeError, unknown_name
+
+logger = logging.getLogger("xpmlp")
+
+TABLE = {
+    "numpy": "xpmlp_backends._numpy",
+    "cupy": "xpmlp_backends._cupy",
+    "torch": "xpmlp_backends._torch",
+    "jax": "xpmlp_backends._jax",
+    "strict": "xpmlp_backends._strict",
+}
+"""Module of each built-in backend; each has ``create(device) -> Backend``."""
+
+PUBLIC = ("numpy", "cupy", "torch", "jax")
+"""The built-in ones for people; ``strict`` is for tests."""
+
+
+def backend(spec: "str | Backend | None" = "auto", device: str | None = None) -> Backend:
+    """Return the backend of a name.
+
+    Parameters
+    ----------
+    spec : str, Backend or None
+        ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, a third party's name, or ``"auto"``:
+        CuPy if a GPU really works, else NumPy. A backend object is returned as it is. None is
+        the environment variable ``XPMLP_BACKEND``, or else ``"auto"``.
+    device : str, optional
+        In the library's own terms: ``"cuda:1"`` for torch, ``"1"`` for CuPy, ``"cpu"``.
+
+    Raises
+    ------
+    InvalidValueError
+        For an unknown name; the nearest known one is suggested.
+    BackendError
+        If a backend asked for by name cannot work, with the reason and the install command.
+    """
+    if not isinstance(spec, str) and spec is not None:
+        if not isinstance(spec, Backend):
+            raise InvalidTypeError(f"backend: found {spec!r}; expected a name or a backend object")
+        return spec
+    name = spec or os.environ.get("XPMLP_BACKEND") or "auto"
+    if name == "auto":
+        return _auto(device)
+    if name in TABLE:
+        return _create(TABLE[name], device)
+    for point in _plugins():
+        if point.name == name:
+            return _load_plugin(point, device)
+    raise unknown_name("backend", name, ["auto", *PUBLIC, *(p.name for p in _plugins())])
+
+
+def _create(module: str, device: str | None) -> Backend:
+    created: Backend = importlib.import_module(module).create(device)
+    return created
+
+
+def _plugins() -> list[EntryPoint]:
+    return list(entry_points(group="xpmlp.backends"))
+
+
+def _load_plugin(point: EntryPoint, device: str | None) -> Backend:
+    try:
+        made = point.load()(device)
+    except Exception as error:
+        raise BackendError(f"backend {point.name!r} ({point.value}) failed: {error}") from error
+    if not isinstance(made, Backend):
+        raise BackendError(
+            f"backend {point.name!r} ({point.value}) returned {made!r}, which lacks members of "
+            "xpmlp.contract.Backend"
+        )
+    return made
+
+
+def _auto(device: str | None) -> Backend:
+    from xpmlp_backends import _cupy
+
+    reason = _cupy.why_not()
+    if reason is None:
+        made = _cupy.create(device)
+        logger.info("backend auto: cupy on %s", made.device)
+        return made
+    logger.info("backend auto: numpy, because %s", reason)
+    return _create(TABLE["numpy"], None)
+
+
+def why_not(name: str) -> str | None:
+    """Return None if a built-in backend works here, else the reason in one line."""
+    try:
+        module: Any = importlib.import_module(TABLE[name])
+        if hasattr(module, "why_not"):
+            reason: str | None = module.why_not()
+            return reason
+        module.create(None)
+    except (BackendError, ImportError) as error:
+        return str(error)
+    return None

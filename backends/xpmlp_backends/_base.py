@@ -1,0 +1,65 @@
+"""What the adapters share: the plain loop over steps, and the refusal of a missing library."""
+
+import importlib
+from typing import Any
+
+from xpmlp.contract import Array, Data, Plan, Run, State, Step
+from xpmlp.errors import BackendError
+from xpmlp.ops import Ops
+
+
+class EagerBackend:
+    """A backend that runs a step by calling it. Subclasses say where arrays live.
+
+    Parameters
+    ----------
+    name : str
+    xp : module
+        Array API namespace.
+    device : object
+        Passed to the namespace's creation functions.
+    """
+
+    capabilities: frozenset[str] = frozenset({"float64", "mutable"})
+
+    def __init__(self, name: str, xp: Any, device: Any) -> None:
+        self.name = name
+        self.xp = xp
+        self.device = device
+        self.ops = Ops.reference(xp, device)
+
+    def asarray(self, host: Any, dtype: str | None = None) -> Array:
+        """Copy a NumPy array to the device, in ``dtype`` (a name) or as it is."""
+        return self.xp.asarray(
+            host, dtype=dtype and getattr(self.xp, dtype), device=self.device, copy=True
+        )
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished; a CPU always has."""
+
+    def compile(self, step: Step) -> Run:
+        """Return a plain loop."""
+
+        def run(state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
+            for k in range(start, stop):
+                state = step(state, data, plan, k)
+            return state
+
+        return run
+
+
+def require(module: str, backend: str, install: str) -> Any:
+    """Import a backend's library, or raise with the exact install command."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise BackendError(
+            f"backend {backend!r}: {module} cannot be imported ({error}). "
+            f"Install it with: {install}"
+        ) from error
+
+
+def only_cpu(backend: str, device: str | None) -> None:
+    """Refuse a device that this library does not have."""
+    if device not in (None, "cpu"):
+        raise BackendError(f"backend {backend!r}: found device {device!r}; it has only 'cpu'")

@@ -1,0 +1,77 @@
+"""JAX arrays: a chunk of steps is one compiled loop whose state is donated."""
+
+from dataclasses import replace
+from typing import Any
+
+from xpmlp.contract import Array, Data, Plan, Run, State, Step
+from xpmlp.errors import BackendError
+from xpmlp.ops import Ops
+from xpmlp_backends._base import EagerBackend, require
+
+INSTALL = "pip install 'xpmlp[jax]'"
+
+
+class JaxBackend(EagerBackend):
+    """The reference operations under ``jit``."""
+
+    def __init__(self, jax: Any, device: Any) -> None:
+        super().__init__("jax", jax.numpy, device)
+        self.jax = jax
+        self.capabilities = frozenset({"gpu"} if device.platform == "gpu" else ())
+        if jax.config.jax_enable_x64:
+            self.capabilities |= {"float64"}
+        # Under jit there are no devices: what a step creates goes where its arguments are.
+        self.ops = replace(Ops.reference(jax.numpy), erf=jax.scipy.special.erf)
+
+    def owns(self, x: object) -> bool:
+        """Whether x is a JAX array on this device."""
+        return isinstance(x, self.jax.Array) and x.devices() == {self.device}
+
+    def asarray(self, host: Any, dtype: str | None = None) -> Array:
+        """Copy to the device; float64 needs JAX's 64-bit mode, which is the user's to set."""
+        if dtype == "float64" and not self.jax.config.jax_enable_x64:
+            raise BackendError(
+                "backend 'jax': float64 needs 64-bit mode: call "
+                "jax.config.update('jax_enable_x64', True) first, set JAX_ENABLE_X64=1, or use "
+                "dtype='float32'"
+            )
+        # Put on the device first: JAX then converts there, and a NumPy buffer is never shared.
+        made = self.jax.numpy.array(host, dtype=dtype, copy=True)
+        return self.jax.device_put(made, self.device)
+
+    def to_numpy(self, x: Array) -> Any:
+        """Return a copy on the host."""
+        import numpy as np
+
+        return np.array(x)
+
+    def synchronize(self) -> None:
+        """Wait for everything that was dispatched to this device."""
+        self.jax.device_put(0, self.device).block_until_ready()
+
+    def compile(self, step: Step) -> Run:
+        """Return one jitted loop; its bounds are arguments, so any chunk reuses the program."""
+        lax = self.jax.lax
+
+        def loop(state: State, data: Data, plan: Plan, start: Any, stop: Any) -> State:
+            def body(k: Any, carried: State) -> State:
+                return step(carried, data, plan, k)
+
+            return State(*lax.fori_loop(start, stop, body, state))
+
+        compiled: Run = self.jax.jit(loop, donate_argnums=0)
+        return compiled
+
+
+def create(device: str | None = None) -> JaxBackend:
+    """Return the backend on ``"cpu"``, ``"gpu"`` or ``"gpu:1"``; JAX's first unless given."""
+    jax = require("jax", "jax", INSTALL)
+    require("jax.scipy.special", "jax", INSTALL)
+    if device is None:
+        return JaxBackend(jax, jax.devices()[0])
+    platform, _, index = device.partition(":")
+    try:
+        return JaxBackend(jax, jax.devices(platform)[int(index or 0)])
+    except (RuntimeError, IndexError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise BackendError(f"backend 'jax': device {device!r} cannot be used: {reason}") from error

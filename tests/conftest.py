@@ -1,0 +1,107 @@
+"""One ``backend`` fixture: every numeric test runs on every backend that is there."""
+
+import os
+
+# Float64 on JAX needs this before JAX is imported; its default mode has a test of its own.
+os.environ.setdefault("JAX_ENABLE_X64", "1")
+# The networks here are tiny: threads would only wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "2")
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xpmlp.errors import BackendError
+from xpmlp.ops import Ops
+
+BACKENDS = ("numpy", "numpy-readonly", "strict", "torch", "jax", "cupy")
+REQUIRED = os.environ.get("XPMLP_REQUIRE_BACKENDS", "numpy").split(",")
+
+
+def readonly_numpy() -> Any:
+    """NumPy with the plain reference operations, where writing to an argument is an error."""
+    from xpmlp_backends._numpy import NumpyBackend
+
+    class ReadonlyNumpy(NumpyBackend):
+        def __init__(self) -> None:
+            super().__init__()
+            self.ops = Ops.reference(self.xp, self.device)
+
+        def asarray(self, host: Any, dtype: str | None = None) -> Any:
+            return _freeze(np.array(host, dtype=dtype))
+
+        def compile(self, step: Any) -> Any:
+            def run(state: Any, data: Any, plan: Any, start: int, stop: int) -> Any:
+                for k in range(start, stop):
+                    state = step(type(state)(*map(_freeze, state)), data, plan, k)
+                return state
+
+            return run
+
+    return ReadonlyNumpy()
+
+
+def _freeze(x: Any) -> Any:
+    if isinstance(x, tuple):
+        return tuple(map(_freeze, x))
+    x = np.asarray(x)
+    x.flags.writeable = False
+    return x
+
+
+def make_backend(name: str) -> Any:
+    """The backend of a test id; a skip with the reason, or a failure if it is required."""
+    if name == "numpy-readonly":
+        return readonly_numpy()
+    if name == "strict":
+        strict = pytest.importorskip("array_api_strict") if name not in REQUIRED else None
+        if strict is None:
+            import array_api_strict as strict
+        strict.set_array_api_strict_flags(boolean_indexing=False, data_dependent_shapes=False)
+    from xpmlp_backends import backend
+
+    try:
+        return backend(name, "cpu" if name in ("torch", "jax") else None)
+    except BackendError as error:
+        if name in REQUIRED:
+            raise
+        pytest.skip(str(error))
+
+
+def _parameter(name: str) -> Any:
+    return pytest.param(name, marks=[pytest.mark.gpu] if name == "cupy" else [])
+
+
+@pytest.fixture(params=[_parameter(name) for name in BACKENDS])
+def backend(request: pytest.FixtureRequest) -> Any:
+    """Each backend in turn."""
+    return make_backend(request.param)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """The same random numbers for each test."""
+    return np.random.default_rng(20240229)
+
+
+def assert_close(
+    actual: Any, expected: Any, *, rtol: float = 0.0, atol: float = 0.0, of_max: float = 0.0
+) -> None:
+    """Compare arrays of one shape, NaN never being close to anything.
+
+    ``of_max`` allows that share of the largest expected magnitude.
+    """
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape, f"shapes {actual.shape} and {expected.shape} differ"
+    allowed = atol + rtol * np.abs(expected)
+    if expected.size:
+        allowed = allowed + of_max * np.max(np.abs(expected))
+    difference = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
+    good = (difference <= allowed) | (actual == expected)
+    if not good.all():
+        worst = np.unravel_index(np.argmax(np.where(good, 0, difference)), difference.shape)
+        raise AssertionError(
+            f"{(~good).sum()} of {good.size} differ; at {worst}: found {actual[worst]!r}, "
+            f"expected {expected[worst]!r}, off by {difference[worst]:.3g}"
+        )

@@ -1,0 +1,64 @@
+"""One multilayer perceptron, on NumPy, CuPy, PyTorch or JAX arrays.
+
+>>> import xpmlp
+>>> mlp = xpmlp.MLP([784, 512, 512, 10], dropout=0.2, backend="auto", seed=0)
+>>> history = mlp.fit(X, y, epochs=20, optimizer=xpmlp.Adam(1e-3))  # doctest: +SKIP
+
+Names are imported when first used, so ``import xpmlp`` and ``xpmlp --help`` cost almost nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0.dev0"
+
+if TYPE_CHECKING:
+    from xpmlp_backends import backend as backend
+
+    from xpmlp import data as data
+    from xpmlp import losses as losses
+    from xpmlp.activations import Activation as Activation
+    from xpmlp.activations import register_activation as register_activation
+    from xpmlp.callbacks import Callback as Callback
+    from xpmlp.callbacks import EarlyStopping as EarlyStopping
+    from xpmlp.errors import XpmlpError as XpmlpError
+    from xpmlp.files import load as load
+    from xpmlp.gradcheck import check_gradient as check_gradient
+    from xpmlp.model import MLP as MLP
+    from xpmlp.optimizers import SGD as SGD
+    from xpmlp.optimizers import AdaGrad as AdaGrad
+    from xpmlp.optimizers import Adam as Adam
+    from xpmlp.optimizers import AdamW as AdamW
+    from xpmlp.optimizers import Momentum as Momentum
+    from xpmlp.optimizers import Nesterov as Nesterov
+    from xpmlp.optimizers import RMSProp as RMSProp
+    from xpmlp.training import History as History
+
+_HOME = {
+    "backend": "xpmlp_backends",
+    "MLP": "xpmlp.model",
+    "load": "xpmlp.files",
+    "check_gradient": "xpmlp.gradcheck",
+    "History": "xpmlp.training",
+    "XpmlpError": "xpmlp.errors",
+    **dict.fromkeys(("Activation", "register_activation"), "xpmlp.activations"),
+    **dict.fromkeys(("Callback", "EarlyStopping"), "xpmlp.callbacks"),
+    **dict.fromkeys(
+        ("SGD", "Momentum", "Nesterov", "AdaGrad", "RMSProp", "Adam", "AdamW"), "xpmlp.optimizers"
+    ),
+}
+_MODULES = ("activations", "callbacks", "data", "errors", "losses", "optimizers", "schedules")
+
+__all__ = ["__version__", *_HOME, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"xpmlp.{name}")
+    raise AttributeError(f"module 'xpmlp' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

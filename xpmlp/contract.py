@@ -1,0 +1,142 @@
+"""What a backend must offer: the one place where the mathematics meets an array library.
+
+A backend is an object that is passed in, never a global switch. Everything in ``xpmlp`` reaches
+arrays through these members; ``xpmlp_backends`` holds the implementations, and its README says
+how to write another.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from xpmlp.ops import Ops
+
+Array = Any
+"""An array of whichever library the backend wraps."""
+
+
+class State(NamedTuple):
+    """Everything a training step changes, as device arrays.
+
+    Attributes
+    ----------
+    params : Array, shape (layout.size,)
+        All trainable parameters in one buffer; see ``xpmlp.parameters.Layout``.
+    moments : tuple of Array, each shape (layout.size,)
+        The optimiser's running averages, as many as it has.
+    grad : Array, shape (layout.size,)
+        Scratch for the gradient. Its content between steps means nothing; it lives here so
+        that a backend with mutable arrays can let the matrix product write into it.
+    statistics : Array, shape (statistics layout.size,)
+        Running means and variances of batch normalisation.
+    loss : Array, shape ()
+        The last step's loss: the weighted mean over the batch plus the penalty.
+    totals, carry : Array, shape (2,)
+        Sums over the epoch of loss times batch size and of the metric, and what rounding
+        lost of them (Kahan's compensation).
+    """
+
+    params: Array
+    moments: tuple[Array, ...]
+    grad: Array
+    statistics: Array
+    loss: Array
+    totals: Array
+    carry: Array
+
+
+class Data(NamedTuple):
+    """A data set on the device, in the dtype it came in.
+
+    Attributes
+    ----------
+    X : Array, shape (n, features)
+    y : Array, shape (n,) or (n, outputs)
+    weight : Array, shape (n,), or None
+        Per-sample weights; None means all ones.
+    shift, scale : Array, shape (features,) or (1,), or None
+        Inputs become ``(X - shift) * scale``; None means as they are.
+    """
+
+    X: Array
+    y: Array
+    weight: Array | None
+    shift: Array | None
+    scale: Array | None
+
+
+class Plan(NamedTuple):
+    """What the host decided for an epoch; step ``k`` reads row ``k``.
+
+    Whatever is random or scheduled is drawn on the host before the epoch begins, so that every
+    backend follows the same numbers and a step has nothing to ask the host.
+
+    Attributes
+    ----------
+    rows : Array of int32, shape (steps, batch)
+        Indices of each step's examples.
+    coefficients : Array of the model's dtype, shape (steps, c)
+        The optimiser's scalars of each step: the learning rate, Adam's bias corrections.
+    keys : Array of int32, shape (steps, dropout layers, 2)
+        Each dropout layer's key; see ``xpmlp.random.dropout_mask``.
+    """
+
+    rows: Array
+    coefficients: Array
+    keys: Array
+
+
+Step = Callable[[State, Data, Plan, Any], State]
+"""A pure function ``step(state, data, plan, k) -> state``."""
+
+Run = Callable[[State, Data, Plan, int, int], State]
+"""``run(state, data, plan, start, stop)``: apply a step for ``k`` in ``range(start, stop)``."""
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """One array library on one device.
+
+    Attributes
+    ----------
+    name : str
+        ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, or a third party's.
+    xp : module
+        The library's array API namespace.
+    device : object
+        Where arrays live, in the library's own terms; ``str(device)`` is shown to people.
+    capabilities : frozenset of str
+        Of ``"gpu"`` (arrays live on a GPU), ``"float64"`` (float64 arrays can be made) and
+        ``"mutable"`` (arrays can be written to).
+    ops : Ops
+        The operations worth fusing; fields differ from the reference only in speed.
+    """
+
+    name: str
+    xp: Any
+    device: Any
+    capabilities: frozenset[str]
+    ops: Ops
+
+    def owns(self, x: object) -> bool:
+        """Whether ``x`` is an array of this library on this device."""
+        ...
+
+    def asarray(self, host: Any, dtype: str | None = None) -> Array:
+        """Copy a NumPy array to the device, in ``dtype`` (a name) or as it is."""
+        ...
+
+    def to_numpy(self, x: Array) -> Any:
+        """Copy an array to the host as a NumPy array that owns its memory."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished. Every timer calls this."""
+        ...
+
+    def compile(self, step: Step) -> Run:
+        """Turn a pure step into the fastest loop over it that the library has.
+
+        The run owns the ``state`` it is given and may reuse or donate its memory: callers keep
+        a copy of what they want to keep, and use only the state that is returned.
+        """
+        ...

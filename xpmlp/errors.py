@@ -1,0 +1,93 @@
+"""The errors xpmlp raises, each also a builtin so that ordinary ``except`` clauses catch it.
+
+A message says what (the file or parameter), what was found, what was expected, and the remedy.
+"""
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from typing import Any
+
+
+class XpmlpError(Exception):
+    """Base of every error that xpmlp raises on purpose."""
+
+
+class InvalidValueError(XpmlpError, ValueError):
+    """An argument or input array has a value, name or shape that cannot work."""
+
+
+class InvalidTypeError(XpmlpError, TypeError):
+    """An argument or input array has the wrong type, dtype, or array library."""
+
+
+class DataError(XpmlpError, ValueError):
+    """A data file is missing a part, broken, or not of its format."""
+
+
+class CheckpointError(XpmlpError, ValueError):
+    """A model file is broken, altered, or from a newer version."""
+
+
+class GradientError(XpmlpError, ArithmeticError):
+    """A derivative does not agree with the finite difference of its function."""
+
+
+class DivergenceError(XpmlpError, ArithmeticError):
+    """The training loss became NaN or infinite."""
+
+
+class BackendError(XpmlpError, RuntimeError):
+    """A backend was asked for by name and cannot work here."""
+
+
+class DeviceMemoryError(XpmlpError, MemoryError):
+    """The device ran out of memory; the model is unchanged."""
+
+
+class DownloadError(XpmlpError, OSError):
+    """A download failed, or what arrived is not what was expected."""
+
+
+class RunLockedError(XpmlpError, OSError):
+    """Another process is writing to the same run folder."""
+
+
+class MissingExtraError(XpmlpError, ImportError):
+    """An optional dependency is not installed."""
+
+
+def unknown_name(kind: str, found: object, names: Iterable[str]) -> InvalidValueError:
+    """Build the error for an unknown name, with the nearest valid one suggested."""
+    names = sorted(names)
+    near = difflib.get_close_matches(str(found).lower(), names, n=1, cutoff=0.4)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return InvalidValueError(f"unknown {kind} {found!r}.{hint} Known: {', '.join(names)}.")
+
+
+def require(module: str, extra: str, purpose: str) -> Any:
+    """Import an optional dependency, or say which extra brings it.
+
+    Parameters
+    ----------
+    module : str
+        Name to import, ``"matplotlib.pyplot"`` for example.
+    extra : str
+        The extra of xpmlp that installs it.
+    purpose : str
+        What it is needed for, the subject of the message: ``"drawing curves"``.
+
+    Raises
+    ------
+    MissingExtraError
+        If the module is not installed; the message holds the install command.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+            raise  # the module is there; something inside it is broken
+        package = module.split(".")[0]
+        raise MissingExtraError(
+            f"{purpose} needs {package}, which is not installed: pip install 'xpmlp[{extra}]'"
+        ) from error

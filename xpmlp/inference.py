@@ -1,0 +1,66 @@
+"""Forward passes over data of any length, in batches, without gradients."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpmlp.layers import Pass
+from xpmlp.ops import scaled
+from xpmlp.targets import spread
+
+if TYPE_CHECKING:
+    from xpmlp.model import MLP
+
+Array = Any
+
+ROWS = 4096
+"""Rows at a time: large enough for full speed, small enough that the activations fit."""
+
+
+def forward_batches(mlp: "MLP", X: Array) -> Array:
+    """Return the network's output before the loss's link, shape (n, outputs)."""
+    forward = _Forward(mlp)
+    outputs = [forward(X[start:stop, :]) for start, stop in _batches(X.shape[0])]
+    return outputs[0] if len(outputs) == 1 else mlp.backend.xp.concat(outputs)
+
+
+def evaluate_batches(mlp: "MLP", X: Array, target: np.ndarray) -> dict[str, float]:
+    """Return loss and metric over all rows; sums are taken in float64 on the host."""
+    backend, xp, task = mlp.backend, mlp.backend.xp, mlp.task
+    forward = _Forward(mlp)
+    y = backend.asarray(target)
+    totals = []
+    for start, stop in _batches(X.shape[0]):
+        z, part = forward(X[start:stop, :]), y[start:stop, ...]
+        rows, _ = task.loss(backend.ops, z, part)
+        totals.append(xp.stack([xp.sum(rows), xp.sum(task.metric.rows(xp, z, part))]))
+    loss, score = backend.to_numpy(xp.stack(totals)).astype(np.float64).sum(axis=0)
+    n = X.shape[0]
+    penalty = float(mlp.penalty.value(xp, [forward.params[name] for name in mlp.network.weights]))
+    width = spread(target) if task.kind == "values" else 0.0
+    return {
+        "loss": float(loss / n + penalty),
+        task.metric.name: float(task.metric.finish(score, n, width)),
+    }
+
+
+def _batches(n: int) -> list[tuple[int, int]]:
+    return [(start, min(start + ROWS, n)) for start in range(0, n, ROWS)]
+
+
+class _Forward:
+    """The model with its parameters laid out once for many batches."""
+
+    def __init__(self, mlp: "MLP") -> None:
+        flat, statistics = mlp._buffers()
+        self.ops, xp = mlp.backend.ops, mlp.backend.xp
+        self.params = mlp.network.layout.views(xp, flat)
+        self.statistics = mlp.network.statistics.views(xp, statistics)
+        self.scaling = mlp.scaling.arrays(mlp.backend, mlp.dtype)
+        self.dtype = flat.dtype
+        self.brick = mlp._model()
+
+    def __call__(self, X: Array) -> Array:
+        x = scaled(self.ops.xp, X, *self.scaling, self.dtype)
+        out, _ = self.brick.forward(self.ops, self.params, x, Pass(statistics=self.statistics))
+        return out

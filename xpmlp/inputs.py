@@ -1,0 +1,210 @@
+"""Checks of input arrays, before any compute: what is found, what was expected, the fix.
+
+A host boundary: NumPy arrays, and whatever NumPy can read, come in here. Arrays of the model's
+own library and device stay where they are; arrays of any other are refused, never half-converted.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from array_api_compat import is_array_api_obj, is_numpy_array
+
+from xpmlp.contract import Backend
+from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
+
+Array = Any
+
+_KEPT = ("bool", "uint8", "int8", "int16", "int32", "float32", "float64")
+"""Dtypes that every library has and that stay as they came; others become the model's dtype."""
+
+
+def dtype_name(x: Array) -> str:
+    """Return ``"float32"`` for an array of any library (``torch.float32`` prints otherwise)."""
+    return str(x.dtype).rsplit(".", 1)[-1]
+
+
+def foreign(backend: Backend, x: object) -> bool:
+    """Whether x is an array of a library or device that is neither the host's nor the backend's."""
+    return is_array_api_obj(x) and not is_numpy_array(x) and not backend.owns(x)
+
+
+def to_host(backend: Backend, x: Any, name: str) -> np.ndarray:
+    """Bring an array of the host or of the backend to NumPy.
+
+    Raises
+    ------
+    InvalidTypeError
+        For an array of another library or device, or something that is no array of numbers.
+    """
+    if foreign(backend, x):
+        kind = f"{type(x).__module__.split('.')[0]}.{type(x).__name__}"
+        raise InvalidTypeError(
+            f"{name}: found a {kind} on {getattr(x, 'device', 'an unknown device')}; this model "
+            f"computes with {backend.name} on {backend.device}. Pass a NumPy array, or move the "
+            f"model with mlp.to({kind.split('.')[0]!r})"
+        )
+    if backend.owns(x):
+        return np.asarray(backend.to_numpy(x))
+    try:
+        host = np.asarray(x)
+    except (ValueError, TypeError) as error:
+        raise InvalidTypeError(f"{name}: NumPy cannot make one array of it: {error}") from error
+    if host.dtype.kind not in "buif":
+        raise InvalidTypeError(
+            f"{name}: found dtype {host.dtype}; expected numbers (bool, integer or float)"
+        )
+    return host
+
+
+def features(
+    backend: Backend, X: Any, columns: int, dtype: str, name: str = "X", rows: int | None = None
+) -> Array:
+    """Check a matrix of examples and put it on the device.
+
+    Parameters
+    ----------
+    backend : Backend
+    X : array-like, shape (n, columns)
+    columns : int
+        The network's inputs.
+    dtype : str
+        The model's dtype; wider floats and integers become it, narrower ones stay.
+    name : str
+        What to call it in messages.
+    rows : int, optional
+        Expected number of rows.
+
+    Raises
+    ------
+    InvalidTypeError
+        For a foreign array or a dtype that holds no numbers.
+    InvalidValueError
+        For a wrong shape, no rows, NaN or infinity (with the first place).
+    """
+    x = X if backend.owns(X) else to_host(backend, X, name)
+    if len(x.shape) != 2:
+        fix = f"; try {name}.reshape(len({name}), -1)" if len(x.shape) > 2 else ""
+        fix = f"; one example is {name}.reshape(1, -1)" if len(x.shape) == 1 else fix
+        raise InvalidValueError(
+            f"{name}: found shape {tuple(x.shape)}; expected two dimensions (n, {columns}){fix}"
+        )
+    if x.shape[1] != columns:
+        raise InvalidValueError(
+            f"{name}: found shape {tuple(x.shape)}, {x.shape[1]} columns; expected {columns}, "
+            "the network's first size"
+        )
+    if x.shape[0] == 0:
+        raise InvalidValueError(f"{name}: found no rows; expected at least one example")
+    if rows is not None and x.shape[0] != rows:
+        raise InvalidValueError(f"{name}: found {x.shape[0]} rows; expected {rows}")
+    narrow = dtype_name(x) not in _KEPT or (dtype, dtype_name(x)) == ("float32", "float64")
+    if backend.owns(x):
+        kept = backend.xp.astype(x, getattr(backend.xp, dtype)) if narrow else x
+        _refuse_nonfinite(backend.xp, kept, lambda a: backend.to_numpy(a), name, dtype)
+        return kept
+    with np.errstate(over="ignore"):  # found below, with its place
+        kept = np.ascontiguousarray(x, dtype=dtype if narrow else None)
+    _refuse_nonfinite(np, kept, lambda a: a, name, dtype)
+    return backend.asarray(kept)
+
+
+def _refuse_nonfinite(xp: Any, x: Array, host: Any, name: str, dtype: str) -> None:
+    """Refuse NaN and infinity. Minimum and maximum carry NaN, so the good case needs no copy."""
+    if not dtype_name(x).startswith("float"):
+        return
+    ends = (float(xp.min(x)), float(xp.max(x)))
+    if all(np.isfinite(ends)):
+        return
+    values = host(x)
+    place = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+    at = ", ".join(map(str, place))
+    raise InvalidValueError(
+        f"{name}: found {values[place]} at {name}[{at}]; expected finite numbers within the range "
+        f"of {dtype}. Remove or fill such rows first"
+    )
+
+
+def weights(backend: Backend, sample_weight: Any, n: int, dtype: str) -> Array | None:
+    """Check per-sample weights, shape (n,), not negative and not all zero."""
+    if sample_weight is None:
+        return None
+    host = to_host(backend, sample_weight, "sample_weight").astype(np.float64)
+    if host.shape != (n,):
+        raise InvalidValueError(
+            f"sample_weight: found shape {host.shape}; expected ({n},), one for each row of X"
+        )
+    if not np.all(np.isfinite(host)) or host.min() < 0 or host.max() == 0:
+        raise InvalidValueError(
+            "sample_weight: expected finite numbers, none negative and not all zero; found "
+            f"from {host.min()} to {host.max()}"
+        )
+    return backend.asarray(host, dtype)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What is done to the inputs before the first layer: (X − shift) · scale.
+
+    Attributes
+    ----------
+    mode : {"auto", "standard", "none"}
+        ``"auto"`` divides uint8 by 255, because bytes are pixels, and leaves the rest alone;
+        ``"standard"`` subtracts each column's mean and divides by its standard deviation, as
+        measured on the first training data; ``"none"`` leaves all alone.
+    pixels : bool or None
+        Whether the model was fitted on uint8 under ``"auto"``; None before the first fit.
+    shift, scale : ndarray of float64, shape (columns,) or (1,), or None
+    """
+
+    mode: str = "auto"
+    pixels: bool | None = None
+    shift: Any = None
+    scale: Any = None
+
+    @classmethod
+    def make(cls, mode: str | None) -> "Scaling":
+        """Check the name of a mode."""
+        mode = "none" if mode is None else mode
+        if mode not in ("auto", "standard", "none"):
+            raise unknown_name("scaling", mode, ("auto", "standard", "none"))
+        return cls(mode)
+
+    def fitted(self, backend: Backend, X: Array) -> "Scaling":
+        """Learn from the training inputs, unless that has happened."""
+        if self.pixels is not None:
+            self.check(X)
+            return self
+        pixels = self.mode == "auto" and dtype_name(X) == "uint8"
+        if pixels:
+            return Scaling(self.mode, True, None, np.array([1 / 255]))
+        if self.mode == "standard":
+            host = backend.to_numpy(X).astype(np.float64)
+            std = host.std(axis=0)
+            # A constant column has nothing to say: it becomes 0, not NaN.
+            return Scaling(self.mode, False, host.mean(axis=0), 1 / np.where(std > 0, std, 1.0))
+        return Scaling(self.mode, False)
+
+    def check(self, X: Array, name: str = "X") -> None:
+        """Refuse inputs of another kind than the model was fitted on."""
+        if self.mode != "auto" or self.pixels is None:
+            return
+        found = dtype_name(X)
+        if self.pixels and found != "uint8":
+            raise InvalidTypeError(
+                f"{name}: found {found}; this model was fitted on uint8 pixels (0 to 255), which "
+                "it divides by 255. Pass uint8, or make the model with scaling=None and scale "
+                "the inputs yourself"
+            )
+        if not self.pixels and found == "uint8":
+            raise InvalidTypeError(
+                f"{name}: found uint8; this model was fitted on {'other numbers'}, which it does "
+                "not scale. Convert with the scale the training data had"
+            )
+
+    def arrays(self, backend: Backend, dtype: str) -> tuple[Array | None, Array | None]:
+        """Return shift and scale on the device."""
+        shift, scale = (
+            None if a is None else backend.asarray(a, dtype) for a in (self.shift, self.scale)
+        )
+        return shift, scale

@@ -1,0 +1,282 @@
+"""The bricks: each a function that returns its result and the map of gradients back through it.
+
+    y, backward = brick(ops, p, x, ...)
+    dx, grads = backward(dy)
+
+Nothing is stored on an object and nothing is accumulated in secret: what backward needs, it
+closes over. ``p`` maps names to arrays and ``grads`` has the same names. Bricks never write to
+an argument. Shapes: n examples, ``in`` and ``out`` units; gradients are of the batch's loss.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from xpmlp.activations import Activation
+
+Array = Any
+Params = Mapping[str, Array]
+Grads = dict[str, Array]
+Backward = Callable[..., tuple[Array | None, Grads]]
+"""``backward(dy, need_dx=True) -> (dx, grads)``; dx is None where it was not needed."""
+
+
+@dataclass
+class Pass:
+    """What one forward pass knows besides its input.
+
+    Attributes
+    ----------
+    training : bool
+        Whether dropout drops and batch normalisation uses the batch's own statistics.
+    keys : Array of int32, shape (dropout layers, 2), optional
+        Random words of this step.
+    statistics : mapping of str to Array
+        Running statistics by name, read by batch normalisation outside training.
+    new_statistics : dict
+        Filled in training with what they become.
+    grad : mapping of str to Array
+        Where a backend with mutable arrays may write each parameter's gradient.
+    """
+
+    training: bool = False
+    keys: Array = None
+    statistics: Params = field(default_factory=dict)
+    new_statistics: Grads = field(default_factory=dict)
+    grad: Params = field(default_factory=dict)
+
+
+class Brick(NamedTuple):
+    """A brick in its place in a network.
+
+    Attributes
+    ----------
+    name : str
+        ``"dense1"``; its parameters are ``"dense1.W"`` and so on.
+    forward : callable (ops, params, x, run: Pass) -> (y, backward)
+    shapes : dict of str to tuple
+        Trainable parameters.
+    statistics : dict of str to tuple
+        Running statistics.
+    formula : str
+        What it computes, for people.
+    """
+
+    name: str
+    forward: Callable[[Any, Params, Array, Pass], tuple[Array, Backward]]
+    shapes: Mapping[str, tuple[int, ...]]
+    statistics: Mapping[str, tuple[int, ...]]
+    formula: str
+
+
+def dense(name: str, n_in: int, n_out: int, bias: bool = True) -> Brick:
+    """z = x W + b, with x (n, in), W (in, out), b (out,), z (n, out).
+
+    Since zᵢⱼ = Σₖ xᵢₖ Wₖⱼ + bⱼ, the chain rule gives
+    dWₖⱼ = Σᵢ xᵢₖ dzᵢⱼ, that is dW = xᵀ dz (in, out);
+    dbⱼ = Σᵢ dzᵢⱼ, the column sums of dz (out,);
+    dxᵢₖ = Σⱼ dzᵢⱼ Wₖⱼ, that is dx = dz Wᵀ (n, in).
+    """
+    W, b = f"{name}.W", f"{name}.b"
+
+    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
+        z = ops.dense(x, p[W], p[b] if bias else None)
+
+        def backward(dz: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
+            out = (run.grad.get(W), run.grad.get(b))
+            dx, dW, db = ops.dense_grad(x, p[W], dz, need_dx, out)
+            return dx, {W: dW, b: db} if bias else {W: dW}
+
+        return z, backward
+
+    shapes = {W: (n_in, n_out), b: (n_out,)} if bias else {W: (n_in, n_out)}
+    return Brick(name, forward, shapes, {}, "z = x W + b" if bias else "z = x W")
+
+
+def affine(xp: Any, x: Array, W: Array, b: Array | None) -> Array:
+    """x W + b; the reference of ``ops.dense``."""
+    z = x @ W
+    return z if b is None else z + b
+
+
+def affine_grad(
+    xp: Any,
+    x: Array,
+    W: Array,
+    dz: Array,
+    need_dx: bool,
+    out: tuple[Array | None, Array | None] = (None, None),
+) -> tuple[Array | None, Array, Array]:
+    """(dz Wᵀ or None, xᵀ dz, column sums of dz); the reference of ``ops.dense_grad``.
+
+    ``out`` are the places where dW and db are wanted. A backend that can write there does;
+    the caller uses what is returned in any case.
+    """
+    dx = dz @ W.T if need_dx else None
+    return dx, x.T @ dz, xp.sum(dz, axis=0)
+
+
+def activate(name: str, activation: Activation) -> Brick:
+    """h = f(z); dz = dh · f′(z)."""
+
+    def forward(ops: Any, p: Params, z: Array, run: Pass) -> tuple[Array, Backward]:
+        h = activation.function(ops, z)
+
+        def backward(dh: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
+            return activation.backward(ops, z, h, dh) if need_dx else None, {}
+
+        return h, backward
+
+    return Brick(name, forward, {}, {}, f"h = {activation.name}(z)")
+
+
+def dropout(name: str, rate: float, index: int) -> Brick:
+    """y = x · mask in training: 0 with probability ``rate``, and else 1/(1 − rate).
+
+    The scaling keeps the expected value, so y = x otherwise (Srivastava et al. 2014, in the
+    inverted form). ``index`` counts the network's dropout bricks: it picks the step's key.
+    """
+
+    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
+        mask = (
+            ops.dropout_mask(run.keys[index, :], x.shape, rate, x.dtype) if run.training else None
+        )
+
+        def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
+            return dy if mask is None else dy * mask, {}
+
+        return x if mask is None else x * mask, backward
+
+    return Brick(name, forward, {}, {}, f"y = x · mask, {rate:g} dropped")
+
+
+EPSILON = 1e-5
+"""Added to variances before the root, as in both papers and in PyTorch."""
+
+
+def _normalized_gradient(xp: Any, x_hat: Array, dx_hat: Array, inv: Array, axis: int) -> Array:
+    """Gradient through x̂ = (x − μ)/√(σ² + ε), with μ and σ² taken along ``axis``.
+
+    ∂x̂ᵢ/∂xⱼ = (δᵢⱼ − 1/m − x̂ᵢ x̂ⱼ/m)/√(σ² + ε) over the m elements of one mean, so
+    dx = (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂))/√(σ² + ε).
+    """
+    mean = xp.mean(dx_hat, axis=axis, keepdims=True)
+    along = xp.mean(dx_hat * x_hat, axis=axis, keepdims=True)
+    return (dx_hat - mean - x_hat * along) * inv
+
+
+def layer_norm(name: str, units: int) -> Brick:
+    """y = g · (x − μ)/√(σ² + ε) + b with each example's own μ and σ² (Ba et al. 2016).
+
+    g and b have shape (units,). dg = Σᵢ dyᵢ x̂ᵢ, db = Σᵢ dyᵢ, and dx̂ = dy · g goes on.
+    """
+    gain, bias = f"{name}.g", f"{name}.b"
+
+    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
+        xp = ops.xp
+        centred = x - xp.mean(x, axis=1, keepdims=True)
+        inv = 1.0 / xp.sqrt(xp.mean(centred * centred, axis=1, keepdims=True) + EPSILON)
+        x_hat = centred * inv
+
+        def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
+            grads = {gain: xp.sum(dy * x_hat, axis=0), bias: xp.sum(dy, axis=0)}
+            dx = _normalized_gradient(xp, x_hat, dy * p[gain], inv, 1) if need_dx else None
+            return dx, grads
+
+        return x_hat * p[gain] + p[bias], backward
+
+    return Brick(
+        name, forward, {gain: (units,), bias: (units,)}, {}, "y = g (x − μ)/σ + b over the units"
+    )
+
+
+def batch_norm(name: str, units: int, momentum: float = 0.1) -> Brick:
+    """y = g · (x − μ)/√(σ² + ε) + b with μ and σ² over the batch (Ioffe and Szegedy 2015).
+
+    In training the running values move by ``momentum`` towards the batch's mean and unbiased
+    variance; outside training they take the batch's place. Gradients as for ``layer_norm``,
+    the means taken over the batch.
+    """
+    gain, bias = f"{name}.g", f"{name}.b"
+    mean_name, var_name = f"{name}.mean", f"{name}.var"
+
+    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
+        xp = ops.xp
+        if run.training:
+            n = x.shape[0]
+            mean = xp.mean(x, axis=0)
+            var = xp.mean((x - mean) * (x - mean), axis=0)
+            old_mean, old_var = run.statistics[mean_name], run.statistics[var_name]
+            unbiased = var * (n / max(n - 1, 1))
+            run.new_statistics[mean_name] = old_mean + momentum * (mean - old_mean)
+            run.new_statistics[var_name] = old_var + momentum * (unbiased - old_var)
+        else:
+            mean, var = run.statistics[mean_name], run.statistics[var_name]
+        inv = 1.0 / xp.sqrt(var + EPSILON)
+        x_hat = (x - mean) * inv
+
+        def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
+            grads = {gain: xp.sum(dy * x_hat, axis=0), bias: xp.sum(dy, axis=0)}
+            if not need_dx:
+                return None, grads
+            dx_hat = dy * p[gain]
+            if not run.training:  # μ and σ² are constants then
+                return dx_hat * inv, grads
+            return _normalized_gradient(xp, x_hat, dx_hat, inv, 0), grads
+
+        return x_hat * p[gain] + p[bias], backward
+
+    return Brick(
+        name,
+        forward,
+        {gain: (units,), bias: (units,)},
+        {mean_name: (units,), var_name: (units,)},
+        "y = g (x − μ)/σ + b over the batch",
+    )
+
+
+def chain(name: str, bricks: list[Brick]) -> Brick:
+    """Composition: y = fₘ(… f₂(f₁(x))). Backward walks the same list from the right.
+
+    Without ``need_dx`` the walk stops at the first brick with parameters, which is then asked
+    for its parameters' gradient alone: the input's gradient is never computed.
+    """
+    first = next((i for i, brick in enumerate(bricks) if brick.shapes), len(bricks))
+
+    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
+        steps: list[Backward] = []
+        for brick in bricks:
+            x, backward = brick.forward(ops, p, x, run)
+            steps.append(backward)
+
+        def walk(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
+            grads: Grads = {}
+            for i in range(len(steps) - 1, -1 if need_dx else first - 1, -1):
+                dy, own = steps[i](dy, need_dx or i > first)
+                grads.update(own)
+            return dy if need_dx else None, grads
+
+        return x, walk
+
+    return Brick(
+        name,
+        forward,
+        {k: v for brick in bricks for k, v in brick.shapes.items()},
+        {k: v for brick in bricks for k, v in brick.statistics.items()},
+        ", then ".join(brick.formula for brick in bricks),
+    )
+
+
+def residual(name: str, inner: Brick) -> Brick:
+    """y = x + F(x) (He et al. 2015); dx = dy + F′(x)ᵀ dy. F keeps the width."""
+
+    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
+        fx, inner_backward = inner.forward(ops, p, x, run)
+
+        def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
+            dx, grads = inner_backward(dy, need_dx)
+            return dy + dx if need_dx else None, grads
+
+        return x + fx, backward
+
+    return Brick(name, forward, inner.shapes, inner.statistics, f"y = x + F(x), F: {inner.formula}")

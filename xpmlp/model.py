@@ -1,0 +1,516 @@
+"""``MLP``: what people call. It checks, moves and remembers; the mathematics is elsewhere."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from xpmlp import files
+from xpmlp.callbacks import Callback
+from xpmlp.contract import Backend, Data, Run
+from xpmlp.errors import BackendError, InvalidValueError, unknown_name
+from xpmlp.inference import evaluate_batches, forward_batches
+from xpmlp.inputs import Scaling, features, to_host, weights
+from xpmlp.layers import Brick, activate, chain
+from xpmlp.network import Architecture, Network
+from xpmlp.optimizers import Optimizer, optimizer
+from xpmlp.random import Purpose, fresh_seed, generator
+from xpmlp.step import Penalty, TrainingStep
+from xpmlp.targets import Task, check_names, kind_of, spread
+from xpmlp.training import History, Training
+
+Array = Any
+
+
+class MLP:
+    """A multilayer perceptron.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Units of each layer, inputs first, outputs last: ``[784, 512, 512, 10]``.
+    activation : str, (f, derivative), Activation, or list of them
+        Of the hidden layers; a list has one for each. See ``xpmlp.activations``.
+    output : str or Activation, optional
+        After the last layer. Follows from the loss unless given: softmax, sigmoid or exp belong
+        to the cross-entropies and Poisson; the others have none.
+    loss : str, Loss or callable, optional
+        Follows from the targets unless given: sparse categorical cross-entropy for class
+        indices, categorical for one-hot rows, binary for 0/1 targets, MSE for real values.
+    dropout : float or list of float
+        Share of each hidden layer's units dropped in training.
+    input_dropout : float
+        The same for the inputs.
+    normalization : {"layer", "batch"}, optional
+        Between each hidden dense map and its activation.
+    residual : bool
+        Hidden layers that keep the width add their input to their output.
+    bias : bool
+    initializer : str or callable (rng, n_in, n_out) -> ndarray
+        ``"auto"`` is He for the ReLU family, Glorot otherwise.
+    l1, l2 : float
+        The penalty λ₁ Σ|W| + ½ λ₂ ΣW² on the weights, part of the loss; both: the elastic net.
+    max_norm : float, optional
+        Largest Euclidean norm of a unit's incoming weights.
+    scaling : {"auto", "standard", None}
+        ``"auto"`` divides uint8 inputs by 255; ``"standard"`` also standardises other inputs
+        by the first training data's mean and deviation; None leaves all as they are.
+    dtype : {"float32", "float64"}
+    backend : str or Backend
+        ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"auto"``, or a third party's name.
+    device : str, optional
+        In the library's own terms: ``"cuda:1"``.
+    seed : int, optional
+        Of weights, order and dropout: the same run on every backend. Drawn if not given.
+
+    Attributes
+    ----------
+    task : Task or None
+        Loss, output and metric, known after the first ``fit`` (or at once if ``loss`` is given
+        with a file).
+    epochs_trained : int
+        Over all fits.
+    metadata : dict
+        Whatever the user wants saved with the model, as JSON: class names, for example.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        For arguments that cannot work, with the fix.
+    BackendError
+        If the backend cannot work here.
+    GradientError
+        If an own activation's or loss's derivative is wrong.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: Any = "relu",
+        *,
+        output: Any = None,
+        loss: Any = None,
+        dropout: float | Sequence[float] = 0.0,
+        input_dropout: float = 0.0,
+        normalization: str | None = None,
+        residual: bool = False,
+        bias: bool = True,
+        initializer: Any = "auto",
+        l1: float = 0.0,
+        l2: float = 0.0,
+        max_norm: float | None = None,
+        scaling: str | None = "auto",
+        dtype: str = "float32",
+        backend: str | Backend | None = None,
+        device: str | None = None,
+        seed: int | None = None,
+    ) -> None:
+        if dtype not in ("float32", "float64"):
+            raise unknown_name("dtype", dtype, ("float32", "float64"))
+        for name, value in (("l1", l1), ("l2", l2), ("max_norm", max_norm or 0.0)):
+            if not 0 <= value < float("inf"):
+                raise InvalidValueError(f"{name}: found {value!r}; expected 0 or more")
+        self.network = Network(
+            Architecture.make(
+                sizes,
+                activation,
+                dropout,
+                input_dropout,
+                normalization,
+                residual,
+                bias,
+                initializer,
+            )
+        )
+        self._arguments = {
+            "sizes": list(self.network.architecture.sizes),
+            "activation": list(self.network.architecture.activations),
+            "output": output,
+            "loss": loss,
+            "dropout": list(self.network.architecture.dropout),
+            "input_dropout": input_dropout,
+            "normalization": normalization,
+            "residual": residual,
+            "bias": bias,
+            "initializer": initializer,
+            "l1": l1,
+            "l2": l2,
+            "max_norm": max_norm,
+            "scaling": scaling,
+            "dtype": dtype,
+            "seed": 0,
+        }
+        self.dtype = dtype
+        self.seed = fresh_seed() if seed is None else int(seed)
+        self._arguments["seed"] = self.seed
+        if self.seed < 0:
+            raise InvalidValueError(f"seed: found {seed!r}; expected a whole number, 0 or more")
+        self.penalty = Penalty(float(l1), float(l2), max_norm)
+        self.scaling = Scaling.make(scaling)
+        self.loss, self.output = loss, output
+        check_names(loss, output)  # a wrong name should be said now, not at the first fit
+        self._task: Task | None = None
+        self.epochs_trained = 0
+        self.metadata: dict[str, Any] = {}
+        self._compiled: dict[Any, Run] = {}
+        self.backend = _backend(backend, device, dtype)
+        self._flat, self._statistics = self._place(self._initial_values())
+
+    # What it is
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Units of each layer."""
+        return self.network.architecture.sizes
+
+    @property
+    def task(self) -> Task:
+        """What the network is trained for.
+
+        Raises
+        ------
+        InvalidValueError
+            Before the first fit, when the loss is not yet known.
+        """
+        if self._task is None:
+            raise InvalidValueError("this model has not been trained: call fit(X, y) first")
+        return self._task
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Copies of the trainable parameters on the host: ``"dense1.W"``, ``"dense1.b"``, ..."""
+        values = self.state_dict()
+        return {name: values[name] for name in self.network.layout.slots}
+
+    def summary(self) -> str:
+        """Return a table of the layers, with parameters and what each computes."""
+        rows = [("layer", "output", "parameters", "computes")]
+        width = self.sizes[0]
+        for brick in self.network.bricks:
+            shapes = brick.shapes
+            width = next((s[1] for name, s in shapes.items() if name.endswith(".W")), width)
+            count = sum(_product(s) for s in shapes.values())
+            rows.append((brick.name, f"(n, {width})", f"{count:,}" if count else "", brick.formula))
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        lines = [
+            f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip()
+            for a, b, c, d in rows
+        ]
+        loss = self._task.loss.name if self._task else "follows from the targets"
+        lines.append(
+            f"{self.network.layout.count:,} parameters, {self.dtype}, loss: {loss}, "
+            f"backend: {self.backend.name} on {self.backend.device}"
+        )
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"MLP({list(self.sizes)}, backend={self.backend.name!r}, dtype={self.dtype!r})"
+
+    # Training
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        epochs: int = 20,
+        batch_size: int | None = 128,
+        optimizer: str | Optimizer = "adam",
+        sample_weight: Any = None,
+        validation_data: tuple[Any, Any] | None = None,
+        validation_split: float = 0.0,
+        shuffle: bool = True,
+        callbacks: Sequence[Callback] = (),
+    ) -> History:
+        """Train, from the weights the model has.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, sizes[0])
+            NumPy, or the backend's own arrays. Kept on the device in its dtype.
+        y : array-like, shape (n,) or (n, sizes[-1])
+            Class indices, one-hot rows, 0/1, or real values.
+        epochs : int
+        batch_size : int, optional
+            1 to n; larger values and None mean the full set. The last batch may be smaller.
+        optimizer : str or Optimizer
+            ``xpmlp.Adam(1e-3)``; its running averages start anew at each fit.
+        sample_weight : array-like, shape (n,), optional
+            A weight of 2 counts as the row twice.
+        validation_data : (X, y), optional
+            Measured after each epoch.
+        validation_split : float
+            Share of the rows held out for validation, drawn by the seed.
+        shuffle : bool
+            Whether each epoch takes the rows in a new order.
+        callbacks : sequence of Callback
+            ``xpmlp.EarlyStopping(patience=5)``, for example.
+
+        Returns
+        -------
+        History
+            A dict of lists, one number per epoch.
+
+        Raises
+        ------
+        InvalidValueError, InvalidTypeError
+            Before any compute, for input that cannot work.
+        DivergenceError
+            If the loss becomes NaN or infinite; the model keeps the last good epoch's weights.
+        """
+        chosen = _optimizer(optimizer)
+        epochs = _whole("epochs", epochs, 1)
+        x, host_y = self._pair(X, y, "X", "y")
+        n = x.shape[0]
+        batch = n if batch_size is None else _whole("batch_size", batch_size, 1)
+        task = Task.make(kind_of(host_y, self.sizes[-1], self.loss), self.loss, self.output)
+        target = task.encode(host_y, self.sizes[-1], self.dtype)
+        weight = weights(self.backend, sample_weight, n, self.dtype)
+        if validation_split:
+            if validation_data is not None:
+                raise InvalidValueError("give validation_data or validation_split, not both")
+            kept, held = self._split(n, validation_split)
+            take, device = self.backend.xp.take, self.backend.asarray
+            validation_data = (take(x, device(held), axis=0), host_y[held])
+            x, target = take(x, device(kept), axis=0), target[kept]
+            weight = None if weight is None else take(weight, device(kept), axis=0)
+        self.scaling.check(x)
+        scaling = self.scaling.fitted(self.backend, x)
+        if validation_data is not None:
+            vx, vy = self._pair(*validation_data, "validation X", "validation y")
+            scaling.check(vx, "validation X")
+            task.encode(vy, self.sizes[-1], self.dtype, "validation y")
+            validation_data = (vx, vy)
+
+        self.scaling = scaling
+        self._set_task(task)
+        data = Data(
+            x, self.backend.asarray(target), weight, *self.scaling.arrays(self.backend, self.dtype)
+        )
+        training = Training(
+            self,
+            chosen,
+            data,
+            spread(target) if task.kind == "values" else 0.0,
+            epochs=epochs,
+            batch_size=batch,
+            shuffle=shuffle,
+            validation=validation_data,
+            callbacks=callbacks,
+        )
+        return training.run()
+
+    # Use
+
+    def evaluate(self, X: Any, y: Any) -> dict[str, float]:
+        """Return ``{"loss": ..., "accuracy": ...}``, or ``"r2"`` in place of accuracy for values.
+
+        The loss includes the penalty, as in training.
+        """
+        x, host_y = self._pair(X, y, "X", "y")
+        self.scaling.check(x)
+        target = self.task.encode(host_y, self.sizes[-1], self.dtype)
+        return evaluate_batches(self, x, target)
+
+    def predict(self, X: Any) -> Array:
+        """Return class indices, 0/1 labels, or values; shape (n,), or (n, outputs) for several.
+
+        NumPy for input from the host; on the device for the backend's own arrays.
+        """
+        xp, kind = self.backend.xp, self.task.kind
+        out = self._forward(X)
+        if kind in ("labels", "one_hot"):
+            out = xp.argmax(out, axis=1)
+        elif kind in ("binary", "multilabel"):
+            out = xp.astype(self.task.link.function(self.backend.ops, out) > 0.5, xp.int32)
+        else:
+            out = self.task.link.function(self.backend.ops, out)
+        return self._results_follow(X, out[:, 0] if out.ndim == 2 and out.shape[1] == 1 else out)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return probabilities, shape (n, C); for one output those of 0 and 1, shape (n, 2).
+
+        Raises
+        ------
+        InvalidValueError
+            If the model predicts values, not classes.
+        """
+        kind, xp = self.task.kind, self.backend.xp
+        if kind == "values":
+            raise InvalidValueError("predict_proba: this model predicts values; use predict")
+        p = self.task.link.function(self.backend.ops, self._forward(X))
+        if kind == "binary":
+            p = xp.concat([1.0 - p, p], axis=1)
+        return self._results_follow(X, p)
+
+    # Move, save, restore
+
+    def to(self, backend: str | Backend, device: str | None = None) -> "MLP":
+        """Move the model to another backend, in place; returns it."""
+        values = self.state_dict()
+        self.backend = _backend(backend, device, self.dtype)
+        self._compiled.clear()
+        self._flat, self._statistics = self._place(values)
+        return self
+
+    def copy(
+        self,
+        backend: str | Backend | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> "MLP":
+        """Return an independent copy, on this backend or another, in this dtype or another."""
+        arguments = self._arguments | {"dtype": dtype or self.dtype}
+        made = MLP(**arguments, backend=backend or self.backend, device=device)
+        made.scaling, made._task = self.scaling, self._task
+        made.epochs_trained, made.metadata = self.epochs_trained, dict(self.metadata)
+        made.load_state_dict(self.state_dict())
+        return made
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return copies of parameters and running statistics on the host, by name."""
+        values: dict[str, Any] = {}
+        for layout, flat in (
+            (self.network.layout, self._flat),
+            (self.network.statistics, self._statistics),
+        ):
+            host = self.backend.to_numpy(flat)
+            for name, (shape, start, stop) in layout.slots.items():
+                values[name] = host[start:stop].reshape(shape).copy()
+        return values
+
+    def load_state_dict(self, values: dict[str, Any]) -> None:
+        """Set parameters and running statistics from arrays by name; all names are needed.
+
+        Raises
+        ------
+        InvalidValueError
+            For missing, unknown or wrongly shaped arrays; nothing is changed then.
+        """
+        slots = {**self.network.layout.slots, **self.network.statistics.slots}
+        wrong = set(values) ^ set(slots)
+        if wrong:
+            raise InvalidValueError(
+                f"parameters: missing or unknown: {', '.join(sorted(wrong))}; expected exactly "
+                f"{', '.join(slots)}"
+            )
+        checked = {name: to_host(self.backend, v, name) for name, v in values.items()}
+        for name, value in checked.items():
+            if value.shape != slots[name].shape:
+                raise InvalidValueError(
+                    f"{name}: found shape {value.shape}; expected {slots[name].shape}"
+                )
+        self._flat, self._statistics = self._place(checked)
+
+    def save(self, path: Any) -> None:
+        """Write the model to a file; the old file stays until the new one is complete."""
+        files.save(self, path)
+
+    # Inside
+
+    def _initial_values(self) -> dict[str, Any]:
+        values = self.network.initial_parameters(self.seed)
+        for name, slot in self.network.statistics.slots.items():
+            rng = generator(self.seed, Purpose.WEIGHTS)
+            zeros = rng.standard_normal(slot.shape) * 0.0
+            values[name] = zeros + 1.0 if name.endswith(".var") else zeros
+        return values
+
+    def _place(self, values: dict[str, Any]) -> tuple[Array, Array]:
+        """Lay host arrays out in the two flat buffers on the device."""
+        asarray = self.backend.asarray
+        return (
+            asarray(self.network.layout.flatten(values), self.dtype),
+            asarray(self.network.statistics.flatten(values), self.dtype),
+        )
+
+    def _buffers(self) -> tuple[Array, Array]:
+        return self._flat, self._statistics
+
+    def _adopt(self, flat: Array, statistics: Array) -> None:
+        """Take over the weights of a finished epoch."""
+        self._flat, self._statistics = flat, statistics
+        self.epochs_trained += 1
+
+    def _set_task(self, task: Task) -> None:
+        if task != self._task:
+            self._compiled.clear()
+        self._task = task
+
+    def _model(self) -> Brick:
+        """The network, with the output activation where the loss has none of its own."""
+        if self.task.output is None:
+            return self.network.body
+        return chain("mlp", [*self.network.bricks, activate("output", self.task.output)])
+
+    def _step(self, optimizer: Optimizer) -> TrainingStep:
+        task, model = self.task, self._model()
+        return TrainingStep(
+            self.backend.ops, self.network, model, task.loss, task.metric, self.penalty, optimizer
+        )
+
+    def _compiled_step(self, optimizer: Optimizer) -> Run:
+        if optimizer not in self._compiled:
+            self._compiled[optimizer] = self.backend.compile(self._step(optimizer))
+        return self._compiled[optimizer]
+
+    def _pair(self, X: Any, y: Any, x_name: str, y_name: str) -> tuple[Any, Any]:
+        """Check that both are numbers, and as many; the examples go to the device."""
+        x = features(self.backend, X, self.sizes[0], self.dtype, x_name)
+        host_y = to_host(self.backend, y, y_name)
+        if host_y.ndim == 0 or len(host_y) != x.shape[0]:
+            raise InvalidValueError(
+                f"{y_name}: found shape {host_y.shape}; X has {x.shape[0]} rows"
+            )
+        return x, host_y
+
+    def _prepare(self, X: Any, y: Any) -> tuple[Any, Any]:
+        """Settle task and scaling by these data, as ``fit`` does; return what a step takes."""
+        x, host_y = self._pair(X, y, "X", "y")
+        task = Task.make(kind_of(host_y, self.sizes[-1], self.loss), self.loss, self.output)
+        target = task.encode(host_y, self.sizes[-1], self.dtype)
+        self.scaling = self.scaling.fitted(self.backend, x)
+        self._set_task(task)
+        return x, self.backend.asarray(target)
+
+    def _split(self, n: int, share: float) -> tuple[Any, Any]:
+        held = round(n * share)
+        if not 0 < held < n:
+            raise InvalidValueError(
+                f"validation_split: found {share!r} of {n} rows; expected a share in (0, 1) that "
+                "leaves rows on both sides"
+            )
+        order = generator(self.seed, Purpose.SPLIT).permutation(n)
+        return order[held:], order[:held]
+
+    def _forward(self, X: Any) -> Array:
+        x = features(self.backend, X, self.sizes[0], self.dtype)
+        self.scaling.check(x)
+        return forward_batches(self, x)
+
+    def _results_follow(self, X: Any, result: Array) -> Array:
+        return result if self.backend.owns(X) else self.backend.to_numpy(result)
+
+
+def _backend(spec: Any, device: str | None, dtype: str) -> Backend:
+    from xpmlp_backends import backend
+
+    found = backend(spec, device)
+    if dtype not in ("float32",) and dtype not in found.capabilities:
+        found.asarray([0.0], dtype)  # raises with the library's own remedy, if it has one
+        raise BackendError(f"backend {found.name!r} has no {dtype}; use dtype='float32'")
+    return found
+
+
+_optimizer = optimizer  # fit's argument has the same name
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or int(value) != value or value < least:
+        raise InvalidValueError(f"{name}: found {value!r}; expected a whole number from {least}")
+    return int(value)
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    count = 1
+    for n in shape:
+        count *= n
+    return count

@@ -1,0 +1,105 @@
+"""The operations worth fusing, as a table of functions.
+
+``Ops.reference(xp, device)`` fills it with the plain array API formulas, which stand beside
+their derivations in the modules they are imported from. A backend replaces fields with
+``dataclasses.replace``; a test walks the fields and compares every replacement with its
+reference, so a fast kernel cannot drift from the mathematics.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+from xpmlp.layers import affine, affine_grad
+from xpmlp.losses import sigmoid_cross_entropy, softmax_cross_entropy
+from xpmlp.optimizers import UPDATES
+from xpmlp.parameters import Layout
+from xpmlp.random import dropout_mask
+from xpmlp.special import erf
+
+Array = Any
+Operation = Callable[..., Any]
+
+
+def gather_batch(
+    xp: Any, X: Array, rows: Array, shift: Array | None, scale: Array | None, dtype: Any
+) -> Array:
+    """(X[rows] − shift) · scale in ``dtype``: X stays in memory as it came, uint8 say.
+
+    Parameters
+    ----------
+    X : Array, shape (n, features)
+    rows : Array of int32, shape (batch,)
+    shift, scale : Array of ``dtype``, shape (features,) or (1,), or None
+
+    Returns
+    -------
+    Array of ``dtype``, shape (batch, features)
+    """
+    return scaled(xp, xp.take(X, rows, axis=0), shift, scale, dtype)
+
+
+def scaled(xp: Any, x: Array, shift: Array | None, scale: Array | None, dtype: Any) -> Array:
+    """(x − shift) · scale in ``dtype``."""
+    x = xp.astype(x, dtype, copy=False)
+    if shift is not None:
+        x = x - shift
+    return x if scale is None else x * scale
+
+
+def pack(xp: Any, device: Any, layout: Layout, tensors: Any, out: Array, views: Any) -> Array:
+    """Join tensors into one flat buffer: ``Layout.pack``."""
+    return layout.pack(xp, device, tensors, out, views)
+
+
+@dataclass(frozen=True)
+class Ops:
+    """The table. Each operation's arguments are those of its reference, without ``xp``.
+
+    Attributes
+    ----------
+    xp : module
+        Array API namespace.
+    device : object
+        Where operations create arrays.
+    """
+
+    xp: Any
+    device: Any
+    dense: Operation
+    dense_grad: Operation
+    erf: Operation
+    softmax_cross_entropy: Operation
+    sigmoid_cross_entropy: Operation
+    dropout_mask: Operation
+    gather_batch: Operation
+    pack: Operation
+    clip_by_norm: Operation
+    sgd: Operation
+    momentum: Operation
+    nesterov: Operation
+    adagrad: Operation
+    rmsprop: Operation
+    adam: Operation
+
+    @classmethod
+    def reference(cls, xp: Any, device: Any = None) -> "Ops":
+        """Return the table of plain array API formulas for a namespace."""
+        return cls(
+            xp,
+            device,
+            dense=partial(affine, xp),
+            dense_grad=partial(affine_grad, xp),
+            erf=partial(erf, xp),
+            softmax_cross_entropy=partial(softmax_cross_entropy, xp),
+            sigmoid_cross_entropy=partial(sigmoid_cross_entropy, xp),
+            dropout_mask=partial(dropout_mask, xp, device=device),
+            gather_batch=partial(gather_batch, xp),
+            pack=partial(pack, xp, device),
+            **{name: partial(update, xp) for name, update in UPDATES.items()},
+        )
+
+
+OPERATIONS = tuple(f.name for f in fields(Ops) if f.name not in ("xp", "device"))
+"""Names of the operations that a backend may replace."""

@@ -1,0 +1,95 @@
+"""Random numbers that are the same on every backend.
+
+The array API has none. What is drawn once (weights, the order of the examples, a split) comes
+from NumPy's Philox on the host, keyed by (seed, purpose, index), so every backend starts from
+identical numbers and any epoch can be drawn again without the ones before it. Dropout draws
+per element, too many numbers to move, so its mask is a stateless hash in integer arithmetic
+that every library has, keyed by two words per step and layer that come from the host.
+"""
+
+from enum import IntEnum
+from math import prod
+from typing import Any
+
+import numpy as np
+
+Array = Any
+
+
+class Purpose(IntEnum):
+    """What a stream of random numbers is for. The values are part of the file format."""
+
+    WEIGHTS = 0
+    SHUFFLE = 1
+    DROPOUT = 2
+    SPLIT = 3
+
+
+def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
+    """Philox generator for one purpose; ``index`` is the epoch or the layer."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, purpose, index))))
+
+
+def fresh_seed() -> int:
+    """Draw a seed from the operating system, for ``seed=None``; it is recorded with the model."""
+    return int(np.random.SeedSequence().generate_state(1)[0])
+
+
+def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
+    """Return the order of ``n`` examples in an epoch: int32, shape (n,)."""
+    return generator(seed, Purpose.SHUFFLE, epoch).permutation(n).astype(np.int32)
+
+
+def dropout_keys(seed: int, epoch: int, steps: int, layers: int) -> np.ndarray:
+    """Two key words per step and dropout layer: int32, shape (steps, layers, 2)."""
+    words = generator(seed, Purpose.DROPOUT, epoch).integers(
+        0, 2**32, size=(steps, layers, 2), dtype=np.uint32
+    )
+    return words.view(np.int32)
+
+
+def _int32(word: int) -> int:
+    """Write a 32-bit constant as the signed number with the same bits."""
+    return word - (1 << 32) if word >= 1 << 31 else word
+
+
+_GOLDEN = _int32(0x9E3779B9)  # 2**32 / golden ratio: spreads consecutive element numbers
+_M1, _M2 = _int32(0x7FEB352D), _int32(0x846CA68B)
+
+
+def dropout_mask(
+    xp: Any, key: Array, shape: tuple[int, ...], rate: float, dtype: Any, device: Any = None
+) -> Array:
+    """Zeros with probability ``rate``, else ``1 / (1 - rate)``, the same on every backend.
+
+    The hash is the two-round multiply-xorshift mixer "lowbias32" (C. Wellons, "Prospecting for
+    Hash Functions", 2018) over the element's number, with one key word added before and one
+    between the rounds. It is written in int32, whose products wrap around in every library;
+    int32 shifts copy the sign, hence the masks that make them logical shifts.
+
+    Parameters
+    ----------
+    xp : module
+        Array API namespace.
+    key : Array of int32, shape (2,)
+        The step's and layer's key words.
+    shape : tuple of int
+        Shape of the mask; at most 2**31 elements.
+    rate : float
+        Probability of a zero, in [0, 1).
+    dtype : dtype
+        Floating dtype of the mask.
+    device : object, optional
+        Where to create it.
+
+    Returns
+    -------
+    Array of ``dtype``, shape ``shape``
+    """
+    x = xp.arange(prod(shape), dtype=xp.int32, device=device) * _GOLDEN + key[0:1]
+    x = (x ^ ((x >> 16) & 0xFFFF)) * _M1 + key[1:2]
+    x = (x ^ ((x >> 15) & 0x1FFFF)) * _M2
+    x = x ^ ((x >> 16) & 0xFFFF)
+    threshold = int(rate * 2**32) - 2**31  # a share `rate` of all int32 lies below it
+    kept = xp.astype(x >= threshold, dtype) * (1.0 / (1.0 - rate))
+    return xp.reshape(kept, shape)

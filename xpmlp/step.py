@@ -1,0 +1,152 @@
+"""One step of training, as a pure function of device arrays.
+
+No host read, no Python branch on an array's value, fixed shapes: so the same code runs as a
+plain loop on NumPy, inside ``jit`` on JAX, and can be captured as a CUDA graph.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xpmlp.contract import Data, Plan, State
+from xpmlp.layers import Brick, Pass
+from xpmlp.losses import Loss
+from xpmlp.metrics import Metric
+from xpmlp.network import Network
+from xpmlp.ops import Ops
+from xpmlp.optimizers import Optimizer
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """What is added to the loss for large weights, and the bound on them.
+
+    λ₁ Σ|W| + ½ λ₂ ΣW² over all weight matrices, biases excepted (both: the elastic net);
+    its gradient is λ₁ sign(W) + λ₂ W. ``max_norm`` bounds the Euclidean norm of each unit's
+    incoming weights, W's columns, after every update (Srebro and Shraibman 2005).
+    """
+
+    l1: float = 0.0
+    l2: float = 0.0
+    max_norm: float | None = None
+
+    def value(self, xp: Any, weights: list[Array]) -> Array | float:
+        """λ₁ Σ|W| + ½ λ₂ ΣW²."""
+        total: Array | float = 0.0
+        for W in weights:
+            if self.l1:
+                total = total + self.l1 * xp.sum(xp.abs(W))
+            if self.l2:
+                total = total + 0.5 * self.l2 * xp.sum(W * W)
+        return total
+
+    def add_gradient(self, xp: Any, W: Array, dW: Array) -> Array:
+        """dW + λ₁ sign(W) + λ₂ W."""
+        if self.l1:
+            dW = dW + self.l1 * xp.sign(W)
+        return dW + self.l2 * W if self.l2 else dW
+
+    def bound(self, xp: Any, W: Array) -> Array:
+        """W with each column longer than ``max_norm`` shortened to it."""
+        norm = xp.sqrt(xp.sum(W * W, axis=0))
+        return W * (self.max_norm / xp.maximum(norm, self.max_norm))
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """A callable ``step(state, data, plan, k) -> state`` for one network, loss and optimiser.
+
+    Attributes
+    ----------
+    ops : Ops
+    network : Network
+    model : Brick
+        The network's body, with the output activation where the loss has none of its own.
+    loss : Loss
+    metric : Metric
+    penalty : Penalty
+    optimizer : Optimizer
+    """
+
+    ops: Ops
+    network: Network
+    model: Brick
+    loss: Loss
+    metric: Metric
+    penalty: Penalty
+    optimizer: Optimizer
+
+    def __call__(self, state: State, data: Data, plan: Plan, k: Any) -> State:
+        """Take step ``k`` of the plan."""
+        ops, xp, layout = self.ops, self.ops.xp, self.network.layout
+        rows = plan.rows[k, :]
+        x = ops.gather_batch(data.X, rows, data.shift, data.scale, state.params.dtype)
+        y = xp.take(data.y, rows, axis=0)
+        weight = None if data.weight is None else xp.take(data.weight, rows, axis=0)
+
+        params = layout.views(xp, state.params)
+        run = Pass(
+            training=True,
+            keys=plan.keys[k, ...] if self.network.dropouts else None,
+            statistics=self.network.statistics.views(xp, state.statistics),
+            grad=layout.views(xp, state.grad),
+        )
+        value, grads, score = self.gradient(params, x, y, weight, run)
+
+        grad = ops.pack(layout, grads, state.grad, run.grad)
+        new, moments = self.optimizer.update(
+            ops,
+            state.params,
+            self.optimizer.clip(ops, grad),
+            state.moments,
+            plan.coefficients[k, :],
+        )
+        if self.penalty.max_norm is not None:
+            new = self._bounded(new)
+        statistics = state.statistics
+        if run.new_statistics:
+            old = self.network.statistics.views(xp, statistics)
+            statistics = ops.pack(self.network.statistics, run.new_statistics, statistics, old)
+        totals, carry = accumulate(xp, state, value * rows.shape[0], score)
+        return State(new, moments, grad, statistics, value, totals, carry)
+
+    def gradient(
+        self, params: Mapping[str, Array], x: Array, y: Array, weight: Array | None, run: Pass
+    ) -> tuple[Array, dict[str, Array], Array]:
+        """Forward and backward: the batch's loss, its gradient by parameter, the metric's sum.
+
+        With r the rows' losses and w their weights, the loss is Σ wᵢ rᵢ/Σ wᵢ + penalty, so the
+        gradient that enters the network is dzᵢ wᵢ/Σ wᵢ.
+        """
+        xp = self.ops.xp
+        z, backward = self.model.forward(self.ops, params, x, run)
+        rows, dz = self.loss(self.ops, z, y)
+        if weight is None:
+            value, dz = xp.mean(rows), dz * (1.0 / x.shape[0])
+        else:
+            share = weight / xp.maximum(xp.sum(weight), float(xp.finfo(x.dtype).smallest_normal))
+            value, dz = xp.sum(rows * share), dz * share[:, None]
+        _, grads = backward(dz, False)
+        if self.penalty.l1 or self.penalty.l2:
+            weights = [params[name] for name in self.network.weights]
+            value = value + self.penalty.value(xp, weights)
+            for name, W in zip(self.network.weights, weights, strict=True):
+                grads[name] = self.penalty.add_gradient(xp, W, grads[name])
+        return value, grads, xp.sum(self.metric.rows(xp, z, y))
+
+    def _bounded(self, flat: Array) -> Array:
+        views = self.network.layout.views(self.ops.xp, flat)
+        bounded = {
+            name: self.penalty.bound(self.ops.xp, view) if name in self.network.weights else view
+            for name, view in views.items()
+        }
+        return self.ops.pack(self.network.layout, bounded, flat, views)
+
+
+def accumulate(xp: Any, state: State, *terms: Array) -> tuple[Array, Array]:
+    """Add to the epoch's sums, each with the part that rounding lost (Kahan 1965)."""
+    add = xp.stack([xp.astype(term, state.totals.dtype) for term in terms]) - state.carry
+    total = state.totals + add
+    return total, (total - state.totals) - add

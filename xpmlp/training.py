@@ -1,0 +1,197 @@
+"""The loop over epochs: plans on the host, steps on the device, figures once an epoch."""
+
+import math
+from collections.abc import Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpmlp.callbacks import Callback
+from xpmlp.contract import Data, Plan, Run, State
+from xpmlp.errors import DivergenceError
+from xpmlp.random import dropout_keys, permutation
+from xpmlp.schedules import schedule
+
+if TYPE_CHECKING:
+    from xpmlp.model import MLP
+    from xpmlp.optimizers import Optimizer
+
+Array = Any
+
+
+class History(dict[str, list[float]]):
+    """One number per epoch for each figure.
+
+    ``loss``, ``accuracy`` (classes) or ``r2`` (values), ``learning_rate`` (of the epoch's last
+    step), ``seconds`` (of training, without validation), and with validation data ``val_loss``
+    and ``val_accuracy`` or ``val_r2``. Training figures are means over the epoch's steps, taken
+    while the weights were moving; both losses include the penalty.
+    """
+
+
+class Training:
+    """One call of ``fit``: what callbacks see.
+
+    Attributes
+    ----------
+    mlp : MLP
+        Its weights are those of the last finished epoch, also when training fails.
+    history : History
+    epoch, epochs : int
+        The epoch in progress, from 0, and how many were asked for.
+    step, steps : int
+        Steps done in this epoch, and in a whole one.
+    examples : int
+        Rows of training data.
+    """
+
+    def __init__(
+        self,
+        mlp: "MLP",
+        optimizer: "Optimizer",
+        data: Data,
+        spread: float,
+        *,
+        epochs: int,
+        batch_size: int,
+        shuffle: bool,
+        validation: tuple[Any, Any] | None,
+        callbacks: Sequence[Callback],
+    ) -> None:
+        self.mlp, self.optimizer, self.data, self.spread = mlp, optimizer, data, spread
+        self.history = History()
+        self.examples = data.X.shape[0]
+        self.batch_size = min(batch_size, self.examples)
+        self.epoch, self.epochs = 0, epochs
+        self.step, self.steps = 0, math.ceil(self.examples / self.batch_size)
+        self.shuffle = shuffle
+        self.validation = validation
+        self.callbacks = callbacks
+        self._stopped = False
+        self._schedule = schedule(optimizer.learning_rate)
+        self._run: Run = mlp._compiled_step(optimizer)
+        self._state = self._initial_state()
+
+    def stop(self) -> None:
+        """End the training after the current epoch."""
+        self._stopped = True
+
+    @property
+    def batch_loss(self) -> float:
+        """Loss of the last step; reading it waits for the device."""
+        return float(self.mlp.backend.to_numpy(self._state.loss))
+
+    def run(self) -> History:
+        """Train. The model keeps the last finished epoch's weights whatever happens."""
+        self._notify("on_train_begin")
+        try:
+            for epoch in range(self.epochs):
+                self.epoch, self.step = epoch, 0
+                self._notify("on_epoch_begin")
+                self._train_epoch()
+                self._notify("on_epoch_end")
+                if self._stopped:
+                    break
+        finally:
+            self._notify("on_train_end")
+        return self.history
+
+    def _notify(self, event: str) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self)
+
+    def _initial_state(self) -> State:
+        mlp, xp = self.mlp, self.mlp.backend.xp
+        params, statistics = mlp._buffers()
+        zeros = [xp.zeros_like(params) for _ in range(self.optimizer.slots + 1)]
+        pair = xp.zeros(2, dtype=params.dtype, device=mlp.backend.ops.device)
+        return State(
+            params=xp.asarray(params, copy=True),
+            moments=tuple(zeros[1:]),
+            grad=zeros[0],
+            statistics=xp.asarray(statistics, copy=True),
+            loss=xp.sum(pair),
+            totals=pair,
+            carry=xp.zeros_like(pair),
+        )
+
+    def _train_epoch(self) -> None:
+        backend, xp = self.mlp.backend, self.mlp.backend.xp
+        start = perf_counter()
+        rates = self._schedule.rates(self.epoch, self.steps, self.epochs, self.history)
+        zeros = xp.zeros_like(self._state.totals)
+        self._state = self._state._replace(totals=zeros, carry=xp.zeros_like(zeros))
+        for plan, count in self._plans(rates):
+            self._run_plan(plan, count)
+        loss, score = backend.to_numpy(self._state.totals).astype(np.float64)
+        backend.synchronize()
+        seconds = perf_counter() - start
+        self._refuse_divergence(loss / self.examples, rates[-1])
+        self.mlp._adopt(
+            xp.asarray(self._state.params, copy=True), xp.asarray(self._state.statistics, copy=True)
+        )
+        metric = self.mlp.task.metric
+        figures = {
+            "loss": loss / self.examples,
+            metric.name: metric.finish(score, self.examples, self.spread),
+            "learning_rate": rates[-1],
+            "seconds": seconds,
+        }
+        if self.validation is not None:
+            measured = self.mlp.evaluate(*self.validation)
+            figures |= {f"val_{name}": value for name, value in measured.items()}
+        for name, value in figures.items():
+            self.history.setdefault(name, []).append(float(value))
+
+    def _plans(self, rates: list[float]) -> list[tuple[Plan, int]]:
+        """Draw the epoch: the full batches, and the smaller last one if there is one."""
+        mlp, n, batch = self.mlp, self.examples, self.batch_size
+        epoch = mlp.epochs_trained  # counts on over several fits, so that no order repeats
+        order = permutation(mlp.seed, epoch, n) if self.shuffle else np.arange(n, dtype=np.int32)
+        first = self.epoch * self.steps + 1
+        coefficients = np.array(
+            [self.optimizer.coefficients(first + k, rate) for k, rate in enumerate(rates)]
+        )
+        keys = dropout_keys(mlp.seed, epoch, self.steps, mlp.network.dropouts)
+        asarray = mlp.backend.asarray
+
+        def plan(start: int, stop: int, size: int) -> tuple[Plan, int]:
+            rows = order[start * batch : start * batch + (stop - start) * size]
+            return Plan(
+                asarray(rows.reshape(stop - start, size)),
+                asarray(coefficients[start:stop], mlp.dtype),
+                asarray(keys[start:stop]),
+            ), stop - start
+
+        full = n // batch
+        plans = [plan(0, full, batch)]
+        if full < self.steps:
+            plans.append(plan(full, self.steps, n - full * batch))
+        return plans
+
+    def _run_plan(self, plan: Plan, count: int) -> None:
+        """Run a plan in one piece, or in pieces that end where a callback wants a word."""
+        done, base = 0, self.step
+        while done < count:
+            stop = count
+            for callback in self.callbacks:
+                if callback.every:
+                    until = callback.every - (base + done) % callback.every
+                    stop = min(stop, done + until)
+            self._state = self._run(self._state, self.data, plan, done, stop)
+            done, self.step = stop, base + stop
+            for callback in self.callbacks:
+                if callback.every and self.step % callback.every == 0:
+                    callback.on_batch_end(self)
+
+    def _refuse_divergence(self, loss: float, rate: float) -> None:
+        finite = self.mlp.backend.xp.all(self.mlp.backend.xp.isfinite(self._state.params))
+        if math.isfinite(loss) and bool(finite):
+            return
+        kept = f"of epoch {self.epoch}" if self.epoch else "from before the training"
+        raise DivergenceError(
+            f"the loss became {loss} in epoch {self.epoch + 1} of {self.epochs}; the model keeps "
+            f"the weights {kept}. Try a smaller learning rate (it was {rate:g}), "
+            "clip_norm=1.0 in the optimiser, or scaled inputs (scaling='standard')"
+        )
