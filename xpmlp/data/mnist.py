@@ -1,0 +1,234 @@
+"""MNIST: from a folder, from the cache, or from public mirrors, always verified.
+
+The SHA-256 is that of the decompressed files, because mirrors compress them differently. A
+download is verified in memory and put into the cache by renaming a finished file, so that no
+process ever sees a wrong or partial file there.
+"""
+
+import hashlib
+import importlib.util
+import io
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from xpmlp.data.dataset import Array, Dataset, PathLike, reading, short
+from xpmlp.data.idx import decompressed, parse_idx, read_at_most
+from xpmlp.errors import DataError, DownloadError, require
+
+FOLDER_VARIABLE = "XPMLP_DATA_DIR"
+"""Environment variable that names a folder with the four files."""
+
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "https://raw.githubusercontent.com/fgnt/mnist/master/",
+)
+
+FILES = {
+    "train-images-idx3-ubyte": (
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        47_040_016,
+    ),
+    "train-labels-idx1-ubyte": (
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        60_008,
+    ),
+    "t10k-images-idx3-ubyte": (
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        7_840_016,
+    ),
+    "t10k-labels-idx1-ubyte": (
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        10_008,
+    ),
+}
+"""Name, SHA-256 and size of each decompressed file: training and test images and labels."""
+
+_SLACK = 2**16  # gzip may be this much larger than what it holds
+_DEADLINE = 600.0  # seconds for one file from one mirror, however slowly it trickles
+_REMEDY = f"put the four files into a folder and name it with --data-dir or {FOLDER_VARIABLE}"
+
+
+def load_mnist(
+    data_dir: PathLike | None = None,
+    *,
+    mirrors: Sequence[str] = MIRRORS,
+    cache_dir: PathLike | None = None,
+    timeout: float = 30.0,
+) -> Dataset:
+    """Load the 60,000 training and 10,000 test images of MNIST.
+
+    The files are looked for in `data_dir`, else in the folder that the environment variable
+    ``XPMLP_DATA_DIR`` names, else in the user's cache, to which missing ones are downloaded.
+
+    Parameters
+    ----------
+    data_dir : str or path, optional
+        Folder with the four files, gzip or not, named ``train-images-idx3-ubyte[.gz]`` or
+        ``train-images.idx3-ubyte[.gz]`` and so on. If a folder is given, nothing is downloaded.
+    mirrors : sequence of str
+        Addresses to try in turn, each ending in ``/``.
+    cache_dir : str or path, optional
+        Where downloads are kept; by default in the user's cache folder.
+    timeout : float
+        Seconds a mirror may be silent.
+
+    Returns
+    -------
+    Dataset
+        uint8 images in 784 columns; ``image_shape`` is (28, 28).
+
+    Raises
+    ------
+    DataError
+        If the given folder lacks a file, or a file there is not the genuine one.
+    DownloadError
+        If no mirror delivers a genuine file.
+    MissingExtraError
+        If a download is needed and pooch is not installed.
+    """
+    folder = data_dir if data_dir is not None else os.environ.get(FOLDER_VARIABLE) or None
+    if folder is not None:
+        payloads = _from_folder(Path(folder).expanduser())
+    else:
+        pooch = require("pooch", extra="cli", purpose="downloading MNIST")
+        cache = Path(cache_dir if cache_dir is not None else pooch.os_cache("xpmlp")) / "mnist"
+        payloads = [_from_cache(name, cache, mirrors, timeout) for name in FILES]
+    arrays = [
+        parse_idx(io.BytesIO(payload), name) for name, payload in zip(FILES, payloads, strict=True)
+    ]
+    X, y, X_test, y_test = arrays
+    return Dataset(
+        name="mnist",
+        X=_rows(X),
+        y=y.astype(np.int64),
+        X_test=_rows(X_test),
+        y_test=y_test.astype(np.int64),
+        classes=tuple(str(digit) for digit in range(10)),
+        image_shape=(X.shape[1], X.shape[2]),
+    )
+
+
+def _rows(images: Array) -> Array:
+    return images.reshape(len(images), -1)
+
+
+def _from_folder(folder: Path) -> list[bytearray]:
+    found = {name: _find(folder, name) for name in FILES}
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        raise DataError(
+            f"{folder}: MNIST is not complete there: found no {', '.join(missing)} (.gz or not); "
+            f"{_REMEDY}, or name no folder to download them"
+        )
+    return [_verified_file(path, name) for name, path in found.items() if path is not None]
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    """Find a file under one of its four names; the cache's own name first."""
+    dotted = name.replace("-idx", ".idx")
+    candidates = (name, f"{name}.gz", dotted, f"{dotted}.gz")
+    return next((folder / c for c in candidates if (folder / c).is_file()), None)
+
+
+def _verified_file(path: Path, name: str) -> bytearray:
+    with reading(path), open(path, "rb") as file:
+        return _verified(file, name, str(path))
+
+
+def _verified(file: io.BufferedIOBase, name: str, source: str) -> bytearray:
+    """Return the decompressed content, if it is the genuine one."""
+    expected, size = FILES[name]
+    with decompressed(file, source) as stream:  # type: ignore[arg-type]
+        payload = read_at_most(stream, size + 1)
+    actual = hashlib.sha256(payload).hexdigest()
+    if actual != expected:
+        raise DataError(
+            f"{source}: not the genuine {name}: found SHA-256 {actual} for the first "
+            f"{len(payload)} decompressed bytes, expected {expected} for {size}"
+        )
+    return payload
+
+
+def _from_cache(name: str, cache: Path, mirrors: Sequence[str], timeout: float) -> bytearray:
+    path = _find(cache, name)
+    if path is not None:
+        try:
+            return _verified_file(path, name)
+        except DataError:
+            pass  # the cache is ours: a file that has gone bad is fetched again
+    with _storing(cache):
+        cache.mkdir(parents=True, exist_ok=True)
+    payload = _download(name, mirrors, timeout)
+    with _storing(cache):
+        _write_whole(cache / name, payload)
+    return payload
+
+
+@contextmanager
+def _storing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{folder}: the cache cannot be written: {error.strerror or error}; {_REMEDY}"
+        ) from error
+
+
+def _write_whole(path: Path, payload: bytearray) -> None:
+    """Write a file that appears complete or not at all, whoever else writes it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        temporary.write_bytes(payload)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _download(name: str, mirrors: Sequence[str], timeout: float) -> bytearray:
+    reasons = []
+    for mirror in mirrors:
+        url = f"{mirror}{name}.gz"
+        try:
+            return _fetch(url, name, timeout)
+        except (OSError, ValueError) as error:  # DataError is a ValueError
+            reasons.append(f"{url}: {short(str(error).removeprefix(f'{url}: '), 400)}")
+    raise DownloadError(
+        "MNIST could not be downloaded. " + "; ".join(reasons) + f". Without a network: {_REMEDY}."
+    )
+
+
+def _fetch(url: str, name: str, timeout: float) -> bytearray:
+    pooch = require("pooch", extra="cli", purpose="downloading MNIST")
+    # pooch draws its bar with tqdm, and refuses to work if asked to without it
+    bar = sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
+    received = _Received(limit=FILES[name][1] + _SLACK, deadline=time.monotonic() + _DEADLINE)
+    pooch.HTTPDownloader(progressbar=bar, timeout=timeout)(url, received, None)
+    return _verified(io.BytesIO(received.data), name, url)
+
+
+class _Received:
+    """Collects a download in memory, and ends one that is too long or takes too long."""
+
+    def __init__(self, limit: int, deadline: float) -> None:
+        self.data = bytearray()
+        self._limit = limit
+        self._deadline = deadline
+
+    def write(self, chunk: bytes) -> int:
+        self.data += chunk
+        if len(self.data) > self._limit:
+            raise DataError(f"found more than {self._limit} bytes, which cannot be the file")
+        if time.monotonic() > self._deadline:
+            raise DataError(f"not complete after {_DEADLINE:.0f} seconds")
+        return len(chunk)
+
+    def flush(self) -> None:
+        """Do nothing; pooch calls it as it would for a file."""

@@ -1,0 +1,77 @@
+"""Two data sets that need no file: scikit-learn's handwritten digits, and noisy XOR."""
+
+import numpy as np
+
+from xpmlp.data.dataset import Dataset, generator, split
+from xpmlp.errors import require
+
+
+def load_digits(*, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
+    """Load the 1,797 handwritten digits of 8 by 8 pixels that come with scikit-learn.
+
+    Parameters
+    ----------
+    test_fraction : float
+        The test part's share, as in `xpmlp.data.load`.
+    seed : int
+        Seed of the split.
+
+    Returns
+    -------
+    Dataset
+        uint8 pixels, scaled from scikit-learn's 0..16 to 0..255, in 64 columns.
+
+    Raises
+    ------
+    MissingExtraError
+        If scikit-learn is not installed.
+    InvalidValueError
+        If `test_fraction` or `seed` is out of range.
+    """
+    datasets = require("sklearn.datasets", extra="cli", purpose="the data set 'digits'")
+    pixels, labels = datasets.load_digits(return_X_y=True)
+    X = np.rint(pixels * (255 / 16)).astype(np.uint8)
+    y = labels.astype(np.int64)
+    train, test = split(len(X), test_fraction, seed)
+    return Dataset(
+        name="digits",
+        X=X[train],
+        y=y[train],
+        X_test=X[test],
+        y_test=y[test],
+        classes=tuple(str(digit) for digit in range(10)),
+        image_shape=(8, 8),
+    )
+
+
+def make_xor(*, n: int = 300, seed: int = 0) -> Dataset:
+    """Draw points of the plane, class 1 where exactly one coordinate is positive.
+
+    Parameters
+    ----------
+    n : int
+        Number of training points, and of test points.
+    seed : int
+        Seed of the points.
+
+    Returns
+    -------
+    Dataset
+        Standard normal float64 points of shape (n, 2), and as many fresh ones for the test.
+
+    Raises
+    ------
+    InvalidValueError
+        If `seed` is negative.
+    """
+    points = generator(seed).standard_normal((2 * n, 2))
+    y = ((points[:, 0] > 0) ^ (points[:, 1] > 0)).astype(np.int64)
+    return Dataset(
+        name="xor",
+        X=points[:n],
+        y=y[:n],
+        X_test=points[n:],
+        y_test=y[n:],
+        classes=("0", "1"),
+        features=("x1", "x2"),
+    )
