@@ -139,10 +139,8 @@ class MLP:
             "seed": 0,
         }
         self.dtype = dtype
-        self.seed = fresh_seed() if seed is None else int(seed)
+        self.seed = fresh_seed() if seed is None else seed
         self._arguments["seed"] = self.seed
-        if self.seed < 0:
-            raise InvalidValueError(f"seed: found {seed!r}; expected a whole number, 0 or more")
         self.penalty = Penalty(float(l1), float(l2), max_norm)
         self.scaling = Scaling.make(scaling)
         self.loss, self.output = loss, output

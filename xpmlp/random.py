@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from xpmlp.errors import InvalidValueError
+
 Array = Any
 
 
@@ -23,10 +25,19 @@ class Purpose(IntEnum):
     SHUFFLE = 1
     DROPOUT = 2
     SPLIT = 3
+    POINTS = 4
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
-    """Philox generator for one purpose; ``index`` is the epoch or the layer."""
+    """Philox generator for one purpose; ``index`` is the epoch or the layer.
+
+    Raises
+    ------
+    InvalidValueError
+        If the seed is not a whole number of 0 or more.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InvalidValueError(f"seed: found {seed!r}; expected a whole number, 0 or more")
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, purpose, index))))
 
 

@@ -147,6 +147,6 @@ class TrainingStep:
 
 def accumulate(xp: Any, state: State, *terms: Array) -> tuple[Array, Array]:
     """Add to the epoch's sums, each with the part that rounding lost (Kahan 1965)."""
-    add = xp.stack([xp.astype(term, state.totals.dtype) for term in terms]) - state.carry
+    add = xp.stack(terms) - state.carry
     total = state.totals + add
     return total, (total - state.totals) - add

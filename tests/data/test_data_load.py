@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import xpmlp
 from xpmlp.data import load, load_digits, load_evaluation
-from xpmlp.data.dataset import class_name, split
+from xpmlp.data.dataset import split
+from xpmlp.data.labels import class_name
 from xpmlp.errors import DataError, InvalidValueError, MissingExtraError
 
 datasets = pytest.importorskip("sklearn.datasets")

@@ -183,7 +183,7 @@ def test_a_lying_shape_and_a_bomb_cost_no_memory(tmp_path):
 
 
 def test_the_total_size_is_limited(npz, monkeypatch):
-    monkeypatch.setattr("xpmlp.data.tables.MAX_NPZ_BYTES", 500)
+    monkeypatch.setattr("xpmlp.data.npz.MAX_NPZ_BYTES", 500)
     with pytest.raises(DataError, match="expected at most 500"):
         load(npz(X=X, y=Y))
 

@@ -11,20 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from xpmlp.data.dataset import (
-    Array,
-    Dataset,
-    PathLike,
-    Table,
-    Where,
-    encode_labels,
-    map_labels,
-    reading,
-    split,
-)
+from xpmlp.data.columns import Choose, evaluation_columns, training_columns
+from xpmlp.data.csv_file import read_csv
+from xpmlp.data.dataset import Array, Dataset, PathLike, Table, Where, reading, split
 from xpmlp.data.idx import read_idx
+from xpmlp.data.labels import encode_labels, map_labels
 from xpmlp.data.mnist import load_mnist
-from xpmlp.data.tables import Choose, evaluation_columns, read_csv, read_npz, training_columns
+from xpmlp.data.npz import read_npz
 from xpmlp.data.toy import load_digits, make_xor
 from xpmlp.errors import DataError, unknown_name
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from xpmlp.data.dataset import Dataset, generator, split
+from xpmlp.data.dataset import Dataset, split
 from xpmlp.errors import require
+from xpmlp.random import Purpose, generator
 
 
 def load_digits(*, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
@@ -64,7 +65,7 @@ def make_xor(*, n: int = 300, seed: int = 0) -> Dataset:
     InvalidValueError
         If `seed` is negative.
     """
-    points = generator(seed).standard_normal((2 * n, 2))
+    points = generator(seed, Purpose.POINTS).standard_normal((2 * n, 2))
     y = ((points[:, 0] > 0) ^ (points[:, 1] > 0)).astype(np.int64)
     return Dataset(
         name="xor",

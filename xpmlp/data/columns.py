@@ -1,0 +1,138 @@
+"""Which columns of a table are features, and which is the label."""
+
+from collections.abc import Callable
+
+from xpmlp.data.dataset import short
+from xpmlp.errors import DataError
+
+LABEL_NAMES = ("label", "target", "class", "y")
+"""Names, in any case, by which a label column is recognised; the first that occurs wins."""
+
+Choose = Callable[[tuple[str, ...] | None, int], tuple[list[int], int | None]]
+"""Chooses, by column names (None without a header) and number of columns, the feature columns
+and the label column (None for no label)."""
+
+
+def training_columns(
+    names: tuple[str, ...] | None, width: int, *, label: str | int | None, source: str
+) -> tuple[list[int], int]:
+    """Choose the label column, and all other columns as features.
+
+    Parameters
+    ----------
+    names : tuple of str or None
+        Column names, None without a header.
+    width : int
+        Number of columns.
+    label : str, int or None
+        The label column's name or number (from 0, or from the end with -1; as text, too, unless
+        a column has that name). None: the first of `LABEL_NAMES` that occurs, else the last.
+    source : str
+        The file, for messages.
+
+    Returns
+    -------
+    columns : list of int
+        Feature columns, from 0.
+    label : int
+        Label column, from 0.
+
+    Raises
+    ------
+    DataError
+        If there is no such column, or only one column.
+    """
+    if width < 2:
+        raise DataError(
+            f"{source}: found one column, expected features and a label separated by comma, "
+            "semicolon or tab"
+        )
+    column = _label_column(names, width, label, source)
+    return [c for c in range(width) if c != column], column
+
+
+def _label_column(
+    names: tuple[str, ...] | None, width: int, label: str | int | None, source: str
+) -> int:
+    names = names or ()
+    if label is None:
+        lowered = [name.lower() for name in names]
+        return next((lowered.index(n) for n in LABEL_NAMES if n in lowered), width - 1)
+    if label in names:
+        return names.index(str(label))
+    try:
+        number = int(label)
+    except ValueError:
+        number = width
+    if not -width <= number < width:
+        known = f" or one of the names {short(', '.join(names))}" if names else "; it has no header"
+        raise DataError(
+            f"{source}: found no label column {label!r}, expected a number from 0 to {width - 1}"
+            f"{known}"
+        )
+    return number % width
+
+
+def evaluation_columns(
+    names: tuple[str, ...] | None,
+    width: int,
+    *,
+    features: tuple[str, ...] | None,
+    n_features: int | None,
+    label: str | int | None,
+    source: str,
+) -> tuple[list[int], int | None]:
+    """Choose the columns on which a model was trained, and the label column if there is one.
+
+    Parameters
+    ----------
+    names, width, label, source
+        As for `training_columns`.
+    features : tuple of str or None
+        The model's feature names: they are found by name, in any order, if the file has a header.
+    n_features : int or None
+        The model's number of features: a file of so many columns has no label.
+
+    Returns
+    -------
+    columns : list of int
+        Feature columns in the model's order.
+    label : int or None
+        Label column; None if the file has the features only.
+
+    Raises
+    ------
+    DataError
+        If a feature is missing, or it is not clear which of the other columns is the label.
+    """
+    if names is not None and features is not None:
+        missing = [name for name in features if name not in names]
+        if missing:
+            raise DataError(
+                f"{source}: found no column {short(', '.join(missing))}, expected the model's "
+                f"features: {short(', '.join(features))}"
+            )
+        columns = [names.index(name) for name in features]
+    else:
+        expected = len(features) if features is not None else n_features
+        if width == expected:
+            return list(range(width)), None
+        columns, column = training_columns(names, width, label=label, source=source)
+        if expected is not None and width != expected + 1:
+            raise DataError(
+                f"{source}: found {width} columns, expected the model's {expected} features, or "
+                f"{expected + 1} columns with a label"
+            )
+        return columns, column
+    others = [column for column in range(width) if column not in columns]
+    if not others:
+        return columns, None
+    if len(others) == 1 and label is None:
+        return columns, others[0]
+    column = _label_column(names, width, label, source)
+    if column in columns:
+        raise DataError(
+            f"{source}: found the feature {names[column]} as label column, expected one of "
+            f"{short(', '.join(names[other] for other in others))}: say which with --label"
+        )
+    return columns, column

@@ -1,0 +1,166 @@
+"""Tables of numbers from CSV files; whatever is wrong is named with its row and column."""
+
+import csv
+import itertools
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from xpmlp.data.columns import LABEL_NAMES, Choose
+from xpmlp.data.dataset import PathLike, Table, reading, short
+from xpmlp.data.labels import is_number
+from xpmlp.errors import DataError
+
+MAX_LABEL = 256
+"""The longest label text: a longer one is a column of prose, chosen by mistake."""
+
+
+def read_csv(path: PathLike, choose: Choose) -> Table:
+    """Read numbers, and a column of labels, from a text file of comma-separated values.
+
+    The file is UTF-8; cells are separated by comma, semicolon or tab (whichever occurs most in
+    the first line) and may be quoted. The first row is a header if it has a name in a column
+    whose second row is a number, a label column's name (not y), or no number at all. Blank lines
+    are skipped.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    choose : callable
+        Chooses the columns; see `training_columns` and `evaluation_columns`.
+
+    Returns
+    -------
+    Table
+        X float64 of shape (n, features); y as text, or None.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, is not UTF-8, has a NUL byte, no rows, a row of another length,
+        an empty cell, an overlong cell, or a feature that is not a finite number. The message
+        has the row (the line in the file, from 1) and the column (from 1).
+    """
+    path = Path(path)
+    with reading(path), open(path, encoding="utf-8-sig", newline="") as file:
+        try:
+            return _parse_csv(file, path, choose)
+        except UnicodeDecodeError:
+            raise DataError(
+                f"{path}: byte {_undecodable(path)} is not UTF-8; save the file as UTF-8"
+            ) from None
+
+
+def _undecodable(path: Path) -> int:
+    """Find the first byte that is not UTF-8, from 0 (the decoder of the stream loses count)."""
+    try:
+        path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start
+    return 0  # the file was replaced meanwhile
+
+
+def _parse_csv(file: TextIO, path: Path, choose: Choose) -> Table:
+    records = _records(file, path)
+    head = list(itertools.islice(records, 2))
+    if not head:
+        raise DataError(f"{path}: found no rows, expected rows of numbers")
+    width = len(head[0][1])
+    names = _header(head, path)
+    columns, label = choose(names, width)
+    values, labels, lines = array("d"), [], []
+    for line, cells in itertools.chain(head[1:] if names else head, records):
+        if len(cells) != width:
+            raise DataError(
+                f"{path}: row {line}: found {len(cells)} columns, expected {width} as in the "
+                "first row; correct the row, and quote cells that contain the separator"
+            )
+        try:
+            values.extend([float(cells[column]) for column in columns])
+        except ValueError:
+            column = next(c for c in columns if not is_number(cells[c]))
+            raise _bad_cell(path, line, column, names, cells[column], "a number") from None
+        if label is not None:
+            text = cells[label].strip()
+            if not 0 < len(text) <= MAX_LABEL:
+                expected = f"a label of at most {MAX_LABEL} characters"
+                raise _bad_cell(path, line, label, names, text, expected)
+            labels.append(text)
+        lines.append(line)
+    if not lines:
+        raise DataError(f"{path}: found a header and no rows after it, expected rows of numbers")
+    X = np.frombuffer(values, dtype=np.float64).reshape(len(lines), len(columns))
+    finite = np.isfinite(X)
+    if not finite.all():
+        row, k = divmod(int(np.argmin(finite)), len(columns))
+        raise _bad_cell(path, lines[row], columns[k], names, str(X[row, k]), "a finite number")
+    return Table(
+        X,
+        np.array(labels) if label is not None else None,
+        lambda index: f"{path}: row {lines[index]}",
+        features=tuple(names[column] for column in columns) if names else None,
+    )
+
+
+def _bad_cell(
+    path: Path, line: int, column: int, names: tuple[str, ...] | None, text: str, expected: str
+) -> DataError:
+    name = f" ({short(names[column], 40)})" if names else ""
+    found = repr(short(text, 40)) if text.strip() else "nothing"
+    return DataError(
+        f"{path}: row {line}, column {column + 1}{name}: found {found}, expected {expected}; "
+        "correct the cell or remove the row"
+    )
+
+
+def _records(file: TextIO, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not blank, each with the line on which it begins, from 1."""
+    first = next((line for line in _lines(file, path) if line.strip()), "")
+    file.seek(0)
+    separator = max(",;\t", key=lambda s: len(next(csv.reader([first], delimiter=s), [])))
+    reader = csv.reader(_lines(file, path), delimiter=separator, strict=True, skipinitialspace=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataError(
+                f"{path}: row {line}: {error}; expected cells that are short, with matching quotes"
+            ) from error
+        if len(cells) > 1 or (cells and cells[0].strip()):
+            yield line, cells
+
+
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    for number, line in enumerate(file, start=1):
+        if "\0" in line:
+            raise DataError(
+                f"{path}: row {number}: found a NUL character, expected text; is it a CSV file?"
+            )
+        yield line
+
+
+def _header(head: list[tuple[int, list[str]]], path: Path) -> tuple[str, ...] | None:
+    """Return the column names if the first row is a header, see `read_csv`."""
+    line, first = head[0]
+    second = head[1][1] if len(head) > 1 else []
+    names = tuple(cell.strip() for cell in first)
+    is_name = [not is_number(name) for name in names]
+    over_number = any(a and is_number(b) for a, b in zip(is_name, second, strict=False))
+    known = any(name.lower() in LABEL_NAMES[:-1] for name in names)  # "y" may well be a class
+    if not (all(is_name) or over_number or known):
+        return None
+    for column, name in enumerate(names):
+        if not name or name in names[:column]:
+            found = f"the name {short(name, 40)!r} again" if name else "no name"
+            raise DataError(
+                f"{path}: row {line}, column {column + 1}: found {found}, expected names that "
+                "differ (pandas writes its index as a column without a name unless index=False)"
+            )
+    return names

@@ -1,0 +1,163 @@
+"""Labels as they stand in a file, and the class indices or real targets that they mean."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from xpmlp.data.dataset import Array, Where, require_finite, short
+from xpmlp.errors import DataError, unknown_name
+
+TASKS = ("classification", "regression")
+
+
+def encode_labels(
+    labels: Array, task: str | None, where: Where
+) -> tuple[Array, tuple[str, ...] | None]:
+    """Turn labels as they stand in a file into class indices or real targets.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,) or (n, k)
+        Numbers, booleans or text.
+    task : {None, "classification", "regression"}
+        None decides: text and booleans are classes; so are whole numbers with at most
+        ``max(20, sqrt(n))`` distinct values; all else is regression.
+    where : callable
+        Names a row in a message.
+
+    Returns
+    -------
+    y : ndarray
+        int64 of shape (n,), or float64 of the shape of `labels`.
+    classes : tuple of str or None
+        Class names, sorted: by value if all are numbers, else as text. None for regression.
+
+    Raises
+    ------
+    DataError
+        If a label is NaN or infinite, numbers and text are mixed and `task` does not say that
+        they are classes, text is given for regression, or there are fewer than two classes.
+    InvalidValueError
+        If `task` is not one of the three.
+    """
+    if task is not None and task not in TASKS:
+        raise unknown_name("task", task, TASKS)
+    labels = _numbers_if_possible(labels)
+    numeric = labels.dtype.kind in "uif"
+    if numeric:
+        require_finite(labels, where)
+    elif labels.dtype.kind == "U" and task != "classification":
+        _refuse_numbers_among_text(labels, task, where)
+    if (task or _infer_task(labels)) == "regression":
+        return labels.astype(np.float64), None
+    if labels.ndim == 2:
+        raise DataError(
+            f"{where(0)}: found {labels.shape[1]} label columns, expected one for classification; "
+            "give class numbers instead of one-hot rows"
+        )
+    values, indices = np.unique(labels, return_inverse=True)
+    if len(values) < 2:
+        raise DataError(
+            f"{where(0)}: every label is {short(class_name(values[0]))!r}, expected at least two "
+            "classes; choose another label column, or task 'regression' for numbers"
+        )
+    return indices.astype(np.int64), tuple(class_name(value) for value in values)
+
+
+def map_labels(labels: Array, classes: tuple[str, ...] | None, where: Where) -> Array:
+    """Turn labels into the targets of a model that already has its classes.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,) or (n, k)
+        Numbers, booleans or text.
+    classes : tuple of str or None
+        The model's class names; None for regression.
+    where : callable
+        Names a row in a message.
+
+    Returns
+    -------
+    ndarray
+        Class indices, int64 of shape (n,), or float64 targets.
+
+    Raises
+    ------
+    DataError
+        If a label is not one of the classes, or not a finite number for regression.
+    """
+    if classes is None:
+        labels = _numbers_if_possible(labels)
+        if labels.dtype.kind == "U":
+            _refuse_numbers_among_text(labels, "regression", where)
+        y = labels.astype(np.float64)
+        require_finite(y, where)
+        return y
+    if labels.ndim == 2:
+        raise DataError(f"{where(0)}: found {labels.shape[1]} label columns, expected one")
+    known = {name: index for index, name in enumerate(classes)}
+    values, indices = np.unique(labels, return_inverse=True)
+    codes = np.array([_code(value, known) for value in values])
+    y = codes[indices].astype(np.int64)
+    if (y < 0).any():
+        first = int(np.argmax(y < 0))
+        raise DataError(
+            f"{where(first)}: found the label {short(class_name(labels[first]))!r}, expected "
+            f"one of the model's classes: {short(', '.join(classes))}"
+        )
+    return y
+
+
+def class_name(value: Any) -> str:
+    """Name a class by its label: whole numbers without a decimal point, ``1.0`` as ``"1"``."""
+    if isinstance(value, (float, np.floating)):
+        number = float(value)
+        return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
+    return str(value)
+
+
+def _code(value: Any, known: dict[str, int]) -> int:
+    name = class_name(value)
+    if name not in known and isinstance(value, str) and is_number(value):
+        name = class_name(float(value))  # "1.0" is "1" written differently
+    return known.get(name, -1)
+
+
+def _numbers_if_possible(labels: Array) -> Array:
+    if labels.dtype.kind != "U":
+        return labels
+    try:
+        return labels.astype(np.float64)
+    except ValueError:
+        return labels
+
+
+def _infer_task(labels: Array) -> str:
+    if labels.dtype.kind in "Ub":
+        return "classification"
+    if labels.ndim == 2 or (labels != np.trunc(labels)).any():
+        return "regression"
+    few = max(20.0, math.sqrt(len(labels)))
+    return "classification" if len(np.unique(labels)) <= few else "regression"
+
+
+def _refuse_numbers_among_text(labels: Array, task: str | None, where: Where) -> None:
+    """Refuse text for regression, and text among numbers, which may be a mistyped number."""
+    is_text = np.array([not is_number(text) for text in labels.ravel()])
+    if task == "regression" or not is_text.all():
+        first = int(np.argmax(is_text))
+        index = first // (labels.size // len(labels))
+        raise DataError(
+            f"{where(index)}: found the label {short(labels.ravel()[first])!r}, expected a "
+            "number; correct it, or say task 'classification' if the labels are names"
+        )
+
+
+def is_number(text: str) -> bool:
+    """Whether `text` reads as a number (NaN and infinity included)."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
