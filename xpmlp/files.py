@@ -13,6 +13,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +44,14 @@ def save(mlp: "MLP", path: Any) -> None:
     OSError
         If the file cannot be written; an old file of that name is then as it was.
     """
-    arguments = dict(mlp._arguments)
-    arguments["activation"] = [a.name for a in mlp.network.architecture.activations]
-    arguments["output"] = arguments["output"] and activation(arguments["output"]).name
-    arguments["loss"] = None  # the task has it
+    architecture = mlp.network.architecture
+    arguments = mlp._arguments | {
+        "sizes": list(architecture.sizes),
+        "activation": [a.name for a in architecture.activations],
+        "output": mlp.output and activation(mlp.output).name,
+        "loss": None,  # the task has it
+        "dropout": list(architecture.dropout),
+    }
     if callable(arguments["initializer"]):
         arguments["initializer"] = "auto"  # the weights themselves are in the file
     task = mlp._task
@@ -107,6 +112,10 @@ def load(
     own = dict(custom or {})
     try:
         arguments = dict(config["arguments"])
+        # Compared before anything is allocated: a file's claims are not to be believed.
+        for i, shape in enumerate(pairwise(arguments["sizes"]), start=1):
+            if tensors[f"dense{i}.W"].shape != shape:
+                raise CheckpointError(f"dense{i}.W does not have the shape {shape} of the layers")
         arguments["activation"] = [_own_activation(n, own) for n in arguments["activation"]]
         if arguments["output"]:
             arguments["output"] = _own_activation(arguments["output"], own)

@@ -52,7 +52,7 @@ class _Forward:
     """The model with its parameters laid out once for many batches."""
 
     def __init__(self, mlp: "MLP") -> None:
-        flat, statistics = mlp._buffers()
+        flat, statistics = mlp.weights.flat, mlp.weights.statistics
         self.ops, xp = mlp.backend.ops, mlp.backend.xp
         self.params = mlp.network.layout.views(xp, flat)
         self.statistics = mlp.network.statistics.views(xp, statistics)

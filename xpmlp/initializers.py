@@ -7,9 +7,15 @@ averages the demands of the forward and the backward pass. Biases start at zero.
 
 from collections.abc import Callable
 from math import sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from xpmlp.errors import InvalidTypeError, unknown_name
+from xpmlp.random import Purpose, generator
+
+if TYPE_CHECKING:
+    from xpmlp.network import Network
 
 Initializer = Callable[[Any, int, int], Any]
 
@@ -38,7 +44,7 @@ def _lecun(n_in: int, n_out: int) -> float:
 
 
 INITIALIZERS: dict[str, Initializer] = {
-    "zeros": lambda rng, n_in, n_out: rng.standard_normal((n_in, n_out)) * 0.0,
+    "zeros": lambda rng, n_in, n_out: np.zeros((n_in, n_out)),
     "uniform": lambda rng, n_in, n_out: rng.uniform(-1.0, 1.0, (n_in, n_out)) / sqrt(n_in),
     "he": _normal(_he),  # He et al. 2015
     "he_uniform": _uniform(_he),
@@ -68,3 +74,24 @@ def initializer(spec: object, activation: str) -> Initializer:
             f"initializer: found {spec!r}; expected a name or a function (rng, n_in, n_out)"
         )
     return spec
+
+
+def initial_values(network: "Network", seed: int) -> dict[str, Any]:
+    """Draw a network's first parameters and running statistics: float64 host arrays by name.
+
+    Weights by the initialiser, with a Philox stream for each layer; gains and variances 1, the
+    rest 0.
+    """
+    a = network.architecture
+    followed_by = [*(f.name for f in a.activations), "identity"]
+    values: dict[str, Any] = {}
+    for name, slot in (network.layout.slots | network.statistics.slots).items():
+        if name.endswith(".W"):
+            layer = network.weights.index(name)
+            draw = initializer(a.initializer, followed_by[layer])
+            values[name] = draw(generator(seed, Purpose.WEIGHTS, layer), *slot.shape)
+        elif name.endswith((".g", ".var")):
+            values[name] = np.ones(slot.shape)
+        else:
+            values[name] = np.zeros(slot.shape)
+    return values

@@ -5,17 +5,21 @@ from typing import Any
 
 from xpmlp import files
 from xpmlp.callbacks import Callback
-from xpmlp.contract import Backend, Data, Run
+from xpmlp.contract import Backend, Run
 from xpmlp.errors import BackendError, InvalidValueError, unknown_name
 from xpmlp.inference import evaluate_batches, forward_batches
-from xpmlp.inputs import Scaling, features, to_host, weights
+from xpmlp.initializers import initial_values
+from xpmlp.inputs import Scaling, features
 from xpmlp.layers import Brick, activate, chain
 from xpmlp.network import Architecture, Network
 from xpmlp.optimizers import Optimizer, optimizer
-from xpmlp.random import Purpose, fresh_seed, generator
+from xpmlp.prepare import Prepared, pair, prepare
+from xpmlp.random import fresh_seed
 from xpmlp.step import Penalty, TrainingStep
-from xpmlp.targets import Task, check_names, kind_of, spread
+from xpmlp.summary import summary
+from xpmlp.targets import Task, check_names
 from xpmlp.training import History, Training
+from xpmlp.weights import Weights
 
 Array = Any
 
@@ -103,6 +107,11 @@ class MLP:
         device: str | None = None,
         seed: int | None = None,
     ) -> None:
+        self._arguments = {
+            name: value
+            for name, value in locals().items()
+            if name not in ("self", "backend", "device")
+        }
         if dtype not in ("float32", "float64"):
             raise unknown_name("dtype", dtype, ("float32", "float64"))
         for name, value in (("l1", l1), ("l2", l2), ("max_norm", max_norm or 0.0)):
@@ -120,24 +129,6 @@ class MLP:
                 initializer,
             )
         )
-        self._arguments = {
-            "sizes": list(self.network.architecture.sizes),
-            "activation": list(self.network.architecture.activations),
-            "output": output,
-            "loss": loss,
-            "dropout": list(self.network.architecture.dropout),
-            "input_dropout": input_dropout,
-            "normalization": normalization,
-            "residual": residual,
-            "bias": bias,
-            "initializer": initializer,
-            "l1": l1,
-            "l2": l2,
-            "max_norm": max_norm,
-            "scaling": scaling,
-            "dtype": dtype,
-            "seed": 0,
-        }
         self.dtype = dtype
         self.seed = fresh_seed() if seed is None else seed
         self._arguments["seed"] = self.seed
@@ -150,7 +141,8 @@ class MLP:
         self.metadata: dict[str, Any] = {}
         self._compiled: dict[Any, Run] = {}
         self.backend = _backend(backend, device, dtype)
-        self._flat, self._statistics = self._place(self._initial_values())
+        first = initial_values(self.network, self.seed)
+        self.weights = Weights(self.network, self.backend, dtype, first)
 
     # What it is
 
@@ -180,24 +172,7 @@ class MLP:
 
     def summary(self) -> str:
         """Return a table of the layers, with parameters and what each computes."""
-        rows = [("layer", "output", "parameters", "computes")]
-        width = self.sizes[0]
-        for brick in self.network.bricks:
-            shapes = brick.shapes
-            width = next((s[1] for name, s in shapes.items() if name.endswith(".W")), width)
-            count = sum(_product(s) for s in shapes.values())
-            rows.append((brick.name, f"(n, {width})", f"{count:,}" if count else "", brick.formula))
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        lines = [
-            f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip()
-            for a, b, c, d in rows
-        ]
-        loss = self._task.loss.name if self._task else "follows from the targets"
-        lines.append(
-            f"{self.network.layout.count:,} parameters, {self.dtype}, loss: {loss}, "
-            f"backend: {self.backend.name} on {self.backend.device}"
-        )
-        return "\n".join(lines)
+        return summary(self)
 
     def __repr__(self) -> str:
         return f"MLP({list(self.sizes)}, backend={self.backend.name!r}, dtype={self.dtype!r})"
@@ -255,43 +230,20 @@ class MLP:
             If the loss becomes NaN or infinite; the model keeps the last good epoch's weights.
         """
         chosen = _optimizer(optimizer)
-        epochs = _whole("epochs", epochs, 1)
-        x, host_y = self._pair(X, y, "X", "y")
-        n = x.shape[0]
-        batch = n if batch_size is None else _whole("batch_size", batch_size, 1)
-        task = Task.make(kind_of(host_y, self.sizes[-1], self.loss), self.loss, self.output)
-        target = task.encode(host_y, self.sizes[-1], self.dtype)
-        weight = weights(self.backend, sample_weight, n, self.dtype)
-        if validation_split:
-            if validation_data is not None:
-                raise InvalidValueError("give validation_data or validation_split, not both")
-            kept, held = self._split(n, validation_split)
-            take, device = self.backend.xp.take, self.backend.asarray
-            validation_data = (take(x, device(held), axis=0), host_y[held])
-            x, target = take(x, device(kept), axis=0), target[kept]
-            weight = None if weight is None else take(weight, device(kept), axis=0)
-        self.scaling.check(x)
-        scaling = self.scaling.fitted(self.backend, x)
-        if validation_data is not None:
-            vx, vy = self._pair(*validation_data, "validation X", "validation y")
-            scaling.check(vx, "validation X")
-            task.encode(vy, self.sizes[-1], self.dtype, "validation y")
-            validation_data = (vx, vy)
-
-        self.scaling = scaling
-        self._set_task(task)
-        data = Data(
-            x, self.backend.asarray(target), weight, *self.scaling.arrays(self.backend, self.dtype)
-        )
+        epochs = _whole("epochs", epochs)
+        batch_size = None if batch_size is None else _whole("batch_size", batch_size)
+        ready = prepare(self, X, y, sample_weight, validation_data, validation_split)
+        self._settle(ready)
+        n = ready.data.X.shape[0]
         training = Training(
             self,
             chosen,
-            data,
-            spread(target) if task.kind == "values" else 0.0,
+            ready.data,
+            ready.spread,
             epochs=epochs,
-            batch_size=batch,
+            batch_size=n if batch_size is None else batch_size,
             shuffle=shuffle,
-            validation=validation_data,
+            validation=ready.validation,
             callbacks=callbacks,
         )
         return training.run()
@@ -303,7 +255,7 @@ class MLP:
 
         The loss includes the penalty, as in training.
         """
-        x, host_y = self._pair(X, y, "X", "y")
+        x, host_y = pair(self, X, y)
         self.scaling.check(x)
         target = self.task.encode(host_y, self.sizes[-1], self.dtype)
         return evaluate_batches(self, x, target)
@@ -343,10 +295,9 @@ class MLP:
 
     def to(self, backend: str | Backend, device: str | None = None) -> "MLP":
         """Move the model to another backend, in place; returns it."""
-        values = self.state_dict()
         self.backend = _backend(backend, device, self.dtype)
+        self.weights.move(self.backend)
         self._compiled.clear()
-        self._flat, self._statistics = self._place(values)
         return self
 
     def copy(
@@ -365,15 +316,7 @@ class MLP:
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of parameters and running statistics on the host, by name."""
-        values: dict[str, Any] = {}
-        for layout, flat in (
-            (self.network.layout, self._flat),
-            (self.network.statistics, self._statistics),
-        ):
-            host = self.backend.to_numpy(flat)
-            for name, (shape, start, stop) in layout.slots.items():
-                values[name] = host[start:stop].reshape(shape).copy()
-        return values
+        return self.weights.to_host()
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
         """Set parameters and running statistics from arrays by name; all names are needed.
@@ -383,20 +326,7 @@ class MLP:
         InvalidValueError
             For missing, unknown or wrongly shaped arrays; nothing is changed then.
         """
-        slots = {**self.network.layout.slots, **self.network.statistics.slots}
-        wrong = set(values) ^ set(slots)
-        if wrong:
-            raise InvalidValueError(
-                f"parameters: missing or unknown: {', '.join(sorted(wrong))}; expected exactly "
-                f"{', '.join(slots)}"
-            )
-        checked = {name: to_host(self.backend, v, name) for name, v in values.items()}
-        for name, value in checked.items():
-            if value.shape != slots[name].shape:
-                raise InvalidValueError(
-                    f"{name}: found shape {value.shape}; expected {slots[name].shape}"
-                )
-        self._flat, self._statistics = self._place(checked)
+        self.weights.load(values)
 
     def save(self, path: Any) -> None:
         """Write the model to a file; the old file stays until the new one is complete."""
@@ -404,29 +334,13 @@ class MLP:
 
     # Inside
 
-    def _initial_values(self) -> dict[str, Any]:
-        values = self.network.initial_parameters(self.seed)
-        for name, slot in self.network.statistics.slots.items():
-            rng = generator(self.seed, Purpose.WEIGHTS)
-            zeros = rng.standard_normal(slot.shape) * 0.0
-            values[name] = zeros + 1.0 if name.endswith(".var") else zeros
-        return values
-
-    def _place(self, values: dict[str, Any]) -> tuple[Array, Array]:
-        """Lay host arrays out in the two flat buffers on the device."""
-        asarray = self.backend.asarray
-        return (
-            asarray(self.network.layout.flatten(values), self.dtype),
-            asarray(self.network.statistics.flatten(values), self.dtype),
-        )
-
     def _buffers(self) -> tuple[Array, Array]:
-        return self._flat, self._statistics
+        return self.weights.flat, self.weights.statistics
 
-    def _adopt(self, flat: Array, statistics: Array) -> None:
-        """Take over the weights of a finished epoch."""
-        self._flat, self._statistics = flat, statistics
-        self.epochs_trained += 1
+    def _settle(self, ready: Prepared) -> None:
+        """Take over what the data said about task and scaling."""
+        self.scaling = ready.scaling
+        self._set_task(ready.task)
 
     def _set_task(self, task: Task) -> None:
         if task != self._task:
@@ -450,34 +364,11 @@ class MLP:
             self._compiled[optimizer] = self.backend.compile(self._step(optimizer))
         return self._compiled[optimizer]
 
-    def _pair(self, X: Any, y: Any, x_name: str, y_name: str) -> tuple[Any, Any]:
-        """Check that both are numbers, and as many; the examples go to the device."""
-        x = features(self.backend, X, self.sizes[0], self.dtype, x_name)
-        host_y = to_host(self.backend, y, y_name)
-        if host_y.ndim == 0 or len(host_y) != x.shape[0]:
-            raise InvalidValueError(
-                f"{y_name}: found shape {host_y.shape}; X has {x.shape[0]} rows"
-            )
-        return x, host_y
-
-    def _prepare(self, X: Any, y: Any) -> tuple[Any, Any]:
+    def _prepare(self, X: Any, y: Any) -> tuple[Array, Array]:
         """Settle task and scaling by these data, as ``fit`` does; return what a step takes."""
-        x, host_y = self._pair(X, y, "X", "y")
-        task = Task.make(kind_of(host_y, self.sizes[-1], self.loss), self.loss, self.output)
-        target = task.encode(host_y, self.sizes[-1], self.dtype)
-        self.scaling = self.scaling.fitted(self.backend, x)
-        self._set_task(task)
-        return x, self.backend.asarray(target)
-
-    def _split(self, n: int, share: float) -> tuple[Any, Any]:
-        held = round(n * share)
-        if not 0 < held < n:
-            raise InvalidValueError(
-                f"validation_split: found {share!r} of {n} rows; expected a share in (0, 1) that "
-                "leaves rows on both sides"
-            )
-        order = generator(self.seed, Purpose.SPLIT).permutation(n)
-        return order[held:], order[:held]
+        ready = prepare(self, X, y)
+        self._settle(ready)
+        return ready.data.X, ready.data.y
 
     def _forward(self, X: Any) -> Array:
         x = features(self.backend, X, self.sizes[0], self.dtype)
@@ -501,14 +392,7 @@ def _backend(spec: Any, device: str | None, dtype: str) -> Backend:
 _optimizer = optimizer  # fit's argument has the same name
 
 
-def _whole(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or int(value) != value or value < least:
-        raise InvalidValueError(f"{name}: found {value!r}; expected a whole number from {least}")
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or int(value) != value or value < 1:
+        raise InvalidValueError(f"{name}: found {value!r}; expected a whole number from 1")
     return int(value)
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    count = 1
-    for n in shape:
-        count *= n
-    return count

@@ -12,9 +12,7 @@ from typing import Any
 from xpmlp import layers
 from xpmlp.activations import Activation, activation
 from xpmlp.errors import InvalidValueError, unknown_name
-from xpmlp.initializers import initializer
 from xpmlp.parameters import Layout
-from xpmlp.random import Purpose, generator
 
 Array = Any
 
@@ -174,22 +172,3 @@ class Network:
             bricks += layer
         last = len(a.sizes) - 1
         return [*bricks, layers.dense(f"dense{last}", a.sizes[-2], a.sizes[-1], a.bias)]
-
-    def initial_parameters(self, seed: int) -> dict[str, Any]:
-        """Draw the initial weights on the host: float64 arrays by name.
-
-        Weights by the initialiser, one Philox stream for each layer; gains 1, the rest 0.
-        """
-        a = self.architecture
-        names = [*(f.name for f in a.activations), "identity"]
-        values: dict[str, Any] = {}
-        layer = 0
-        for name, slot in self.layout.slots.items():
-            rng = generator(seed, Purpose.WEIGHTS, layer)
-            if name.endswith(".W"):
-                values[name] = initializer(a.initializer, names[layer])(rng, *slot.shape)
-                layer += 1
-            else:
-                zeros = rng.standard_normal(slot.shape) * 0.0
-                values[name] = zeros + 1.0 if name.endswith(".g") else zeros
-        return values

@@ -103,7 +103,7 @@ class Training:
 
     def _initial_state(self) -> State:
         mlp, xp = self.mlp, self.mlp.backend.xp
-        params, statistics = mlp._buffers()
+        params, statistics = mlp.weights.flat, mlp.weights.statistics
         zeros = [xp.zeros_like(params) for _ in range(self.optimizer.slots + 1)]
         pair = xp.zeros(2, dtype=params.dtype, device=mlp.backend.ops.device)
         return State(
@@ -128,9 +128,10 @@ class Training:
         backend.synchronize()
         seconds = perf_counter() - start
         self._refuse_divergence(loss / self.examples, rates[-1])
-        self.mlp._adopt(
+        self.mlp.weights.adopt(
             xp.asarray(self._state.params, copy=True), xp.asarray(self._state.statistics, copy=True)
         )
+        self.mlp.epochs_trained += 1
         metric = self.mlp.task.metric
         figures = {
             "loss": loss / self.examples,

@@ -1,0 +1,90 @@
+"""A network's parameters and running statistics, where they lie on a device."""
+
+from typing import Any
+
+import numpy as np
+
+from xpmlp.contract import Backend
+from xpmlp.errors import InvalidValueError
+from xpmlp.inputs import to_host
+from xpmlp.network import Network
+
+Array = Any
+
+
+class Weights:
+    """Two flat buffers on a device, and their way to the host and back by name.
+
+    Parameters
+    ----------
+    network : Network
+        Says what lies where.
+    backend : Backend
+    dtype : str
+    values : dict of str to ndarray
+        First parameters and running statistics.
+
+    Attributes
+    ----------
+    flat : Array, shape (network.layout.size,)
+        Trainable parameters.
+    statistics : Array, shape (network.statistics.size,)
+        Running statistics.
+    """
+
+    def __init__(
+        self, network: Network, backend: Backend, dtype: str, values: dict[str, Any]
+    ) -> None:
+        self.network, self.backend, self.dtype = network, backend, dtype
+        self._place(values)
+
+    def to_host(self) -> dict[str, np.ndarray]:
+        """Return copies on the host, by name."""
+        values: dict[str, np.ndarray] = {}
+        for layout, flat in (
+            (self.network.layout, self.flat),
+            (self.network.statistics, self.statistics),
+        ):
+            host = self.backend.to_numpy(flat)
+            for name, (shape, start, stop) in layout.slots.items():
+                values[name] = host[start:stop].reshape(shape).copy()
+        return values
+
+    def load(self, values: dict[str, Any]) -> None:
+        """Set all from arrays by name.
+
+        Raises
+        ------
+        InvalidValueError
+            For missing, unknown, wrongly shaped or non-finite arrays; nothing is changed then.
+        """
+        slots = self.network.layout.slots | self.network.statistics.slots
+        if wrong := set(values) ^ set(slots):
+            raise InvalidValueError(
+                f"parameters: missing or unknown: {', '.join(sorted(wrong))}; expected exactly "
+                f"{', '.join(slots)}"
+            )
+        checked = {name: to_host(self.backend, value, name) for name, value in values.items()}
+        for name, value in checked.items():
+            if value.shape != slots[name].shape:
+                raise InvalidValueError(
+                    f"{name}: found shape {value.shape}; expected {slots[name].shape}"
+                )
+            if not np.isfinite(value).all():
+                raise InvalidValueError(f"{name}: found NaN or infinity; expected finite numbers")
+        self._place(checked)
+
+    def adopt(self, flat: Array, statistics: Array) -> None:
+        """Take over buffers that lie on the device."""
+        self.flat, self.statistics = flat, statistics
+
+    def move(self, backend: Backend) -> None:
+        """Go to another backend."""
+        values = self.to_host()
+        self.backend = backend
+        self._place(values)
+
+    def _place(self, values: dict[str, Any]) -> None:
+        asarray = self.backend.asarray
+        self.flat = asarray(self.network.layout.flatten(values), self.dtype)
+        self.statistics = asarray(self.network.statistics.flatten(values), self.dtype)
