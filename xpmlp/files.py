@@ -6,11 +6,8 @@ host arrays: it loads with NumPy alone, whatever backend made it. Nothing is unp
 nothing is imported by a name from a file.
 """
 
-import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from itertools import pairwise
@@ -22,6 +19,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from xpmlp.activations import ACTIVATIONS, Activation, activation
+from xpmlp.atomic import write_atomically
 from xpmlp.errors import CheckpointError, InvalidValueError
 from xpmlp.inputs import Scaling
 from xpmlp.losses import LOSSES, CustomLoss, Loss
@@ -179,38 +177,6 @@ def _digest(text: str, tensors: Mapping[str, np.ndarray]) -> str:
         digest.update(f"\0{name}\0{value.dtype.str}\0{value.shape}\0".encode())
         digest.update(np.ascontiguousarray(value).data)
     return digest.hexdigest()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash there is the old one or the new one, never a part.
-
-    A temporary file in the same folder, flushed to the disk, takes the name in one step.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 would keep others out
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    if hasattr(os, "O_DIRECTORY"):
-        folder = os.open(path.parent, os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _loss_config(loss: Loss) -> dict[str, Any]:

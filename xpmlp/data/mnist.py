@@ -9,7 +9,6 @@ import hashlib
 import importlib.util
 import io
 import os
-import secrets
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from xpmlp.atomic import write_atomically
 from xpmlp.data.dataset import Array, Dataset, PathLike, reading, short
 from xpmlp.data.idx import decompressed, parse_idx, read_at_most
-from xpmlp.errors import DataError, DownloadError, require
+from xpmlp.errors import DataError, DownloadError, XpmlpError, require
 
 FOLDER_VARIABLE = "XPMLP_DATA_DIR"
 """Environment variable that names a folder with the four files."""
@@ -168,7 +168,7 @@ def _from_cache(name: str, cache: Path, mirrors: Sequence[str], timeout: float) 
         cache.mkdir(parents=True, exist_ok=True)
     payload = _download(name, mirrors, timeout)
     with _storing(cache):
-        _write_whole(cache / name, payload)
+        write_atomically(cache / name, payload)
     return payload
 
 
@@ -182,16 +182,6 @@ def _storing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _write_whole(path: Path, payload: bytearray) -> None:
-    """Write a file that appears complete or not at all, whoever else writes it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        temporary.write_bytes(payload)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _download(name: str, mirrors: Sequence[str], timeout: float) -> bytearray:
     reasons = []
     for mirror in mirrors:
@@ -199,10 +189,18 @@ def _download(name: str, mirrors: Sequence[str], timeout: float) -> bytearray:
         try:
             return _fetch(url, name, timeout)
         except (OSError, ValueError) as error:  # DataError is a ValueError
-            reasons.append(f"{url}: {short(str(error).removeprefix(f'{url}: '), 400)}")
+            reasons.append(f"{url}: {_cause(error, url)}")
     raise DownloadError(
         "MNIST could not be downloaded. " + "; ".join(reasons) + f". Without a network: {_REMEDY}."
     )
+
+
+def _cause(error: Exception, url: str) -> str:
+    """Say why in a line: requests wraps the cause in the names of three layers."""
+    text = str(error).removeprefix(f"{url}: ")
+    if isinstance(error, XpmlpError):
+        return short(text, 400)
+    return short(text.rsplit("Caused by ", 1)[-1].rsplit("): ", 1)[-1].rstrip(")'\""), 120)
 
 
 def _fetch(url: str, name: str, timeout: float) -> bytearray:
