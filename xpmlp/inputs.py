@@ -44,7 +44,7 @@ def to_host(backend: Backend, x: Any, name: str) -> np.ndarray:
             f"computes with {backend.name} on {backend.device}. Pass a NumPy array, or move the "
             f"model with mlp.to({kind.split('.')[0]!r})"
         )
-    if backend.owns(x):
+    if backend.owns(x) and not is_numpy_array(x):
         return np.asarray(backend.to_numpy(x))
     try:
         host = np.asarray(x)
@@ -82,7 +82,8 @@ def features(
     InvalidValueError
         For a wrong shape, no rows, NaN or infinity (with the first place).
     """
-    x = X if backend.owns(X) else to_host(backend, X, name)
+    on_device = backend.owns(X) and not is_numpy_array(X)
+    x = X if on_device else to_host(backend, X, name)
     if len(x.shape) != 2:
         fix = f"; try {name}.reshape(len({name}), -1)" if len(x.shape) > 2 else ""
         fix = f"; one example is {name}.reshape(1, -1)" if len(x.shape) == 1 else fix
@@ -99,7 +100,9 @@ def features(
     if rows is not None and x.shape[0] != rows:
         raise InvalidValueError(f"{name}: found {x.shape[0]} rows; expected {rows}")
     narrow = dtype_name(x) not in _KEPT or (dtype, dtype_name(x)) == ("float32", "float64")
-    if backend.owns(x):
+    if on_device:
+        if not dtype_name(x).startswith(("bool", "uint", "int", "float", "bfloat")):
+            raise InvalidTypeError(f"{name}: found dtype {x.dtype}; expected real numbers")
         kept = backend.xp.astype(x, getattr(backend.xp, dtype)) if narrow else x
         _refuse_nonfinite(backend.xp, kept, lambda a: backend.to_numpy(a), name, dtype)
         return kept

@@ -68,7 +68,7 @@ class Architecture:
         hidden = len(sizes) - 2
         rates = tuple(_per_layer("dropout", dropout, hidden, float | int))
         for rate in (*rates, input_dropout):
-            if not 0 <= rate < 1:
+            if not isinstance(rate, float | int) or not 0 <= rate < 1:
                 raise InvalidValueError(f"dropout: found {rate!r}; expected a rate in [0, 1)")
         if normalization is not None and normalization not in NORMALIZATIONS:
             raise unknown_name("normalization", normalization, NORMALIZATIONS)

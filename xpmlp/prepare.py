@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpmlp.contract import Data
-from xpmlp.errors import InvalidValueError
+from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.inputs import Scaling, features, to_host, weights
 from xpmlp.random import Purpose, generator
 from xpmlp.targets import Task, kind_of, spread
@@ -69,6 +69,8 @@ def prepare(
         weight = None if weight is None else take(weight, rows, axis=0)
     scaling = mlp.scaling.fitted(backend, x)
     if validation_data is not None:
+        if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
+            raise InvalidTypeError("validation_data: expected a pair (X, y)")
         validation_data = pair(mlp, *validation_data, "validation ")
         scaling.check(validation_data[0], "validation X")
         task.encode(validation_data[1], outputs, dtype, "validation y")

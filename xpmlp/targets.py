@@ -111,16 +111,17 @@ class Task:
                 return _labels_of_rows(y, name)
             _distributions(y, name)
             return y.astype(dtype)
-        y = y.reshape(-1, 1) if y.ndim == 1 and outputs == 1 else y
-        _expect_shape(y, outputs, name)
+        if not (y.ndim == 1 and outputs == 1):
+            _expect_shape(y, outputs, name)
         if self.kind in ("binary", "multilabel"):
-            _refuse(y, (y < 0) | (y > 1), "a value in [0, 1]", name)
+            fix = "; for real values pass floats, or loss='mse'" if outputs == 1 else ""
+            _refuse(y, ~((y >= 0) & (y <= 1)), f"0, 1 or a probability{fix}", name)
         elif self.loss.targets == "counts":
-            _refuse(y, y < 0, "a count, 0 or more", name)
+            _refuse(y, ~(y >= 0), "a count, 0 or more", name)
         with np.errstate(over="ignore"):
-            encoded = y.astype(dtype)
+            encoded: np.ndarray = y.astype(dtype)
         _refuse(y, ~np.isfinite(encoded), f"a finite number within the range of {dtype}", name)
-        return encoded
+        return encoded.reshape(-1, outputs)
 
 
 def check_names(loss: Any, output: Any) -> None:
