@@ -1,6 +1,7 @@
 """One ``backend`` fixture: every numeric test runs on every backend that is there."""
 
 import os
+from collections import Counter
 
 # Float64 on JAX needs this before JAX is imported; its default mode has a test of its own.
 os.environ.setdefault("JAX_ENABLE_X64", "1")
@@ -69,6 +70,14 @@ def make_backend(name: str) -> Any:
         pytest.skip(str(error))
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say why tests were skipped, once for each reason: a skip that nobody sees is a defect."""
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in reports)
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} skipped: {reason}")
+
+
 def _parameter(name: str) -> Any:
     return pytest.param(name, marks=[pytest.mark.gpu] if name == "cupy" else [])
 
@@ -94,10 +103,10 @@ def assert_close(
     """
     actual, expected = np.asarray(actual), np.asarray(expected)
     assert actual.shape == expected.shape, f"shapes {actual.shape} and {expected.shape} differ"
-    allowed = atol + rtol * np.abs(expected)
-    if expected.size:
-        allowed = allowed + of_max * np.max(np.abs(expected))
-    difference = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
+    finite = np.where(np.isfinite(expected), np.abs(expected.astype(np.float64)), 0.0)
+    allowed = atol + rtol * finite + of_max * finite.max(initial=0.0)
+    with np.errstate(invalid="ignore"):  # infinity minus infinity: equal, not close
+        difference = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
     good = (difference <= allowed) | (actual == expected)
     if not good.all():
         worst = np.unravel_index(np.argmax(np.where(good, 0, difference)), difference.shape)

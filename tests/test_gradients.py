@@ -1,0 +1,390 @@
+"""Gradients of whole networks against PyTorch's autograd, and against finite differences.
+
+The oracle below writes each network once more with ``torch.nn.functional`` in float64 and lets
+autograd differentiate it; no formula of xpmlp's is used there, only its weights and its
+dropout masks.
+"""
+
+from dataclasses import replace
+from itertools import cycle, islice, product
+from math import log
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import assert_close, make_backend
+
+import xpmlp
+from xpmlp.activations import ACTIVATIONS
+from xpmlp.layers import Pass
+from xpmlp.losses import LOSSES, BinaryCrossEntropy, CategoricalCrossEntropy, Huber, Quantile
+from xpmlp.losses import SparseCategoricalCrossEntropy as Sparse
+from xpmlp.optimizers import Optimizer
+from xpmlp.random import dropout_mask
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+torch.set_num_threads(1)  # the tensors are tiny: threads would only wait for each other
+
+BAR = {"float64": 1e-12, "float32": 1e-5}
+SIZES, ROWS = (5, 6, 6, 3), 7
+KEYS = np.array([[3, -7], [11, 2**31 - 1], [-5, 13]], dtype=np.int32)
+
+STRUCTURES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "no bias": {"bias": False},
+    "layer norm": {"normalization": "layer"},
+    "batch norm": {"normalization": "batch"},
+    "residual": {"residual": True},
+    "dropout": {"dropout": [0.3, 0.5], "input_dropout": 0.2},
+    "residual, layer norm, dropout": {
+        "residual": True,
+        "normalization": "layer",
+        "dropout": 0.25,
+    },
+    "residual, batch norm, no bias": {
+        "residual": True,
+        "normalization": "batch",
+        "bias": False,
+    },
+}
+REGULARISERS: dict[str, dict[str, float]] = {
+    "none": {},
+    "l1": {"l1": 0.01},
+    "l2": {"l2": 0.1},
+    "elastic": {"l1": 0.02, "l2": 0.05},
+}
+
+TORCH_ACTIVATIONS = {
+    "identity": lambda z: z,
+    "sign": torch.sign,
+    "binary_step": lambda z: (z > 0).to(z.dtype),
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": F.relu,
+    "leaky_relu": F.leaky_relu,
+    "elu": F.elu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda z: F.gelu(z, approximate="tanh"),
+    "softplus": F.softplus,
+    "swish": F.silu,
+    "mish": F.mish,
+    "softmax": lambda z: F.softmax(z, dim=1),
+    "exp": torch.exp,
+}
+TORCH_LOSSES = {
+    "mse": lambda loss, z, y: 0.5 * F.mse_loss(z, y, reduction="none").sum(1),
+    "mae": lambda loss, z, y: F.l1_loss(z, y, reduction="none").sum(1),
+    "huber": lambda loss, z, y: F.huber_loss(z, y, reduction="none", delta=loss.delta).sum(1),
+    "quantile": lambda loss, z, y: torch.maximum(loss.q * (y - z), (loss.q - 1) * (y - z)).sum(1),
+    "poisson": lambda loss, z, y: F.poisson_nll_loss(z, y, log_input=True, reduction="none").sum(1),
+    "binary_cross_entropy": lambda loss, z, y: F.binary_cross_entropy_with_logits(
+        z, y * (1 - loss.label_smoothing) + loss.label_smoothing / 2, reduction="none"
+    ).sum(1),
+    "categorical_cross_entropy": lambda loss, z, y: F.cross_entropy(
+        z, y, reduction="none", label_smoothing=loss.label_smoothing
+    ),
+    "sparse_categorical_cross_entropy": lambda loss, z, y: F.cross_entropy(
+        z, y.long(), reduction="none", label_smoothing=loss.label_smoothing
+    ),
+}
+
+
+def test_the_oracle_knows_every_activation_and_loss() -> None:
+    assert set(TORCH_ACTIVATIONS) == set(ACTIVATIONS)
+    assert set(TORCH_LOSSES) == set(LOSSES)
+
+
+def targets(loss: Any, rng: np.random.Generator) -> np.ndarray:
+    labels = np.array([0, 2, 1, 1, 0, 2, 2])
+    return {
+        "labels": labels,
+        "distribution": np.eye(SIZES[-1])[labels],
+        "binary": rng.integers(0, 2, (ROWS, SIZES[-1])),
+        "counts": rng.integers(0, 5, (ROWS, SIZES[-1])).astype(float),
+        "values": rng.standard_normal((ROWS, SIZES[-1])),
+    }[loss.targets]
+
+
+def network(backend: Any, dtype: str, activation: Any, loss: Any, **options: Any) -> xpmlp.MLP:
+    """A small network in which every parameter, gains and biases too, is a random number."""
+    mlp = xpmlp.MLP(SIZES, activation, loss=loss, backend=backend, dtype=dtype, seed=1, **options)
+    rng = np.random.default_rng(5)
+    values = {
+        name: (rng.uniform(0.5, 1.5, v.shape) if name.endswith((".g", ".var")) else v)
+        if v.ndim == 1 and not name.endswith(".b")
+        else rng.uniform(-0.5, 0.5, v.shape)
+        for name, v in mlp.state_dict().items()
+    }
+    mlp.load_state_dict(values)
+    return mlp
+
+
+def problem(loss: Any, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((ROWS, SIZES[0])).astype(dtype)
+    y = targets(loss, rng)
+    return X, y.astype(dtype) if y.dtype.kind == "f" else y
+
+
+def found_gradient(
+    mlp: xpmlp.MLP, X: Any, y: Any, weight: Any = None, training: bool = True
+) -> tuple[float, dict[str, np.ndarray]]:
+    """Loss and gradient as a training step computes them."""
+    backend, layout = mlp.backend, mlp.network.layout
+    x, target = mlp._prepare(X, y)
+    flat, statistics = mlp._buffers()
+    run = Pass(
+        training=training,
+        keys=backend.asarray(KEYS),
+        statistics=mlp.network.statistics.views(backend.xp, statistics),
+        grad=layout.views(backend.xp, backend.asarray(np.zeros(layout.size), mlp.dtype)),
+    )
+    if backend.name.startswith("numpy") and type(backend).__name__ == "ReadonlyNumpy":
+        run.grad = {}  # nothing may be written there
+    value, grads, _ = mlp._step(Optimizer()).gradient(
+        layout.views(backend.xp, flat),
+        x,
+        target,
+        None if weight is None else backend.asarray(weight, mlp.dtype),
+        run,
+    )
+    host = {name: backend.to_numpy(g).astype(np.float64) for name, g in grads.items()}
+    return float(backend.to_numpy(value)), host
+
+
+def oracle_output(mlp: xpmlp.MLP, p: dict[str, Any], h: Any, training: bool = True) -> Any:
+    """The network written with PyTorch's functions, in float64."""
+    a, drops = mlp.network.architecture, iter(range(len(KEYS)))
+
+    def dropped(h: Any, rate: float) -> Any:
+        if not (rate and training):
+            return h
+        return h * torch.tensor(dropout_mask(np, KEYS[next(drops)], h.shape, rate, np.float64))
+
+    h, layers = dropped(h, a.input_dropout), len(a.sizes) - 1
+    for i in range(1, layers + 1):
+        before, h = h, h @ p[f"dense{i}.W"]
+        h = h + p[f"dense{i}.b"] if a.bias else h
+        if i == layers:
+            break
+        if a.normalization == "layer":
+            h = F.layer_norm(h, h.shape[1:], p[f"norm{i}.g"], p[f"norm{i}.b"])
+        if a.normalization == "batch":
+            running = (p[f"norm{i}.mean"].detach().clone(), p[f"norm{i}.var"].detach().clone())
+            h = F.batch_norm(h, *running, p[f"norm{i}.g"], p[f"norm{i}.b"], training)
+        h = dropped(TORCH_ACTIVATIONS[a.activations[i - 1].name](h), a.dropout[i - 1])
+        h = before + h if a.residual and before.shape == h.shape else h
+    output = mlp.task.output
+    return h if output is None else TORCH_ACTIVATIONS[output.name](h)
+
+
+def expected_gradient(
+    mlp: xpmlp.MLP, X: Any, y: Any, weight: Any = None, training: bool = True
+) -> tuple[float, dict[str, np.ndarray]]:
+    """Loss and gradient by autograd, in float64, at the same weights."""
+    p = {
+        name: torch.tensor(value, dtype=torch.float64, requires_grad=True)
+        for name, value in mlp.state_dict().items()
+    }
+    z = oracle_output(mlp, p, torch.tensor(X, dtype=torch.float64), training)
+    loss = mlp.task.loss
+    rows = TORCH_LOSSES[loss.name](loss, z, torch.tensor(y, dtype=torch.float64))
+    w = torch.ones(len(X), dtype=torch.float64) if weight is None else torch.tensor(weight)
+    value = (w * rows).sum() / w.sum()
+    for name in mlp.network.weights:
+        value = value + mlp.penalty.l1 * p[name].abs().sum()
+        value = value + mlp.penalty.l2 * 0.5 * p[name].square().sum()
+    if value.requires_grad:
+        value.backward()
+    grads = {
+        name: np.zeros(p[name].shape) if p[name].grad is None else p[name].grad.numpy()
+        for name in mlp.network.layout.slots
+    }
+    return float(value.detach()), grads
+
+
+def relative_error(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
+    """max|Δ| / max|g| over all parameters."""
+    assert set(found) == set(expected)
+    assert all(found[name].shape == expected[name].shape for name in expected)
+    largest = max(np.max(np.abs(g)) for g in expected.values())
+    assert largest > 0
+    worst = [np.max(np.abs(found[name] - expected[name])) for name in expected]
+    assert np.all(np.isfinite(worst))
+    return float(max(worst) / largest)
+
+
+def compare(mlp: xpmlp.MLP, weight: Any = None, training: bool = True) -> None:
+    X, y = problem(mlp.loss, mlp.dtype)
+    value, grads = found_gradient(mlp, X, y, weight, training)
+    expected_value, expected = expected_gradient(mlp, X, y, weight, training)
+    assert value == pytest.approx(expected_value, rel=BAR[mlp.dtype], abs=BAR[mlp.dtype])
+    error = relative_error(grads, expected)
+    what = f"{[a.name for a in mlp.network.architecture.activations]}, {mlp.loss}, {mlp.dtype}"
+    assert error <= BAR[mlp.dtype], f"{what}: {error:.3g}"
+
+
+SMOOTHED = [BinaryCrossEntropy(0.1), CategoricalCrossEntropy(0.2), Sparse(0.1)]
+ALL_LOSSES = [cls() for cls in LOSSES.values()]
+
+
+@pytest.mark.parametrize("dtype", BAR)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_with_every_loss(backend: Any, activation: str, dtype: str) -> None:
+    for loss in ALL_LOSSES:
+        compare(network(backend, dtype, activation, loss))
+
+
+@pytest.mark.parametrize("dtype", BAR)
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_every_structure_with_every_activation_loss_and_regulariser(
+    backend: Any, structure: str, dtype: str
+) -> None:
+    """On every backend each structure meets each activation, loss and regulariser once."""
+    losses, regularisers = cycle(ALL_LOSSES), cycle(REGULARISERS.values())
+    offset = list(STRUCTURES).index(structure)  # other pairs for other structures
+    for activation, loss, regulariser in zip(
+        ACTIVATIONS, islice(losses, offset, None), islice(regularisers, offset, None), strict=False
+    ):
+        compare(
+            network(backend, dtype, activation, loss, **STRUCTURES[structure], **regulariser),
+        )
+
+
+@pytest.mark.parametrize("regulariser", REGULARISERS)
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_the_whole_product_on_numpy(structure: str, regulariser: str) -> None:
+    backend = make_backend("numpy")
+    for activation, loss in product(ACTIVATIONS, ALL_LOSSES):
+        options = STRUCTURES[structure] | REGULARISERS[regulariser]
+        compare(network(backend, "float64", activation, loss, **options))
+
+
+@pytest.mark.parametrize("dtype", BAR)
+def test_settings_of_losses_and_label_smoothing(backend: Any, dtype: str) -> None:
+    for loss in [*SMOOTHED, Huber(0.3), Quantile(0.1), Quantile(0.8)]:
+        compare(network(backend, dtype, "tanh", loss))
+
+
+@pytest.mark.parametrize("dtype", BAR)
+def test_sample_weights_in_every_loss(backend: Any, dtype: str) -> None:
+    weight = np.array([0.5, 2.0, 0.0, 1.0, 3.0, 0.25, 1.0])
+    for loss in [*ALL_LOSSES, *SMOOTHED]:
+        compare(network(backend, dtype, "swish", loss, l2=0.1), weight)
+
+
+@pytest.mark.parametrize("dtype", BAR)
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber", "quantile"])
+def test_output_activations(backend: Any, loss: str, dtype: str) -> None:
+    for output in ("sigmoid", "tanh", "softmax", "softplus"):
+        compare(network(backend, dtype, "tanh", LOSSES[loss](), output=output))
+
+
+@pytest.mark.parametrize("dtype", BAR)
+def test_outside_training_the_running_statistics_are_constants(backend: Any, dtype: str) -> None:
+    options = {"normalization": "batch", "dropout": 0.5}
+    compare(network(backend, dtype, "gelu", LOSSES["mse"](), **options), training=False)
+
+
+@pytest.mark.parametrize("activations", [["relu", "tanh"], ["softmax", "gelu"]])
+def test_another_activation_in_each_layer(backend: Any, activations: list[str]) -> None:
+    compare(network(backend, "float64", activations, Sparse()))
+
+
+@pytest.mark.parametrize("dtype", BAR)
+def test_own_activation_and_own_loss(backend: Any, dtype: str) -> None:
+    def cube(xp: Any, z: Any) -> Any:
+        return z * z * z
+
+    def cube_derivative(xp: Any, z: Any) -> Any:
+        return 3.0 * z * z
+
+    def log_cosh(xp: Any, z: Any, y: Any) -> Any:
+        e = xp.abs(z - y)
+        return xp.sum(e + xp.log1p(xp.exp(-2.0 * e)) - log(2.0), axis=1), xp.tanh(z - y)
+
+    mlp = network(backend, dtype, (cube, cube_derivative), log_cosh)
+    X, y = problem(LOSSES["mse"](), dtype)
+    value, grads = found_gradient(mlp, X, y)
+    p = {name: torch.tensor(v, dtype=torch.float64) for name, v in mlp.state_dict().items()}
+    for tensor in p.values():
+        tensor.requires_grad_()
+    h = torch.tensor(X, dtype=torch.float64)
+    for i in (1, 2, 3):
+        h = h @ p[f"dense{i}.W"] + p[f"dense{i}.b"]
+        h = h**3 if i < 3 else h
+    expected = torch.log(torch.cosh(h - torch.tensor(y))).sum(1).mean()
+    expected.backward()
+    assert value == pytest.approx(float(expected.detach()), rel=BAR[dtype])
+    assert relative_error(grads, {k: v.grad.numpy() for k, v in p.items()}) <= BAR[dtype]
+
+
+@pytest.mark.parametrize("dtype", BAR)
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_gradient_of_the_input(backend: Any, structure: str, dtype: str) -> None:
+    """A network is a brick like any other: asked for dx, it gives dx."""
+    mlp = network(backend, dtype, "tanh", LOSSES["mse"](), **STRUCTURES[structure])
+    X, y = problem(mlp.loss, dtype)
+    x, _ = mlp._prepare(X, y)
+    flat, statistics = mlp._buffers()
+    run = Pass(
+        training=True,
+        keys=backend.asarray(KEYS),
+        statistics=mlp.network.statistics.views(backend.xp, statistics),
+    )
+    parameters = mlp.network.layout.views(backend.xp, flat)
+    z, backward = mlp.network.body.forward(backend.ops, parameters, x, run)
+    dx, grads = backward(z, True)  # the gradient of ½ Σz²
+
+    p = {
+        name: torch.tensor(value, dtype=torch.float64, requires_grad=True)
+        for name, value in mlp.state_dict().items()
+    }
+    tensor = torch.tensor(X, dtype=torch.float64, requires_grad=True)
+    oracle_output(mlp, p, tensor).square().sum().mul(0.5).backward()
+    assert_close(backend.to_numpy(dx), tensor.grad, of_max=BAR[dtype])
+    assert set(grads) == set(mlp.network.layout.slots)
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_finite_differences_of_whole_networks(structure: str) -> None:
+    losses = cycle([*ALL_LOSSES, *SMOOTHED])
+    for activation, loss, regulariser in zip(
+        ACTIVATIONS, losses, cycle(REGULARISERS.values()), strict=False
+    ):
+        options = STRUCTURES[structure] | regulariser
+        mlp = network(make_backend("numpy"), "float64", activation, loss, **options)
+        check = xpmlp.check_gradient(mlp, *problem(loss, "float64"), points=60)
+        assert check.error <= 1e-6
+        assert check.points >= 5 * check.kinks
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sizes": [5, 6, 4, 3]},
+        {"sizes": [5, 6, 4, 3], "normalization": "batch", "dropout": 0.2, "input_dropout": 0.2},
+        {"sizes": [5, 5, 4, 3], "residual": True, "normalization": "layer"},
+        {"sizes": [5, 3]},
+    ],
+    ids=["plain", "norms and dropout", "residual first layer", "one layer"],
+)
+def test_the_first_layers_input_gradient_is_never_computed(
+    backend: Any, options: dict[str, Any]
+) -> None:
+    calls = []
+    original = backend.ops.dense_grad
+
+    def spy(x: Any, W: Any, dz: Any, need_dx: bool, *rest: Any) -> Any:
+        dx, dW, db = original(x, W, dz, need_dx, *rest)
+        calls.append((tuple(W.shape), need_dx, dx is not None))
+        return dx, dW, db
+
+    backend.ops = replace(backend.ops, dense_grad=spy)
+    mlp = xpmlp.MLP(**options, backend=backend, dtype="float32", seed=0)
+    X, y = problem(Sparse(), "float32")
+    mlp.fit(X, y, epochs=1, batch_size=ROWS)
+    shapes = list(zip(mlp.sizes[:-1], mlp.sizes[1:], strict=True))
+    expected = [(shape, i > 0, i > 0) for i, shape in enumerate(shapes)]
+    assert calls == expected[::-1]
