@@ -10,6 +10,7 @@ an argument. Shapes: n examples, ``in`` and ``out`` units; gradients are of the 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from xpmlp.activations import Activation
@@ -60,6 +61,10 @@ class Brick(NamedTuple):
         Running statistics.
     formula : str
         What it computes, for people.
+    parts : tuple of Brick
+        The bricks it is composed of; empty for a brick that computes something itself.
+    compose : callable (list of Brick) -> Brick, optional
+        Puts parts together the way this one is; see ``mapped``.
     """
 
     name: str
@@ -67,6 +72,15 @@ class Brick(NamedTuple):
     shapes: Mapping[str, tuple[int, ...]]
     statistics: Mapping[str, tuple[int, ...]]
     formula: str
+    parts: tuple["Brick", ...] = ()
+    compose: Callable[[list["Brick"]], "Brick"] | None = None
+
+
+def mapped(brick: Brick, f: Callable[[Brick], Brick]) -> Brick:
+    """Return the same composition with ``f(leaf)`` in place of each leaf: to watch one at work."""
+    if brick.compose is None:
+        return f(brick)
+    return brick.compose([mapped(part, f) for part in brick.parts])
 
 
 def dense(name: str, n_in: int, n_out: int, bias: bool = True) -> Brick:
@@ -264,6 +278,8 @@ def chain(name: str, bricks: list[Brick]) -> Brick:
         {k: v for brick in bricks for k, v in brick.shapes.items()},
         {k: v for brick in bricks for k, v in brick.statistics.items()},
         ", then ".join(brick.formula for brick in bricks),
+        tuple(bricks),
+        partial(chain, name),
     )
 
 
@@ -279,4 +295,12 @@ def residual(name: str, inner: Brick) -> Brick:
 
         return x + fx, backward
 
-    return Brick(name, forward, inner.shapes, inner.statistics, f"y = x + F(x), F: {inner.formula}")
+    return Brick(
+        name,
+        forward,
+        inner.shapes,
+        inner.statistics,
+        f"y = x + F(x), F: {inner.formula}",
+        (inner,),
+        lambda parts: residual(name, parts[0]),
+    )
