@@ -33,6 +33,9 @@ class State(NamedTuple):
     totals, carry : Array, shape (2,)
         Sums over the epoch of loss times batch size and of the metric, and what rounding
         lost of them (Kahan's compensation).
+    finite : Array of int32, shape (2,)
+        In how many steps of the epoch each sum was finite: where a loss became NaN or
+        infinite, the first is the number of the step.
     """
 
     params: Array
@@ -42,6 +45,7 @@ class State(NamedTuple):
     loss: Array
     totals: Array
     carry: Array
+    finite: Array
 
 
 class Data(NamedTuple):

@@ -29,7 +29,7 @@ class Prepared:
     scaling : Scaling
     spread : float
         Σ (y − mean)² of the targets, for R²; 0 for classes.
-    validation : (X on the device, y on the host) or None
+    validation : (X on the device, encoded targets on the host) or None
     """
 
     data: Data
@@ -71,9 +71,9 @@ def prepare(
     if validation_data is not None:
         if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
             raise InvalidTypeError("validation_data: expected a pair (X, y)")
-        validation_data = pair(mlp, *validation_data, "validation ")
-        scaling.check(validation_data[0], "validation X")
-        task.encode(validation_data[1], outputs, dtype, "validation y")
+        held_x, held_y = pair(mlp, *validation_data, "validation ")
+        scaling.check(held_x, "validation X")
+        validation_data = (held_x, task.encode(held_y, outputs, dtype, "validation y"))
     data = Data(x, backend.asarray(target), weight, *scaling.arrays(backend, dtype))
     return Prepared(
         data, task, scaling, spread(target) if task.kind == "values" else 0.0, validation_data

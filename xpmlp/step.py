@@ -110,7 +110,8 @@ class TrainingStep:
             old = self.network.statistics.views(xp, statistics)
             statistics = ops.pack(self.network.statistics, run.new_statistics, statistics, old)
         totals, carry = accumulate(xp, state, value * rows.shape[0], score)
-        return State(new, moments, grad, statistics, value, totals, carry)
+        finite = state.finite + xp.astype(xp.isfinite(totals), xp.int32)
+        return State(new, moments, grad, statistics, value, totals, carry, finite)
 
     def gradient(
         self, params: Mapping[str, Array], x: Array, y: Array, weight: Array | None, run: Pass

@@ -10,6 +10,7 @@ import numpy as np
 from xpmlp.callbacks import Callback
 from xpmlp.contract import Data, Plan, Run, State
 from xpmlp.errors import DivergenceError
+from xpmlp.inference import evaluate_batches
 from xpmlp.random import dropout_keys, permutation
 from xpmlp.schedules import schedule
 
@@ -114,14 +115,18 @@ class Training:
             loss=xp.sum(pair),
             totals=pair,
             carry=xp.zeros_like(pair),
+            finite=xp.zeros_like(pair, dtype=xp.int32),
         )
 
     def _train_epoch(self) -> None:
         backend, xp = self.mlp.backend, self.mlp.backend.xp
         start = perf_counter()
         rates = self._schedule.rates(self.epoch, self.steps, self.epochs, self.history)
-        zeros = xp.zeros_like(self._state.totals)
-        self._state = self._state._replace(totals=zeros, carry=xp.zeros_like(zeros))
+        self._state = self._state._replace(
+            totals=xp.zeros_like(self._state.totals),
+            carry=xp.zeros_like(self._state.carry),
+            finite=xp.zeros_like(self._state.finite),
+        )
         for plan, count in self._plans(rates):
             self._run_plan(plan, count)
         loss, score = backend.to_numpy(self._state.totals).astype(np.float64)
@@ -140,7 +145,7 @@ class Training:
             "seconds": seconds,
         }
         if self.validation is not None:
-            measured = self.mlp.evaluate(*self.validation)
+            measured = evaluate_batches(self.mlp, *self.validation)
             figures |= {f"val_{name}": value for name, value in measured.items()}
         for name, value in figures.items():
             self.history.setdefault(name, []).append(float(value))
