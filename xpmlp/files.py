@@ -50,6 +50,8 @@ def save(mlp: "MLP", path: Any) -> None:
         "loss": None,  # the task has it
         "dropout": list(architecture.dropout),
     }
+    if callable(arguments["normalization"]):
+        arguments["normalization"] = arguments["normalization"].__name__
     if callable(arguments["initializer"]):
         arguments["initializer"] = "auto"  # the weights themselves are in the file
     task = mlp._task
@@ -89,7 +91,7 @@ def load(
     path : path-like
     backend, device : optional
         As for ``MLP``; independent of the backend that made the file.
-    custom : mapping of str to activation or loss, optional
+    custom : mapping of str to activation, loss or brick function, optional
         The user's own functions that the file refers to by name.
 
     Returns
@@ -115,6 +117,7 @@ def load(
             if tensors[f"dense{i}.W"].shape != shape:
                 raise CheckpointError(f"dense{i}.W does not have the shape {shape} of the layers")
         arguments["activation"] = [_own_activation(n, own) for n in arguments["activation"]]
+        arguments["normalization"] = own.get(arguments["normalization"], arguments["normalization"])
         if arguments["output"]:
             arguments["output"] = _own_activation(arguments["output"], own)
         mlp = MLP(**arguments, backend=backend, device=device)

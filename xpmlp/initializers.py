@@ -79,8 +79,7 @@ def initializer(spec: object, activation: str) -> Initializer:
 def initial_values(network: "Network", seed: int) -> dict[str, Any]:
     """Draw a network's first parameters and running statistics: float64 host arrays by name.
 
-    Weights by the initialiser, with a Philox stream for each layer; gains and variances 1, the
-    rest 0.
+    Weights by the initialiser, with a Philox stream for each layer; the rest as the bricks say.
     """
     a = network.architecture
     followed_by = [*(f.name for f in a.activations), "identity"]
@@ -90,8 +89,6 @@ def initial_values(network: "Network", seed: int) -> dict[str, Any]:
             layer = network.weights.index(name)
             draw = initializer(a.initializer, followed_by[layer])
             values[name] = draw(generator(seed, Purpose.WEIGHTS, layer), *slot.shape)
-        elif name.endswith((".g", ".var")):
-            values[name] = np.ones(slot.shape)
         else:
-            values[name] = np.zeros(slot.shape)
+            values[name] = np.full(slot.shape, network.body.initial.get(name, 0.0))
     return values

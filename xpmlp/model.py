@@ -43,8 +43,9 @@ class MLP:
         Share of each hidden layer's units dropped in training.
     input_dropout : float
         The same for the inputs.
-    normalization : {"layer", "batch"}, optional
-        Between each hidden dense map and its activation.
+    normalization : {"layer", "batch"} or callable (name, units) -> Brick, optional
+        Between each hidden dense map and its activation; a function puts a brick of your own
+        there. Its derivative is yours to check: ``xpmlp.check_gradient(mlp, X, y)``.
     residual : bool
         Hidden layers that keep the width add their input to their output.
     bias : bool
@@ -94,7 +95,7 @@ class MLP:
         loss: Any = None,
         dropout: float | Sequence[float] = 0.0,
         input_dropout: float = 0.0,
-        normalization: str | None = None,
+        normalization: Any = None,
         residual: bool = False,
         bias: bool = True,
         initializer: Any = "auto",

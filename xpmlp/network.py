@@ -4,22 +4,18 @@ A hidden layer is dense → normalisation → activation → dropout, each of th
 asked for; the output layer is dense alone. What the output means belongs to the loss.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from xpmlp import layers
 from xpmlp.activations import Activation, activation
-from xpmlp.errors import InvalidValueError, unknown_name
+from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
+from xpmlp.normalization import NORMALIZATIONS
 from xpmlp.parameters import Layout
 
 Array = Any
-
-NORMALIZATIONS: dict[str, Callable[[str, int], layers.Brick]] = {
-    "layer": layers.layer_norm,
-    "batch": layers.batch_norm,
-}
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ class Architecture:
     dropout : tuple of float
         One per hidden layer, after its activation.
     input_dropout : float
-    normalization : {"layer", "batch"} or None
+    normalization : str, callable (name, units) -> Brick, or None
     residual : bool
         Whether hidden layers that keep the width add their input to their output.
     bias : bool
@@ -46,7 +42,7 @@ class Architecture:
     activations: tuple[Activation, ...]
     dropout: tuple[float, ...]
     input_dropout: float
-    normalization: str | None
+    normalization: Any
     residual: bool
     bias: bool
     initializer: Any
@@ -58,7 +54,7 @@ class Architecture:
         activation: Any,
         dropout: float | Sequence[float],
         input_dropout: float,
-        normalization: str | None,
+        normalization: Any,
         residual: bool,
         bias: bool,
         initializer: Any,
@@ -70,8 +66,14 @@ class Architecture:
         for rate in (*rates, input_dropout):
             if not isinstance(rate, float | int) or not 0 <= rate < 1:
                 raise InvalidValueError(f"dropout: found {rate!r}; expected a rate in [0, 1)")
-        if normalization is not None and normalization not in NORMALIZATIONS:
-            raise unknown_name("normalization", normalization, NORMALIZATIONS)
+        if isinstance(normalization, str):
+            if normalization not in NORMALIZATIONS:
+                raise unknown_name("normalization", normalization, NORMALIZATIONS)
+        elif normalization is not None and not callable(normalization):
+            raise InvalidTypeError(
+                f"normalization: found {normalization!r}; expected one of "
+                f"{', '.join(NORMALIZATIONS)}, or a function (name, units) -> Brick"
+            )
         if residual and not any(a == b for a, b in _hidden_pairs(sizes)):
             raise InvalidValueError(
                 f"residual=True needs a hidden layer as wide as the one before it; sizes are "
@@ -163,8 +165,9 @@ class Network:
         bricks = self._dropout("dropout0", a.input_dropout)
         for i, (n_in, n_out) in enumerate(_hidden_pairs(a.sizes), start=1):
             layer = [layers.dense(f"dense{i}", n_in, n_out, a.bias)]
-            if a.normalization:
-                layer.append(NORMALIZATIONS[a.normalization](f"norm{i}", n_out))
+            if a.normalization is not None:
+                make = NORMALIZATIONS.get(a.normalization, a.normalization)
+                layer.append(make(f"norm{i}", n_out))
             layer.append(layers.activate(f"activation{i}", a.activations[i - 1]))
             layer += self._dropout(f"dropout{i}", a.dropout[i - 1])
             if a.residual and n_in == n_out:
