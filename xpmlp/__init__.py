@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from xpmlp.callbacks import Callback as Callback
     from xpmlp.callbacks import EarlyStopping as EarlyStopping
     from xpmlp.errors import XpmlpError as XpmlpError
+    from xpmlp.explaining import explain as explain
     from xpmlp.files import load as load
     from xpmlp.gradcheck import check_gradient as check_gradient
     from xpmlp.model import MLP as MLP
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from xpmlp.optimizers import Momentum as Momentum
     from xpmlp.optimizers import Nesterov as Nesterov
     from xpmlp.optimizers import RMSProp as RMSProp
+    from xpmlp.parity import verify as verify
     from xpmlp.training import History as History
 
 _HOME = {
@@ -40,6 +42,8 @@ _HOME = {
     "load": "xpmlp.files",
     "check_gradient": "xpmlp.gradcheck",
     "History": "xpmlp.training",
+    "explain": "xpmlp.explaining",
+    "verify": "xpmlp.parity",
     "XpmlpError": "xpmlp.errors",
     **dict.fromkeys(("Activation", "register_activation"), "xpmlp.activations"),
     **dict.fromkeys(("Callback", "EarlyStopping"), "xpmlp.callbacks"),

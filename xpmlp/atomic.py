@@ -32,7 +32,8 @@ def write_atomically(path: Path, content: bytes | bytearray) -> None:
     if hasattr(os, "O_DIRECTORY"):
         folder = os.open(path.parent, os.O_DIRECTORY)
         try:
-            os.fsync(folder)
+            with contextlib.suppress(OSError):  # some file systems flush no folders
+                os.fsync(folder)
         finally:
             os.close(folder)
 

@@ -1,35 +1,35 @@
-"""Model files: safetensors inside, configuration as JSON in its metadata, a SHA-256 over all.
+"""Model files: what a model is as a configuration and arrays, and the way back.
 
-The safetensors format has no checksum, and a flipped bit in a weight is still a weight, so the
-digest of configuration, names, dtypes, shapes and bytes travels in the metadata. A file holds
-host arrays: it loads with NumPy alone, whatever backend made it. Nothing is unpickled and
-nothing is imported by a name from a file.
+A file holds host arrays: it loads with NumPy alone, whatever backend made it. Functions are
+kept by name, and nothing is imported by a name from a file: a user's own is written with a mark
+before its name, so that it is never taken for a built-in one, and passed in again at loading.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError
 
+from xpmlp import container
 from xpmlp.activations import ACTIVATIONS, Activation, activation
-from xpmlp.atomic import write_atomically
-from xpmlp.errors import CheckpointError, InvalidValueError
-from xpmlp.inputs import Scaling
-from xpmlp.losses import LOSSES, CustomLoss, Loss
+from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError
+from xpmlp.losses import LOSSES, CustomLoss
+from xpmlp.losses import loss as find_loss
 from xpmlp.targets import KINDS, Task
 
 if TYPE_CHECKING:
     from xpmlp.model import MLP
 
-FORMAT = 1
-"""Version of the layout below; a reader refuses files with a higher one."""
+SCALING = ("shift", "scale", "target_shift", "target_scale")
+"""The arrays of ``Scaling``, kept as ``scaling.shift`` and so on."""
+
+OWN = "own:"
+"""Before the name of a user's function."""
+
+_BUILT_IN = tuple(ACTIVATIONS.values())
 
 
 def save(mlp: "MLP", path: Any) -> None:
@@ -43,22 +43,23 @@ def save(mlp: "MLP", path: Any) -> None:
         If the file cannot be written; an old file of that name is then as it was.
     """
     architecture = mlp.network.architecture
+    own_brick, own_initializer = architecture.normalization, architecture.initializer
     arguments = mlp._arguments | {
         "sizes": list(architecture.sizes),
-        "activation": [a.name for a in architecture.activations],
-        "output": mlp.output and activation(mlp.output).name,
-        "loss": None,  # the task has it
+        "activation": [_activation_name(a) for a in architecture.activations],
+        "output": mlp.output and _activation_name(activation(mlp.output)),
+        "loss": None,  # below, with its settings
         "dropout": list(architecture.dropout),
+        # The weights themselves are in the file.
+        "initializer": "auto" if callable(own_initializer) else own_initializer,
     }
-    if callable(arguments["normalization"]):
-        arguments["normalization"] = arguments["normalization"].__name__
-    if callable(arguments["initializer"]):
-        arguments["initializer"] = "auto"  # the weights themselves are in the file
-    task = mlp._task
+    if callable(own_brick):
+        arguments["normalization"] = OWN + own_brick.__name__
+    loss = mlp._task.loss if mlp._task else mlp.loss
     config = {
-        "format": FORMAT,
         "arguments": arguments,
-        "task": task and {"kind": task.kind, "loss": _loss_config(task.loss)},
+        "kind": mlp._task and mlp._task.kind,
+        "loss": None if loss is None else _loss_config(loss),
         "pixels": mlp.scaling.pixels,
         "epochs_trained": mlp.epochs_trained,
         "metadata": mlp.metadata,
@@ -67,15 +68,10 @@ def save(mlp: "MLP", path: Any) -> None:
         name: np.ascontiguousarray(value, dtype=mlp.dtype)
         for name, value in mlp.state_dict().items()
     }
-    for name in ("shift", "scale"):
-        if getattr(mlp.scaling, name) is not None:
-            tensors[f"input.{name}"] = np.asarray(getattr(mlp.scaling, name), dtype=np.float64)
-    try:
-        text = json.dumps(config, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InvalidValueError(f"metadata: cannot be written as JSON: {error}") from error
-    metadata = {"xpmlp": text, "sha256": _digest(text, tensors)}
-    write_atomically(Path(path), safetensors.numpy.save(tensors, metadata))
+    for name in SCALING:
+        if (value := getattr(mlp.scaling, name)) is not None:
+            tensors[f"scaling.{name}"] = np.asarray(value, dtype=np.float64)
+    container.write(Path(path), config, tensors)
 
 
 def load(
@@ -106,106 +102,108 @@ def load(
     FileNotFoundError
         If there is no such file.
     """
-    from xpmlp.model import MLP
-
-    config, tensors = _read(Path(path))
-    own = dict(custom or {})
+    config, tensors = container.read(Path(path))
     try:
-        arguments = dict(config["arguments"])
-        # Compared before anything is allocated: a file's claims are not to be believed.
-        for i, shape in enumerate(pairwise(arguments["sizes"]), start=1):
-            if tensors[f"dense{i}.W"].shape != shape:
-                raise CheckpointError(f"dense{i}.W does not have the shape {shape} of the layers")
-        arguments["activation"] = [_own_activation(n, own) for n in arguments["activation"]]
-        arguments["normalization"] = own.get(arguments["normalization"], arguments["normalization"])
-        if arguments["output"]:
-            arguments["output"] = _own_activation(arguments["output"], own)
-        mlp = MLP(**arguments, backend=backend, device=device)
-        if config["task"]:
-            loss = _own_loss(config["task"]["loss"], own)
-            mlp.loss = loss
-            if config["task"]["kind"] not in KINDS:
-                raise CheckpointError(f"unknown kind of task {config['task']['kind']!r}")
-            mlp._set_task(Task.make(config["task"]["kind"], loss, mlp.output))
-        mlp.scaling = Scaling(
-            mlp.scaling.mode,
-            config["pixels"],
-            tensors.pop("input.shift", None),
-            tensors.pop("input.scale", None),
-        )
-        mlp.epochs_trained = int(config["epochs_trained"])
-        mlp.metadata = dict(config["metadata"])
-        mlp.load_state_dict(tensors)
+        return _rebuild(config, tensors, backend, device, dict(custom or {}))
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    except (KeyError, TypeError, AttributeError, InvalidValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(
             f"{path}: its configuration does not fit its arrays: {error}"
         ) from error
+
+
+def _rebuild(
+    config: Mapping[str, Any],
+    tensors: dict[str, np.ndarray],
+    backend: Any,
+    device: str | None,
+    own: dict[str, Any],
+) -> "MLP":
+    from xpmlp.model import MLP
+
+    arguments = dict(config["arguments"])
+    # Compared before anything is allocated: a file's claims are not to be believed.
+    for i, shape in enumerate(pairwise(arguments["sizes"]), start=1):
+        if tensors[f"dense{i}.W"].shape != shape:
+            raise CheckpointError(f"dense{i}.W does not have the shape {shape} of the layers")
+    arguments["activation"] = [_own_activation(name, own) for name in arguments["activation"]]
+    if arguments["output"]:
+        arguments["output"] = _own_activation(arguments["output"], own)
+    if str(arguments["normalization"]).startswith(OWN):
+        arguments["normalization"] = _own("layer", arguments["normalization"], own)
+    if config["loss"] is not None:
+        arguments["loss"] = _own_loss(config["loss"], own)
+    mlp = MLP(**arguments, backend=backend, device=device)
+    if (kind := config["kind"]) is not None:
+        if kind not in KINDS:
+            raise CheckpointError(f"unknown kind of targets {kind!r}")
+        mlp._set_task(Task.make(kind, mlp.loss, mlp.output))
+    arrays: dict[str, Any] = {n: tensors.pop(f"scaling.{n}", None) for n in SCALING}
+    _check_scaling(arrays, mlp.sizes)
+    pixels = container.entry(config, "pixels", bool | None)
+    mlp.scaling = replace(mlp.scaling, pixels=pixels, **arrays)
+    mlp.epochs_trained = container.entry(config, "epochs_trained", int)
+    mlp.metadata = container.entry(config, "metadata", dict)
+    if mlp.epochs_trained < 0:
+        raise CheckpointError(f"epochs_trained is {mlp.epochs_trained}")
+    mlp.load_state_dict(tensors)
     return mlp
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read container and configuration, and compare the digest."""
-    content = path.read_bytes()
-    try:
-        tensors = safetensors.numpy.load(content)
-        size = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + size])["__metadata__"]
-        text, digest = metadata["xpmlp"], metadata["sha256"]
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+def _check_scaling(arrays: Mapping[str, Any], sizes: Sequence[int]) -> None:
+    for name, value in arrays.items():
+        if value is None:
+            continue
+        width = sizes[-1] if name.startswith("target") else sizes[0]
+        if value.dtype != np.float64 or value.shape not in ((width,), (1,)):
+            raise CheckpointError(
+                f"scaling.{name}: found {value.dtype} of shape {value.shape}; expected float64 of "
+                f"shape ({width},)"
+            )
+        if not np.isfinite(value).all():
+            raise CheckpointError(f"scaling.{name}: found NaN or infinity")
+
+
+def _activation_name(spec: Activation) -> str:
+    return spec.name if ACTIVATIONS.get(spec.name) is spec else OWN + spec.name
+
+
+def _loss_config(spec: Any) -> dict[str, Any]:
+    found = find_loss(spec)
+    if isinstance(found, CustomLoss):
+        return {"name": OWN + getattr(found.function, "__name__", "custom"), "settings": {}}
+    if type(found) is not LOSSES.get(found.name):
+        return {"name": OWN + type(found).__name__, "settings": {}}
+    return {"name": found.name, "settings": asdict(found)}
+
+
+def _own(what: str, marked: str, own: Mapping[str, Any]) -> Any:
+    name = marked.removeprefix(OWN)
+    if name not in own:
+        register = ", or xpmlp.register_activation() it first" if what == "activation" else ""
         raise CheckpointError(
-            f"{path}: not a readable xpmlp model file ({type(error).__name__}: {error}); expected "
-            "one written by mlp.save(), complete and unaltered"
-        ) from error
-    if digest != _digest(text, tensors):
-        raise CheckpointError(
-            f"{path}: the content does not match its SHA-256, so it was altered or damaged after "
-            "it was saved; use another copy"
+            f"it uses an own {what} {name!r}; pass it: load(..., custom={{{name!r}: ...}})"
+            f"{register}"
         )
-    config: dict[str, Any] = json.loads(text)
-    if config["format"] > FORMAT:
-        raise CheckpointError(
-            f"{path}: file format {config['format']}; this version of xpmlp reads up to {FORMAT}. "
-            "Upgrade xpmlp"
-        )
-    return config, tensors
-
-
-def _digest(text: str, tensors: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over the configuration and every array's name, dtype, shape and bytes."""
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        value = tensors[name]
-        digest.update(f"\0{name}\0{value.dtype.str}\0{value.shape}\0".encode())
-        digest.update(np.ascontiguousarray(value).data)
-    return digest.hexdigest()
-
-
-def _loss_config(loss: Loss) -> dict[str, Any]:
-    if isinstance(loss, CustomLoss):
-        return {"name": getattr(loss.function, "__name__", "custom"), "settings": {}}
-    return {"name": loss.name, "settings": asdict(loss)}
+    return own[name]
 
 
 def _own_loss(config: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
     name = config["name"]
-    if name in own:
-        return own[name]
     if name not in LOSSES:
-        raise CheckpointError(
-            f"it was trained with an own loss {name!r}; pass it: load(..., custom={{{name!r}: f}})"
-        )
-    known = {f.name for f in fields(LOSSES[name])}
-    return LOSSES[name](**{k: v for k, v in config["settings"].items() if k in known})
+        return _own("loss", name, own)
+    try:
+        return LOSSES[name](**config["settings"])
+    except (TypeError, InvalidTypeError, InvalidValueError) as error:
+        raise CheckpointError(f"settings of loss {name!r}: {error}") from error
 
 
-def _own_activation(name: str, own: Mapping[str, Any]) -> Activation:
+def _own_activation(marked: str, own: Mapping[str, Any]) -> Activation:
+    name = marked.removeprefix(OWN)
+    registered = ACTIVATIONS.get(name)
     if name in own:
         return activation(own[name])
-    if name not in ACTIVATIONS:
-        raise CheckpointError(
-            f"it uses an own activation {name!r}; pass it: load(..., custom={{{name!r}: ...}}), "
-            "or xpmlp.register_activation() it first"
-        )
-    return ACTIVATIONS[name]
+    if registered is not None and (marked == name or registered not in _BUILT_IN):
+        return registered
+    return activation(_own("activation", marked, own))

@@ -4,7 +4,7 @@ A host boundary: NumPy arrays, and whatever NumPy can read, come in here. Arrays
 own library and device stay where they are; arrays of any other are refused, never half-converted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -154,16 +154,22 @@ class Scaling:
     mode : {"auto", "standard", "none"}
         ``"auto"`` divides uint8 by 255, because bytes are pixels, and leaves the rest alone;
         ``"standard"`` subtracts each column's mean and divides by its standard deviation, as
-        measured on the first training data; ``"none"`` leaves all alone.
+        measured on the first training data, and does the same to real targets; ``"none"``
+        leaves all alone.
     pixels : bool or None
         Whether the model was fitted on uint8 under ``"auto"``; None before the first fit.
     shift, scale : ndarray of float64, shape (columns,) or (1,), or None
+    target_shift, target_scale : ndarray of float64, shape (outputs,), or None
+        Mean and standard deviation of real targets. The network learns
+        (y − target_shift)/target_scale, and losses are in those units; predictions are not.
     """
 
     mode: str = "auto"
     pixels: bool | None = None
     shift: Any = None
     scale: Any = None
+    target_shift: Any = None
+    target_scale: Any = None
 
     @classmethod
     def make(cls, mode: str | None) -> "Scaling":
@@ -187,6 +193,32 @@ class Scaling:
             # A constant column has nothing to say: it becomes 0, not NaN.
             return Scaling(self.mode, False, host.mean(axis=0), 1 / np.where(std > 0, std, 1.0))
         return Scaling(self.mode, False)
+
+    def fitted_to_targets(self, target: np.ndarray) -> "Scaling":
+        """Learn from real targets, shape (n, outputs), unless that has happened."""
+        if self.mode != "standard" or self.target_scale is not None:
+            return self
+        std = target.std(axis=0, dtype=np.float64)
+        return replace(
+            self,
+            target_shift=target.mean(axis=0, dtype=np.float64),
+            target_scale=np.where(std > 0, std, 1.0),
+        )
+
+    def of_targets(self, target: np.ndarray) -> np.ndarray:
+        """(y − target_shift)/target_scale, for what the loss compares with."""
+        if self.target_scale is None:
+            return target
+        scaled: np.ndarray = ((target - self.target_shift) / self.target_scale).astype(target.dtype)
+        return scaled
+
+    def to_targets(self, backend: Backend, prediction: Array) -> Array:
+        """The way back, for what a person sees."""
+        if self.target_scale is None:
+            return prediction
+        dtype = dtype_name(prediction)
+        scale = backend.asarray(self.target_scale, dtype)
+        return prediction * scale + backend.asarray(self.target_shift, dtype)
 
     def check(self, X: Array, name: str = "X") -> None:
         """Refuse inputs of another kind than the model was fitted on."""

@@ -1,6 +1,7 @@
 """``MLP``: what people call. It checks, moves and remembers; the mathematics is elsewhere."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 from xpmlp import files
@@ -13,8 +14,8 @@ from xpmlp.inputs import Scaling, features
 from xpmlp.layers import Brick, activate, chain
 from xpmlp.network import Architecture, Network
 from xpmlp.optimizers import Optimizer, optimizer
-from xpmlp.prepare import Prepared, pair, prepare
-from xpmlp.random import fresh_seed
+from xpmlp.prepare import Prepared, encode, pair, prepare
+from xpmlp.random import as_seed, fresh_seed
 from xpmlp.step import Penalty, TrainingStep
 from xpmlp.summary import summary
 from xpmlp.targets import Task, check_names
@@ -56,8 +57,9 @@ class MLP:
     max_norm : float, optional
         Largest Euclidean norm of a unit's incoming weights.
     scaling : {"auto", "standard", None}
-        ``"auto"`` divides uint8 inputs by 255; ``"standard"`` also standardises other inputs
-        by the first training data's mean and deviation; None leaves all as they are.
+        ``"auto"`` divides uint8 inputs by 255; ``"standard"`` standardises inputs, and real
+        targets, by the first training data's mean and deviation (losses are in those units,
+        predictions in the targets'); None leaves all as they are.
     dtype : {"float32", "float64"}
     backend : str or Backend
         ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"auto"``, or a third party's name.
@@ -131,7 +133,7 @@ class MLP:
             )
         )
         self.dtype = dtype
-        self.seed = fresh_seed() if seed is None else seed
+        self.seed = fresh_seed() if seed is None else as_seed(seed)
         self._arguments["seed"] = self.seed
         self.penalty = Penalty(float(l1), float(l2), max_norm)
         self.scaling = Scaling.make(scaling)
@@ -258,8 +260,7 @@ class MLP:
         """
         x, host_y = pair(self, X, y)
         self.scaling.check(x)
-        target = self.task.encode(host_y, self.sizes[-1], self.dtype)
-        return evaluate_batches(self, x, target)
+        return evaluate_batches(self, x, encode(self, host_y))
 
     def predict(self, X: Any) -> Array:
         """Return class indices, 0/1 labels, or values; shape (n,), or (n, outputs) for several.
@@ -274,6 +275,7 @@ class MLP:
             out = xp.astype(self.task.link.function(self.backend.ops, out) > 0.5, xp.int32)
         else:
             out = self.task.link.function(self.backend.ops, out)
+            out = self.scaling.to_targets(self.backend, out)
         return self._results_follow(X, out[:, 0] if out.ndim == 2 and out.shape[1] == 1 else out)
 
     def predict_proba(self, X: Any) -> Array:
@@ -309,9 +311,11 @@ class MLP:
     ) -> "MLP":
         """Return an independent copy, on this backend or another, in this dtype or another."""
         arguments = self._arguments | {"dtype": dtype or self.dtype}
-        made = MLP(**arguments, backend=backend or self.backend, device=device)
-        made.scaling, made._task = self.scaling, self._task
-        made.epochs_trained, made.metadata = self.epochs_trained, dict(self.metadata)
+        if backend is None:
+            backend = self.backend if device is None else self.backend.name
+        made = MLP(**arguments, backend=backend, device=device)
+        made.scaling, made._task, made.loss = self.scaling, self._task, self.loss
+        made.epochs_trained, made.metadata = self.epochs_trained, deepcopy(self.metadata)
         made.load_state_dict(self.state_dict())
         return made
 

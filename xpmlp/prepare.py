@@ -68,12 +68,16 @@ def prepare(
         x, target = take(x, rows, axis=0), target[kept]
         weight = None if weight is None else take(weight, rows, axis=0)
     scaling = mlp.scaling.fitted(backend, x)
+    if task.kind == "values" and task.loss.targets == "values":
+        scaling = scaling.fitted_to_targets(target)
+    target = scaling.of_targets(target)
     if validation_data is not None:
         if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
             raise InvalidTypeError("validation_data: expected a pair (X, y)")
         held_x, held_y = pair(mlp, *validation_data, "validation ")
         scaling.check(held_x, "validation X")
-        validation_data = (held_x, task.encode(held_y, outputs, dtype, "validation y"))
+        held_y = task.encode(held_y, outputs, dtype, "validation y")
+        validation_data = (held_x, scaling.of_targets(held_y))
     data = Data(x, backend.asarray(target), weight, *scaling.arrays(backend, dtype))
     return Prepared(
         data, task, scaling, spread(target) if task.kind == "values" else 0.0, validation_data
@@ -90,6 +94,11 @@ def pair(mlp: "MLP", X: Any, y: Any, prefix: str = "") -> tuple[Array, np.ndarra
             "a target for each"
         )
     return x, host_y
+
+
+def encode(mlp: "MLP", host_y: np.ndarray) -> np.ndarray:
+    """Bring targets into the form the loss takes, by the model's task and scaling."""
+    return mlp.scaling.of_targets(mlp.task.encode(host_y, mlp.sizes[-1], mlp.dtype))
 
 
 def split(seed: int, n: int, share: float) -> tuple[np.ndarray, np.ndarray]:

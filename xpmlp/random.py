@@ -36,9 +36,15 @@ def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generato
     InvalidValueError
         If the seed is not a whole number of 0 or more.
     """
+    words = (as_seed(seed), purpose, index)
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(words)))
+
+
+def as_seed(seed: int) -> int:
+    """Check that a seed is a whole number of 0 or more; NumPy's become Python's."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InvalidValueError(f"seed: found {seed!r}; expected a whole number, 0 or more")
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, purpose, index))))
+    return int(seed)
 
 
 def fresh_seed() -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from xpmlp.layers import Backward, Brick, Params, Pass, mapped
 from xpmlp.ops import scaled
 from xpmlp.optimizers import Optimizer
-from xpmlp.prepare import pair
+from xpmlp.prepare import encode, pair
 from xpmlp.random import dropout_keys
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def trace(
     step = mlp._step(Optimizer())
     watched = mapped(step.model, lambda brick: _watch(brick, records, backend.to_numpy))
     x, host_y = pair(mlp, X, y)
-    target = mlp.task.encode(host_y, mlp.sizes[-1], mlp.dtype)
+    target = encode(mlp, host_y)
     flat = mlp.weights.flat if params is None else params
     shift_scale = mlp.scaling.arrays(backend, mlp.dtype)
     inputs = scaled(backend.xp, x, *shift_scale, flat.dtype)

@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from xpmlp.contract import Backend
-from xpmlp.errors import BackendError, InvalidTypeError, unknown_name
+from xpmlp.errors import BackendError, InvalidTypeError, InvalidValueError, unknown_name
 
 logger = logging.getLogger("xpmlp")
 
@@ -51,6 +51,11 @@ def backend(spec: "str | Backend | None" = "auto", device: str | None = None) ->
     if not isinstance(spec, str) and spec is not None:
         if not isinstance(spec, Backend):
             raise InvalidTypeError(f"backend: found {spec!r}; expected a name or a backend object")
+        if device is not None and device != str(spec.device):
+            raise InvalidValueError(
+                f"device: found {device!r} beside a backend object on {spec.device}; give the "
+                "backend's name instead"
+            )
         return spec
     name = spec or os.environ.get("XPMLP_BACKEND") or "auto"
     if name == "auto":

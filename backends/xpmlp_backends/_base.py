@@ -48,6 +48,12 @@ class EagerBackend:
         return run
 
 
+def one_line(error: BaseException) -> str:
+    """Return an error's type and the first line of its message that says something."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return ": ".join([type(error).__name__, *[s for s in lines if s.strip("=-")][:1]])
+
+
 def require(module: str, backend: str, install: str) -> Any:
     """Import a backend's library, or raise with the exact install command."""
     try:

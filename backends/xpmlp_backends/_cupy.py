@@ -13,7 +13,7 @@ from typing import Any
 
 from xpmlp.contract import Array
 from xpmlp.errors import BackendError
-from xpmlp_backends._base import EagerBackend
+from xpmlp_backends._base import EagerBackend, one_line
 
 INSTALL = "pip install 'xpmlp[cuda13]' (CUDA 13 drivers, 580 and newer) or 'xpmlp[cuda12]'"
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
@@ -71,15 +71,15 @@ def why_not() -> str | None:
         return problem
     try:
         import cupy
-    except ImportError as error:
-        return f"CuPy cannot be imported ({error}); install it with {INSTALL}"
+    except Exception as error:  # a library of CUDA that does not load is an OSError
+        return f"CuPy cannot be imported ({one_line(error)}); install it with {INSTALL}"
     try:
         x = cupy.ones((16, 16), dtype=cupy.float32)
         kernel = cupy.ElementwiseKernel("float32 x", "float32 y", "y = x + 1", "xpmlp_probe")
         if float(kernel(x @ x).sum()) != 17 * 256:
             return "the GPU computes wrong results"
     except Exception as error:  # whatever CUDA, cuBLAS or NVRTC raise, the GPU is no use
-        return f"the GPU does not work: {type(error).__name__}: {str(error).splitlines()[0]}"
+        return f"the GPU does not work: {one_line(error)}"
     return None
 
 

@@ -200,7 +200,7 @@ def _cause(error: Exception, url: str) -> str:
     text = str(error).removeprefix(f"{url}: ")
     if isinstance(error, XpmlpError):
         return short(text, 400)
-    return short(text.rsplit("Caused by ", 1)[-1].rsplit("): ", 1)[-1].rstrip(")'\""), 120)
+    return short(text.rsplit("Caused by ", 1)[-1].rsplit("): ", 1)[-1].removesuffix('"))'), 120)
 
 
 def _fetch(url: str, name: str, timeout: float) -> bytearray:

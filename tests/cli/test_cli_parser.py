@@ -1,0 +1,151 @@
+"""Arguments, help and one-line errors, without any command being run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import xpmlp
+from xpmlp.activations import ACTIVATIONS
+from xpmlp.cli import environment, main, parser
+from xpmlp.optimizers import OPTIMIZERS
+
+ROOT = Path(__file__).parents[2]
+
+
+def python(*args: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(ROOT), str(ROOT / "backends")])
+    return subprocess.run(
+        [sys.executable, *args],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path},
+        check=False,
+    )
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom xpmlp.cli import main\n"
+        "try: main(['train', '--help'])\nexcept SystemExit: pass\n"
+        "print(*sorted({m.split('.')[0] for m in sys.modules}), file=sys.stderr)"
+    )
+    run = python("-c", code)
+    loaded = set(run.stderr.split())
+    assert "argparse" in loaded
+    assert not loaded & {"numpy", "torch", "jax", "cupy", "rich", "matplotlib", "safetensors"}
+    assert "default: 20; digits 30" in run.stdout
+
+
+def test_module_and_version() -> None:
+    run = python("-m", "xpmlp", "--version")
+    assert (run.returncode, run.stdout) == (0, f"xpmlp {xpmlp.__version__}\n")
+
+
+def test_help_names_exist() -> None:
+    assert set(parser.ACTIVATIONS.split(", ")) <= set(ACTIVATIONS)
+    assert set(parser.OPTIMIZERS.split(", ")) == set(OPTIMIZERS)
+
+
+def test_help_fits_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ("train", "evaluate", "predict", "info"):
+        with pytest.raises(SystemExit) as stop:
+            main([command, "--help"])
+        assert stop.value.code == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["train"], ([512, 512], 30, 128, 2e-3, 0.2)),
+        (["train", "mnist"], ([512, 512], 20, 128, 1e-3, 0.2)),
+        (["train", "own.csv", "--lr", "0.1"], ([512, 512], 20, 128, 0.1, 0.2)),
+        (["train", "xor"], ([10], 60, 8, 5e-3, 0.0)),
+        (["train", "xor", "--hidden", "--epochs", "3"], ([], 3, 8, 5e-3, 0.0)),
+    ],
+)
+def test_defaults_follow_the_data(argv: list[str], expected: tuple[object, ...]) -> None:
+    args = parser.parse(argv)
+    assert (args.hidden, args.epochs, args.batch_size, args.lr, args.dropout) == expected
+
+
+@pytest.mark.parametrize(
+    ("argv", "hint"),
+    [
+        (["trian"], "did you mean train?"),
+        (["train", "--epoch", "3"], "did you mean --epochs?"),
+        (["train", "--dtype", "float23"], "did you mean float32?"),
+        (["train", "--hidden", "512", "mnist"], "the data come first"),
+        (["evaluate", "model"], "required: DATA"),
+        ([], "required: COMMAND"),
+    ],
+)
+def test_wrong_arguments_are_one_line_with_a_hint(
+    argv: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    said = capsys.readouterr()
+    assert (stop.value.code, said.out) == (2, "")
+    assert said.err.count("\n") == 1
+    assert hint in said.err
+
+
+def cpuinfo(vendor: str, flags: str) -> str:
+    return f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: fpu {flags}\n\nprocessor\t: 1\n"
+
+
+ALL = "avx512f avx512bw avx512dq avx512vl"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (cpuinfo("AuthenticAMD", ALL), True),
+        (cpuinfo("SomeoneNew", ALL), True),
+        (cpuinfo("AuthenticAMD", "avx2 avx512f"), False),
+        (cpuinfo("GenuineIntel", ALL), False),
+        ("Processor : ARM\nFeatures : neon\n", False),
+        ("", False),
+    ],
+)
+def test_skylakex_is_for_cpus_that_openblas_underrates(text: str, wanted: bool) -> None:
+    assert environment.wants_skylakex(text) is wanted
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "SkylakeX"), ("Zen", "Zen")])
+def test_core_type_is_set_once_and_never_overrides(
+    before: str | None, after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "wants_skylakex", lambda: True)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", before or "")
+    if before is None:
+        monkeypatch.delenv("OPENBLAS_CORETYPE")
+    monkeypatch.delitem(sys.modules, "numpy")
+    environment.prepare(parser.parse(["info"]))
+    assert os.environ["OPENBLAS_CORETYPE"] == after
+
+
+@pytest.mark.parametrize(
+    ("argv", "variable"),
+    [
+        (["train", "--backend", "jax", "--dtype", "float64"], "1"),
+        (["train", "--backend", "jax"], None),
+        (["train", "--dtype", "float64"], None),
+        (["evaluate", "m", "digits", "--backend", "jax"], "1"),
+    ],
+)
+def test_jax_gets_64_bits_where_they_may_be_needed(
+    argv: list[str], variable: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XPMLP_BACKEND", raising=False)
+    monkeypatch.setenv("JAX_ENABLE_X64", "")
+    monkeypatch.delenv("JAX_ENABLE_X64")
+    environment.prepare(parser.parse(argv))
+    assert os.environ.get("JAX_ENABLE_X64") == variable

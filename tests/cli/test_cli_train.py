@@ -1,0 +1,251 @@
+"""``xpmlp train`` as a person or a script uses it, in a folder of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xpmlp
+from xpmlp.callbacks import Callback
+from xpmlp.cli import main, train
+
+Capture = pytest.CaptureFixture[str]
+FILES = {"model.xpmlp", "history.jsonl", "result.json", "picture.png"}
+QUICK = ["train", "xor", "--epochs", "3", "--backend", "numpy"]
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XPMLP_BACKEND", raising=False)
+
+
+def rows(folder: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(folder, "history.jsonl").read_text().splitlines()]
+
+
+def test_digits_with_all_defaults(capsys: Capture) -> None:
+    assert main(["train"]) == 0
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith("data     digits: 1,438 rows to train, 359 to test; 64 features")
+    assert "301,066 parameters" in said.out
+    assert "chosen because" in said.out
+    assert said.err == ""
+    assert {p.name for p in Path("runs/digits").iterdir()} == FILES
+
+    result = json.loads(Path("runs/digits/result.json").read_text())
+    assert result["test_accuracy"] >= 0.97
+    assert result["epochs"] == len(rows("runs/digits")) == 30
+    assert rows("runs/digits")[-1]["test_accuracy"] == result["test_accuracy"]
+
+    mlp = xpmlp.load("runs/digits/model.xpmlp", backend="numpy")
+    assert mlp.metadata["classes"] == [str(k) for k in range(10)]
+    assert mlp.metadata["image"] == {"shape": [8, 8], "maximum": 255, "reach": 1.0}
+
+
+def test_xor_is_learned() -> None:
+    assert main(["train", "xor", "--quiet", "--backend", "numpy"]) == 0
+    assert json.loads(Path("runs/xor/result.json").read_text())["test_accuracy"] >= 0.97
+
+
+def test_one_plain_line_per_epoch(capsys: Capture) -> None:
+    main(QUICK)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if "/3 " in line] == ["1/3", "2/3", "3/3"]
+    assert lines[-2].startswith("test accuracy")
+
+
+def test_quiet_says_nothing(capsys: Capture) -> None:
+    assert main([*QUICK, "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_json_on_stdout_leaves_the_rest_to_stderr(capsys: Capture) -> None:
+    main([*QUICK, "--json", "-", "--seed", "4"])
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert (result["seed"], result["epochs"], result["backend"]) == (4, 3, "numpy")
+    assert {"test_accuracy", "test_loss", "seconds", "device"} <= set(result)
+    assert "test accuracy" in said.err
+
+
+def test_json_file() -> None:
+    main([*QUICK, "--quiet", "--json", "deep/result.json"])
+    assert json.loads(Path("deep/result.json").read_text())["folder"] == str(Path("runs/xor"))
+
+
+def test_next_free_folder() -> None:
+    for _ in range(3):
+        assert main([*QUICK, "--quiet"]) == 0
+    assert {p.name for p in Path("runs").iterdir()} == {"xor", "xor-2", "xor-3"}
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_an_old_run_is_never_overwritten(name: str, capsys: Capture) -> None:
+    Path("mine").mkdir()
+    Path("mine", name).write_text("precious")
+    assert main([*QUICK, "--out", "mine"]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("xpmlp: error: --out mine: found a run there already")
+    assert [p.read_text() for p in Path("mine").iterdir()] == ["precious"]
+
+
+def test_other_files_in_the_folder_stay() -> None:
+    Path("mine").mkdir()
+    Path("mine/notes.txt").write_text("precious")
+    assert main([*QUICK, "--quiet", "--out", "mine"]) == 0
+    assert Path("mine/notes.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mnits"], "Did you mean 'mnist'?"),
+        (["none.csv"], "no such file: none.csv"),
+        (["xor", "--backend", "nump"], "Did you mean 'numpy'?"),
+        (["xor", "--activation", "rellu"], "Did you mean 'relu'?"),
+        (["xor", "--optimizer", "adm"], "Did you mean 'adam'?"),
+        (["xor", "--lr", "-1"], "expected a positive number"),
+        (["xor", "--epochs", "0"], "epochs: found 0"),
+        (["xor", "--early-stopping", "0"], "patience is 0"),
+        (["xor", "--hidden", "0"], "found"),
+        (["xor", "--out", "/dev/null"], "found a file; expected a folder"),
+        (["mnist", "--data-dir", "nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_no_folder(
+    arguments: list[str], message: str, capsys: Capture
+) -> None:
+    assert main(["train", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("xpmlp: error: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert not Path("runs").exists() or not list(Path("runs").iterdir())
+
+
+def test_debug_shows_the_traceback(capsys: Capture) -> None:
+    assert main(["train", "mnits", "--debug"]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" in error
+    assert error.splitlines()[-1].startswith("xpmlp: error: ")
+
+
+def test_divergence_keeps_the_last_good_epoch(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Spoil(Callback):
+        def on_epoch_begin(self, training: Any) -> None:
+            if training.epoch == 2:
+                training._state = training._state._replace(params=training._state.params * np.nan)
+
+    monkeypatch.setattr(train, "display", lambda *_: Spoil())
+    assert main(QUICK) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "the model as of epoch 2 is in" in error
+    assert xpmlp.load("runs/xor/model.xpmlp", backend="numpy").epochs_trained == 2
+    assert len(rows("runs/xor")) == 2
+
+
+def test_ctrl_c_keeps_what_was_learned(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupt(Callback):
+        def on_epoch_begin(self, training: Any) -> None:
+            if training.epoch == 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "display", lambda *_: Interrupt())
+    assert main(QUICK) == 130
+    error = capsys.readouterr().err
+    assert error.startswith("xpmlp: error: interrupted; the model as of epoch 1 is in")
+    assert {p.name for p in Path("runs/xor").iterdir()} == {"model.xpmlp", "history.jsonl"}
+
+
+def test_no_matplotlib_costs_the_picture_only(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(QUICK) == 0
+    assert "pip install 'xpmlp[cli]'" in " ".join(capsys.readouterr().out.split())
+    assert {p.name for p in Path("runs/xor").iterdir()} == FILES - {"picture.png"}
+
+
+def test_no_scikit_learn_is_said_with_the_command(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    assert main(["train"]) == 2
+    assert "pip install 'xpmlp[cli]'" in capsys.readouterr().err
+
+
+def test_early_stopping_leaves_the_test_part_alone(capsys: Capture) -> None:
+    assert main(["train", "xor", "--early-stopping", "2", "--epochs", "200", "--lr", "0.5"]) == 0
+    assert "val. accuracy" in capsys.readouterr().out
+    history = rows("runs/xor")
+    assert len(history) < 200
+    assert "val_loss" in history[0]
+    assert not any(name.startswith("test_") for name in history[0])
+    mlp = xpmlp.load("runs/xor/model.xpmlp", backend="numpy")
+    data = xpmlp.data.load("xor")
+    result = json.loads(Path("runs/xor/result.json").read_text())
+    assert mlp.evaluate(data.X_test, data.y_test)["loss"] == pytest.approx(result["test_loss"])
+
+
+def test_every_option_reaches_the_network() -> None:
+    options = "--hidden 8 8 --activation tanh --optimizer sgd --l2 0.01 --normalization layer"
+    more = "--residual --dtype float64 --dropout 0.1 --batch-size 50 --lr 0.05 --seed 9"
+    assert main([*QUICK, "--quiet", *options.split(), *more.split()]) == 0
+    mlp = xpmlp.load("runs/xor/model.xpmlp", backend="numpy")
+    architecture = mlp.network.architecture
+    assert (mlp.sizes, mlp.dtype, mlp.seed, mlp.penalty.l2) == ((2, 8, 8, 2), "float64", 9, 0.01)
+    assert [a.name for a in architecture.activations] == ["tanh", "tanh"]
+    assert (architecture.normalization, architecture.residual) == ("layer", True)
+    assert architecture.dropout == (0.1, 0.1)
+    assert rows("runs/xor")[0]["learning_rate"] == 0.05
+    settings = json.loads(Path("runs/xor/result.json").read_text())["settings"]
+    assert (settings["optimizer"], settings["batch_size"]) == ("sgd", 50)
+
+
+def test_the_environment_names_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setenv("XPMLP_BACKEND", "torch")
+    assert main(["train", "xor", "--epochs", "1", "--quiet"]) == 0
+    assert json.loads(Path("runs/xor/result.json").read_text())["backend"] == "torch"
+
+
+def test_regression_from_a_file(rng: np.random.Generator, capsys: Capture) -> None:
+    X = rng.normal(size=(200, 3))
+    table = np.column_stack([X, X @ [1.0, -2.0, 0.5]])
+    np.savetxt("line.csv", table, delimiter=",", header="a,b,c,goal", comments="")
+    options = ["--hidden", "--epochs", "40", "--lr", "0.05", "--dropout", "0", "--batch-size", "20"]
+    assert main(["train", "line.csv", *options, "--label", "goal"]) == 0
+    assert "test R2" in capsys.readouterr().out
+    result = json.loads(Path("runs/line/result.json").read_text())
+    assert result["test_r2"] > 0.99
+    assert "test_accuracy" not in result
+    assert {p.name for p in Path("runs/line").iterdir()} == FILES
+
+
+def test_without_a_test_part(rng: np.random.Generator, capsys: Capture) -> None:
+    np.savez("two.npz", X=rng.normal(size=(60, 2)), y=rng.integers(0, 3, 60))
+    assert main(["train", "two.npz", "--epochs", "2", "--test-fraction", "0"]) == 0
+    assert "no test part" in capsys.readouterr().out
+    assert json.loads(Path("runs/two/result.json").read_text())["test_accuracy"] is None
+    assert {p.name for p in Path("runs/two").iterdir()} == FILES
+
+
+def test_two_runs_at_once_get_two_folders() -> None:
+    code = "import sys; from xpmlp.cli import main; sys.exit(main(sys.argv[1:]))"
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code, *QUICK, "--quiet"]
+    runs = [subprocess.Popen(command, env=env) for _ in range(2)]
+    assert [run.wait() for run in runs] == [0, 0]
+    assert {p.name for p in Path("runs").iterdir()} == {"xor", "xor-2"}

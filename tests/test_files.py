@@ -1,0 +1,692 @@
+"""Model files: what comes back is what was saved; whatever is damaged or hostile is refused."""
+
+import copy
+import json
+import os
+import pickle
+import stat
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import xpmlp_backends
+from conftest import BACKENDS, assert_close, make_backend
+
+import xpmlp
+from xpmlp import container, layers, losses
+from xpmlp.activations import ACTIVATIONS
+from xpmlp.errors import CheckpointError, InvalidValueError
+
+N, INPUTS = 24, 4
+METADATA = {"classes": ["a", "b", "ü"], "nested": {"rate": 0.1, "none": None, "yes": True}}
+
+
+def wave(xp: Any, z: Any) -> Any:
+    return z + 0.5 * xp.sin(z)
+
+
+def wave_derivative(xp: Any, z: Any) -> Any:
+    return 1.0 + 0.5 * xp.cos(z)
+
+
+def log_cosh(xp: Any, z: Any, y: Any) -> tuple[Any, Any]:
+    e = z - y
+    return xp.sum(xp.log(xp.cosh(e)), axis=1), xp.tanh(e)
+
+
+def halved(name: str, units: int) -> layers.Brick:
+    half = xpmlp.Activation(
+        "half", lambda ops, z: 0.5 * z, lambda ops, z, h: 0.5 * ops.xp.ones_like(z)
+    )
+    return layers.activate(name, half)
+
+
+def twice_normal(rng: Any, n_in: int, n_out: int) -> Any:
+    return 2.0 * rng.standard_normal((n_in, n_out))
+
+
+SINE = xpmlp.Activation("sine", lambda ops, z: ops.xp.sin(z), lambda ops, z, h: ops.xp.cos(z))
+REAL = {"standard values", "mse", "huber", "output", "poisson", "own output", "own loss"}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "float64": {"dtype": "float64"},
+    "layer norm": {"normalization": "layer"},
+    "batch norm": {"normalization": "batch"},
+    "residual": {"residual": True},
+    "dropout": {"dropout": [0.5, 0.25], "input_dropout": 0.125},
+    "no bias": {"bias": False},
+    "penalties": {"l1": 1e-3, "l2": 1e-2, "max_norm": 0.5},
+    "standard scaling": {"scaling": "standard"},
+    "standard values": {"scaling": "standard", "loss": "mse"},
+    "pixels": {"scaling": "auto"},
+    "no scaling": {"scaling": None},
+    "activations": {"activation": ["gelu", "mish"]},
+    "initializer": {"initializer": twice_normal, "seed": 2**80},
+    "smoothing": {"loss": losses.SparseCategoricalCrossEntropy(label_smoothing=0.1)},
+    "mse": {"loss": "mse"},
+    "huber": {"loss": losses.Huber(2.0)},
+    "output": {"loss": losses.Quantile(0.9), "output": "tanh"},
+    "poisson": {"loss": "poisson"},
+    "own activation": {"activation": (wave, wave_derivative)},
+    "own output": {"loss": "mse", "output": SINE},
+    "own loss": {"loss": log_cosh},
+    "own layer": {"normalization": halved},
+    "everything": {
+        "activation": "swish",
+        "normalization": "batch",
+        "residual": True,
+        "dropout": 0.25,
+        "l2": 1e-3,
+        "scaling": "standard",
+        "loss": losses.SparseCategoricalCrossEntropy(0.05),
+        "dtype": "float64",
+    },
+}
+OWN = {"wave": (wave, wave_derivative), "sine": SINE, "log_cosh": log_cosh, "halved": halved}
+ON_EVERY_BACKEND = ("pixels", "own activation", "own loss", "huber", "everything")
+
+
+def data(name: str) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(17)
+    X = 2 + 3 * rng.standard_normal((N, INPUTS))
+    if name == "pixels":
+        X = rng.integers(0, 256, (N, INPUTS), dtype=np.uint8)
+    y = rng.integers(0, 4, (N, 3)).astype(float) if name in REAL else rng.integers(0, 3, N)
+    return X, y
+
+
+@cache
+def trained(name: str) -> xpmlp.MLP:
+    """A small model with these options, trained on NumPy for two epochs."""
+    options = {"seed": 7} | OPTIONS[name]
+    mlp = xpmlp.MLP([INPUTS, 6, 6, 3], backend="numpy", **options)
+    mlp.metadata = METADATA
+    mlp.fit(*data(name), epochs=2, batch_size=8)
+    return mlp
+
+
+def content(mlp: xpmlp.MLP) -> dict[str, Any]:
+    """Everything a file should bring back, in a form that ``==`` compares."""
+    scaling = vars(mlp.scaling)
+    tensors = mlp.state_dict() | {
+        k: v for k, v in scaling.items() if k.endswith(("shift", "scale"))
+    }
+    a = mlp.network.architecture
+    return {
+        "architecture": (a.sizes, a.activations, a.dropout, a.input_dropout),
+        "bricks": (a.normalization, a.residual, a.bias),
+        "penalty": mlp.penalty,
+        "scaling": {k: v for k, v in scaling.items() if k not in tensors},
+        "task": mlp._task,
+        "numbers": (mlp.seed, mlp.dtype, mlp.epochs_trained),
+        "metadata": mlp.metadata,
+        "tensors": {
+            k: None if v is None else (str(v.dtype), v.shape, v.tobytes())
+            for k, v in tensors.items()
+        },
+    }
+
+
+@cache
+def small_file() -> bytes:
+    """A model file of about 2 kB."""
+    mlp = xpmlp.MLP([4, 3, 3], normalization="batch", scaling="standard", backend="numpy", seed=1)
+    mlp.metadata = {"classes": ["a", "b", "c"]}
+    mlp.fit(*data("plain"), epochs=1)
+    with tempfile.TemporaryDirectory() as folder:
+        mlp.save(Path(folder) / "m.xpmlp")
+        return (Path(folder) / "m.xpmlp").read_bytes()
+
+
+# Back as it was
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_all_comes_back_and_trains_on_alike(name: str, tmp_path: Path) -> None:
+    mlp, (X, y) = trained(name), data(name)
+    mlp.save(path := tmp_path / "m.xpmlp")
+    loaded = xpmlp.load(path, backend="numpy", custom=OWN)
+    assert content(loaded) == content(mlp)
+    assert loaded.metadata == METADATA
+    assert np.array_equal(loaded.predict(X), mlp.predict(X))
+    assert loaded.evaluate(X, y) == mlp.evaluate(X, y)
+    if mlp.task.kind == "labels":
+        assert np.array_equal(loaded.predict_proba(X), mlp.predict_proba(X))
+
+    loaded.save(again := tmp_path / "again.xpmlp")
+    assert content(xpmlp.load(again, backend="numpy", custom=OWN)) == content(mlp)
+    goes_on = mlp.copy()
+    for one in (goes_on, loaded):
+        one.fit(X, y, epochs=2, batch_size=8)
+    assert content(loaded) == content(goes_on)
+
+
+@pytest.mark.parametrize("name", ON_EVERY_BACKEND)
+def test_a_file_is_the_same_from_and_on_every_backend(
+    backend: Any, name: str, tmp_path: Path
+) -> None:
+    mlp, X = trained(name), data(name)[0]
+    mlp.save(tmp_path / "numpy.xpmlp")
+    mlp.copy(backend).save(tmp_path / "other.xpmlp")
+    expected = mlp.predict(X)
+    for path in (tmp_path / "numpy.xpmlp", tmp_path / "other.xpmlp"):
+        assert content(xpmlp.load(path, backend="numpy", custom=OWN)) == content(mlp)
+        loaded = xpmlp.load(path, backend=backend, custom=OWN)
+        assert loaded.backend is backend
+        assert content(loaded) == content(mlp)
+        assert_close(loaded.predict(X), expected, of_max=0 if backend.name == "numpy" else 1e-5)
+
+
+def test_an_untrained_model_comes_back(tmp_path: Path) -> None:
+    mlp = xpmlp.MLP([3, 4, 2], loss="huber", backend="numpy", seed=np.int64(5))
+    mlp.save(tmp_path / "m.xpmlp")
+    loaded = xpmlp.load(tmp_path / "m.xpmlp", backend="numpy")
+    assert content(loaded) == content(mlp)
+    with pytest.raises(InvalidValueError, match="call fit"):
+        loaded.predict(np.ones((1, 3)))
+
+
+def test_an_untrained_model_keeps_its_loss(tmp_path: Path) -> None:
+    X, y = data("huber")
+    mlp = xpmlp.MLP([INPUTS, 6, 3], loss=losses.Huber(0.25), backend="numpy", seed=5)
+    mlp.save(tmp_path / "m.xpmlp")
+    loaded = xpmlp.load(tmp_path / "m.xpmlp", backend="numpy")
+    for one in (mlp, loaded):
+        one.fit(X, y, epochs=1)
+    assert content(loaded) == content(mlp)
+
+
+def test_a_registered_activation_needs_nothing_at_loading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained("own output").save(path := tmp_path / "m.xpmlp")
+    with pytest.raises(CheckpointError, match=r"own activation 'sine'.*register_activation"):
+        xpmlp.load(path, backend="numpy")
+    monkeypatch.setitem(ACTIVATIONS, "sine", SINE)  # to be forgotten afterwards
+    del ACTIVATIONS["sine"]
+    xpmlp.register_activation(SINE)
+    assert content(xpmlp.load(path, backend="numpy")) == content(trained("own output"))
+
+
+@pytest.mark.parametrize("name", ["own activation", "own output", "own loss", "own layer"])
+def test_own_functions_are_asked_for_by_name(name: str, tmp_path: Path) -> None:
+    trained(name).save(path := tmp_path / "m.xpmlp")
+    with pytest.raises(CheckpointError, match=r"wave|sine|log_cosh|halved"):
+        xpmlp.load(path, backend="numpy", custom={"another": wave})
+
+
+def own_activation_named_relu() -> dict[str, Any]:
+    def relu(xp: Any, z: Any) -> Any:
+        return 3.0 * z
+
+    return {"activation": (relu, lambda xp, z: 3.0 * xp.ones_like(z))}
+
+
+def own_loss_named_mse() -> dict[str, Any]:
+    def mse(xp: Any, z: Any, y: Any) -> tuple[Any, Any]:
+        return 5.0 * xp.sum((z - y) ** 2, axis=1), 10.0 * (z - y)
+
+    return {"loss": mse}
+
+
+def own_kind_of_huber() -> dict[str, Any]:
+    class Weighted(losses.Huber):
+        def __call__(self, ops: Any, z: Any, y: Any) -> tuple[Any, Any]:
+            rows, dz = super().__call__(ops, z, y)
+            return 3.0 * rows, 3.0 * dz
+
+    return {"loss": Weighted(2.0)}
+
+
+@pytest.mark.parametrize("make", [own_activation_named_relu, own_loss_named_mse, own_kind_of_huber])
+def test_an_own_function_is_never_taken_for_a_built_in_one(
+    make: Callable[[], dict[str, Any]], tmp_path: Path
+) -> None:
+    mlp, (X, y) = xpmlp.MLP([INPUTS, 6, 3], backend="numpy", seed=1, **make()), data("huber")
+    mlp.fit(X, y, epochs=1)
+
+    def save_and_load() -> None:
+        mlp.save(tmp_path / "m.xpmlp")
+        xpmlp.load(tmp_path / "m.xpmlp", backend="numpy")
+
+    with pytest.raises((CheckpointError, InvalidValueError)):
+        save_and_load()
+
+
+def test_files_load_where_no_other_library_can_be_imported(tmp_path: Path) -> None:
+    X, writers = data("everything")[0], []
+    for name in BACKENDS:
+        try:
+            trained("everything").copy(make_backend(name)).save(tmp_path / f"{name}.xpmlp")
+        except pytest.skip.Exception:
+            continue
+        writers.append(name)
+    np.save(tmp_path / "X.npy", X)
+    code = """
+import sys
+for name in ("torch", "jax", "cupy", "array_api_strict", "matplotlib", "rich", "sklearn"):
+    sys.modules[name] = None
+import numpy as np, xpmlp
+for name in sys.argv[1:]:
+    np.save(f"{name}.npy", xpmlp.load(f"{name}.xpmlp").predict_proba(np.load("X.npy")))
+"""
+    roots = [str(Path(m.__file__ or "").parents[1]) for m in (xpmlp, xpmlp_backends)]
+    environment = {k: v for k, v in os.environ.items() if k != "XPMLP_BACKEND"}
+    subprocess.run(
+        [sys.executable, "-c", code, *writers],
+        env=environment | {"PYTHONPATH": os.pathsep.join(roots)},
+        cwd=tmp_path,
+        check=True,
+    )
+    assert "numpy" in writers
+    for name in writers:
+        found = np.load(tmp_path / f"{name}.npy")
+        assert np.array_equal(found, trained("everything").predict_proba(X)), name
+
+
+def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        xpmlp.load(tmp_path / "nothing.xpmlp", backend="numpy")
+
+
+# Damaged
+
+
+def _flip(old: bytearray, rng: np.random.Generator) -> bytearray:
+    old[rng.integers(len(old))] ^= 1 << int(rng.integers(8))
+    return old
+
+
+def _truncate(old: bytearray, rng: np.random.Generator) -> bytearray:
+    return old[: rng.integers(len(old))]
+
+
+def _insert(old: bytearray, rng: np.random.Generator) -> bytearray:
+    at = rng.integers(len(old) + 1)
+    return old[:at] + bytearray(rng.bytes(int(rng.integers(1, 17)))) + old[at:]
+
+
+def _delete(old: bytearray, rng: np.random.Generator) -> bytearray:
+    at = rng.integers(len(old))
+    del old[at : at + rng.integers(1, 17)]
+    return old
+
+
+def _zero(old: bytearray, rng: np.random.Generator) -> bytearray:
+    at = rng.integers(len(old))
+    stop = min(at + rng.integers(1, 17), len(old))
+    old[at:stop] = bytes(stop - at)
+    return old
+
+
+def _swap(old: bytearray, rng: np.random.Generator) -> bytearray:
+    width = int(rng.integers(1, 17))
+    a, b = (int(i) for i in rng.integers(len(old) - width, size=2))
+    first, second = old[a : a + width], old[b : b + width]
+    old[a : a + width] = second
+    old[b : b + width] = first
+    return old
+
+
+@pytest.mark.parametrize("mutate", [_flip, _truncate, _insert, _delete, _zero, _swap])
+def test_no_damage_goes_unseen(mutate: Any, tmp_path: Path) -> None:
+    original, rng, path = small_file(), np.random.default_rng(99), tmp_path / "m.xpmlp"
+    path.write_bytes(original)
+    expected = content(xpmlp.load(path, backend="numpy"))
+    tried, messages = 0, []
+    while tried < 500:
+        damaged = bytes(mutate(bytearray(original), rng))
+        if damaged == original:
+            continue
+        tried += 1
+        path.write_bytes(damaged)
+        try:
+            loaded = xpmlp.load(path, backend="numpy")
+        except CheckpointError as error:
+            messages.append(str(error))
+        else:  # a flipped bit in the header's padding changes nothing
+            assert content(loaded) == expected
+    assert len(messages) > 450
+    assert all(str(path) in message for message in messages)
+
+
+# Hostile: the container
+
+
+def header(*, length: int | None = None, text: str = "{}", body: bytes = b"") -> bytes:
+    encoded = text.encode()
+    size = len(encoded) if length is None else length
+    return size.to_bytes(8, "little") + encoded + body
+
+
+def tensor(dtype: str, shape: list[int], start: int, stop: int) -> str:
+    return json.dumps({"a": {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]}})
+
+
+CONTAINERS = {
+    "empty": b"",
+    "seven bytes": b"\0" * 7,
+    "no header": header(length=0, text=""),
+    "header longer than the file": header(length=10**6),
+    "header of 2**63": header(length=2**63),
+    "header of -1": header(length=2**64 - 1),
+    "header is no JSON": header(text="{not json}"),
+    "header is a list": header(text="[1, 2]"),
+    "header without metadata": header(),
+    "metadata is null": header(text='{"__metadata__": null}'),
+    "metadata is a number": header(text='{"__metadata__": 3}'),
+    "metadata of others": header(text='{"__metadata__": {"format": "pt"}}'),
+    "deep header": header(text='{"a":' * 5000 + "1" + "}" * 5000),
+    "huge tensor": header(text=tensor("F32", [10**9], 0, 4 * 10**9)),
+    "overflowing shape": header(text=tensor("F32", [2**40, 2**40], 0, 4), body=b"\0" * 4),
+    "negative offsets": header(text=tensor("F32", [1], -4, 0), body=b"\0" * 4),
+    "dtype of another world": header(text=tensor("X7", [1], 0, 4), body=b"\0" * 4),
+    "bfloat16": header(text=tensor("BF16", [2], 0, 4), body=b"\0" * 4),
+    "text": b"sepal length,sepal width\n5.1,3.5\n" * 10,
+    "zip": b"PK\x03\x04" + bytes(100),
+}
+
+
+def refused_in_little_memory(path: Path, hostile: bytes) -> str:
+    """Load, expect a CheckpointError that names the file, and bound what NumPy allocates."""
+    path.write_bytes(hostile)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError) as info:
+            xpmlp.load(path, backend="numpy")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000 + 10 * len(hostile)
+    assert str(path) in str(info.value)
+    return str(info.value)
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_hostile_container_is_refused(name: str, tmp_path: Path) -> None:
+    refused_in_little_memory(tmp_path / "m.xpmlp", CONTAINERS[name])
+
+
+class Bomb:
+    def __reduce__(self) -> Any:
+        return exec, ("import os; os.environ['XPMLP_TEST_BOMB'] = 'it ran'",)
+
+
+@pytest.mark.parametrize("protocol", [0, pickle.HIGHEST_PROTOCOL])
+def test_a_pickle_never_runs(protocol: int, tmp_path: Path) -> None:
+    bomb = pickle.dumps(Bomb(), protocol)
+    refused_in_little_memory(tmp_path / "m.xpmlp", bomb)
+    assert "XPMLP_TEST_BOMB" not in os.environ
+    pickle.loads(bomb)
+    assert os.environ.pop("XPMLP_TEST_BOMB") == "it ran"  # it would have
+
+
+# Hostile: a correct SHA-256 over content that makes no sense
+
+
+def forged(change: Callable[[Any, Any], Any]) -> bytes:
+    """The small file with its configuration and arrays changed, and the digest made to fit.
+
+    ``change(config, tensors)`` edits in place, or returns another configuration or its text.
+    """
+    tensors = {k: v.copy() for k, v in safetensors.numpy.load(small_file()).items()}
+    size = int.from_bytes(small_file()[:8], "little")
+    config = json.loads(json.loads(small_file()[8 : 8 + size])["__metadata__"]["xpmlp"])
+    made = change(config, tensors)
+    text = made if isinstance(made, str) else json.dumps(config if made is None else made)
+    metadata = {"xpmlp": text, "sha256": container._digest(text, tensors)}
+    return safetensors.numpy.save(tensors, metadata)
+
+
+def put(value: Any, *keys: str) -> Callable[[Any, Any], Any]:
+    """Set one entry of the configuration."""
+
+    def change(config: Any, tensors: Any) -> None:
+        for key in keys[:-1]:
+            config = config[key]
+        config[keys[-1]] = value
+
+    return change
+
+
+def put_tensor(name: str, value: Any) -> Callable[[Any, Any], Any]:
+    return lambda config, tensors: tensors.__setitem__(name, np.asarray(value))
+
+
+def drop(*keys: str) -> Callable[[Any, Any], Any]:
+    def change(config: Any, tensors: Any) -> None:
+        for key in keys[:-1]:
+            config = config[key]
+        del config[keys[-1]]
+
+    return change
+
+
+def nan_weight(config: Any, tensors: Any) -> None:
+    tensors["dense2.W"][0, 0] = np.nan
+
+
+FORGED: dict[str, Callable[[Any, Any], Any]] = {
+    "config is a list": lambda config, tensors: [config],
+    "config is a number": lambda config, tensors: 3,
+    "config is no JSON": lambda config, tensors: "{not json}",
+    "config is deep": lambda config, tensors: "[" * 100_000,
+    "config has a long number": lambda config, tensors: '{"format": ' + "9" * 5000 + "}",
+    **{f"no {key}": drop(key) for key in ("format", "arguments", "kind", "loss", "pixels")},
+    "no metadata": drop("metadata"),
+    "no epochs": drop("epochs_trained"),
+    "no sizes": drop("arguments", "sizes"),
+    "no activation": drop("arguments", "activation"),
+    "no loss name": drop("loss", "name"),
+    "format is text": put("1", "format"),
+    "format is null": put(None, "format"),
+    "format is 0": put(0, "format"),
+    "sizes of 10**9": put([10**9, 10**9, 3], "arguments", "sizes"),
+    "a hidden layer of 10**9": put([4, 10**9, 3], "arguments", "sizes"),
+    "sizes of 10**9 and 0": lambda config, tensors: (
+        tensors.update({"dense1.W": np.zeros((10**9, 0)), "dense2.W": np.zeros((0, 3))})
+        or config["arguments"].update(sizes=[10**9, 0, 3])
+    ),
+    "one size": put([10**9], "arguments", "sizes"),
+    "no layers": put([], "arguments", "sizes"),
+    "sizes of text": put("43", "arguments", "sizes"),
+    "sizes is null": put(None, "arguments", "sizes"),
+    "sizes of infinity": put([float("inf"), 3, 3], "arguments", "sizes"),
+    "many sizes": put([1] * 10**5, "arguments", "sizes"),
+    "an argument of the future": put(1, "arguments", "quantum"),
+    "a backend": put("torch", "arguments", "backend"),
+    "unknown activation": put(["os.system"], "arguments", "activation"),
+    "activation is a number": put([3], "arguments", "activation"),
+    "activation is a list": put([["relu"]], "arguments", "activation"),
+    "too many activations": put(["relu"] * 1000, "arguments", "activation"),
+    "unknown output": put("os.system", "arguments", "output"),
+    "unknown normalization": put("os.system", "arguments", "normalization"),
+    "normalization is a list": put(["batch"], "arguments", "normalization"),
+    "other normalization": put("layer", "arguments", "normalization"),
+    "unknown initializer": put("os.system", "arguments", "initializer"),
+    "unknown scaling": put("os.system", "arguments", "scaling"),
+    "unknown dtype": put("object", "arguments", "dtype"),
+    "dropout of 2": put([2.0], "arguments", "dropout"),
+    "dropout is text": put("a", "arguments", "dropout"),
+    "negative seed": put(-1, "arguments", "seed"),
+    "seed is text": put("1", "arguments", "seed"),
+    "penalty is text": put("1", "arguments", "l2"),
+    "penalty is NaN": put(float("nan"), "arguments", "l1"),
+    "unknown loss": put("os.system", "loss", "name"),
+    "loss is a list": put(["mse"], "loss", "name"),
+    "loss settings are text": put("mse", "loss", "settings"),
+    "loss setting out of range": put(7.0, "loss", "settings", "label_smoothing"),
+    "loss setting is text": put("a", "loss", "settings", "label_smoothing"),
+    "unknown kind": put("os.system", "kind"),
+    "kind is a list": put(["labels"], "kind"),
+    "kind that the loss cannot take": put("values", "kind"),
+    "loss is text": put("mse", "loss"),
+    "pixels is text": put("maybe", "pixels"),
+    "epochs is text": put("many", "epochs_trained"),
+    "epochs is NaN": put(float("nan"), "epochs_trained"),
+    "epochs is infinite": put(float("inf"), "epochs_trained"),
+    "epochs is negative": put(-3, "epochs_trained"),
+    "metadata is text": put("text", "metadata"),
+    "metadata is a list of triples": put([[1, 2, 3]], "metadata"),
+    "NaN weight": nan_weight,
+    "weight of another shape": put_tensor("dense2.b", np.zeros(4, np.float32)),
+    "matrix of another shape": put_tensor("dense2.W", np.zeros((4, 3), np.float32)),
+    "complex weight": put_tensor("dense2.b", np.zeros(3, np.complex64)),
+    "missing weight": lambda config, tensors: tensors.__delitem__("dense2.b"),
+    "another weight": put_tensor("dense9.W", np.zeros((3, 3), np.float32)),
+    "NaN scale": put_tensor("scaling.scale", np.full(4, np.nan)),
+    "shift of another shape": put_tensor("scaling.shift", np.zeros(7)),
+    "shift that broadcasts": put_tensor("scaling.shift", np.zeros((50, 1))),
+    "infinite target scale": put_tensor("scaling.target_scale", np.full(3, np.inf)),
+    "target shift of another shape": put_tensor("scaling.target_shift", np.zeros(4)),
+    "complex shift": put_tensor("scaling.shift", np.zeros(4, np.complex64)),
+}
+
+
+def test_forging_nothing_gives_a_file_that_loads(tmp_path: Path) -> None:
+    (tmp_path / "m.xpmlp").write_bytes(forged(lambda config, tensors: None))
+    (tmp_path / "n.xpmlp").write_bytes(small_file())
+    one, other = (xpmlp.load(tmp_path / f"{n}.xpmlp", backend="numpy") for n in "mn")
+    assert content(one) == content(other)
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_file_is_refused(name: str, tmp_path: Path) -> None:
+    refused_in_little_memory(tmp_path / "m.xpmlp", forged(FORGED[name]))
+
+
+def test_a_file_of_a_newer_version_says_so(tmp_path: Path) -> None:
+    hostile = forged(put(container.FORMAT + 1, "format"))
+    message = refused_in_little_memory(tmp_path / "m.xpmlp", hostile)
+    assert f"file format {container.FORMAT + 1}" in message
+    assert "Upgrade xpmlp" in message
+
+
+# Whole or not at all
+
+
+class Interrupt(BaseException):
+    """Stands for Ctrl-C, which is no Exception."""
+
+
+def failing(name: str, nth: int, error: BaseException) -> Callable[..., Any]:
+    """The function of ``os`` that works until its nth call."""
+    original, calls = getattr(os, name), iter(range(1, 1000))
+
+    def call(*args: Any, **options: Any) -> Any:
+        if next(calls) == nth:
+            raise error
+        return original(*args, **options)
+
+    return call
+
+
+def half_a_write(error: BaseException) -> Callable[..., Any]:
+    """``os.fdopen`` whose file takes half of what is written, as a full disk does."""
+    original = os.fdopen
+
+    def fdopen(*args: Any, **options: Any) -> Any:
+        file = original(*args, **options)
+
+        class Half:
+            def __enter__(self) -> Any:
+                return self
+
+            def __exit__(self, *error: object) -> None:
+                file.close()
+
+            def write(self, content: bytes) -> int:
+                file.write(content[: len(content) // 2])
+                raise error
+
+        return Half()
+
+    return fdopen
+
+
+@pytest.fixture
+def old_file(tmp_path: Path) -> Iterator[Path]:
+    """A model file that a failing save must leave; afterwards there must be nothing else."""
+    path = tmp_path / "m.xpmlp"
+    path.write_bytes(small_file())
+    yield path
+    assert os.listdir(tmp_path) == ["m.xpmlp"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), Interrupt()])
+@pytest.mark.parametrize("call", ["write", "fsync", "chmod", "replace"])
+def test_a_failing_save_leaves_the_old_file(
+    call: str, error: BaseException, old_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        if call == "write":
+            patch.setattr(os, "fdopen", half_a_write(error))
+        else:
+            patch.setattr(os, call, failing(call, 1, error))
+        with pytest.raises(type(error)):
+            trained("plain").save(old_file)
+    assert old_file.read_bytes() == small_file()
+    trained("plain").save(old_file)  # and the next one works
+    assert content(xpmlp.load(old_file, backend="numpy")) == content(trained("plain"))
+
+
+def test_a_folder_that_cannot_be_flushed_has_the_whole_new_file(
+    old_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some network file systems refuse it; by then the file is there, so that is no failure."""
+    monkeypatch.setattr(os, "fsync", failing("fsync", 2, OSError(22, "Invalid argument")))
+    trained("plain").save(old_file)
+    assert content(xpmlp.load(old_file, backend="numpy")) == content(trained("plain"))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"a": object()}, {"a": {1, 2}}, {"a": float("nan")}, {"a": np.zeros(2)}, {(1, 2): 3}]
+)
+def test_metadata_that_is_no_json_is_refused(wrong: Any, old_file: Path) -> None:
+    mlp = trained("plain").copy()
+    mlp.metadata = wrong
+    with pytest.raises(InvalidValueError, match="metadata: cannot be written as JSON"):
+        mlp.save(old_file)
+    assert old_file.read_bytes() == small_file()
+
+
+def test_metadata_comes_back_equal_or_is_refused(tmp_path: Path) -> None:
+    """JSON has only text as keys: ``{0: "cat"}`` would come back as ``{"0": "cat"}``."""
+    mlp = trained("plain").copy()
+    mlp.metadata = {"classes": {0: "cat", 1: "dog"}}
+    try:
+        mlp.save(tmp_path / "m.xpmlp")
+    except InvalidValueError:
+        return
+    assert xpmlp.load(tmp_path / "m.xpmlp", backend="numpy").metadata == mlp.metadata
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_the_umask_is_respected(mask: int, mode: int, old_file: Path) -> None:
+    before = os.umask(mask)
+    try:
+        trained("plain").save(old_file)
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(old_file.stat().st_mode) == mode
+
+
+def test_saving_makes_the_folders_it_needs(tmp_path: Path) -> None:
+    trained("plain").save(tmp_path / "runs" / "first" / "m.xpmlp")
+    assert os.listdir(tmp_path / "runs" / "first") == ["m.xpmlp"]
+
+
+def test_saving_does_not_change_the_model(tmp_path: Path) -> None:
+    before = copy.deepcopy(content(trained("everything")))
+    trained("everything").save(str(tmp_path / "m.xpmlp"))
+    assert content(trained("everything")) == before

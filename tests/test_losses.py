@@ -1,0 +1,272 @@
+"""Losses: each row's value and gradient against PyTorch, and where numbers end."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import assert_close
+from test_gradients import TORCH_LOSSES
+from test_special import extremes
+
+import xpmlp
+from xpmlp.errors import GradientError, InvalidTypeError, InvalidValueError
+from xpmlp.losses import (
+    LOSSES,
+    BinaryCrossEntropy,
+    CategoricalCrossEntropy,
+    Huber,
+    Loss,
+    Poisson,
+    Quantile,
+    SparseCategoricalCrossEntropy,
+    loss,
+)
+
+torch = pytest.importorskip("torch")
+
+BAR = {"float64": 4e-15, "float32": 2e-6}
+MANY: list[Loss] = [
+    *(cls() for cls in LOSSES.values()),
+    Huber(0.25),
+    Quantile(0.05),
+    Quantile(0.9),
+    BinaryCrossEntropy(0.1),
+    CategoricalCrossEntropy(0.3),
+    SparseCategoricalCrossEntropy(0.3),
+]
+
+
+def both(backend: Any, of: Loss, z: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
+    rows, dz = of(backend.ops, backend.asarray(z), backend.asarray(y))
+    rows, dz = backend.to_numpy(rows), backend.to_numpy(dz)
+    assert rows.shape == z.shape[:1]
+    assert dz.shape == z.shape
+    assert rows.dtype == dz.dtype == z.dtype
+    return rows, dz
+
+
+def targets(of: Loss, n: int, outputs: int, dtype: str) -> np.ndarray:
+    rng = np.random.default_rng(2)
+    if of.targets == "labels":
+        return rng.integers(0, outputs, n).astype(np.int32)
+    made = {
+        "distribution": rng.dirichlet(np.ones(outputs), n),
+        "binary": np.where(rng.uniform(size=(n, outputs)) < 0.2, 0.3, rng.integers(0, 2, (n, 1))),
+        "counts": rng.poisson(2.0, (n, outputs)),
+        "values": rng.standard_normal((n, outputs)),
+    }[of.targets]
+    return made.astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", BAR)
+@pytest.mark.parametrize("of", MANY, ids=repr)
+def test_rows_and_gradients(backend: Any, of: Loss, dtype: str) -> None:
+    z = (3 * np.random.default_rng(1).standard_normal((30, 4))).astype(dtype)
+    y = targets(of, 30, 4, dtype)
+    rows, dz = both(backend, of, z, y)
+    tensor = torch.tensor(z, dtype=torch.float64, requires_grad=True)
+    expected = TORCH_LOSSES[of.name](of, tensor, torch.tensor(y, dtype=torch.float64))
+    expected.sum().backward()
+    assert_close(rows, expected.detach(), rtol=BAR[dtype], of_max=BAR[dtype] / 10)
+    assert_close(dz, tensor.grad, of_max=BAR[dtype] / 2)
+
+
+@pytest.mark.parametrize("of", MANY, ids=repr)
+def test_finite_differences(of: Loss) -> None:
+    check = xpmlp.check_gradient(of)
+    assert check.error <= 1e-6
+    assert check.points >= 15
+
+
+# Where numbers end
+
+
+@pytest.mark.parametrize("dtype", BAR)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("target", [0.0, 0.3, 1.0])
+def test_binary_cross_entropy_of_extreme_logits(
+    backend: Any, target: float, smoothing: float, dtype: str
+) -> None:
+    z = extremes(dtype).reshape(-1, 1)
+    y = np.full_like(z, target)
+    rows, dz = both(backend, BinaryCrossEntropy(smoothing), z, y)
+    t = target * (1 - smoothing) + smoothing / 2
+    wide = z[:, 0].astype(np.float64)
+    expected = t * np.logaddexp(0, -wide) + (1 - t) * np.logaddexp(0, wide)
+    size = np.maximum(np.abs(wide), 1.0)
+    assert np.all(np.isfinite(rows))
+    assert np.all(np.abs(rows / size - expected / size) <= BAR[dtype])
+    assert np.all(np.abs(dz) <= 1)
+    assert_close(dz[:, 0], 1 / (1 + np.exp(-np.clip(wide, -700, 700))) - t, atol=BAR[dtype])
+
+
+@pytest.mark.parametrize("dtype", BAR)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_categorical_cross_entropy_of_extreme_logits(
+    backend: Any, smoothing: float, dtype: str
+) -> None:
+    values = extremes(dtype)
+    z = np.array([[a, b, c] for a in values for b in values[::2] for c in values[::3]], dtype)
+    labels = (np.arange(len(z)) % 3).astype(np.int32)
+    dense = both(backend, CategoricalCrossEntropy(smoothing), z, np.eye(3, dtype=dtype)[labels])
+    sparse = both(backend, SparseCategoricalCrossEntropy(smoothing), z, labels)
+    for found, again in zip(dense, sparse, strict=True):
+        assert np.all(np.isfinite(found))
+        np.testing.assert_array_equal(found, again)
+    rows, dz = dense
+    assert np.all(rows >= -BAR[dtype])
+    assert np.all(np.abs(dz) <= 1 + BAR[dtype])
+    assert_close(dz.sum(axis=1), np.zeros(len(z)), atol=2 * BAR[dtype])
+    moderate = np.max(np.abs(z), axis=1) <= 1e4
+    assert moderate.sum() > 100
+    target = np.eye(3)[labels[moderate]] * (1 - smoothing) + smoothing / 3
+    log_p = torch.log_softmax(torch.tensor(z[moderate], dtype=torch.float64), dim=1).numpy()
+    expected = -np.sum(target * log_p, axis=1)
+    assert_close(rows[moderate], expected, rtol=BAR[dtype], atol=BAR[dtype])
+
+
+@pytest.mark.parametrize("dtype", BAR)
+@pytest.mark.parametrize("target", [0.0, 1.0])
+def test_poisson_of_extreme_logits(backend: Any, target: float, dtype: str) -> None:
+    z = extremes(dtype).reshape(-1, 1)
+    rows, dz = both(backend, Poisson(), z, np.full_like(z, target))
+    assert np.all(np.isfinite(rows))
+    assert np.all(np.isfinite(dz))
+    assert np.all(dz[z > 1] > 0)
+
+
+@pytest.mark.parametrize("dtype", BAR)
+@pytest.mark.parametrize("name", ["mae", "huber", "quantile", "mse"])
+def test_losses_of_values_at_the_largest_numbers(backend: Any, name: str, dtype: str) -> None:
+    z = extremes(dtype).reshape(-1, 1)
+    if name == "mse":  # its square must exist
+        z = z[np.abs(z[:, 0]) < float(np.finfo(dtype).max) ** 0.5]
+    rows, dz = both(backend, LOSSES[name](), z, np.zeros_like(z))
+    assert np.all(np.isfinite(rows))
+    assert np.all(np.isfinite(dz))
+    assert np.all(rows >= 0)
+
+
+@pytest.mark.parametrize("name", ["mae", "quantile", "huber", "mse"])
+def test_the_gradient_is_zero_where_the_value_is_right(backend: Any, name: str) -> None:
+    z = np.array([[0.0, 1.5, -2.0]])
+    rows, dz = both(backend, LOSSES[name](), z, z.copy())
+    assert_close(rows, [0.0])
+    assert_close(dz, np.zeros_like(z))
+
+
+def test_mse_has_the_half(backend: Any) -> None:
+    rows, dz = both(backend, LOSSES["mse"](), np.array([[3.0, 1.0]]), np.array([[1.0, 0.0]]))
+    assert_close(rows, [2.5])
+    assert_close(dz, [[2.0, 1.0]])
+
+
+def test_huber_joins_its_branches(backend: Any) -> None:
+    z = np.array([[0.5], [-0.5], [0.5 + 1e-12], [2.0], [-2.0]])
+    rows, dz = both(backend, Huber(0.5), z, np.zeros_like(z))
+    assert_close(rows, [0.125, 0.125, 0.125, 0.875, 0.875], atol=1e-12)
+    assert_close(dz[:, 0], [0.5, -0.5, 0.5, 0.5, -0.5])
+
+
+def test_the_quantile_loss_finds_the_quantile() -> None:
+    y = np.random.default_rng(0).exponential(size=(400, 1))
+    mlp = xpmlp.MLP([1, 1], loss=Quantile(0.8), backend="numpy", dtype="float64", seed=0)
+    optimizer = xpmlp.Adam(xpmlp.schedules.Exponential(0.05, factor=0.99))
+    mlp.fit(np.zeros((400, 1)), y, epochs=600, batch_size=None, optimizer=optimizer)
+    assert mlp.predict(np.zeros((1, 1)))[0] == pytest.approx(np.quantile(y, 0.8), rel=0.02)
+
+
+# A user's own
+
+
+def log_cosh(xp: Any, z: Any, y: Any) -> Any:
+    e = xp.abs(z - y)
+    return xp.sum(e + xp.log1p(xp.exp(-2.0 * e)), axis=1), xp.tanh(z - y)
+
+
+def test_an_own_loss_trains(backend: Any) -> None:
+    X = np.random.default_rng(0).standard_normal((40, 2))
+    y = X @ np.array([1.0, -2.0])
+    mlp = xpmlp.MLP([2, 1], loss=log_cosh, backend=backend, dtype="float64", seed=0)
+    history = mlp.fit(X, y, epochs=60, batch_size=20, optimizer=xpmlp.Adam(0.1))
+    assert history["r2"][-1] > 0.99
+    assert mlp.evaluate(X, y)["loss"] == pytest.approx(np.log(2), abs=0.01)
+
+
+def test_a_wrong_own_gradient_is_found_at_once() -> None:
+    def wrong(xp: Any, z: Any, y: Any) -> Any:
+        rows, dz = log_cosh(xp, z, y)
+        return rows, 2.0 * dz
+
+    with pytest.raises(GradientError, match=r"loss 'wrong'.*derivative.*finite difference"):
+        xpmlp.MLP([2, 1], loss=wrong, backend="numpy")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda xp, z, y: (xp.sum(z - y), z - y),  # one number, not one for each row
+        lambda xp, z, y: (xp.sum(z - y, axis=1), xp.sum(z - y, axis=1)),
+        lambda xp, z, y: (xp.sum((z - y) ** 2, axis=1) / 2, (z - y) * np.nan),
+    ],
+    ids=["loss of the batch", "gradient of the rows", "NaN"],
+)
+def test_results_of_a_wrong_shape_are_found(function: Any) -> None:
+    with pytest.raises(GradientError):
+        loss(function)
+
+
+def test_an_own_class_is_checked_too() -> None:
+    class Broken(Loss):
+        name = "broken"
+
+        def __call__(self, ops: Any, z: Any, y: Any) -> Any:
+            return ops.xp.sum(z * z, axis=1), z
+
+    with pytest.raises(GradientError, match="broken"):
+        loss(Broken())
+
+
+# Names and settings
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_names(name: str) -> None:
+    assert loss(name) == LOSSES[name]()
+    assert loss(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("found", "nearest"),
+    [
+        ("msee", "mse"),
+        ("hubert", "huber"),
+        ("crossentropy", "cross_entropy"),
+        ("binary_crossentropy", "binary_cross_entropy"),
+        ("sparse_categorical_crossentropy", "sparse_categorical_cross_entropy"),
+    ],
+)
+def test_unknown_names_suggest_the_nearest(found: str, nearest: str) -> None:
+    with pytest.raises(InvalidValueError, match=rf"'{found}'.*Did you mean '\w*{nearest}'"):
+        loss(found)
+
+
+@pytest.mark.parametrize("wrong", [3, Huber, ["mse"]])
+def test_other_things_are_refused(wrong: Any) -> None:
+    with pytest.raises(InvalidTypeError, match="expected a name"):
+        loss(wrong)
+
+
+@pytest.mark.parametrize(
+    ("make", "value"),
+    [
+        *((Huber, v) for v in (0.0, -1.0, np.nan)),
+        *((Quantile, v) for v in (0.0, 1.0, -0.5, 2.0, np.nan)),
+        *((BinaryCrossEntropy, v) for v in (-0.1, 1.0, np.nan)),
+        *((CategoricalCrossEntropy, v) for v in (-0.1, 1.0)),
+        *((SparseCategoricalCrossEntropy, v) for v in (-0.1, 1.0)),
+    ],
+)
+def test_bad_settings_are_refused(make: Any, value: float) -> None:
+    with pytest.raises(InvalidValueError, match=make.__name__):
+        make(value)

@@ -1,0 +1,306 @@
+"""Every operation that a backend may replace, against the plain formula in float64.
+
+``CASES`` holds the arguments for each operation; an operation without a case is an error, so a
+new one, or a new fast kernel for an old one, cannot go untested.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import array_api_compat.numpy as numpy_xp
+import numpy as np
+import pytest
+from conftest import assert_close, make_backend
+
+from xpmlp.ops import OPERATIONS, Ops
+from xpmlp.parameters import ALIGNMENT, Layout
+from xpmlp.random import dropout_keys, dropout_mask
+
+BAR = {"float64": 2e-15, "float32": 2e-6}
+SHAPES = [(1, 1, 1), (1, 9, 3), (7, 1, 5), (65, 130, 1)]
+Arguments = list[Any]
+
+
+class Dtype:
+    """Stands for the namespace's dtype in a list of arguments."""
+
+
+def dense(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    x, W, b = rng.standard_normal((n, n_in)), rng.standard_normal((n_in, n_out)), rng.random(n_out)
+    yield [x, W, b]
+    yield [x, W, None]
+
+
+def dense_grad(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    x, W = rng.standard_normal((n, n_in)), rng.standard_normal((n_in, n_out))
+    dz = rng.standard_normal((n, n_out))
+    yield [x, W, dz, True]
+    yield [x, W, dz, False]
+
+
+def one_array(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    yield [rng.standard_normal((n, n_in)) * 2]
+    yield [np.array([[0.0, -0.0, 1e-30, -1e-30, 6.0, -6.0, 1e4, -1e30]])]
+
+
+def softmax_cross_entropy(
+    n: int, n_in: int, n_out: int, rng: np.random.Generator
+) -> Iterator[Arguments]:
+    yield [rng.standard_normal((n, n_in)) * 3, rng.dirichlet(np.ones(n_in), n)]
+    yield [rng.standard_normal((n, n_in)) * 300, np.eye(n_in)[rng.integers(0, n_in, n)]]
+
+
+def sigmoid_cross_entropy(
+    n: int, n_in: int, n_out: int, rng: np.random.Generator
+) -> Iterator[Arguments]:
+    yield [rng.standard_normal((n, n_in)) * 3, rng.random((n, n_in))]
+    yield [rng.standard_normal((n, n_in)) * 300, rng.integers(0, 2, (n, n_in)).astype(float)]
+
+
+def mask(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    for rate in (0.0, 0.1, 0.5, 0.99):
+        yield [dropout_keys(3, 0, 1, 1)[0, 0], (n, n_in), rate, Dtype]
+
+
+def gather(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    rows = rng.integers(0, n, 5).astype(np.int32)
+    column, number = rng.random(n_in) + 0.5, np.array([1 / 255])
+    yield [rng.integers(0, 256, (n, n_in)).astype(np.uint8), rows, None, number, Dtype]
+    yield [rng.integers(-100, 100, (n, n_in)).astype(np.int32), rows, column, column, Dtype]
+    yield [rng.integers(0, 2, (n, n_in)).astype(bool), rows, column, None, Dtype]
+    yield [rng.standard_normal((n, n_in)), rows, column, column, Dtype]
+    yield [rng.standard_normal((n, n_in)).astype(np.float32), rows, None, None, Dtype]
+
+
+def pack(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    layout = Layout({"W": (n_in, n_out), "b": (n_out,), "g": (n,)})
+    tensors = {name: rng.standard_normal(slot.shape) for name, slot in layout.slots.items()}
+    yield [layout, tensors]
+
+
+def flat(count: int, *settings: float) -> Callable[..., Iterator[Arguments]]:
+    """Arguments of an update: parameters, gradient and averages, then the rate and settings."""
+
+    def case(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+        size = n * n_in + n_out
+        arrays = [rng.standard_normal(size) for _ in range(2)]
+        yield [*arrays, *(rng.random(size) for _ in range(count)), np.array(0.03), *settings]
+
+    return case
+
+
+def adam(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    size = n * n_in + n_out
+    p, g, m = (rng.standard_normal(size) for _ in range(3))
+    yield [p, g, m, rng.random(size), np.array([0.02, 1.5, 0.99]), 0.9, 0.999, 1e-8]
+
+
+def clip(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    for limit in (0.1, 1e6):
+        yield [rng.standard_normal(n * n_in + n_out), limit]
+
+
+CASES: dict[str, Callable[..., Iterator[Arguments]]] = {
+    "dense": dense,
+    "dense_grad": dense_grad,
+    "erf": one_array,
+    "softmax_cross_entropy": softmax_cross_entropy,
+    "sigmoid_cross_entropy": sigmoid_cross_entropy,
+    "dropout_mask": mask,
+    "gather_batch": gather,
+    "pack": pack,
+    "clip_by_norm": clip,
+    "sgd": flat(0),
+    "momentum": flat(1, 0.9),
+    "nesterov": flat(1, 0.9),
+    "adagrad": flat(1, 1e-10),
+    "rmsprop": flat(1, 0.99, 1e-8),
+    "adam": adam,
+}
+
+
+def test_every_operation_has_a_case() -> None:
+    assert set(CASES) == set(OPERATIONS)
+
+
+def results(value: Any) -> list[Any]:
+    """Flatten what an operation gives back: an array, or nested tuples of arrays and None."""
+    if isinstance(value, tuple):
+        return [one for part in value for one in results(part)]
+    return [value]
+
+
+def call(backend: Any, ops: Ops, name: str, arguments: Arguments, dtype: str) -> list[Any]:
+    """Call an operation in ``dtype``; results on the host."""
+
+    def convert(a: Any) -> Any:
+        if isinstance(a, np.ndarray) and a.ndim == 0:
+            return backend.asarray(a.reshape(1), dtype)[0]
+        if isinstance(a, np.ndarray):
+            return backend.asarray(a, dtype if a.dtype == np.float64 else None)
+        if isinstance(a, dict):
+            return {key: convert(value) for key, value in a.items()}
+        return getattr(ops.xp, dtype) if a is Dtype else a
+
+    given = [convert(a) for a in arguments]
+    if name == "pack":
+        layout = given[0]
+        out = backend.asarray(np.zeros(layout.size), dtype)
+        if "mutable" in backend.capabilities and type(backend).__name__ != "ReadonlyNumpy":
+            out = backend.xp.asarray(out, copy=True)
+        given += [out, layout.views(ops.xp, out)]
+    found = getattr(ops, name)(*given)
+    return [None if r is None else backend.to_numpy(r) for r in results(found)]
+
+
+def judge(name: str, arguments: Arguments, dtype: str) -> list[Any]:
+    """The plain formula, by NumPy in float64, on arguments rounded to ``dtype``."""
+
+    def rounded(a: Any) -> Any:
+        if isinstance(a, np.ndarray) and a.dtype == np.float64:
+            return a.astype(dtype).astype(np.float64)
+        if isinstance(a, dict):
+            return {key: rounded(value) for key, value in a.items()}
+        return a
+
+    host = make_backend("numpy")
+    ops = Ops.reference(numpy_xp, "cpu")
+    return call(host, ops, name, [rounded(a) for a in arguments], "float64")
+
+
+@pytest.mark.parametrize("dtype", BAR)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_the_backends_operation_is_the_plain_formula(backend: Any, name: str, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    tables = [backend.ops]
+    reference = Ops.reference(backend.xp, backend.ops.device)
+    if getattr(getattr(backend.ops, name), "func", None) is not getattr(reference, name).func:
+        tables.append(reference)  # the backend has its own, so the plain one is tried as well
+    for shape in SHAPES:
+        for arguments in CASES[name](*shape, rng):
+            expected = judge(name, arguments, dtype)
+            for ops in tables:
+                found = call(backend, ops, name, arguments, dtype)
+                assert len(found) == len(expected)
+                for ours, right in zip(found, expected, strict=True):
+                    assert (ours is None) == (right is None)
+                    if ours is None:
+                        continue
+                    assert ours.dtype == dtype
+                    # Sums of up to 130 products lose a little of the largest.
+                    assert_close(
+                        ours, right, rtol=BAR[dtype], of_max=4 * BAR[dtype], atol=BAR[dtype]
+                    )
+
+
+def test_dense_grad_fills_the_places_it_is_given(backend: Any) -> None:
+    """Or leaves them; what it returns counts, and the arguments stay as they were."""
+    rng = np.random.default_rng(0)
+    x, W, dz = rng.standard_normal((6, 5)), rng.standard_normal((5, 3)), rng.standard_normal((6, 3))
+    given = [backend.asarray(a.copy()) for a in (x, W, dz)]
+    out = (None, None)
+    if type(backend).__name__ != "ReadonlyNumpy":
+        out = tuple(backend.xp.zeros_like(backend.asarray(a)) for a in (W, dz[0]))
+    dx, dW, db = backend.ops.dense_grad(*given, True, out)
+    assert_close(backend.to_numpy(dx), dz @ W.T, rtol=1e-13)
+    assert_close(backend.to_numpy(dW), x.T @ dz, rtol=1e-13)
+    assert_close(backend.to_numpy(db), dz.sum(axis=0), rtol=1e-13)
+    for a, copy in zip(given, (x, W, dz), strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(a), copy)
+
+
+# The flat layout
+
+
+def test_layout_aligns_and_returns_what_was_packed(backend: Any) -> None:
+    rng = np.random.default_rng(0)
+    shapes = {"a": (1,), "b": (8, 8), "c": (5, 13), "d": (200,)}
+    layout = Layout(shapes)
+    assert all(slot.start % ALIGNMENT == 0 for slot in layout.slots.values())
+    assert [slot.start for slot in layout.slots.values()] == [0, 64, 128, 256]
+    assert (layout.size, layout.count) == (512, 1 + 64 + 65 + 200)
+    tensors = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+    views = layout.views(backend.xp, backend.asarray(layout.flatten(tensors)))
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(backend.to_numpy(views[name]), tensor)
+
+
+def test_an_empty_layout(backend: Any) -> None:
+    layout = Layout({})
+    assert layout.size == layout.count == 0
+    empty = backend.asarray(np.zeros(0))
+    assert layout.views(backend.xp, empty) == {}
+    assert tuple(backend.ops.pack(layout, {}, empty, {}).shape) == (0,)
+
+
+# Dropout
+
+
+def masks(backend: Any, keys: np.ndarray, shape: tuple[int, ...], rate: float) -> np.ndarray:
+    made = [
+        backend.to_numpy(
+            backend.ops.dropout_mask(backend.asarray(key), shape, rate, backend.xp.float32)
+        )
+        for key in keys
+    ]
+    return np.stack(made)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.2, 0.5, 0.9])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 13), (128, 65), (4096,)])
+def test_masks_are_the_same_bits_everywhere(
+    backend: Any, shape: tuple[int, ...], rate: float
+) -> None:
+    keys = np.concatenate(
+        [
+            dropout_keys(9, 2, 2, 1)[:, 0],
+            np.array([[0, 0], [-1, -1], [2**31 - 1, -(2**31)]], dtype=np.int32),
+        ]
+    )
+    with np.errstate(over="ignore"):
+        expected = [dropout_mask(np, key, shape, rate, np.float32) for key in keys]
+    np.testing.assert_array_equal(masks(backend, keys, shape, rate), expected)
+
+
+def test_a_known_mask() -> None:
+    """The same in every version: model files promise that a seed gives the same run."""
+    key = np.array([12345, -678], dtype=np.int32)
+    found = dropout_mask(np, key, (2, 8), 0.5, np.float64)
+    assert_close(found, [[2, 0, 2, 0, 2, 0, 2, 0], [2, 2, 2, 2, 2, 2, 2, 2]])
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.01, 0.2, 0.5, 0.9, 0.999])
+def test_the_rate_is_right(rate: float) -> None:
+    """Within five standard deviations, over a million elements, and in each of the columns."""
+    backend, keys = make_backend("numpy"), dropout_keys(1, 0, 10, 1)[:, 0]
+    found = masks(backend, keys, (1000, 100), rate)
+    n, deviation = found.size, np.sqrt(rate * (1 - rate))
+    assert abs(np.mean(found == 0) - rate) <= 5 * deviation / np.sqrt(n)
+    columns = np.mean(found == 0, axis=(0, 1))
+    assert np.max(np.abs(columns - rate)) <= 5 * deviation / np.sqrt(n / 100) + 1e-12
+    assert_close(np.unique(found[found > 0]), [1 / (1 - rate)], rtol=1e-6)
+    assert np.mean(found) == pytest.approx(1.0, abs=5 * deviation / (1 - rate) / np.sqrt(n) + 1e-6)
+
+
+def test_masks_of_different_keys_and_neighbouring_elements_are_independent() -> None:
+    """Correlations between keys whose first words differ in a bit, and along a mask, are noise."""
+    backend = make_backend("numpy")
+    near = np.array([[5, 7], [4, 7], [5 ^ 2**30, 7], [7, 5], [-5, 7]], dtype=np.int32)
+    drawn = dropout_keys(1, 0, 8, 1)[:, 0]
+    found = masks(backend, np.concatenate([near, drawn]), (40_000,), 0.5)
+    correlation = np.corrcoef(found)
+    off = correlation[~np.eye(len(found), dtype=bool)]
+    assert np.max(np.abs(off)) <= 5 / np.sqrt(40_000)
+    for lag in (1, 2, 3, 10, 64, 100, 128, 256, 1024):
+        along = [np.corrcoef(m[:-lag], m[lag:])[0, 1] for m in found]
+        assert np.max(np.abs(along)) <= 5 / np.sqrt(40_000)
+
+
+def test_keys_differ_for_seeds_epochs_steps_and_layers() -> None:
+    words = np.concatenate(
+        [dropout_keys(s, e, 5, 3).reshape(-1, 2) for s in (0, 1) for e in (0, 1, 2)]
+    )
+    assert len(np.unique(words, axis=0)) == len(words) == 2 * 3 * 5 * 3
+    np.testing.assert_array_equal(dropout_keys(4, 1, 3, 2), dropout_keys(4, 1, 3, 2))
+    # Fewer steps are the beginning of more.
+    np.testing.assert_array_equal(dropout_keys(4, 1, 2, 2), dropout_keys(4, 1, 3, 2)[:2])

@@ -1,0 +1,74 @@
+"""The command line: ``xpmlp train``, ``evaluate``, ``predict`` and ``info``.
+
+A thin layer over ``xpmlp.MLP``. Nothing heavy is imported before a command needs it, so that
+``xpmlp --help`` answers at once.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from xpmlp.cli import environment
+from xpmlp.cli.parser import parse
+from xpmlp.errors import XpmlpError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; those of the process unless given.
+
+    Returns
+    -------
+    int
+        Exit status: the command's own, mostly 0; 2 for a user's mistake, 130 after Ctrl-C.
+
+    Raises
+    ------
+    SystemExit
+        After ``--help`` and ``--version``, and for arguments that cannot be parsed.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a class name may have letters the terminal lacks
+            stream.reconfigure(errors="backslashreplace")
+    args = parse(argv)
+    environment.prepare(args)
+    try:
+        status: int | None = importlib.import_module(f"xpmlp.cli.{args.command}").run(args)
+        sys.stdout.flush()  # here, where a closed pipe can still be answered
+    except BrokenPipeError:
+        _discard_stdout()
+        return 141  # what a shell reports for a program that SIGPIPE ended
+    except KeyboardInterrupt as error:
+        return _report(error, "interrupted", 130, args.debug)
+    except (XpmlpError, OSError, MemoryError) as error:
+        return _report(error, _message(error), 2, args.debug)
+    return status or 0
+
+
+def _discard_stdout() -> None:
+    """Point stdout to nowhere: Python flushes it once more on its way out."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, XpmlpError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or ("out of memory" if isinstance(error, MemoryError) else repr(error))
+
+
+def _report(error: BaseException, message: str, status: int, debug: bool) -> int:
+    """Print one line, with what the command noted on its way out; all of it with --debug."""
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    notes = [message, *getattr(error, "__notes__", [])]
+    print(f"xpmlp: error: {' '.join('; '.join(notes).split())}", file=sys.stderr)
+    return status

@@ -1,0 +1,140 @@
+"""From a picture of a digit to the row of pixels that a network was trained on.
+
+A host boundary. What the training images look like (size, largest value, how far the ink
+reaches) is measured on them and kept with the model, so that a photo can be brought into the
+same form as MNIST's digits, or others'.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpmlp.errors import DataError, require
+
+Array = Any
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+FAINT = 0.2
+"""Share of the strongest ink below which a pixel counts as paper."""
+
+
+def pixel_facts(X: Array, shape: tuple[int, int]) -> dict[str, Any]:
+    """Measure training images: what ``read_image`` needs to make more of their kind.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, height · width)
+    shape : (int, int)
+
+    Returns
+    -------
+    dict
+        ``shape``; ``maximum``, the largest value, 255 for bytes; ``reach``, the share of the
+        image that the ink's longer side usually takes, 20/28 for MNIST.
+    """
+    sample = X[:1000].reshape(-1, *shape)
+    ink = sample > FAINT * sample.max(axis=(1, 2), keepdims=True)
+    extents = [np.count_nonzero(ink.any(axis=a), axis=1) / shape[2 - a] for a in (1, 2)]
+    maximum = 255 if X.dtype == np.uint8 else float(X.max())
+    reach = float(np.median(np.maximum(*extents)))
+    return {"shape": list(shape), "maximum": maximum, "reach": reach}
+
+
+def read_image(path: Path, facts: dict[str, Any], dtype: Any) -> tuple[Array, str]:
+    """Read a picture as one row of pixels like those of the training.
+
+    Parameters
+    ----------
+    path : Path
+    facts : dict
+        From ``pixel_facts``.
+    dtype : dtype
+        Of the row; uint8 for a model of bytes.
+
+    Returns
+    -------
+    row : ndarray, shape (1, height · width)
+    done : str
+        What was done to the picture.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, is too large, or has no ink.
+    """
+    grey = _grey(path)
+    size = f"{grey.shape[1]}x{grey.shape[0]}"
+    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    paper = float(np.median(edge))
+    light = paper > (float(grey.min()) + float(grey.max())) / 2
+    ink = np.clip(paper - grey if light else grey - paper, 0, None)
+    if not ink.max() > 0:
+        raise DataError(f"{path}: found one even colour; expected a digit that stands out")
+    ink = np.where(ink > FAINT * ink.max(), ink / ink.max(), 0.0)
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    height, width = facts["shape"]
+    image = _centred(_fitted(cropped, height, width, facts["reach"]), height, width)
+    row = (image * facts["maximum"]).round(0 if dtype == np.uint8 else 6).astype(dtype)
+    inverted = ", inverted because the background is light" if light else ""
+    done = (
+        f"{size} pixels to grey{inverted}, cropped to the ink ({cropped.shape[1]}x"
+        f"{cropped.shape[0]}), resized and centred in {width}x{height}"
+    )
+    return row.reshape(1, -1), done
+
+
+def _grey(path: Path) -> Array:
+    """Read brightness as float64. Pillow refuses decompression bombs; its warning is one too."""
+    pillow = require("PIL.Image", extra="cli", purpose="reading a picture")
+    operations = require("PIL.ImageOps", extra="cli", purpose="reading a picture")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pillow.DecompressionBombWarning)
+            with pillow.open(path) as opened:
+                image = operations.exif_transpose(opened)  # as the camera was held
+                if image.mode[0] in "IF":  # 16 bits and more, which "L" would clip
+                    return np.asarray(image, dtype=np.float64)
+                if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+                    image = image.convert("RGBA")
+                    white = pillow.new("RGBA", image.size, "white")
+                    image = pillow.alpha_composite(white, image)
+                return np.asarray(image.convert("L"), dtype=np.float64)
+    except (FileNotFoundError, IsADirectoryError, PermissionError, MemoryError):
+        raise
+    except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
+        limit = f"{pillow.MAX_IMAGE_PIXELS:,} pixels"
+        raise DataError(f"{path}: found more than {limit}; make it smaller first") from error
+    except Exception as error:  # broken files make Pillow raise almost anything
+        reason = str(error).split(" <_io")[0] or type(error).__name__
+        raise DataError(f"{path}: not a readable picture ({reason})") from error
+
+
+def _fitted(ink: Array, height: int, width: int, reach: float) -> Array:
+    """Resize to the training images' reach, keeping the aspect ratio."""
+    from PIL import Image
+
+    scale = min(reach * height / ink.shape[0], reach * width / ink.shape[1])
+    size = [max(1, round(n * scale)) for n in (ink.shape[1], ink.shape[0])]
+    image = Image.fromarray(ink.astype(np.float32))  # box averages, so thin strokes stay
+    resized = np.asarray(image.resize(size, Image.Resampling.BOX), dtype=np.float64)
+    return resized / resized.max()
+
+
+def _centred(ink: Array, height: int, width: int) -> Array:
+    """Put the ink's centre of mass in the middle, as MNIST does, and all of it inside."""
+    image = np.zeros((height, width))
+    top, left = (
+        int(np.clip(round((n - 1) / 2 - mass), 0, n - m))
+        for n, m, mass in zip(image.shape, ink.shape, _centre(ink), strict=True)
+    )
+    image[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
+    return image
+
+
+def _centre(ink: Array) -> tuple[float, float]:
+    down, across = np.indices(ink.shape)
+    return float((down * ink).sum() / ink.sum()), float((across * ink).sum() / ink.sum())

@@ -1,0 +1,88 @@
+"""Trained models as ``evaluate`` and ``predict`` find them: the file, its classes, its data."""
+
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xpmlp.cli.runs import MODEL
+from xpmlp.data import NAMES, load_evaluation
+from xpmlp.errors import InvalidValueError
+from xpmlp.files import load
+from xpmlp.model import MLP
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model and what its file says about the data it was trained on.
+
+    Attributes
+    ----------
+    mlp : MLP
+    classes : tuple of str or None
+        None for a model that predicts values.
+    image : dict or None
+        From ``xpmlp.cli.images.pixel_facts``.
+    """
+
+    mlp: MLP
+    classes: tuple[str, ...] | None
+    image: dict[str, Any] | None
+
+    @classmethod
+    def load(cls, args: Namespace) -> "Trained":
+        """Read the model file, or the one in a run folder.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is broken.
+        InvalidValueError
+            If the model predicts several labels at once, which the command line cannot show.
+        """
+        path = Path(args.model).expanduser()
+        mlp = load(path / MODEL if path.is_dir() else path, args.backend, args.device)
+        if mlp.task.kind == "multilabel":
+            raise InvalidValueError(
+                f"{path}: this model gives several labels to a row; use it from Python"
+            )
+        count = 0 if mlp.task.kind == "values" else max(2, mlp.sizes[-1])
+        names = _texts(mlp.metadata.get("classes"), count) or tuple(map(str, range(count)))
+        return cls(mlp, names or None, _image(mlp.metadata.get("image"), mlp.sizes[0]))
+
+    def data(self, args: Namespace) -> tuple[Any, Any]:
+        """Load inputs, and targets or None, in the form the model takes."""
+        metadata = self.mlp.metadata
+        share, seed = metadata.get("test_fraction"), metadata.get("seed")
+        return load_evaluation(
+            args.data,
+            classes=self.classes,
+            features=_texts(metadata.get("features"), self.mlp.sizes[0]),
+            n_features=self.mlp.sizes[0],
+            label=args.label,
+            data_dir=args.data_dir,
+            test_fraction=share if isinstance(share, float) else 0.2,
+            seed=seed if isinstance(seed, int) else 0,
+        )
+
+    def seen(self, args: Namespace) -> bool:
+        """Whether the rows may be those of the training: a file of the same name, whole."""
+        return args.data not in NAMES and Path(args.data).stem == self.mlp.metadata.get("data")
+
+
+def _texts(value: Any, count: int) -> tuple[str, ...] | None:
+    """Return names as they should be, or None: anyone can write anything into a file."""
+    good = (
+        isinstance(value, list) and len(value) == count and all(isinstance(v, str) for v in value)
+    )
+    return tuple(value) if good else None
+
+
+def _image(value: Any, pixels: int) -> dict[str, Any] | None:
+    try:
+        height, width = value["shape"]
+        good = isinstance(height, int) and isinstance(width, int) and height * width == pixels
+        good = good and value["maximum"] > 0 and 0 < value["reach"] <= 1
+    except (TypeError, KeyError, ValueError):
+        return None
+    return value if good else None

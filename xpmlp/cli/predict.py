@@ -1,0 +1,96 @@
+"""``xpmlp predict``: what a trained model says about rows of data, or about a picture."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from xpmlp.cli.images import SUFFIXES, read_image
+from xpmlp.cli.models import Trained
+from xpmlp.cli.output import Output, percent, short
+from xpmlp.errors import DataError, InvalidValueError
+
+TOP = 3
+"""Classes shown for a picture."""
+
+
+def run(args: Namespace) -> None:
+    """Predict as the arguments say.
+
+    Raises
+    ------
+    DataError
+        If the data or the picture cannot be read or do not fit the model.
+    """
+    if args.limit is not None and args.limit < 1:
+        raise InvalidValueError(f"--limit: found {args.limit}; expected 1 or more")
+    trained, out = Trained.load(args), Output(args.json)
+    if Path(args.data).suffix.lower() in SUFFIXES:
+        _picture(trained, Path(args.data).expanduser(), out)
+    else:
+        _rows(trained, args, out)
+
+
+def _picture(trained: Trained, path: Path, out: Output) -> None:
+    mlp, facts = trained.mlp, trained.image
+    if facts is None or trained.classes is None:
+        raise DataError(
+            f"{path}: this model was not trained on images with classes, so it cannot read a "
+            "picture; give it data as for xpmlp evaluate"
+        )
+    row, done = read_image(path, facts, "uint8" if mlp.scaling.pixels else mlp.dtype)
+    out.say(f"{path}: {done}", indent="  ")
+    chances = mlp.predict_proba(row)[0]
+    best = sorted(range(len(chances)), key=lambda k: -chances[k])[:TOP]
+    top = [{"class": trained.classes[k], "probability": float(chances[k])} for k in best]
+    width = min(40, max(len(str(line["class"])) for line in top))
+    out.show(
+        [
+            f"{short(str(t['class']), width):<{width}} {percent(chances[k]):>9}"
+            for t, k in zip(top, best, strict=True)
+        ]
+    )
+    out.record({"prediction": top[0]["class"], "probability": top[0]["probability"], "top": top})
+
+
+def _rows(trained: Trained, args: Namespace, out: Output) -> None:
+    X, y = trained.data(args)
+    X, y = X[: args.limit], y[: args.limit] if y is not None else None
+    found = _classes(trained, X, y) if trained.classes else _values(trained, X, y)
+    width = min(24, max(len(row["prediction"]) for row in found)) if trained.classes else 0
+    out.show([_line(row, width) for row in found])
+    out.record(found)
+
+
+def _classes(trained: Trained, X: Any, y: Any) -> list[dict[str, Any]]:
+    """Return the most probable class of each row, and the label if there is one."""
+    names = trained.classes or ()
+    chances = trained.mlp.predict_proba(X)
+    rows = []
+    for index, (k, p) in enumerate(zip(chances.argmax(axis=1), chances.max(axis=1), strict=True)):
+        row = {"row": index + 1, "prediction": names[k], "probability": float(p)}
+        rows.append(row if y is None else row | {"label": names[y[index]]})
+    return rows
+
+
+def _values(trained: Trained, X: Any, y: Any) -> list[dict[str, Any]]:
+    """Return the predicted value or values of each row, and the label if there is one."""
+    rows = []
+    for index, value in enumerate(trained.mlp.predict(X)):
+        row = {"row": index + 1, "prediction": value.tolist()}
+        rows.append(row if y is None else row | {"label": y[index].tolist()})
+    return rows
+
+
+def _line(row: dict[str, Any], width: int) -> str:
+    """Format a row, and say where the label is another."""
+    if "probability" not in row:
+        label = f"   label {_values_text(row['label'])}" if "label" in row else ""
+        return f"{row['row']:>7}  {_values_text(row['prediction'])}{label}"
+    name = f"{short(row['prediction'], width):<{width}}"
+    wrong = row.get("label", row["prediction"]) != row["prediction"]
+    label = f"   label {short(row['label'], 24)}" if wrong else ""
+    return f"{row['row']:>7}  {name} {percent(row['probability']):>9}{label}"
+
+
+def _values_text(value: Any) -> str:
+    return " ".join(f"{v:.6g}" for v in (value if isinstance(value, list) else [value]))

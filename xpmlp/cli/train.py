@@ -1,0 +1,204 @@
+"""``xpmlp train``: data, network, training, and a folder with what came of it."""
+
+import os
+import platform
+from argparse import Namespace
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import xpmlp
+from xpmlp import schedules
+from xpmlp.callbacks import Callback, EarlyStopping
+from xpmlp.cli.images import pixel_facts
+from xpmlp.cli.output import Output, number, score
+from xpmlp.cli.parser import SCHEDULES, fill_in
+from xpmlp.cli.progress import display
+from xpmlp.cli.runs import HISTORY, MODEL, PICTURE, RESULT, RunFolder
+from xpmlp.data import Dataset, load
+from xpmlp.errors import MissingExtraError
+from xpmlp.model import MLP
+from xpmlp.optimizers import optimizer
+
+if TYPE_CHECKING:
+    from xpmlp.training import History
+
+VALIDATION_SPLIT = 0.1
+"""Share of the training part that early stopping watches."""
+
+SETTINGS = (
+    *("activation", "dropout", "normalization", "residual", "l2", "optimizer", "lr"),
+    *("schedule", "batch_size", "early_stopping", "test_fraction"),
+)
+"""Arguments that the result repeats."""
+
+
+def run(args: Namespace) -> None:
+    """Train as the arguments say.
+
+    Raises
+    ------
+    XpmlpError
+        For data and settings that cannot work, before a run folder is made.
+    """
+    out = Output(args.json, args.quiet)
+    data = load(
+        args.data,
+        data_dir=args.data_dir,
+        label=args.label,
+        test_fraction=args.test_fraction,
+        task=args.task,
+        seed=args.seed,
+    )
+    fill_in(args, len(data.X))
+    mlp = network(args, data)
+    rate = getattr(schedules, SCHEDULES[args.schedule])(args.lr)
+    chosen = replace(optimizer(args.optimizer), learning_rate=rate)
+    folder = RunFolder.claim(args.out, data.name, "val" if args.early_stopping else "test")
+    with folder.keeping(mlp):
+        describe(args, data, mlp, out)
+        history = fit(args, data, mlp, chosen, folder, out)
+    folder.save_model(mlp)
+    result = measure(args, data, mlp, history)
+    folder.save_result(result)
+    picture = draw(data, mlp, folder, history, out)
+    report(result, mlp, folder, picture, out)
+    out.record(result | {"folder": str(folder.path)})
+
+
+def network(args: Namespace, data: Dataset) -> MLP:
+    """Make the network that fits the data, with what its users need to know in its metadata."""
+    outputs = len(data.classes) if data.classes else 1 if data.y.ndim == 1 else data.y.shape[1]
+    mlp = MLP(
+        [data.X.shape[1], *args.hidden, outputs],
+        args.activation,
+        dropout=args.dropout,
+        normalization=args.normalization,
+        residual=args.residual,
+        l2=args.l2,
+        scaling=data.scaling,
+        dtype=args.dtype,
+        backend=args.backend,
+        device=args.device,
+        seed=args.seed,
+    )
+    mlp.metadata = {
+        "data": data.name,
+        "classes": data.classes and list(data.classes),
+        "features": data.features and list(data.features),
+        "image": data.image_shape and pixel_facts(data.X, data.image_shape),
+        # By these the test part is found again.
+        "test_fraction": args.test_fraction,
+        "seed": args.seed,
+    }
+    return mlp
+
+
+def describe(args: Namespace, data: Dataset, mlp: MLP, out: Output) -> None:
+    """Say what is going to happen."""
+    shape = f" ({data.image_shape[0]}x{data.image_shape[1]} images)" if data.image_shape else ""
+    goal = f"{len(data.classes)} classes" if data.classes else "real values to predict"
+    out.say(
+        f"data     {data.name}: {len(data.X):,} rows to train, {len(data.X_test):,} to test; "
+        f"{data.X.shape[1]} features{shape}, {goal}",
+        indent=" " * 9,
+    )
+    layers = [
+        args.activation,
+        f"{args.normalization} normalisation" if args.normalization else "",
+        "residual" if args.residual else "",
+        f"dropout {args.dropout:g}" if args.dropout else "",
+    ]
+    out.say(
+        f"network  {'-'.join(map(str, mlp.sizes))} {', '.join(filter(None, layers))}: "
+        f"{mlp.network.layout.count:,} parameters, {args.dtype}",
+        indent=" " * 9,
+    )
+    out.say(f"backend  {mlp.backend.name} on {mlp.backend.device}{_why(args)}", indent=" " * 9)
+
+
+def _why(args: Namespace) -> str:
+    """The reason for the choice, where it was left to us."""
+    from xpmlp_backends import why_not
+
+    if (args.backend or os.environ.get("XPMLP_BACKEND") or "auto") != "auto":
+        return ""
+    return f", chosen because {why_not('cupy') or 'CuPy finds a GPU that works'}"
+
+
+def fit(
+    args: Namespace, data: Dataset, mlp: MLP, chosen: Any, folder: RunFolder, out: Output
+) -> "History":
+    """Train, watching the test part or, for early stopping, a share of the training part."""
+    callbacks: list[Callback] = [folder]
+    if not args.quiet:
+        callbacks.append(display(out.stream, folder.held_out))
+    test: dict[str, Any] = {}
+    if args.early_stopping is not None:
+        callbacks.append(EarlyStopping(args.early_stopping))
+        test = {"validation_split": VALIDATION_SPLIT}
+    elif len(data.X_test):
+        test = {"validation_data": (data.X_test, data.y_test)}
+    return mlp.fit(
+        data.X,
+        data.y,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        optimizer=chosen,
+        callbacks=callbacks,
+        **test,
+    )
+
+
+def measure(args: Namespace, data: Dataset, mlp: MLP, history: "History") -> dict[str, Any]:
+    """Return the result that scripts read."""
+    metric = mlp.task.metric.name
+    test = mlp.evaluate(data.X_test, data.y_test) if len(data.X_test) else {}
+    return {
+        f"test_{metric}": test.get(metric),
+        "test_loss": test.get("loss"),
+        f"train_{metric}": history[metric][-1],
+        "train_loss": history["loss"][-1],
+        "seconds": sum(history["seconds"]),
+        "epochs": len(history["loss"]),
+        "seed": args.seed,
+        "backend": mlp.backend.name,
+        "device": str(mlp.backend.device),
+        "dtype": mlp.dtype,
+        "data": data.name,
+        "train_rows": len(data.X),
+        "test_rows": len(data.X_test),
+        "sizes": list(mlp.sizes),
+        "parameters": mlp.network.layout.count,
+        "settings": {name: getattr(args, name) for name in SETTINGS},
+        "versions": {"xpmlp": xpmlp.__version__, "python": platform.python_version()},
+    }
+
+
+def draw(data: Dataset, mlp: MLP, folder: RunFolder, history: "History", out: Output) -> bool:
+    """Draw the picture, if matplotlib is there: without it the training still counts."""
+    from xpmlp.plots import Part, training_picture
+
+    held = ("test", data.X_test, data.y_test)
+    name, X, y = held if len(data.X_test) else ("training", data.X, data.y)
+    part = Part(X, y, name, data.classes, data.image_shape, data.features)
+    title = f"{data.name}: {'-'.join(map(str, mlp.sizes))}, {mlp.epochs_trained} epochs"
+    try:
+        training_picture(folder.path / PICTURE, mlp, folder.named(history), part, title)
+    except MissingExtraError as error:
+        out.say(f"no picture: {error}")
+        return False
+    return True
+
+
+def report(result: dict[str, Any], mlp: MLP, folder: RunFolder, picture: bool, out: Output) -> None:
+    """Say what came of it and where it is."""
+    metric = mlp.task.metric.name
+    took = f"{result['epochs']} epochs, {result['seconds']:.1f} s of training"
+    if result["test_loss"] is None:
+        out.say(f"no test part, so nothing measured on unseen rows ({took})")
+    else:
+        name = {"r2": "R2"}.get(metric, metric)
+        value, loss = score(metric, result[f"test_{metric}"]), number(result["test_loss"])
+        out.say(f"test {name} {value}, test loss {loss} ({took})")
+    files = [MODEL, HISTORY, RESULT, *([PICTURE] if picture else [])]
+    out.say(f"in {folder.path}: {', '.join(files)}")
