@@ -7,7 +7,7 @@ import importlib
 def main() -> None:
     """Run the measurement that was named."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("which", choices=("small", "accuracy", "gpu"))
+    parser.add_argument("which", choices=("small", "accuracy", "diagnosis", "gpu"))
     which, rest = parser.parse_known_args()
     importlib.import_module(f"benchmarks.{which.which}").main(rest)
 

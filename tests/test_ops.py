@@ -17,7 +17,7 @@ from xpmlp.parameters import ALIGNMENT, Layout
 from xpmlp.random import dropout_keys, dropout_mask
 
 BAR = {"float64": 2e-15, "float32": 2e-6}
-SHAPES = [(1, 1, 1), (1, 9, 3), (7, 1, 5), (65, 130, 1)]
+SHAPES = [(1, 1, 1), (1, 9, 3), (65, 1, 67)]
 Arguments = list[Any]
 
 
@@ -40,7 +40,8 @@ def dense_grad(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Itera
 
 def one_array(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
     yield [rng.standard_normal((n, n_in)) * 2]
-    yield [np.array([[0.0, -0.0, 1e-30, -1e-30, 6.0, -6.0, 1e4, -1e30]])]
+    if n == n_in == 1:
+        yield [np.array([[0.0, -0.0, 1e-30, -1e-30, 6.0, -6.0, 1e4, -1e30]])]
 
 
 def softmax_cross_entropy(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xpmlp.activations import register_activation as register_activation
     from xpmlp.callbacks import Callback as Callback
     from xpmlp.callbacks import EarlyStopping as EarlyStopping
+    from xpmlp.diagnosis import Diagnosis as Diagnosis
     from xpmlp.errors import XpmlpError as XpmlpError
     from xpmlp.explaining import explain as explain
     from xpmlp.files import load as load
@@ -44,6 +45,7 @@ _HOME = {
     "History": "xpmlp.training",
     "explain": "xpmlp.explaining",
     "verify": "xpmlp.parity",
+    "Diagnosis": "xpmlp.diagnosis",
     "XpmlpError": "xpmlp.errors",
     **dict.fromkeys(("Activation", "register_activation"), "xpmlp.activations"),
     **dict.fromkeys(("Callback", "EarlyStopping"), "xpmlp.callbacks"),

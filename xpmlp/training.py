@@ -9,6 +9,7 @@ import numpy as np
 
 from xpmlp.callbacks import Callback
 from xpmlp.contract import Data, Plan, Run, State
+from xpmlp.divergence import locate
 from xpmlp.errors import DivergenceError
 from xpmlp.inference import evaluate_batches
 from xpmlp.random import dropout_keys, permutation
@@ -127,12 +128,13 @@ class Training:
             carry=xp.zeros_like(self._state.carry),
             finite=xp.zeros_like(self._state.finite),
         )
-        for plan, count in self._plans(rates):
+        begin, plans = _copied(xp, self._state), self._plans(rates)
+        for plan, count in plans:
             self._run_plan(plan, count)
         loss, score = backend.to_numpy(self._state.totals).astype(np.float64)
         backend.synchronize()
         seconds = perf_counter() - start
-        self._refuse_divergence(loss / self.examples, rates[-1])
+        self._refuse_divergence(begin, plans, rates, loss)
         self.mlp.weights.adopt(
             xp.asarray(self._state.params, copy=True), xp.asarray(self._state.statistics, copy=True)
         )
@@ -156,9 +158,9 @@ class Training:
         epoch = mlp.epochs_trained  # counts on over several fits, so that no order repeats
         order = permutation(mlp.seed, epoch, n) if self.shuffle else np.arange(n, dtype=np.int32)
         first = self.epoch * self.steps + 1
-        coefficients = np.array(
-            [self.optimizer.coefficients(first + k, rate) for k, rate in enumerate(rates)]
-        )
+        scalars = [self.optimizer.coefficients(first + k, rate) for k, rate in enumerate(rates)]
+        with np.errstate(over="ignore"):  # an absurd rate diverges, and that is reported
+            coefficients = np.array(scalars).astype(mlp.dtype)
         keys = dropout_keys(mlp.seed, epoch, self.steps, mlp.network.dropouts)
         asarray = mlp.backend.asarray
 
@@ -166,7 +168,7 @@ class Training:
             rows = order[start * batch : start * batch + (stop - start) * size]
             return Plan(
                 asarray(rows.reshape(stop - start, size)),
-                asarray(coefficients[start:stop], mlp.dtype),
+                asarray(coefficients[start:stop]),
                 asarray(keys[start:stop]),
             ), stop - start
 
@@ -191,13 +193,43 @@ class Training:
                 if callback.every and self.step % callback.every == 0:
                     callback.on_batch_end(self)
 
-    def _refuse_divergence(self, loss: float, rate: float) -> None:
-        finite = self.mlp.backend.xp.all(self.mlp.backend.xp.isfinite(self._state.params))
-        if math.isfinite(loss) and bool(finite):
+    def _refuse_divergence(
+        self, begin: State, plans: list[tuple[Plan, int]], rates: list[float], loss: float
+    ) -> None:
+        """Raise if the epoch left the finite numbers, naming step and layer."""
+        xp, to_numpy = self.mlp.backend.xp, self.mlp.backend.to_numpy
+        if math.isfinite(loss) and bool(xp.all(xp.isfinite(self._state.params))):
             return
+        # The loss of this step, from 0, was not finite; or only what the last one left behind.
+        step = min(int(to_numpy(self._state.finite)[0]), self.steps - 1)
+        found = self._locate(begin, plans, step)
         kept = f"of epoch {self.epoch}" if self.epoch else "from before the training"
         raise DivergenceError(
-            f"the loss became {loss} in epoch {self.epoch + 1} of {self.epochs}; the model keeps "
-            f"the weights {kept}. Try a smaller learning rate (it was {rate:g}), "
-            "clip_norm=1.0 in the optimiser, or scaled inputs (scaling='standard')"
+            f"the training diverged in epoch {self.epoch + 1} of {self.epochs}, step {step + 1} of "
+            f"{self.steps}: {found}. The learning rate was {rates[step]:.3g}; "
+            f"the model keeps the weights {kept}"
         )
+
+    def _locate(self, begin: State, plans: list[tuple[Plan, int]], step: int) -> object:
+        """Go through the epoch again up to a step, and look into it."""
+        xp, state = self.mlp.backend.xp, begin
+        for plan, count in plans:
+            if step < count:
+                break
+            state, step = self._run(state, self.data, plan, 0, count), step - count
+        state = self._run(state, self.data, plan, 0, step)
+        before = xp.asarray(state.params, copy=True)
+        rows = plan.rows[step, :]
+        X, y = xp.take(self.data.X, rows, axis=0), xp.take(self.data.y, rows, axis=0)
+        after = self._run(state, self.data, plan, step, step + 1).params
+        found = locate(self.mlp, X, y, before, after)
+        return found or "the loss is not finite. Try a smaller learning rate, or clip_norm=1.0"
+
+
+def _copied(xp: Any, state: State) -> State:
+    """Copy a state, because a run may overwrite or donate the one it is given."""
+
+    def copy(x: Any) -> Any:
+        return tuple(map(copy, x)) if isinstance(x, tuple) else xp.asarray(x, copy=True)
+
+    return State(*map(copy, state))

@@ -111,6 +111,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
     add("--l2", type=float, default=0.0, metavar="LAMBDA", help="weight penalty (default: 0)")
     patience = "stop after N epochs without improvement, keep the best (default: off)"
     add("--early-stopping", type=int, metavar="N", help=patience)
+    watch = "watch the training and say what is wrong with it, why, and what to change"
+    add("--diagnose", action="store_true", help=watch)
     add("--seed", type=int, default=0, metavar="N", help="of all that is random (default: 0)")
 
     group = parser.add_argument_group("data")

@@ -15,6 +15,7 @@ from xpmlp.cli.parser import SCHEDULES, fill_in
 from xpmlp.cli.progress import display
 from xpmlp.cli.runs import HISTORY, MODEL, PICTURE, RESULT, RunFolder
 from xpmlp.data import Dataset, load
+from xpmlp.diagnosis import Diagnosis
 from xpmlp.errors import MissingExtraError
 from xpmlp.model import MLP
 from xpmlp.optimizers import optimizer
@@ -54,9 +55,15 @@ def run(args: Namespace) -> None:
     rate = getattr(schedules, SCHEDULES[args.schedule])(args.lr)
     chosen = replace(optimizer(args.optimizer), learning_rate=rate)
     folder = RunFolder.claim(args.out, data.name, "val" if args.early_stopping else "test")
+    diagnosis = Diagnosis() if args.diagnose else None
     with folder.keeping(mlp):
         describe(args, data, mlp, out)
-        history = fit(args, data, mlp, chosen, folder, out)
+        try:
+            history = fit(args, data, mlp, chosen, [folder, diagnosis], out)
+        finally:
+            if diagnosis is not None:
+                for line in diagnosis.report().splitlines():
+                    out.say(line)
     folder.save_model(mlp)
     result = measure(args, data, mlp, history)
     folder.save_result(result)
@@ -126,12 +133,17 @@ def _why(args: Namespace) -> str:
 
 
 def fit(
-    args: Namespace, data: Dataset, mlp: MLP, chosen: Any, folder: RunFolder, out: Output
+    args: Namespace,
+    data: Dataset,
+    mlp: MLP,
+    chosen: Any,
+    watchers: list[Callback | None],
+    out: Output,
 ) -> "History":
     """Train, watching the test part or, for early stopping, a share of the training part."""
-    callbacks: list[Callback] = [folder]
+    callbacks = [watcher for watcher in watchers if watcher is not None]
     if not args.quiet:
-        callbacks.append(display(out.stream, folder.held_out))
+        callbacks.append(display(out.stream, "val" if args.early_stopping else "test"))
     test: dict[str, Any] = {}
     if args.early_stopping is not None:
         callbacks.append(EarlyStopping(args.early_stopping))

@@ -1,0 +1,1 @@
+"""Symptoms of a training that goes wrong: what is measured, and what it means."""
