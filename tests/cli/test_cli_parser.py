@@ -36,7 +36,7 @@ def test_help_imports_nothing_heavy() -> None:
     loaded = set(run.stderr.split())
     assert "argparse" in loaded
     assert not loaded & {"numpy", "torch", "jax", "cupy", "rich", "matplotlib", "safetensors"}
-    assert "default: 20; digits 30" in run.stdout
+    assert "default: 20; xor 60" in run.stdout
 
 
 def test_module_and_version() -> None:
@@ -53,7 +53,7 @@ def test_help_fits_80_columns(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    for command in ("train", "evaluate", "predict", "info"):
+    for command in ("train", "evaluate", "predict", "info", "explain", "verify"):
         with pytest.raises(SystemExit) as stop:
             main([command, "--help"])
         assert stop.value.code == 0
@@ -61,17 +61,21 @@ def test_help_fits_80_columns(
 
 
 @pytest.mark.parametrize(
-    ("argv", "expected"),
+    ("argv", "rows", "expected"),
     [
-        (["train"], ([512, 512], 30, 128, 2e-3, 0.2)),
-        (["train", "mnist"], ([512, 512], 20, 128, 1e-3, 0.2)),
-        (["train", "own.csv", "--lr", "0.1"], ([512, 512], 20, 128, 0.1, 0.2)),
-        (["train", "xor"], ([10], 60, 8, 5e-3, 0.0)),
-        (["train", "xor", "--hidden", "--epochs", "3"], ([], 3, 8, 5e-3, 0.0)),
+        (["train"], 1438, ([512, 512], 20, 64, 2e-3, 0.2)),
+        (["train", "mnist"], 60_000, ([512, 512], 20, 128, 1e-3, 0.2)),
+        (["train", "own.csv", "--lr", "0.1"], 60_000, ([512, 512], 20, 128, 0.1, 0.2)),
+        (["train", "own.csv"], 1000, ([64, 64], 64, 32, 1e-3, 0.2)),
+        (["train", "own.csv", "--batch-size", "8"], 100, ([64, 64], 160, 8, 1e-3, 0.2)),
+        (["train", "own.csv"], 10, ([64, 64], 200, 32, 1e-3, 0.2)),
+        (["train", "xor"], 300, ([10], 60, 8, 1e-2, 0.0)),
+        (["train", "xor", "--hidden", "--epochs", "3"], 300, ([], 3, 8, 1e-2, 0.0)),
     ],
 )
-def test_defaults_follow_the_data(argv: list[str], expected: tuple[object, ...]) -> None:
+def test_defaults_follow_the_data(argv: list[str], rows: int, expected: tuple[object, ...]) -> None:
     args = parser.parse(argv)
+    parser.fill_in(args, rows)
     assert (args.hidden, args.epochs, args.batch_size, args.lr, args.dropout) == expected
 
 

@@ -42,7 +42,7 @@ def test_digits_with_all_defaults(capsys: Capture) -> None:
 
     result = json.loads(Path("runs/digits/result.json").read_text())
     assert result["test_accuracy"] >= 0.97
-    assert result["epochs"] == len(rows("runs/digits")) == 30
+    assert result["epochs"] == len(rows("runs/digits")) == 20
     assert rows("runs/digits")[-1]["test_accuracy"] == result["test_accuracy"]
 
     mlp = xpmlp.load("runs/digits/model.xpmlp", backend="numpy")
@@ -201,7 +201,7 @@ def test_early_stopping_leaves_the_test_part_alone(capsys: Capture) -> None:
 
 def test_every_option_reaches_the_network() -> None:
     options = "--hidden 8 8 --activation tanh --optimizer sgd --l2 0.01 --normalization layer"
-    more = "--residual --dtype float64 --dropout 0.1 --batch-size 50 --lr 0.05 --seed 9"
+    more = "--residual --dtype float64 --dropout 0.1 --batch-size 50 --lr 0.05 --seed 9 --schedule constant"
     assert main([*QUICK, "--quiet", *options.split(), *more.split()]) == 0
     mlp = xpmlp.load("runs/xor/model.xpmlp", backend="numpy")
     architecture = mlp.network.architecture
