@@ -136,6 +136,9 @@ def _check_activation(act: "Activation", X: Any, h: float, tolerance: float) -> 
     weight = np.linspace(0.5, 1.5, z.size).reshape(z.shape)
     value = act.function(ops, z)
     _expect_shape(f"activation {act.name!r}", value, z.shape)
+    if act.vjp is None and act.derivative is not None:
+        slope = act.derivative(ops, z, value)
+        _expect_shape(f"derivative of activation {act.name!r}", slope, z.shape)
     analytic = act.backward(ops, z, value, weight)
     _expect_shape(f"derivative of activation {act.name!r}", analytic, z.shape)
 

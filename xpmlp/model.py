@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
+from numbers import Real
 from typing import Any
 
 from xpmlp import files
@@ -398,6 +399,7 @@ _optimizer = optimizer  # fit's argument has the same name
 
 
 def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or int(value) != value or value < 1:
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or value < 1 or value != value // 1:
         raise InvalidValueError(f"{name}: found {value!r}; expected a whole number from 1")
     return int(value)

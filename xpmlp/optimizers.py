@@ -77,12 +77,14 @@ def adam(
 def clip_by_norm(xp: Any, g: Array, limit: float) -> Array:
     """Scale g so that its Euclidean norm over all parameters is at most ``limit``.
 
-    The largest element is divided out first, so the squares neither overflow nor vanish.
+    The norm is |g|∞ · ‖u‖ with u = g/|g|∞, so the squares neither overflow nor vanish; a quarter
+    of each, because the reciprocal of the largest numbers would be subnormal, which JAX takes
+    for 0.
     """
     largest = xp.maximum(xp.max(xp.abs(g)), float(xp.finfo(g.dtype).smallest_normal))
-    u = g / largest
-    norm = largest * xp.sqrt(xp.sum(u * u))
-    return g * (limit / xp.maximum(norm, limit))
+    u = (0.25 * g) / (0.25 * largest)
+    norm = xp.sqrt(xp.sum(u * u))
+    return xp.where(largest * norm > limit, u * (limit / xp.maximum(norm, 1e-3)), g)
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,10 @@ class AdaGrad(Optimizer):
     learning_rate: "float | Schedule" = 1e-2
     epsilon: float = 1e-10
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(self, "epsilon")
+
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
         """Return the new parameters and moments."""
         updated: Updated = ops.adagrad(p, g, moments[0], c[0], self.epsilon)
@@ -209,6 +215,7 @@ class RMSProp(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         _fraction(self, "rho")
+        _positive(self, "epsilon")
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
         """Return the new parameters and moments."""
@@ -230,6 +237,7 @@ class Adam(Optimizer):
         super().__post_init__()
         _fraction(self, "beta1")
         _fraction(self, "beta2")
+        _positive(self, "epsilon")
 
     def coefficients(self, t: int, rate: float) -> tuple[float, ...]:
         """Return η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ) and the factor of decay, 1 here."""
@@ -247,6 +255,11 @@ class AdamW(Adam):
 
     name = "adamw"
     weight_decay: float = 1e-2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weight_decay != 0:
+            _positive(self, "weight_decay")
 
     def coefficients(self, t: int, rate: float) -> tuple[float, ...]:
         """Return Adam's, with 1 − η λ as the factor of decay."""

@@ -6,8 +6,8 @@ from typing import Any
 Array = Any
 
 # Chebyshev interpolants computed with 60 digits (mpmath), as powers, lowest first.
-_ERF_SMALL = (  # erf(x)/x in s = x**2, for |x| < 1
-    1.1283791670955126, -0.3761263890318375, 0.11283791670954879, -0.026866170645076792,
+_ERF_SMALL = (  # erf(x)/x − 1 in s = x**2, for |x| < 1
+    0.12837916709551257, -0.3761263890318375, 0.11283791670954879, -0.026866170645076792,
     0.0052239776248180145, -0.000854832698083379, 0.0001205533111164271,
     -1.4925595266831182e-05, 1.6461000484121368e-06, -1.6350312701054695e-07,
     1.4659775274047436e-08, -1.1372848856791674e-09, 5.957176147748911e-11,
@@ -30,14 +30,14 @@ def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
 
 
 def erf(xp: Any, x: Array) -> Array:
-    """Error function 2/√π ∫₀ˣ exp(−t²) dt, within 1 ulp in float64 and 1.4e-7 in float32.
+    """Error function 2/√π ∫₀ˣ exp(−t²) dt, within 1 ulp in float64 and 6e-8 in float32.
 
     Both branches are computed for every element, each on an argument held inside its own
     range, and ``where`` picks one: no data-dependent shapes.
     """
     ax = xp.minimum(xp.abs(x), 6.0)  # erf(6) is 1
     small, large = xp.minimum(ax, 1.0), xp.maximum(ax, 1.0)
-    near = xp.sign(x) * small * _polynomial(_ERF_SMALL, small * small)
+    near = xp.sign(x) * (small + small * _polynomial(_ERF_SMALL, small * small))
     t = (large - 3.0) / (large + 3.0)
     far = xp.sign(x) * (1.0 - xp.exp(-large * large) * _polynomial(_ERFC_LARGE, t))
     return xp.where(ax < 1.0, near, far)

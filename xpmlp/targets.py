@@ -156,6 +156,8 @@ def kind_of(y: np.ndarray, outputs: int, loss: Any, name: str = "y") -> str:
             )
         return "labels"
     _expect_shape(y, outputs, name)
+    if wanted == "counts":
+        return "values"
     bits = bool(np.all((y == 0) | (y == 1)))
     if wanted == "distribution" or (bits and bool(np.all(y.sum(axis=1) == 1))):
         return "one_hot"

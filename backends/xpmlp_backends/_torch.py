@@ -23,6 +23,12 @@ class TorchBackend(EagerBackend):
     def _dense(self, x: Array, W: Array, b: Array | None) -> Array:
         return x @ W if b is None else self.torch.addmm(b, x, W)
 
+    def asarray(self, host: Any, dtype: str | None = None) -> Array:
+        """Copy to the device; NumPy converts the dtype, which PyTorch cannot for 0-d arrays."""
+        import numpy as np
+
+        return super().asarray(np.asarray(host, dtype=dtype))
+
     def owns(self, x: object) -> bool:
         """Whether x is a tensor on this device."""
         return isinstance(x, self.torch.Tensor) and x.device == self.device

@@ -200,9 +200,10 @@ def test_early_stopping_leaves_the_test_part_alone(capsys: Capture) -> None:
 
 
 def test_every_option_reaches_the_network() -> None:
-    options = "--hidden 8 8 --activation tanh --optimizer sgd --l2 0.01 --normalization layer"
-    more = "--residual --dtype float64 --dropout 0.1 --batch-size 50 --lr 0.05 --seed 9 --schedule constant"
-    assert main([*QUICK, "--quiet", *options.split(), *more.split()]) == 0
+    options = "--hidden 8 8 --activation tanh --optimizer sgd --l2 0.01 --schedule constant"
+    more = "--normalization layer --residual --dtype float64 --dropout 0.1 --batch-size 50"
+    last = "--lr 0.05 --seed 9"
+    assert main([*QUICK, "--quiet", *options.split(), *more.split(), *last.split()]) == 0
     mlp = xpmlp.load("runs/xor/model.xpmlp", backend="numpy")
     architecture = mlp.network.architecture
     assert (mlp.sizes, mlp.dtype, mlp.seed, mlp.penalty.l2) == ((2, 8, 8, 2), "float64", 9, 0.01)
