@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from xpmlp import __version__
-from xpmlp.cli import explain, verify
+from xpmlp.cli import explain, pictures, verify, xor
 
 DEFAULTS: dict[str, Any] = {
     "hidden": [512, 512],
@@ -75,6 +75,12 @@ def build() -> argparse.ArgumentParser:
     )
     verify.add_arguments(
         commands.add_parser("verify", help="train on two backends and find where they part")
+    )
+    xor.add_arguments(
+        commands.add_parser("xor", help="the tutorial: watch XOR being learned, or going wrong")
+    )
+    pictures.add_arguments(
+        commands.add_parser("pictures", help="the tutorial's pictures: activations, digits, ...")
     )
     for command in commands.choices.values():
         command.add_argument("--debug", action="store_true", help="show tracebacks")

@@ -1,0 +1,220 @@
+"""The original script's runs, with its slip and without.
+
+omar-florez/scratch_mlp trains a network without biases, sigmoid twice, on the first 50 of 300
+points, by plain gradient descent on the full batch. Its gradient of the L2 penalty adds the
+scalar λ Σw² to every element, where λ w is right: larger weights push *all* weights further, in
+one direction, until the loss runs away. Its article blames exploding gradients.
+
+Its loss is 1/(2N) Σ(y − h₂)² + λ/(2N) Σw², its gradient that of N times this, and its slip one
+line. So xpmlp's own loss and step are used, with l2 = λ/N and the learning rate times N.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpmlp.callbacks import Callback
+from xpmlp.errors import DivergenceError
+from xpmlp.model import MLP
+from xpmlp.optimizers import SGD
+from xpmlp.step import Penalty
+
+if TYPE_CHECKING:
+    from xpmlp.training import Training
+
+N = 50
+"""Points that the original trains on."""
+
+CHUNK = 1000
+"""Steps in an epoch here: the 50 points are repeated, as an epoch has a cost of its own."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run of the original.
+
+    Attributes
+    ----------
+    hidden : int
+    rate, l2 : float
+        As the original means them.
+    steps : int
+    slip : bool
+        Whether the L2 gradient is the original's.
+    """
+
+    hidden: int
+    rate: float
+    l2: float
+    steps: int
+    slip: bool = True
+
+    @property
+    def name(self) -> str:
+        """``"50 hidden, rate 0.003, λ 0.0001"``."""
+        return f"{self.hidden} hidden, rate {self.rate:g}, λ {self.l2:g}"
+
+
+EXPLODES = Row(50, 0.003, 1e-4, 120_000)
+"""What the article shows as exploding gradients; it does so before step 200,000."""
+
+QUICK = (EXPLODES, replace(EXPLODES, slip=False))
+FULL = (
+    Row(3, 0.003, 0.0, 300_000),
+    Row(10, 0.001, 1e-6, 300_000),
+    Row(10, 0.001, 1e-6, 300_000, slip=False),
+    Row(50, 0.003, 1e-6, 1_000_000),
+    Row(50, 0.003, 1e-6, 1_000_000, slip=False),
+    replace(EXPLODES, steps=200_000),
+    replace(EXPLODES, steps=1_000_000, slip=False),
+)
+"""All that the article shows. Without a penalty there is nothing to slip on."""
+
+
+@dataclass(frozen=True)
+class SlippedPenalty(Penalty):
+    """The original's mistake, for comparison: its value is right, its gradient is not."""
+
+    def add_gradient(self, xp: Any, W: Any, dW: Any) -> Any:
+        """dW + λ₂ Σw², the scalar added to every element."""
+        return dW + self.l2 * xp.sum(W * W)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a row.
+
+    Attributes
+    ----------
+    row : Row
+    losses : list of float
+        Mean of each ``CHUNK`` of steps.
+    loss, accuracy, squares : float
+        Seen by the last step, before its update: the loss on the 50 points, the share of all
+        300 classified correctly, and Σw₁². NaN after an explosion.
+    """
+
+    row: Row
+    losses: list[float]
+    loss: float = math.nan
+    accuracy: float = math.nan
+    squares: float = math.nan
+
+    @property
+    def exploded(self) -> bool:
+        """Whether it ended in NaN."""
+        return math.isnan(self.loss)
+
+
+class _Record(Callback):
+    """Each chunk's mean loss; what an explosion would else take with it."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def on_epoch_end(self, training: "Training") -> None:
+        self.losses.append(training.history["loss"][-1])
+
+
+def points(n: int = 300) -> tuple[Any, Any]:
+    """Return the original's first n points, and XOR of their signs as one-hot rows."""
+    X = np.random.RandomState(0).randn(300, 2)[:n]
+    return X, np.eye(2)[((X[:, 0] > 0) ^ (X[:, 1] > 0)).astype(int)]
+
+
+def network(row: Row, backend: Any = "numpy") -> MLP:
+    """Return the row's network with the original's first weights."""
+    mlp = MLP(
+        [2, row.hidden, 2],
+        "sigmoid",
+        output="sigmoid",
+        loss="mse",
+        bias=False,
+        l2=row.l2 / N,
+        scaling=None,
+        dtype="float64",
+        backend=backend,
+        seed=0,
+    )
+    if row.slip:
+        mlp.penalty = SlippedPenalty(l2=row.l2 / N)
+    draw = np.random.RandomState(2017).uniform
+    mlp.load_state_dict(
+        {
+            "dense1.W": draw(-1, 1, (2, row.hidden)) / math.sqrt(2),
+            "dense2.W": draw(-1, 1, (row.hidden, 2)) / math.sqrt(row.hidden),
+        }
+    )
+    return mlp
+
+
+def repeat(row: Row, *, backend: Any = "numpy", callbacks: Sequence[Callback] = ()) -> Result:
+    """Train as the original does. An explosion is a result like another, not an error."""
+    mlp, record = network(row, backend), _Record()
+    chunks, rest = divmod(row.steps - 1, CHUNK)  # the last step sees the loss of those before
+    try:
+        if rest:
+            _train(mlp, row, rest, 1, ())
+        if chunks:
+            _train(mlp, row, CHUNK, chunks, [record, *callbacks])
+    except DivergenceError:
+        return Result(row, record.losses)
+    W1 = mlp.parameters["dense1.W"]
+    return Result(
+        row,
+        record.losses,
+        mlp.evaluate(*points(N))["loss"],
+        mlp.evaluate(*points())["accuracy"],
+        float(np.sum(W1 * W1)),
+    )
+
+
+def _train(mlp: MLP, row: Row, steps: int, epochs: int, callbacks: Sequence[Callback]) -> None:
+    X, y = points(N)
+    mlp.fit(
+        np.tile(X, (steps, 1)),
+        np.tile(y, (steps, 1)),
+        epochs=epochs,
+        batch_size=N,
+        shuffle=False,
+        optimizer=SGD(row.rate * N),  # the original sums the points' gradients
+        callbacks=callbacks,
+    )
+
+
+def table(results: Sequence[Result]) -> list[str]:
+    """Return the figures in lines of a table."""
+    heads = ("hidden, rate, λ", "L2 gradient", "steps", "loss", "accuracy", "Σw₁²")
+    lines = ["{:<17} {:<11} {:>9} {:>9} {:>9} {:>9}".format(*heads)]
+    for result in results:
+        row = result.row
+        gradient = "any" if not row.l2 else "with slip" if row.slip else "right"
+        head = f"{f'{row.hidden}, {row.rate:g}, {row.l2:g}':<17} {gradient:<11}"
+        if result.exploded:
+            until = CHUNK * (len(result.losses) + 1)
+            lines.append(f"{head} {until:>9,}  NaN: exploded before this")
+        else:
+            figures = f"{result.loss:>9.6f} {result.accuracy:>9.3f} {result.squares:>9,.0f}"
+            lines.append(f"{head} {row.steps:>9,} {figures}")
+    return lines
+
+
+def describe(slipped: Result, right: Result) -> str:
+    """Say in plain words what the same settings do with the slip and without."""
+    if slipped.exploded:
+        end = f"is no number any more soon after step {CHUNK * len(slipped.losses):,}"
+    else:
+        end = f"is {slipped.loss:.3f} after {slipped.row.steps:,} steps"
+    sight = (
+        f"With the original's L2 gradient the loss {end}; with the right one it is "
+        f"{right.loss:.3f} after {right.row.steps:,} steps, at the same learning rate."
+    )
+    if not slipped.exploded or right.exploded:
+        return f"{sight} In so few steps the slip has not blown up yet."
+    return (
+        f"{sight} So it is not the gradients that explode: the slip adds the scalar λΣw² to every "
+        "element, which pushes all weights the same way, the more the larger they are."
+    )

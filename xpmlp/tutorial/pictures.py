@@ -1,0 +1,138 @@
+"""The pictures that the tutorial's text describes: activations, a network, sample digits."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpmlp.activations import ACTIVATIONS
+from xpmlp.data import Dataset
+from xpmlp.model import MLP
+from xpmlp.plots import BLUE, GREY, ORANGE
+from xpmlp.tutorial.figures import drawing
+
+REACH = 4.0
+"""Activations are drawn from −REACH to REACH."""
+
+STEP = 0.5
+"""Neighbouring values that differ by more are a jump, across which no line is drawn."""
+
+
+def activations_picture(path: Path) -> None:
+    """Draw every activation with its derivative, and softmax as it acts on one row."""
+    curves = [a for a in ACTIVATIONS.values() if a.derivative is not None]
+    columns = 5
+    with drawing(path, 13, 2.5 * -(-(len(curves) + 1) // columns)) as figure:
+        axes = figure.subplots(-(-(len(curves) + 1) // columns), columns)
+        for ax, activation in zip(axes.flat, curves, strict=False):
+            _activation(ax, activation)
+        for ax in axes.flat[len(curves) :]:
+            ax.set_axis_off()
+        _softmax(axes.flat[len(curves)])
+        figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower right", ncols=2)
+
+
+def _activation(axes: Any, activation: Any) -> None:
+    ops = _numpy_ops()
+    z = np.linspace(-REACH, REACH, 400)  # without 0, where some jump
+    h = activation.function(ops, z)
+    slope = activation.derivative(ops, z, h)
+    axes.set_title(activation.name)
+    axes.plot(z, _broken(h), color=BLUE, linewidth=2.2, label="activation")
+    axes.plot(z, _broken(slope), "--", color=ORANGE, linewidth=1.6, label="its derivative")
+    axes.set_ylim(-1.6, 4.2 if h[-1] > 2 else 1.6)
+    axes.set_xticks([-4, -2, 0, 2, 4])
+
+
+def _broken(values: Any) -> Any:
+    return np.where(np.abs(np.diff(values, prepend=values[0])) > STEP, np.nan, values)
+
+
+def _softmax(axes: Any) -> None:
+    """It mixes a whole row, so it has no graph."""
+    z = np.array([[2.0, 1.0, 0.0, -1.0]])
+    share = ACTIVATIONS["softmax"].function(_numpy_ops(), z)[0]
+    axes.set_axis_on()
+    axes.set_title("softmax of a row")
+    bars = axes.bar(range(4), share, color=BLUE, width=0.7)
+    axes.bar_label(bars, [f"{p:.2f}" for p in share], color=GREY, fontsize=9)
+    axes.set_xticks(range(4), [f"{value:g}" for value in z[0]])
+    axes.set_ylim(0, 1)
+    axes.grid(False, axis="x")
+
+
+def _numpy_ops() -> Any:
+    from xpmlp_backends import backend
+
+    return backend("numpy").ops
+
+
+SHOWN = 12
+"""Units of a layer that are drawn; of larger ones the first and last, with dots between."""
+
+
+def network_picture(path: Path, mlp: MLP) -> None:
+    """Draw a network: units, and a line for each weight, thick where it is large.
+
+    Blue weights are positive and orange, dashed ones negative.
+    """
+    layers = [_units(n) for n in mlp.sizes]
+    tall = max(len(layer) for layer in layers)
+    with drawing(path, 2.2 + 2.4 * len(layers), 1.2 + 0.45 * tall) as figure:
+        axes = figure.subplots()
+        axes.set_axis_off()
+        axes.set_xlim(-0.4, len(layers) - 0.6)
+        axes.set_ylim(-1.2, tall + 0.5)
+        places = [_places(layer, x, tall) for x, layer in enumerate(layers)]
+        for k, (left, right) in enumerate(pairwise(places)):
+            _weights(axes, mlp.parameters[f"dense{k + 1}.W"], left, right)
+        for x, (layer, spots) in enumerate(zip(layers, places, strict=True)):
+            _layer(axes, x, layer, spots, tall)
+            last = x == len(layers) - 1
+            kind = "inputs" if x == 0 else "outputs" if last else f"in hidden layer {x}"
+            axes.text(x, tall + 0.1, f"{mlp.sizes[x]} {kind}", ha="center", weight="bold")
+        title = "blue weights are positive, orange dashed ones negative; thick ones are large"
+        axes.text((len(layers) - 1) / 2, -1.0, title, ha="center", color=GREY)
+
+
+def _units(n: int) -> list[int | None]:
+    """Which units are drawn, from the top; None stands for those between."""
+    if n <= SHOWN:
+        return list(range(n))
+    return [*range(SHOWN // 2), None, *range(n - SHOWN // 2 + 1, n)]
+
+
+def _places(layer: list[int | None], x: int, tall: int) -> dict[int, tuple[float, float]]:
+    top = (tall + len(layer)) / 2 - 0.5
+    return {unit: (x, top - row) for row, unit in enumerate(layer) if unit is not None}
+
+
+def _weights(axes: Any, W: Any, left: dict[int, Any], right: dict[int, Any]) -> None:
+    largest = max(float(np.abs(W).max()), 1e-30)
+    for i, (x0, y0) in left.items():
+        for j, (x1, y1) in right.items():
+            share = float(W[i, j]) / largest
+            looks = {"color": BLUE, "linestyle": "-"} if share > 0 else {
+                "color": ORANGE, "linestyle": (0, (4, 2))
+            }  # fmt: skip
+            strength = 0.3 + 2.7 * abs(share)
+            axes.plot([x0, x1], [y0, y1], linewidth=strength, alpha=0.8, zorder=1, **looks)
+
+
+def _layer(axes: Any, x: int, layer: list[int | None], spots: dict[int, Any], tall: int) -> None:
+    across, up = zip(*spots.values(), strict=True)
+    axes.scatter(across, up, s=260, color="white", edgecolors=GREY, linewidths=1.6, zorder=2)
+    if None in layer:
+        row = (tall + len(layer)) / 2 - 0.5 - layer.index(None)
+        axes.text(x, row, "⋮", ha="center", va="center", fontsize=14, color=GREY)
+
+
+def digits_picture(path: Path, data: Dataset) -> None:
+    """Draw the first 64 images of a data set with their classes."""
+    with drawing(path, 7, 7.6) as figure:
+        figure.suptitle(f"64 samples of {data.name}", fontsize=13, x=0.012, ha="left")
+        for ax, image, label in zip(figure.subplots(8, 8).flat, data.X, data.y, strict=False):
+            ax.imshow(image.reshape(data.image_shape), cmap="gray_r", interpolation="nearest")
+            ax.set_title(str(label), loc="center", fontsize=9, color=GREY, weight="normal", pad=2)
+            ax.set_axis_off()

@@ -1,0 +1,153 @@
+"""Teaching XOR to a network with one hidden layer, and watching the boundary move."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from xpmlp.callbacks import Callback
+from xpmlp.data import Dataset
+from xpmlp.data.toy import make_xor
+from xpmlp.model import MLP
+from xpmlp.optimizers import Adam
+from xpmlp.schedules import Cosine
+
+if TYPE_CHECKING:
+    from xpmlp.training import History, Training
+
+EPOCHS, RATE, BATCH = 100, 0.02, 16
+"""With these 10 hidden neurons reach 98 % on fresh points, in less than a second."""
+
+SIDE = 96
+"""Points per side of the grid on which the boundary is drawn."""
+
+
+class Frame(NamedTuple):
+    """The plane as the network saw it after ``epoch`` epochs.
+
+    Attributes
+    ----------
+    epoch : int
+        0 is before the training.
+    chances : ndarray, shape (SIDE, SIDE)
+        Probability of class 1, rows from the bottom up.
+    """
+
+    epoch: int
+    chances: Any
+
+
+class Boundary(Callback):
+    """A callback that keeps frames of the decision boundary.
+
+    Early epochs change most, so frames are closer together there.
+
+    Parameters
+    ----------
+    reach : float
+        Half the side of the square that is drawn, around 0.
+    count : int
+        Largest number of frames, the one before the training not counted.
+    """
+
+    def __init__(self, reach: float, count: int = 40) -> None:
+        line = np.linspace(-reach, reach, SIDE, dtype=np.float32)
+        self.grid = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
+        self.count = count
+        self.frames: list[Frame] = []
+
+    def on_train_begin(self, training: "Training") -> None:
+        """Choose the epochs, and look for the first time."""
+        shares = np.linspace(0, 1, self.count + 1)[1:] ** 2
+        self.wanted = set(np.ceil(shares * training.epochs).astype(int).tolist())
+        self.look(training.mlp, 0)
+
+    def on_epoch_end(self, training: "Training") -> None:
+        """Look, if this is one of the epochs."""
+        if training.epoch + 1 in self.wanted:
+            self.look(training.mlp, training.epoch + 1)
+
+    def look(self, mlp: MLP, epoch: int) -> None:
+        """Keep a frame."""
+        chances = mlp.predict_proba(self.grid)[:, 1].reshape(SIDE, SIDE)
+        self.frames.append(Frame(epoch, chances))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training.
+
+    Attributes
+    ----------
+    mlp : MLP
+    data : Dataset
+        300 points to learn from, 300 fresh ones.
+    history : History
+        ``val_accuracy`` is that on the fresh points.
+    frames : list of Frame
+    reach : float
+        Half the side of the square the frames show.
+    """
+
+    mlp: MLP
+    data: Dataset
+    history: "History"
+    frames: list[Frame]
+    reach: float
+
+    @property
+    def name(self) -> str:
+        """``"10 hidden neurons"``."""
+        hidden = self.mlp.sizes[1]
+        return f"{hidden} hidden neuron{'s' if hidden > 1 else ''}"
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the fresh points that are classified correctly."""
+        return self.history["val_accuracy"][-1]
+
+
+def learn(
+    hidden: int = 10,
+    *,
+    epochs: int = EPOCHS,
+    rate: float = RATE,
+    batch_size: int = BATCH,
+    seed: int = 0,
+    backend: Any = None,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """Train a network with one hidden layer of ReLUs on XOR.
+
+    Parameters
+    ----------
+    hidden : int
+        Neurons in the hidden layer.
+    epochs, batch_size : int
+    rate : float
+        Adam's learning rate at first; it falls to 0 along half a cosine.
+    seed : int
+        Of the points, the weights and the order.
+    backend : str or Backend, optional
+    callbacks : sequence of Callback
+        More to call than the one that records the boundary.
+
+    Returns
+    -------
+    Run
+    """
+    data = make_xor(seed=seed)
+    mlp = MLP([2, hidden, 2], backend=backend, seed=seed)
+    reach = float(1.05 * np.abs(data.X).max())
+    boundary = Boundary(reach)
+    history = mlp.fit(
+        data.X,
+        data.y,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=Adam(Cosine(rate)),
+        validation_data=(data.X_test, data.y_test),
+        callbacks=[boundary, *callbacks],
+    )
+    return Run(mlp, data, history, boundary.frames, reach)
