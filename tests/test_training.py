@@ -446,8 +446,9 @@ def test_divergence_keeps_the_last_good_weights(backend: Any, dtype: str) -> Non
     ):
         mlp.fit(X, y, epochs=50, batch_size=4, optimizer=SGD(rates), callbacks=[seen, End()])
     assert isinstance(raised.value, ArithmeticError)
-    for part in ("dense", "Try a smaller learning rate", "it was 1e+1", "weights of epoch 2"):
-        assert part in str(raised.value).replace("The learning rate was", "it was")
+    for part in ("the loss mse has infinity", "Try a smaller learning rate", "rate was 1e+10"):
+        assert part in str(raised.value)
+    assert str(raised.value).endswith("the model keeps the weights of epoch 2")
     assert len(seen.states) == 2
     assert ended == [2]
     assert mlp.epochs_trained == 2

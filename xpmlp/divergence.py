@@ -105,14 +105,14 @@ def _loss(mlp: "MLP", seen: Trace) -> Iterator[Divergence]:
         yield Divergence(
             "loss",
             f"the loss {mlp.task.loss.name} has {bad} for outputs that reach {_reach(z)}",
-            "smaller targets (scaling='standard'), a smaller learning rate, or loss='huber'",
+            "a smaller learning rate, smaller targets (scaling='standard'), or loss='huber'",
         )
     elif not np.isfinite(seen.loss):
         yield Divergence(
             "loss",
             f"the batch's loss is {seen.loss}: the penalty, or the sum of rows that reach "
             f"{_reach(rows)}",
-            "a smaller l1 or l2, smaller targets, or a smaller learning rate",
+            "a smaller learning rate, a smaller l1 or l2, or smaller targets",
         )
 
 

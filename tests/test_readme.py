@@ -1,0 +1,44 @@
+"""The README's promises that a test can keep."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from xpmlp.activations import ACTIVATIONS
+from xpmlp.cli import parser
+from xpmlp.losses import LOSSES
+
+README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_library_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason="the README's example moves a model to torch")
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    names: dict[str, object] = {}
+    exec(code, names)
+    history = names["history"]
+    assert isinstance(history, dict)
+    assert len(history["val_accuracy"]) == 20
+    assert history["val_accuracy"][-1] > 0.95
+    assert (tmp_path / "digits.xpmlp").exists()
+
+
+def test_its_counts_are_right() -> None:
+    assert "fourteen activations" in README
+    assert len(set(ACTIVATIONS) - {"exp"}) == 14  # exp is Poisson's link
+    assert "eight losses" in README
+    assert len(LOSSES) == 8
+
+
+def test_the_commands_and_pictures_it_names_exist() -> None:
+    commands = set(re.findall(r"xpmlp (train|evaluate|predict|info|\w+)\b", README))
+    known = {"train", "evaluate", "predict", "info", "explain", "verify", "xor", "pictures"}
+    assert known <= commands
+    for command in known:
+        with pytest.raises(SystemExit) as stop:
+            parser.parse([command, "--help"])
+        assert stop.value.code == 0
+    for picture in re.findall(r"docs/\w+\.(?:png|gif)", README):
+        assert (Path(__file__).resolve().parent.parent / picture).exists()
