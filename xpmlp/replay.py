@@ -81,13 +81,18 @@ class Watched:
         self._step, self._run = step, self._compile(step)
 
         def run(state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
-            for k in range(start, min(stop, start + self._limit - len(self._plans))):
+            for k in range(start, stop):
+                # A training that diverges goes through its epoch again: that is not recorded.
+                again = any(seen is plan and row == k for seen, row in self._plans)
+                if not again and len(self._plans) == self._limit:
+                    break
                 if not self._plans:
                     self._data, self._first = data, _each(self.to_numpy, state)
-                self._plans.append((plan, k))
                 state = self._run(state, data, plan, k, k + 1)
-                if self._after is not None:
-                    self._after(_each(self.to_numpy, state))
+                if not again:
+                    self._plans.append((plan, k))
+                    if self._after is not None:
+                        self._after(_each(self.to_numpy, state))
             return state
 
         return run
