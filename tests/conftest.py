@@ -90,6 +90,12 @@ def backend(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture
+def torch_backend() -> Any:
+    """PyTorch on the CPU, for tests that need a second backend."""
+    return make_backend("torch")
+
+
+@pytest.fixture
 def rng() -> np.random.Generator:
     """The same random numbers for each test."""
     return np.random.default_rng(20240229)

@@ -79,6 +79,7 @@ def test_network_given_stays_as_it_is() -> None:
     assert (mlp.epochs_trained, mlp._task, mlp.scaling.pixels) == (0, task, None)
 
 
+@pytest.mark.usefixtures("torch_backend")
 def test_a_trained_network_goes_on_from_where_it_is() -> None:
     mlp = network(dropout=0.2)
     mlp.fit(*example(), epochs=2)
@@ -400,6 +401,7 @@ def test_tolerance_is_respected() -> None:
     assert verified(pair, network("float32"), steps=10).tolerance == 1e-4
 
 
+@pytest.mark.usefixtures("torch_backend")
 def test_second_backend_is_the_first_other_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
     import xpmlp_backends
 

@@ -13,6 +13,7 @@ import xpmlp_backends
 from xpmlp.cli import verify
 from xpmlp.errors import BackendError, XpmlpError
 
+needs_torch = pytest.mark.usefixtures("torch_backend")
 Capture = pytest.CaptureFixture[str]
 SMALL = ["--data", "xor", "--hidden", "5", "--steps", "12"]
 
@@ -48,6 +49,7 @@ def test_backends_agree_on_digits(capsys: Capture) -> None:
     assert max(map(len, lines)) <= 80
 
 
+@needs_torch
 def test_options_reach_the_training(capsys: Capture) -> None:
     options = ["--backends", "numpy", "torch:cpu", "--dtype", "float32", "--optimizer", "rmsprop"]
     options += ["--lr", "0.02", "--batch-size", "30", "--dropout", "0", "--tolerance", "1e-3"]
@@ -63,6 +65,7 @@ def test_options_reach_the_training(capsys: Capture) -> None:
     assert len(result["differences"]) == 12
 
 
+@needs_torch
 @pytest.mark.usefixtures("faulty")
 def test_status_is_1_where_they_part(tmp_path: Path, capsys: Capture) -> None:
     file = tmp_path / "parity.json"
@@ -75,12 +78,14 @@ def test_status_is_1_where_they_part(tmp_path: Path, capsys: Capture) -> None:
     assert (result["cause"]["layer"], result["cause"]["quantity"]) == ("dense1", "z")
 
 
+@needs_torch
 @pytest.mark.usefixtures("faulty")
 def test_tolerance_decides(capsys: Capture) -> None:
     assert command(*SMALL, "--backends", "numpy", "torch", "--tolerance", "0.01") == 0
     assert "agree to 1e-02" in capsys.readouterr().out
 
 
+@needs_torch
 def test_second_backend_is_the_first_other_that_works(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
