@@ -133,7 +133,7 @@ def found_gradient(
     """Loss and gradient as a training step computes them."""
     backend, layout = mlp.backend, mlp.network.layout
     x, target = mlp._prepare(X, y)
-    flat, statistics = mlp._buffers()
+    flat, statistics = mlp.weights.flat, mlp.weights.statistics
     run = Pass(
         training=training,
         keys=backend.asarray(KEYS),
@@ -327,7 +327,7 @@ def test_gradient_of_the_input(backend: Any, structure: str, dtype: str) -> None
     mlp = network(backend, dtype, "tanh", LOSSES["mse"](), **STRUCTURES[structure])
     X, y = problem(mlp.loss, dtype)
     x, _ = mlp._prepare(X, y)
-    flat, statistics = mlp._buffers()
+    flat, statistics = mlp.weights.flat, mlp.weights.statistics
     run = Pass(
         training=True,
         keys=backend.asarray(KEYS),

@@ -516,7 +516,7 @@ def everything(backend: Any, **options: Any) -> xpmlp.MLP:
 
 def padding(mlp: xpmlp.MLP) -> np.ndarray:
     """What lies between the tensors in the flat buffer."""
-    flat = mlp.backend.to_numpy(mlp._buffers()[0])
+    flat = mlp.backend.to_numpy(mlp.weights.flat)
     used = np.zeros(flat.shape, dtype=bool)
     for slot in mlp.network.layout.slots.values():
         used[slot.start : slot.stop] = True

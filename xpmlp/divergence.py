@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpmlp.diagnosing.facts import as_given
-from xpmlp.inputs import to_host
 from xpmlp.ops import Ops
 from xpmlp.trace import Trace, trace
 
@@ -67,12 +65,11 @@ def locate(
         None if everything is finite. Sample weights are not applied, and dropout draws other
         units than the step did: a NaN that only they bring is not found.
     """
-    host_y = as_given(mlp, np.asarray(to_host(mlp.backend, y, "y")))
     with np.errstate(all="ignore"):  # what overflows here is what we are looking for
         before = _parameters(mlp, params, "already is {} before the step")
         if before is not None:
             return before
-        seen = trace(mlp, X, host_y, training=True, params=params)
+        seen = trace(mlp, X, y, encoded=True, training=True, params=params)
         for found in (*_forward(seen), *_loss(mlp, seen), *_backward(seen)):
             return found
         return None if updated is None else _parameters(mlp, updated, "becomes {} in the update")

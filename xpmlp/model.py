@@ -340,9 +340,6 @@ class MLP:
 
     # Inside
 
-    def _buffers(self) -> tuple[Array, Array]:
-        return self.weights.flat, self.weights.statistics
-
     def _settle(self, ready: Prepared) -> None:
         """Take over what the data said about task and scaling."""
         self.scaling = ready.scaling

@@ -68,7 +68,13 @@ class Trace:
 
 
 def trace(
-    mlp: "MLP", X: Any, y: Any, *, training: bool = False, params: Array | None = None
+    mlp: "MLP",
+    X: Any,
+    y: Any,
+    *,
+    encoded: bool = False,
+    training: bool = False,
+    params: Array | None = None,
 ) -> Trace:
     """Run one forward and backward pass over all of X on the model's backend, and record it.
 
@@ -78,6 +84,8 @@ def trace(
         With a task: trained, or prepared by ``mlp._prepare``.
     X, y : array-like
         As for ``MLP.evaluate``.
+    encoded : bool
+        Whether y already has the form the loss takes, as in a training's data.
     training : bool
         Whether dropout and batch normalisation behave as in training.
     params : Array, shape (mlp.network.layout.size,), optional
@@ -88,7 +96,7 @@ def trace(
     step = mlp._step(Optimizer())
     watched = mapped(step.model, lambda brick: _watch(brick, records, backend.to_numpy))
     x, host_y = pair(mlp, X, y)
-    target = encode(mlp, host_y)
+    target = host_y if encoded else encode(mlp, host_y)
     flat = mlp.weights.flat if params is None else params
     shift_scale = mlp.scaling.arrays(backend, mlp.dtype)
     inputs = scaled(backend.xp, x, *shift_scale, flat.dtype)

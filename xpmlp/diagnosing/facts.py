@@ -8,7 +8,6 @@ import numpy as np
 from xpmlp.ops import Ops
 
 if TYPE_CHECKING:
-    from xpmlp.model import MLP
     from xpmlp.targets import Task
 
 NEIGHBOURS = 5
@@ -103,15 +102,6 @@ def labels(task: "Task", y: np.ndarray) -> np.ndarray | None:
     if task.kind in ("labels", "one_hot"):
         return y.astype(np.int64) if y.ndim == 1 else y.argmax(axis=1)
     return (y[:, 0] > 0.5).astype(np.int64) if task.kind == "binary" else None
-
-
-def as_given(mlp: "MLP", y: np.ndarray) -> np.ndarray:
-    """Undo the scaling of encoded targets; ``Task.encode`` takes its own result as it is."""
-    scaling = mlp.scaling
-    if scaling.target_scale is None:
-        return y
-    given: np.ndarray = y * scaling.target_scale + scaling.target_shift
-    return given
 
 
 def _counts(task: "Task", y: np.ndarray, outputs: int) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpmlp.activations import Activation
-from xpmlp.diagnosing.facts import Columns, Facts, as_given, labels, spaced
+from xpmlp.diagnosing.facts import Columns, Facts, labels, spaced
 from xpmlp.ops import Ops, scaled
 from xpmlp.targets import spread
 from xpmlp.trace import Record, Trace, trace
@@ -113,7 +113,6 @@ class Probe:
         classes = labels(mlp.task, y)
         rows = spaced(len(y), ROWS) if classes is None else _of_each_class(classes)
         self._X, self._y = _take(training, rows), y[rows]
-        self._given = as_given(mlp, self._y)
         self._labels = None if classes is None else classes[rows]
         look = mlp.backend.asarray(_take(training, spaced(len(y), INPUT_ROWS)))
         dtype = mlp.weights.flat.dtype
@@ -133,7 +132,13 @@ class Probe:
         mlp = training.mlp
         architecture = mlp.network.architecture
         with np.errstate(all="ignore"):  # a network that overflows is a finding, not a warning
-            seen = trace(mlp, self._X, self._given, training=architecture.normalization == "batch")
+            seen = trace(
+                mlp,
+                self._X,
+                self._y,
+                encoded=True,
+                training=architecture.normalization == "batch",
+            )
             weights, updates = _step(training, seen, epoch, rate)
             records = {record.brick.name: record for record in seen.records}
             layers = tuple(
