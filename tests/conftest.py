@@ -17,7 +17,7 @@ import pytest
 from xpmlp.errors import BackendError
 from xpmlp.ops import Ops
 
-BACKENDS = ("numpy", "numpy-readonly", "strict", "torch", "jax", "cupy")
+BACKENDS = ("numpy", "numpy-plain", "numpy-readonly", "strict", "torch", "jax", "cupy")
 REQUIRED = os.environ.get("XPMLP_REQUIRE_BACKENDS", "numpy").split(",")
 
 
@@ -53,9 +53,16 @@ def _freeze(x: Any) -> Any:
 
 
 def make_backend(name: str) -> Any:
-    """The backend of a test id; a skip with the reason, or a failure if it is required."""
+    """The backend of a test id; a skip with the reason, or a failure if it is required.
+
+    ``numpy`` has numba's operations where numba is installed, ``numpy-plain`` never.
+    """
     if name == "numpy-readonly":
         return readonly_numpy()
+    if name == "numpy-plain":
+        from xpmlp_backends._numpy import NumpyBackend
+
+        return NumpyBackend(fused=False)
     if name == "strict":
         strict = pytest.importorskip("array_api_strict") if name not in REQUIRED else None
         if strict is None:

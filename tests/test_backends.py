@@ -15,7 +15,6 @@ import array_api_compat
 import array_api_compat.numpy
 import numpy as np
 import pytest
-import xpmlp_backends
 from conftest import BACKENDS, assert_close, make_backend
 from xpmlp_backends import TABLE, _cupy, why_not
 
@@ -531,7 +530,7 @@ def test_a_broken_third_party_backend_breaks_nothing_else(
     value: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     point = EntryPoint("mine", value, "xpmlp.backends")
-    monkeypatch.setattr(xpmlp_backends, "entry_points", lambda group: [point])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [point])
     with pytest.raises(BackendError, match=f"backend 'mine' .{value}. .*{message}"):
         xpmlp.MLP([2, 2], backend="mine")
     assert xpmlp.backend("numpy").name == "numpy"
@@ -543,7 +542,7 @@ def test_third_parties_are_not_looked_for_when_a_built_in_one_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scan = raises(AssertionError("the entry points were scanned"))
-    monkeypatch.setattr(xpmlp_backends, "entry_points", scan)
+    monkeypatch.setattr("importlib.metadata.entry_points", scan)
     assert xpmlp.backend("numpy").name == "numpy"
     with pytest.raises(AssertionError, match="scanned"):
         xpmlp.backend("mine")

@@ -374,17 +374,26 @@ def test_the_first_layers_input_gradient_is_never_computed(
     backend: Any, options: dict[str, Any]
 ) -> None:
     calls = []
-    original = backend.ops.dense_grad
+    plain, joined = backend.ops.dense_grad, backend.ops.dense_activation_grad
 
     def spy(x: Any, W: Any, dz: Any, need_dx: bool, *rest: Any) -> Any:
-        dx, dW, db = original(x, W, dz, need_dx, *rest)
+        dx, dW, db = plain(x, W, dz, need_dx, *rest)
         calls.append((tuple(W.shape), need_dx, dx is not None))
         return dx, dW, db
 
-    backend.ops = replace(backend.ops, dense_grad=spy)
+    def spy_joined(*given: Any) -> Any:
+        before = len(calls)
+        dx, dW, db = joined(*given)
+        if len(calls) == before:  # not composed of the plain one
+            calls.append((tuple(given[2].shape), given[7], dx is not None))
+        return dx, dW, db
+
+    backend.ops = replace(backend.ops, dense_grad=spy, dense_activation_grad=spy_joined)
     mlp = xpmlp.MLP(**options, backend=backend, dtype="float32", seed=0)
     X, y = problem(Sparse(), "float32")
     mlp.fit(X, y, epochs=1, batch_size=ROWS)
     shapes = list(zip(mlp.sizes[:-1], mlp.sizes[1:], strict=True))
-    expected = [(shape, i > 0, i > 0) for i, shape in enumerate(shapes)]
-    assert calls == expected[::-1]
+    expected = [(shape, i > 0, i > 0) for i, shape in enumerate(shapes)][::-1]
+    times = len(calls) // len(expected)  # a backend may look at a step more than once
+    assert calls == expected * times
+    assert times >= 1

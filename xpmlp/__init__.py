@@ -8,11 +8,13 @@ Names are imported when first used, so ``import xpmlp`` and ``xpmlp --help`` cos
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0.dev0"
 
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing: that is most of the time
 if TYPE_CHECKING:
+    from typing import Any
+
     from xpmlp_backends import backend as backend
 
     from xpmlp import data as data
@@ -58,7 +60,7 @@ _MODULES = ("activations", "callbacks", "data", "errors", "losses", "optimizers"
 __all__ = ["__version__", *_HOME, *_MODULES]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     if name in _MODULES:

@@ -19,9 +19,12 @@ ROWS = 4096
 
 def forward_batches(mlp: "MLP", X: Array) -> Array:
     """Return the network's output before the loss's link, shape (n, outputs)."""
-    forward = _Forward(mlp)
-    outputs = [forward(X[start:stop, :]) for start, stop in _batches(X.shape[0])]
-    return outputs[0] if len(outputs) == 1 else mlp.backend.xp.concat(outputs)
+    forward = _forward(mlp)
+    if X.shape[0] <= ROWS:
+        return forward(X)
+    return mlp.backend.xp.concat(
+        [forward(X[start:stop, :]) for start, stop in _batches(X.shape[0])]
+    )
 
 
 def evaluate_batches(mlp: "MLP", X: Array, target: np.ndarray) -> dict[str, float]:
@@ -35,13 +38,13 @@ def evaluate_batches(mlp: "MLP", X: Array, target: np.ndarray) -> dict[str, floa
 
 def _evaluate(mlp: "MLP", X: Array, target: np.ndarray) -> dict[str, float]:
     backend, xp, task = mlp.backend, mlp.backend.xp, mlp.task
-    forward = _Forward(mlp)
+    forward = _forward(mlp)
     y = backend.asarray(target)
     totals = []
     for start, stop in _batches(X.shape[0]):
         z, part = forward(X[start:stop, :]), y[start:stop, ...]
         rows, _ = task.loss(backend.ops, z, part)
-        totals.append(xp.stack([xp.sum(rows), xp.sum(task.metric.rows(xp, z, part))]))
+        totals.append(xp.stack([xp.sum(rows), xp.sum(task.metric.rows(backend.ops, z, part))]))
     loss, score = backend.to_numpy(xp.stack(totals)).astype(np.float64).sum(axis=0)
     n = X.shape[0]
     penalty = float(mlp.penalty.value(xp, [forward.params[name] for name in mlp.network.weights]))
@@ -56,11 +59,28 @@ def _batches(n: int) -> list[tuple[int, int]]:
     return [(start, min(start + ROWS, n)) for start in range(0, n, ROWS)]
 
 
+def _forward(mlp: "MLP") -> "_Forward":
+    """Lay the model's parameters out, once until something changes: it matters for single rows."""
+    made: _Forward | None = mlp._laid_out
+    if made is None or made.source != _Forward.sources(mlp):
+        made = mlp._laid_out = _Forward(mlp)
+    return made
+
+
 class _Forward:
     """The model with its parameters laid out once for many batches."""
 
+    @staticmethod
+    def sources(mlp: "MLP") -> tuple[int, ...]:
+        """Tell the model's state apart from an earlier one: by what it is made of."""
+        return tuple(
+            map(id, (mlp.backend, mlp.weights.flat, mlp.weights.statistics, mlp.scaling, mlp._task))
+        )
+
     def __init__(self, mlp: "MLP") -> None:
         flat, statistics = mlp.weights.flat, mlp.weights.statistics
+        self.source = self.sources(mlp)
+        self._alive = (mlp.backend, flat, statistics, mlp.scaling, mlp._task)  # ids stay theirs
         self.ops, xp = mlp.backend.ops, mlp.backend.xp
         self.params = mlp.network.layout.views(xp, flat)
         self.statistics = mlp.network.statistics.views(xp, statistics)

@@ -5,10 +5,12 @@ own library and device stay where they are; arrays of any other are refused, nev
 """
 
 from dataclasses import dataclass, replace
+from functools import cache
+from math import isfinite
 from typing import Any
 
 import numpy as np
-from array_api_compat import is_array_api_obj, is_numpy_array
+from array_api_compat import is_array_api_obj
 
 from xpmlp.contract import Backend
 from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
@@ -19,14 +21,24 @@ _KEPT = ("bool", "uint8", "int8", "int16", "int32", "float32", "float64")
 """Dtypes that every library has and that stay as they came; others become the model's dtype."""
 
 
+def is_numpy_array(x: object) -> bool:
+    """Whether x is an array on the host."""
+    return isinstance(x, np.ndarray | np.generic)
+
+
 def dtype_name(x: Array) -> str:
     """Return ``"float32"`` for an array of any library (``torch.float32`` prints otherwise)."""
-    return str(x.dtype).rsplit(".", 1)[-1]
+    return _named(x.dtype)
+
+
+@cache
+def _named(dtype: Any) -> str:
+    return str(dtype).rsplit(".", 1)[-1]
 
 
 def foreign(backend: Backend, x: object) -> bool:
     """Whether x is an array of a library or device that is neither the host's nor the backend's."""
-    return is_array_api_obj(x) and not is_numpy_array(x) and not backend.owns(x)
+    return not is_numpy_array(x) and is_array_api_obj(x) and not backend.owns(x)
 
 
 def to_host(backend: Backend, x: Any, name: str) -> np.ndarray:
@@ -106,18 +118,20 @@ def features(
         kept = backend.xp.astype(x, getattr(backend.xp, dtype)) if narrow else x
         _refuse_nonfinite(backend.xp, kept, lambda a: backend.to_numpy(a), name, dtype)
         return kept
-    with np.errstate(over="ignore"):  # found below, with its place
-        kept = np.ascontiguousarray(x, dtype=dtype if narrow else None)
+    if narrow:
+        with np.errstate(over="ignore"):  # found below, with its place
+            x = x.astype(dtype)
+    kept = np.ascontiguousarray(x)
     _refuse_nonfinite(np, kept, lambda a: a, name, dtype)
     return backend.asarray(kept)
 
 
 def _refuse_nonfinite(xp: Any, x: Array, host: Any, name: str, dtype: str) -> None:
-    """Refuse NaN and infinity. Minimum and maximum carry NaN, so the good case needs no copy."""
+    """Refuse NaN and infinity. Σ x² carries both, and the good case needs one pass and no copy."""
     if not dtype_name(x).startswith("float"):
         return
-    ends = (float(xp.min(x)), float(xp.max(x)))
-    if all(np.isfinite(ends)):
+    flat = xp.reshape(x, (-1,))
+    if isfinite(flat @ flat) or bool(xp.all(xp.isfinite(x))):  # or the squares have overflowed
         return
     values = host(x)
     place = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])

@@ -69,6 +69,10 @@ class Brick(NamedTuple):
         The bricks it is composed of; empty for a brick that computes something itself.
     compose : callable (list of Brick) -> Brick, optional
         Puts parts together the way this one is; see ``mapped``.
+    activation : Activation, optional
+        Of a brick that does nothing but apply it.
+    activated : callable (Activation) -> Brick, optional
+        The same brick with an activation after it, in one; ``chain`` joins neighbours so.
     """
 
     name: str
@@ -79,12 +83,14 @@ class Brick(NamedTuple):
     initial: Mapping[str, float] = MappingProxyType({})
     parts: tuple["Brick", ...] = ()
     compose: Callable[[list["Brick"]], "Brick"] | None = None
+    activation: Activation | None = None
+    activated: Callable[[Activation], "Brick"] | None = None
 
 
 def mapped(brick: Brick, f: Callable[[Brick], Brick]) -> Brick:
     """Return the same composition with ``f(leaf)`` in place of each leaf: to watch one at work."""
     if brick.compose is None:
-        return f(brick)
+        return f(brick)._replace(activated=None)  # joined, it would not be seen
     return brick.compose([mapped(part, f) for part in brick.parts])
 
 
@@ -109,7 +115,24 @@ def dense(name: str, n_in: int, n_out: int, bias: bool = True) -> Brick:
         return z, backward
 
     shapes = {W: (n_in, n_out), b: (n_out,)} if bias else {W: (n_in, n_out)}
-    return Brick(name, forward, shapes, {}, "z = x W + b" if bias else "z = x W")
+    made = Brick(name, forward, shapes, {}, "z = x W + b" if bias else "z = x W")
+    return made._replace(activated=partial(_activated, made, W, b if bias else None))
+
+
+def _activated(dense: Brick, W: str, b: str | None, activation: Activation) -> Brick:
+    """h = f(x W + b): a dense map and its activation at once, for backends that fuse them."""
+
+    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
+        z, h = ops.dense_activation(ops, x, p[W], p[b] if b else None, activation)
+
+        def backward(dh: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
+            out = (run.grad.get(W), run.grad.get(b) if b else None)
+            dx, dW, db = ops.dense_activation_grad(ops, x, p[W], z, h, dh, activation, need_dx, out)
+            return dx, {W: dW, b: db} if b else {W: dW}
+
+        return h, backward
+
+    return Brick(dense.name, forward, dense.shapes, {}, f"h = {activation.name}(x W + b)")
 
 
 def affine(xp: Any, x: Array, W: Array, b: Array | None) -> Array:
@@ -135,6 +158,35 @@ def affine_grad(
     return dx, x.T @ dz, xp.sum(dz, axis=0)
 
 
+def dense_activation(
+    ops: Any, x: Array, W: Array, b: Array | None, f: Activation
+) -> tuple[Array, Array]:
+    """z = x W + b and h = f(z); the reference of ``ops.dense_activation``.
+
+    A backend that keeps only h returns it in the place of z too, where f′ can be told from h.
+    """
+    z = ops.dense(x, W, b)
+    return z, f.function(ops, z)
+
+
+def dense_activation_grad(
+    ops: Any,
+    x: Array,
+    W: Array,
+    z: Array,
+    h: Array,
+    dh: Array,
+    f: Activation,
+    need_dx: bool,
+    out: tuple[Array | None, Array | None] = (None, None),
+) -> tuple[Array | None, Array, Array]:
+    """Gradients of the same: those of the affine map at dz = dh · f′(z)."""
+    grads: tuple[Array | None, Array, Array] = ops.dense_grad(
+        x, W, f.backward(ops, z, h, dh), need_dx, out
+    )
+    return grads
+
+
 def activate(name: str, activation: Activation) -> Brick:
     """h = f(z); dz = dh · f′(z)."""
 
@@ -146,7 +198,8 @@ def activate(name: str, activation: Activation) -> Brick:
 
         return h, backward
 
-    return Brick(name, forward, {}, {}, f"h = {activation.name}(z)")
+    formula = f"h = {activation.name}(z)"
+    return Brick(name, forward, {}, {}, formula, activation=activation)
 
 
 def dropout(name: str, rate: float, index: int) -> Brick:
@@ -175,11 +228,12 @@ def chain(name: str, bricks: list[Brick]) -> Brick:
     Without ``need_dx`` the walk stops at the first brick with parameters, which is then asked
     for its parameters' gradient alone: the input's gradient is never computed.
     """
-    first = next((i for i, brick in enumerate(bricks) if brick.shapes), len(bricks))
+    joined = _joined(bricks)
+    first = next((i for i, brick in enumerate(joined) if brick.shapes), len(joined))
 
     def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
         steps: list[Backward] = []
-        for brick in bricks:
+        for brick in joined:
             x, backward = brick.forward(ops, p, x, run)
             steps.append(backward)
 
@@ -202,6 +256,17 @@ def chain(name: str, bricks: list[Brick]) -> Brick:
         tuple(bricks),
         partial(chain, name),
     )
+
+
+def _joined(bricks: list[Brick]) -> list[Brick]:
+    """The same chain with each dense map and the activation after it as one brick."""
+    made: list[Brick] = []
+    for brick in bricks:
+        if made and made[-1].activated is not None and brick.activation is not None:
+            made[-1] = made[-1].activated(brick.activation)
+        else:
+            made.append(brick)
+    return made
 
 
 def residual(name: str, inner: Brick) -> Brick:

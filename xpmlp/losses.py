@@ -38,6 +38,17 @@ def softmax_cross_entropy(xp: Any, z: Array, target: Array) -> Rows:
     return -xp.sum(target * log_p, axis=1), xp.exp(log_p) - target
 
 
+def label_cross_entropy(
+    xp: Any, device: Any, z: Array, labels: Array, smoothing: float = 0.0
+) -> Rows:
+    """The same for class indices, shape (n,), of which each is a row of 0 and one 1.
+
+    ``smoothing`` moves that share of each row to all classes alike.
+    """
+    target = one_hot(xp, device, labels, z.shape[1], z.dtype)
+    return softmax_cross_entropy(xp, z, _smooth(target, smoothing, z.shape[1]))
+
+
 def sigmoid_cross_entropy(xp: Any, z: Array, target: Array) -> Rows:
     """−Σⱼ tⱼ ln σ(zⱼ) + (1 − tⱼ) ln(1 − σ(zⱼ)); its gradient is σ(z) − t.
 
@@ -194,9 +205,7 @@ class SparseCategoricalCrossEntropy(Loss):
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
         """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
-        target = one_hot(ops, y, z.shape[1], z.dtype)
-        target = _smooth(target, self.label_smoothing, z.shape[1])
-        rows: Rows = ops.softmax_cross_entropy(z, target)
+        rows: Rows = ops.label_cross_entropy(z, y, self.label_smoothing)
         return rows
 
 

@@ -11,24 +11,33 @@ from typing import Any
 Array = Any
 
 
-def _argmax_is_label(xp: Any, z: Array, y: Array) -> Array:
-    return xp.astype(xp.argmax(z, axis=1) == y, z.dtype)
+def is_largest(xp: Any, z: Array, labels: Array) -> Array:
+    """1 where the row's largest z, the first of equals, is its label's, else 0; shape (n,)."""
+    return xp.astype(xp.argmax(z, axis=1) == labels, z.dtype)
 
 
-def _argmax_agrees(xp: Any, z: Array, y: Array) -> Array:
-    return xp.astype(xp.argmax(z, axis=1) == xp.argmax(y, axis=1), z.dtype)
+def _argmax_is_label(ops: Any, z: Array, y: Array) -> Array:
+    return ops.is_largest(z, y)
+
+
+def _argmax_agrees(ops: Any, z: Array, y: Array) -> Array:
+    return ops.is_largest(z, ops.xp.argmax(y, axis=1))
 
 
 def _all_sides_agree(threshold: float) -> Callable[[Any, Array, Array], Array]:
-    return lambda xp, z, y: xp.astype(xp.all((z > threshold) == (y > 0.5), axis=1), z.dtype)
+    def rows(ops: Any, z: Array, y: Array) -> Array:
+        xp = ops.xp
+        return xp.astype(xp.all((z > threshold) == (y > 0.5), axis=1), z.dtype)
+
+    return rows
 
 
-def _squared_error(xp: Any, z: Array, y: Array) -> Array:
-    return xp.sum((z - y) * (z - y), axis=1)
+def _squared_error(ops: Any, z: Array, y: Array) -> Array:
+    return ops.xp.sum((z - y) * (z - y), axis=1)
 
 
-def _squared_error_of_rate(xp: Any, z: Array, y: Array) -> Array:
-    return _squared_error(xp, xp.exp(z), y)
+def _squared_error_of_rate(ops: Any, z: Array, y: Array) -> Array:
+    return _squared_error(ops, ops.xp.exp(z), y)
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ class Metric:
     ----------
     name : str
         ``"accuracy"`` or ``"r2"``; the key in histories.
-    rows : callable (xp, z, y) -> Array, shape (n,)
+    rows : callable (ops, z, y) -> Array, shape (n,)
     """
 
     name: str

@@ -144,6 +144,7 @@ class MLP:
         self.epochs_trained = 0
         self.metadata: dict[str, Any] = {}
         self._compiled: dict[Any, Run] = {}
+        self._laid_out: Any = None  # for predictions; see ``inference``
         self.backend = _backend(backend, device, dtype)
         first = initial_values(self.network, self.seed)
         self.weights = Weights(self.network, self.backend, dtype, first)
@@ -195,6 +196,7 @@ class MLP:
         validation_data: tuple[Any, Any] | None = None,
         validation_split: float = 0.0,
         shuffle: bool = True,
+        metrics: bool = True,
         callbacks: Sequence[Callback] = (),
     ) -> History:
         """Train, from the weights the model has.
@@ -218,6 +220,8 @@ class MLP:
             Share of the rows held out for validation, drawn by the seed.
         shuffle : bool
             Whether each epoch takes the rows in a new order.
+        metrics : bool
+            Whether to measure accuracy or R² on the training batches, beside the loss.
         callbacks : sequence of Callback
             ``xpmlp.EarlyStopping(patience=5)``, for example.
 
@@ -247,6 +251,7 @@ class MLP:
             epochs=epochs,
             batch_size=n if batch_size is None else batch_size,
             shuffle=shuffle,
+            metrics=bool(metrics),
             validation=ready.validation,
             callbacks=callbacks,
         )
@@ -356,16 +361,18 @@ class MLP:
             return self.network.body
         return chain("mlp", [*self.network.bricks, activate("output", self.task.output)])
 
-    def _step(self, optimizer: Optimizer) -> TrainingStep:
+    def _step(self, optimizer: Optimizer, metrics: bool = True) -> TrainingStep:
         task, model = self.task, self._model()
+        metric = task.metric if metrics else None
         return TrainingStep(
-            self.backend.ops, self.network, model, task.loss, task.metric, self.penalty, optimizer
+            self.backend.ops, self.network, model, task.loss, metric, self.penalty, optimizer
         )
 
-    def _compiled_step(self, optimizer: Optimizer) -> Run:
-        if optimizer not in self._compiled:
-            self._compiled[optimizer] = self.backend.compile(self._step(optimizer))
-        return self._compiled[optimizer]
+    def _compiled_step(self, optimizer: Optimizer, metrics: bool) -> Run:
+        key = (optimizer, metrics)
+        if key not in self._compiled:
+            self._compiled[key] = self.backend.compile(self._step(optimizer, metrics))
+        return self._compiled[key]
 
     def _prepare(self, X: Any, y: Any) -> tuple[Array, Array]:
         """Settle task and scaling by these data, as ``fit`` does; return what a step takes."""

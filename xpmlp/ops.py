@@ -11,12 +11,14 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from xpmlp.layers import affine, affine_grad
-from xpmlp.losses import sigmoid_cross_entropy, softmax_cross_entropy
+from xpmlp.layers import affine, affine_grad, dense_activation, dense_activation_grad
+from xpmlp.losses import label_cross_entropy, sigmoid_cross_entropy, softmax_cross_entropy
+from xpmlp.metrics import is_largest
 from xpmlp.optimizers import UPDATES
 from xpmlp.parameters import Layout
 from xpmlp.random import dropout_mask
 from xpmlp.special import erf
+from xpmlp.totals import accumulate, batch_mean
 
 Array = Any
 Operation = Callable[..., Any]
@@ -57,6 +59,10 @@ def pack(xp: Any, device: Any, layout: Layout, tensors: Any, out: Array, views: 
 class Ops:
     """The table. Each operation's arguments are those of its reference, without ``xp``.
 
+    Operations are pure, with two exceptions that let a step run without new memory: places given
+    as ``out`` may be written to, and the updates (``sgd`` to ``adam``, ``accumulate``) may
+    overwrite parameters, moments and totals. In any case what is returned counts.
+
     Attributes
     ----------
     xp : module
@@ -69,9 +75,15 @@ class Ops:
     device: Any
     dense: Operation
     dense_grad: Operation
+    dense_activation: Operation
+    dense_activation_grad: Operation
     erf: Operation
     softmax_cross_entropy: Operation
+    label_cross_entropy: Operation
     sigmoid_cross_entropy: Operation
+    batch_mean: Operation
+    is_largest: Operation
+    accumulate: Operation
     dropout_mask: Operation
     gather_batch: Operation
     pack: Operation
@@ -91,9 +103,15 @@ class Ops:
             device,
             dense=partial(affine, xp),
             dense_grad=partial(affine_grad, xp),
+            dense_activation=partial(dense_activation),
+            dense_activation_grad=partial(dense_activation_grad),
             erf=partial(erf, xp),
             softmax_cross_entropy=partial(softmax_cross_entropy, xp),
+            label_cross_entropy=partial(label_cross_entropy, xp, device),
             sigmoid_cross_entropy=partial(sigmoid_cross_entropy, xp),
+            batch_mean=partial(batch_mean, xp),
+            is_largest=partial(is_largest, xp),
+            accumulate=partial(accumulate, xp),
             dropout_mask=partial(dropout_mask, xp, device=device),
             gather_batch=partial(gather_batch, xp),
             pack=partial(pack, xp, device),

@@ -91,7 +91,7 @@ def softmax(xp: Any, z: Array) -> Array:
     return xp.exp(log_softmax(xp, z))
 
 
-def one_hot(ops: Any, labels: Array, classes: int, dtype: Any) -> Array:
+def one_hot(xp: Any, device: Any, labels: Array, classes: int, dtype: Any) -> Array:
     """Class indices, shape (n,), as rows of 0 and 1, shape (n, classes)."""
-    columns = ops.xp.arange(classes, dtype=labels.dtype, device=ops.device)
-    return ops.xp.astype(labels[:, None] == columns[None, :], dtype)
+    columns = xp.arange(classes, dtype=labels.dtype, device=device)
+    return xp.astype(labels[:, None] == columns[None, :], dtype)

@@ -58,6 +58,8 @@ class Penalty:
 class TrainingStep:
     """A callable ``step(state, data, plan, k) -> state`` for one network, loss and optimiser.
 
+    It may overwrite the state it is given, where the backend's operations do.
+
     Attributes
     ----------
     ops : Ops
@@ -65,7 +67,8 @@ class TrainingStep:
     model : Brick
         The network's body, with the output activation where the loss has none of its own.
     loss : Loss
-    metric : Metric
+    metric : Metric or None
+        None where nobody asked.
     penalty : Penalty
     optimizer : Optimizer
     """
@@ -74,7 +77,7 @@ class TrainingStep:
     network: Network
     model: Brick
     loss: Loss
-    metric: Metric
+    metric: Metric | None
     penalty: Penalty
     optimizer: Optimizer
 
@@ -94,7 +97,7 @@ class TrainingStep:
             grad=layout.views(xp, state.grad),
         )
         value, grads, score = self.gradient(params, x, y, weight, run)
-
+        sums = ops.accumulate(state.totals, state.carry, state.finite, value, rows.shape[0], score)
         grad = ops.pack(layout, grads, state.grad, run.grad)
         new, moments = self.optimizer.update(
             ops,
@@ -109,33 +112,27 @@ class TrainingStep:
         if run.new_statistics:
             old = self.network.statistics.views(xp, statistics)
             statistics = ops.pack(self.network.statistics, run.new_statistics, statistics, old)
-        totals, carry = accumulate(xp, state, value * rows.shape[0], score)
-        finite = state.finite + xp.astype(xp.isfinite(totals), xp.int32)
-        return State(new, moments, grad, statistics, value, totals, carry, finite)
+        return State(new, moments, grad, statistics, value, *sums)
 
     def gradient(
         self, params: Mapping[str, Array], x: Array, y: Array, weight: Array | None, run: Pass
-    ) -> tuple[Array, dict[str, Array], Array]:
-        """Forward and backward: the batch's loss, its gradient by parameter, the metric's sum.
+    ) -> tuple[Array, dict[str, Array], Array | None]:
+        """Forward and backward: the batch's loss, its gradient by parameter, the metric by rows.
 
-        With r the rows' losses and w their weights, the loss is Σ wᵢ rᵢ/Σ wᵢ + penalty, so the
-        gradient that enters the network is dzᵢ wᵢ/Σ wᵢ.
+        The loss is the weighted mean over the rows plus the penalty.
         """
         xp = self.ops.xp
         z, backward = self.model.forward(self.ops, params, x, run)
         rows, dz = self.loss(self.ops, z, y)
-        if weight is None:
-            value, dz = xp.mean(rows), dz * (1.0 / x.shape[0])
-        else:
-            share = weight / xp.maximum(xp.sum(weight), float(xp.finfo(x.dtype).smallest_normal))
-            value, dz = xp.sum(rows * share), dz * share[:, None]
+        score = None if self.metric is None else self.metric.rows(self.ops, z, y)
+        value, dz = self.ops.batch_mean(rows, dz, weight)
         _, grads = backward(dz, False)
         if self.penalty.l1 or self.penalty.l2:
             weights = [params[name] for name in self.network.weights]
             value = value + self.penalty.value(xp, weights)
             for name, W in zip(self.network.weights, weights, strict=True):
                 grads[name] = self.penalty.add_gradient(xp, W, grads[name])
-        return value, grads, xp.sum(self.metric.rows(xp, z, y))
+        return value, grads, score
 
     def _bounded(self, flat: Array) -> Array:
         views = self.network.layout.views(self.ops.xp, flat)
@@ -144,10 +141,3 @@ class TrainingStep:
             for name, view in views.items()
         }
         return self.ops.pack(self.network.layout, bounded, flat, views)
-
-
-def accumulate(xp: Any, state: State, *terms: Array) -> tuple[Array, Array]:
-    """Add to the epoch's sums, each with the part that rounding lost (Kahan 1965)."""
-    add = xp.stack(terms) - state.carry
-    total = state.totals + add
-    return total, (total - state.totals) - add

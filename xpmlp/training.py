@@ -25,10 +25,11 @@ Array = Any
 class History(dict[str, list[float]]):
     """One number per epoch for each figure.
 
-    ``loss``, ``accuracy`` (classes) or ``r2`` (values), ``learning_rate`` (of the epoch's last
-    step), ``seconds`` (of training, without validation), and with validation data ``val_loss``
-    and ``val_accuracy`` or ``val_r2``. Training figures are means over the epoch's steps, taken
-    while the weights were moving; both losses include the penalty.
+    ``loss``, ``accuracy`` (classes) or ``r2`` (values; both only with ``metrics``),
+    ``learning_rate`` (of the epoch's last step), ``seconds`` (of training, without validation),
+    and with validation data ``val_loss`` and ``val_accuracy`` or ``val_r2``. Training figures are
+    means over the epoch's steps, taken while the weights were moving; both losses include the
+    penalty.
     """
 
 
@@ -58,6 +59,7 @@ class Training:
         epochs: int,
         batch_size: int,
         shuffle: bool,
+        metrics: bool,
         validation: tuple[Any, Any] | None,
         callbacks: Sequence[Callback],
     ) -> None:
@@ -68,11 +70,12 @@ class Training:
         self.epoch, self.epochs = 0, epochs
         self.step, self.steps = 0, math.ceil(self.examples / self.batch_size)
         self.shuffle = shuffle
+        self.metrics = metrics
         self.validation = validation
         self.callbacks = callbacks
         self._stopped = False
         self._schedule = schedule(optimizer.learning_rate)
-        self._run: Run = mlp._compiled_step(optimizer)
+        self._run: Run = mlp._compiled_step(optimizer, metrics)
         self._state = self._initial_state()
 
     def stop(self) -> None:
@@ -140,12 +143,10 @@ class Training:
         )
         self.mlp.epochs_trained += 1
         metric = self.mlp.task.metric
-        figures = {
-            "loss": loss / self.examples,
-            metric.name: metric.finish(score, self.examples, self.spread),
-            "learning_rate": rates[-1],
-            "seconds": seconds,
-        }
+        figures = {"loss": loss / self.examples}
+        if self.metrics:
+            figures[metric.name] = metric.finish(score, self.examples, self.spread)
+        figures |= {"learning_rate": rates[-1], "seconds": seconds}
         if self.validation is not None:
             measured = evaluate_batches(self.mlp, *self.validation)
             figures |= {f"val_{name}": value for name, value in measured.items()}

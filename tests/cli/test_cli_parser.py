@@ -26,6 +26,16 @@ def python(*args: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_import_loads_nothing_heavy() -> None:
+    run = python("-c", "import sys, xpmlp; print(*{m.split('.')[0] for m in sys.modules})")
+    loaded = set(run.stdout.split())
+    assert "xpmlp" in loaded
+    assert not loaded & {
+        *("numpy", "array_api_compat", "safetensors", "numba", "torch", "jax", "cupy"),
+        *("rich", "matplotlib", "sklearn", "pooch", "PIL", "xpmlp_backends"),
+    }
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys\nfrom xpmlp.cli import main\n"
@@ -123,17 +133,30 @@ def test_skylakex_is_for_cpus_that_openblas_underrates(text: str, wanted: bool) 
     assert environment.wants_skylakex(text) is wanted
 
 
-@pytest.mark.parametrize(("before", "after"), [(None, "SkylakeX"), ("Zen", "Zen")])
+def test_processor_tells_the_first_ones_fields() -> None:
+    text = "processor\t: 0\nmodel name\t: AMD EPYC\n\nprocessor\t: 1\nmodel name\t: other\n"
+    assert environment.processor(text) == {"processor": "0", "model name": "AMD EPYC"}
+
+
+@pytest.mark.parametrize(
+    ("command", "before", "after"),
+    [
+        (["train"], None, "SkylakeX"),
+        (["train"], "Zen", "Zen"),
+        (["info", "--measure"], None, "SkylakeX"),
+        (["info"], None, None),  # it shows what a Python program gets
+    ],
+)
 def test_core_type_is_set_once_and_never_overrides(
-    before: str | None, after: str, monkeypatch: pytest.MonkeyPatch
+    command: list[str], before: str | None, after: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(environment, "wants_skylakex", lambda: True)
     monkeypatch.setenv("OPENBLAS_CORETYPE", before or "")
     if before is None:
         monkeypatch.delenv("OPENBLAS_CORETYPE")
     monkeypatch.delitem(sys.modules, "numpy")
-    environment.prepare(parser.parse(["info"]))
-    assert os.environ["OPENBLAS_CORETYPE"] == after
+    environment.prepare(parser.parse(command))
+    assert os.environ.get("OPENBLAS_CORETYPE") == after
 
 
 @pytest.mark.parametrize(

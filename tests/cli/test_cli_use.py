@@ -1,4 +1,4 @@
-"""``xpmlp evaluate``, ``predict`` and ``info``, on models that ``train`` made."""
+"""``xpmlp evaluate`` and ``predict``, on models that ``train`` made."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import xpmlp
-from xpmlp.cli import images, info, main
+from xpmlp.cli import images, main
 
 Capture = pytest.CaptureFixture[str]
 Image = pytest.importorskip("PIL.Image")
@@ -254,34 +254,3 @@ def test_strange_metadata_and_a_known_data_set(tmp_path: Path, capsys: Capture) 
     assert capsys.readouterr().out.startswith("359 rows")
     path = picture(data.X_test[0], tmp_path / "digit.png")
     assert main(["predict", str(tmp_path / "m.xpmlp"), path]) == 2
-
-
-def test_info_for_people(capsys: Capture) -> None:
-    assert main(["info"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert max(map(len, lines)) <= 80
-    heads = [line.split()[0] for line in lines if line[:1].strip()]
-    assert {"xpmlp", "system", "BLAS", "numpy", "cupy", "torch", "jax", "auto"} <= set(heads)
-
-
-def test_info_for_scripts(capsys: Capture) -> None:
-    assert main(["info", "--json", "-"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["backends"]["numpy"]["works"]
-    assert found["auto"]["backend"] in ("numpy", "cupy")
-    assert found["backends"]["cupy"]["works"] == (found["auto"]["backend"] == "cupy")
-
-
-def test_info_says_how_to_get_what_is_missing(
-    capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(info, "why_not", lambda name: f"pip install 'xpmlp[{name}]'")
-    monkeypatch.setattr(info, "_version", lambda *packages: None)
-    monkeypatch.setattr(info, "wants_skylakex", lambda: True)
-    monkeypatch.setattr(info, "_blas", lambda: {"name": "openblas", "version": "0", "core": None,
-                                               "threads": 1})  # fmt: skip
-    assert main(["info"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "pip install 'xpmlp[torch]'" in said
-    assert "matplotlib (pictures)" in said
-    assert "Set OPENBLAS_CORETYPE=SkylakeX" in said

@@ -13,7 +13,9 @@ CORE_VARIABLE = "OPENBLAS_CORETYPE"
 
 def prepare(args: Namespace) -> None:
     """Set what the command needs, for this process only; what the user has set stays."""
-    if "numpy" not in sys.modules and wants_skylakex():
+    # ``xpmlp info`` shows what a Python program would get, which nobody prepares.
+    looking = args.command == "info" and not args.measure
+    if "numpy" not in sys.modules and not looking and wants_skylakex():
         os.environ.setdefault(CORE_VARIABLE, "SkylakeX")
     backend = getattr(args, "backend", None) or os.environ.get("XPMLP_BACKEND")
     # Commands without --dtype read it from a file, later than JAX can be told. In 64-bit mode
@@ -23,11 +25,11 @@ def prepare(args: Namespace) -> None:
 
 
 def wants_skylakex(cpuinfo: str | None = None) -> bool:
-    """Whether OpenBLAS would use half of this CPU, unless told otherwise.
+    """Whether OpenBLAS might use half of this CPU, unless told otherwise.
 
-    OpenBLAS picks its kernels by the CPU's maker and model. It knows Intel's with AVX-512, but
-    takes AMD's Zen 4 and 5, and makers it has never heard of, for "Haswell", with vectors half as
-    wide; matrix products then take nearly twice the time.
+    OpenBLAS picks its kernels by the CPU's maker and model. It knows Intel's with AVX-512; AMD's
+    Zen 4 and 5 only newer versions do, and makers it has never heard of none. These it takes for
+    "Haswell", with vectors half as wide; matrix products then take up to twice the time.
     """
     vendor, flags = cpu(cpuinfo)
     return vendor not in ("", "GenuineIntel") and flags >= AVX512
@@ -35,13 +37,16 @@ def wants_skylakex(cpuinfo: str | None = None) -> bool:
 
 def cpu(cpuinfo: str | None = None) -> tuple[str, frozenset[str]]:
     """Return the CPU's maker and feature flags, both empty where Linux does not tell."""
+    fields = processor(cpuinfo)
+    return fields.get("vendor_id", ""), frozenset(fields.get("flags", "").split())
+
+
+def processor(cpuinfo: str | None = None) -> dict[str, str]:
+    """Return what Linux tells of the first processor, by its names; empty elsewhere."""
     if cpuinfo is None:
         try:
             cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         except OSError:
-            return "", frozenset()
-    fields: dict[str, str] = {}
-    for line in cpuinfo.partition("\n\n")[0].splitlines():
-        name, _, value = line.partition(":")
-        fields[name.strip()] = value.strip()
-    return fields.get("vendor_id", ""), frozenset(fields.get("flags", "").split())
+            return {}
+    lines = (line.partition(":") for line in cpuinfo.partition("\n\n")[0].splitlines())
+    return {name.strip(): value.strip() for name, _, value in lines}

@@ -1,13 +1,10 @@
 """Where a command writes: text for people, JSON for scripts."""
 
-import json
 import math
 import sys
 import textwrap
 from pathlib import Path
 from typing import Any, TextIO
-
-from xpmlp.atomic import write_atomically
 
 WIDTH = 80
 
@@ -50,11 +47,15 @@ class Output:
         if self.json_path == "-":
             print(to_json(value, indent=2))
         elif self.json_path is not None:
+            from xpmlp.atomic import write_atomically
+
             write_atomically(Path(self.json_path), (to_json(value, indent=2) + "\n").encode())
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
     """Return strict JSON: NaN and infinity, which it lacks, become null."""
+    import json  # here, because --help does not need it
+
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 

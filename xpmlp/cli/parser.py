@@ -152,7 +152,17 @@ def _predict(parser: argparse.ArgumentParser) -> None:
 
 
 def _info(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Show versions, backends and devices, and what is missing."
+    parser.description = (
+        "Show versions, processor, backends and devices, and what is missing; or measure how fast "
+        "each backend trains a network here."
+    )
+    add = parser.add_argument_group("measurement").add_argument
+    add("--measure", action="store_true", help="train on each backend for some 2 seconds")
+    units = f"units of each layer (default: 784 {_words(DEFAULTS['hidden'])} 10, as for MNIST)"
+    add("--sizes", type=int, nargs="+", metavar="N", help=units)
+    rows = f"rows per step (default: {DEFAULTS['batch_size']})"
+    add("--batch-size", type=int, metavar="N", help=rows)
+    add("--dropout", type=float, metavar="P", help=f"(default: {DEFAULTS['dropout']:g})")
     parser.add_argument("--json", metavar="FILE", help=_JSON)
 
 

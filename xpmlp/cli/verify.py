@@ -2,7 +2,6 @@
 
 import argparse
 import os
-from dataclasses import replace
 
 from xpmlp.cli.output import Output
 
@@ -46,6 +45,8 @@ def run(options: argparse.Namespace) -> int:
     if options.dtype == "float64":
         # JAX reads this when it is first imported, and has no float64 without.
         os.environ.setdefault("JAX_ENABLE_X64", "1")
+    from dataclasses import replace
+
     from xpmlp_backends import backend
 
     from xpmlp.data import load

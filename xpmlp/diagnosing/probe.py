@@ -148,7 +148,7 @@ class Probe:
                 )
             )
             z, metric = seen.records[-1].y, mlp.task.metric
-            right = metric.rows(np, z, seen.target)
+            right = metric.rows(Ops.reference(np), z, seen.target)
             rows, _ = mlp.task.loss(Ops.reference(np), z, seen.target)
             return Measurement(
                 epoch,

@@ -1,0 +1,135 @@
+"""A training as a loop over a recorded step: see ``_record``."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from xpmlp.contract import Array, Data, Plan, State, Step
+from xpmlp_backends._record import Tape, Unrecordable, aligned, launch
+
+logger = logging.getLogger("xpmlp")
+
+
+RECORDINGS = 4
+"""Most batch shapes whose memory is kept: an epoch has two."""
+
+
+class RecordedRun:
+    """``run(state, data, plan, start, stop)``: records a step when it meets new shapes.
+
+    NumPy's own warnings are silenced: a diverging loss is reported.
+    """
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self._state: State | None = None
+        self._recordings: dict[Any, _Recording] = {}
+        self._reason: str | None = None
+
+    def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
+        """Apply the step for k in ``range(start, stop)``; the state's memory is the run's own."""
+        with np.errstate(all="ignore"):
+            if self._reason is None and start < stop:
+                try:
+                    return self._play(state, data, plan, start, stop)
+                except Unrecordable as error:
+                    self._reason = str(error)
+                    logger.warning(
+                        "backend numpy: this step runs call by call, because %s", self._reason
+                    )
+            for k in range(start, stop):
+                state = self._step(state, data, plan, k)
+            return state
+
+    def _play(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
+        state = _each(np.asarray, state)
+        shapes = tuple(None if x is None else (x.shape[1:], x.dtype) for x in (*data, *plan))
+        if shapes not in self._recordings:
+            self._record(shapes, state, data, plan, start)
+        assert self._state is not None
+        _copy(self._state, state)
+        self._recordings[shapes].play(data, plan, start, stop)
+        return self._state
+
+    def _record(self, shapes: Any, state: State, data: Data, plan: Plan, k: int) -> None:
+        """Record the step, and compare the first recording with the step itself."""
+        own = _each(aligned, state) if self._state is None else self._state
+        before = _each(np.array, state)
+        try:
+            made = _Recording(self._step, own, data, plan)
+            if self._state is None:
+                _copy(own, before)
+                made.play(data, plan, k, k + 1)
+                _compare(own, self._step(_each(np.array, before), data, plan, k))
+        finally:
+            _copy(state, before)  # where it is the run's own
+        made.forget_data()
+        self._state = own
+        if len(self._recordings) == RECORDINGS:
+            del self._recordings[next(iter(self._recordings))]
+        self._recordings[shapes] = made
+
+
+class _Recording:
+    """One step on fixed memory: the state's, the plan's current row, and what lies between."""
+
+    def __init__(self, step: Step, state: State, data: Data, plan: Plan) -> None:
+        self._row = Plan(*(np.array(x[:1]) for x in plan))
+        self._tape = Tape(_given(data))
+        wrap = self._tape.wrap
+        seen = _each(wrap, state)
+        fields = Data(*(None if x is None else wrap(x) for x in data))
+        with self._tape:
+            try:
+                end = step(seen, fields, Plan(*map(wrap, self._row)), 0)
+            except Unrecordable:
+                raise
+            except Exception as error:  # if it is the step's own, it comes again unrecorded
+                raise Unrecordable(f"{type(error).__name__}: {error}") from error
+            for place, result in zip(_arrays(seen), _arrays(end), strict=True):
+                if result is not place:
+                    launch(np.copyto, place, result)
+
+    def forget_data(self) -> None:
+        """Hold on to no data set."""
+        self._tape.forget_inputs()
+
+    def play(self, data: Data, plan: Plan, start: int, stop: int) -> None:
+        """Take steps ``start`` to ``stop`` of the plan."""
+        calls = self._tape.calls(_given(data))
+        rows = [(row[0], x) for row, x in zip(self._row, plan, strict=True) if row.size]
+        for k in range(start, stop):
+            for row, x in rows:
+                row[...] = x[k]
+            for call in calls:
+                call()
+
+
+def _given(data: Data) -> list[Array]:
+    return [x for x in data if x is not None]
+
+
+def _arrays(state: State) -> list[Array]:
+    return [a for x in state for a in (x if isinstance(x, tuple) else (x,))]
+
+
+def _each(f: Callable[[Any], Any], state: State) -> State:
+    return State(*(tuple(map(f, x)) if isinstance(x, tuple) else f(x) for x in state))
+
+
+def _copy(to: State, source: State) -> None:
+    for a, b in zip(_arrays(to), _arrays(source), strict=True):
+        if a is not b:
+            np.copyto(a, b)
+
+
+def _compare(found: State, expected: State) -> None:
+    """Refuse a recording whose result is not that of the step itself."""
+    for a, b in zip(_arrays(found), _arrays(expected), strict=True):
+        b = np.asarray(b)
+        share = np.sqrt(np.finfo(b.dtype).eps) if b.dtype.kind == "f" else 0.0
+        close = np.abs(a - b) <= share * np.max(np.abs(b), initial=0)
+        if not np.all(close | (a == b) | (np.isnan(a) & np.isnan(b))):
+            raise Unrecordable("it gives another result when it is played from its recording")

@@ -1,0 +1,272 @@
+"""``xpmlp info``, with and without ``--measure``: what it says, not how long things take."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import xpmlp_backends
+from xpmlp_backends._numpy import NumpyBackend
+
+from xpmlp.cli import contest, info, libraries, machine, main, measure
+from xpmlp.cli.output import Output
+
+Capture = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
+
+
+def test_for_people(capsys: Capture) -> None:
+    assert main(["info"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    heads = [line.split()[0] for line in lines if line[:1].strip()]
+    rows = {"xpmlp", "system", "CPU", "BLAS", "numba", "numpy", "cupy", "torch", "jax", "auto"}
+    assert rows <= set(heads)
+
+
+def test_for_scripts(capsys: Capture) -> None:
+    assert main(["info", "--json", "-"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["backends"]["numpy"]["works"]
+    assert found["auto"]["backend"] in ("numpy", "cupy")
+    assert found["backends"]["cupy"]["works"] == (found["auto"]["backend"] == "cupy")
+    assert 1 <= found["cpus"] <= found["cpus_in_machine"]
+
+
+def test_limits_that_are_set_are_shown(capsys: Capture, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(info, "look", lambda name: libraries.look("numpy"))
+    for name in machine.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    main(["info"])
+    assert "\nset " not in capsys.readouterr().out
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "2")
+    main(["info"])
+    assert "set       OMP_NUM_THREADS=3, NUMBA_NUM_THREADS=2\n" in capsys.readouterr().out
+
+
+def test_says_how_to_get_what_is_missing(capsys: Capture, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(libraries, "why_not", lambda name: f"pip install 'xpmlp[{name}]'")
+    for module in (info, libraries):
+        monkeypatch.setattr(module, "installed", lambda *packages: None)
+    assert main(["info"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "pip install 'xpmlp[torch]'" in said
+    assert "pip install 'xpmlp[fast]'" in said
+    assert "matplotlib (pictures)" in said
+
+
+@pytest.mark.parametrize(
+    ("core", "variable", "wants", "advice"),
+    [
+        ("Haswell", None, True, "leaves"),
+        ("Haswell", "Haswell", True, "leaves"),
+        ("Haswell", None, False, "leaves"),
+        ("SkylakeX", None, True, None),
+        ("SkylakeX", "SkylakeX", True, None),
+        (None, None, True, "may leave"),
+        (None, None, False, None),
+        (None, "SkylakeX", True, None),
+    ],
+)
+def test_advice_on_kernels(
+    core: str | None, variable: str | None, wants: bool, advice: str | None, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr(machine, "wants_skylakex", lambda: wants)
+    monkeypatch.setattr(machine, "cpu", lambda: ("", machine.AVX512))
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    if variable:
+        monkeypatch.setenv("OPENBLAS_CORETYPE", variable)
+    said = machine.core_advice({"name": "openblas", "core": core})
+    if advice is None:
+        assert said is None
+    else:
+        assert said is not None
+        assert f"OpenBLAS {advice} this CPU's AVX-512 unused" in said
+        assert "Set OPENBLAS_CORETYPE=SkylakeX" in said
+        assert ("does so for itself" in said) == (wants and variable is None)
+
+
+def test_no_advice_on_the_kernels_of_another_library(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(machine, "wants_skylakex", lambda: True)
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    assert machine.core_advice({"name": "accelerate", "core": None}) is None
+
+
+# Measurements
+
+SMALL = ["--sizes", "4", "8", "3", "--batch-size", "16"]
+
+
+@pytest.fixture
+def quick(monkeypatch: Patch) -> None:
+    """Short turns, and two backends of which one does not work."""
+    monkeypatch.setattr(contest, "SECONDS", 0.02)
+    monkeypatch.setattr(contest, "TURN", 0.005)
+    monkeypatch.setattr(contest, "PUBLIC", ("numpy", "torch"))
+    refused = {"version": None, "works": False, "device": None, "why_not": "it is not there"}
+    works = {"version": "2", "works": True, "device": "cpu", "why_not": None}
+    monkeypatch.setattr(contest, "look", lambda name: works if name == "numpy" else refused)
+
+
+@pytest.mark.usefixtures("quick")
+def test_measure_for_people(capsys: Capture) -> None:
+    assert main(["info", "--measure", *SMALL, "--dropout", "0.1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("measured  4-8-3, dropout 0.1, batch 16") for line in lines)
+    row = next(line for line in lines if line.startswith("numpy")).split()
+    assert row[1] == "cpu"
+    assert row[5] == "1.00"
+    assert "torch     no: it is not there" in lines
+    assert lines[-1].endswith("Use numpy (--backend numpy): nothing else works here.")
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("where", ["-", "found.json"])
+def test_measure_for_scripts(
+    where: str, tmp_path: Path, capsys: Capture, monkeypatch: Patch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["info", "--measure", *SMALL, "--json", where]) == 0
+    text = capsys.readouterr().out if where == "-" else Path(where).read_text()
+    found = json.loads(text)["measured"]
+    assert (found["sizes"], found["batch_size"], found["dropout"]) == ([4, 8, 3], 16, 0.2)
+    assert [one["backend"] for one in found["backends"]] == ["numpy"]
+    assert found["backends"][0]["seconds_per_step"] > 0
+    assert found["refused"] == {"torch": "no: it is not there"}
+    assert found["use"]["backend"] == "numpy"
+
+
+def test_every_backend_that_works_trains_the_same_network(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(contest, "SECONDS", 0.02)
+    monkeypatch.setattr(contest, "TURN", 0.005)
+    found, refused = contest.compete([4, 8, 1], 16, 0.0)  # one output: values
+    assert found[0].backend == "numpy"
+    assert {one.backend for one in found} | set(refused) == set(xpmlp_backends.PUBLIC)
+    for one in found:
+        assert one.mlp.sizes == (4, 8, 1)
+        assert one.mlp.epochs_trained >= len(one.times) > 0
+        assert one.startup > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "expected"),
+    [
+        ("torch", True, [None, "cpu"]),
+        ("jax", True, [None, "cpu"]),
+        ("torch", False, [None]),
+        ("cupy", True, [None]),
+    ],
+)
+def test_with_a_gpu_the_cpu_is_measured_too(
+    name: str, gpu: bool, expected: list[str | None], monkeypatch: Patch
+) -> None:
+    made = SimpleNamespace(capabilities={"gpu"} if gpu else set())
+    monkeypatch.setattr(contest, "backend", lambda name: made)
+    assert contest.devices(name) == expected
+
+
+def test_a_backend_that_fails_is_listed_and_the_others_measured(monkeypatch: Patch) -> None:
+    class Full(NumpyBackend):
+        def compile(self, step: Any) -> Any:
+            raise RuntimeError("the device is full")
+
+    works = {"version": "2", "works": True, "device": "cpu", "why_not": None}
+    monkeypatch.setattr(contest, "SECONDS", 0.01)
+    monkeypatch.setattr(contest, "PUBLIC", ("numpy", "other"))
+    monkeypatch.setattr(contest, "look", lambda name: works)
+    real = xpmlp_backends.backend
+    monkeypatch.setattr(contest, "backend", real_or(Full(), real))
+    monkeypatch.setattr(xpmlp_backends, "backend", real_or(Full(), real))
+    found, refused = contest.compete([4, 8, 3], 16, 0.2)
+    assert [one.backend for one in found] == ["numpy"]
+    assert refused == {"other": "no: RuntimeError: the device is full"}
+
+
+def real_or(other: Any, real: Any) -> Any:
+    return lambda spec, device=None: other if spec == "other" else real(spec, device)
+
+
+@pytest.mark.parametrize("load", [0.1, 9.0])
+def test_says_that_the_machine_is_busy(load: float, monkeypatch: Patch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    monkeypatch.setattr(measure, "usable_cpus", lambda: 2)
+    assert (measure.busy() is not None) == (load > 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--measure", "--sizes", "784"], "at least two positive whole numbers"),
+        (["--measure", "--sizes", "4", "0", "3"], "at least two positive whole numbers"),
+        (["--measure", "--batch-size", "0"], "--batch-size: found 0"),
+        (["--measure", "--dropout", "1.5"], "dropout: found 1.5"),
+        (["--sizes", "4", "3"], "--sizes: only with --measure"),
+        (["--batch-size", "4"], "--batch-size: only with --measure"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], message: str, capsys: Capture) -> None:
+    assert main(["info", *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("xpmlp: error: ")
+    assert said.err.count("\n") == 1
+    assert message in said.err
+
+
+def test_ctrl_c_is_one_line(capsys: Capture, monkeypatch: Patch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(measure, "compete", interrupt)
+    assert main(["info", "--measure"]) == 130
+    assert capsys.readouterr().err == "xpmlp: error: interrupted\n"
+
+
+# The choice
+
+
+def contestant(backend: str, seconds: float, startup: float = 0.0, asked: str | None = None) -> Any:
+    class Named(contest.Contestant):
+        device = "somewhere"
+
+    mlp: Any = None
+    return Named(backend, asked, mlp, None, 1, startup, [seconds, 0.9 * seconds, 2 * seconds])
+
+
+@pytest.mark.parametrize(
+    ("others", "chosen", "why"),
+    [
+        ([], "numpy", "nothing else works here"),
+        ([("torch", 2.0, 1.0)], "numpy", "it is the fastest"),
+        ([("torch", 0.95, 1.0)], "numpy", "within 10 % of the fastest, torch"),
+        ([("torch", 0.5, 3.0)], "torch", "2.0 times as fast as NumPy's. It starts 2.0 s later"),
+        ([("torch", 0.5, 3.0)], "torch", "pays off after 4 steps; a shorter training"),
+        ([("torch", 0.5, 0.5)], "torch", "2.0 times as fast as NumPy's."),
+        ([("cupy", 0.1, 2.0), ("torch", 0.098, 9.0)], "cupy", "10.0 times as fast"),
+        ([("jax", 0.9, 2.0), ("jax", 0.5, 2.0, "cpu")], "jax", "(--backend jax --device cpu)"),
+    ],
+)
+def test_the_choice_and_its_reason(others: list[Any], chosen: str, why: str) -> None:
+    use = measure.choose([contestant("numpy", 1.0, 1.0), *(contestant(*one) for one in others)])
+    assert use["backend"] == chosen
+    assert why in use["because"]
+
+
+def test_unsteady_times_are_named() -> None:
+    steady, other = contestant("numpy", 1.0), contestant("jax", 1.0)
+    assert not list(measure.unsteady([steady, other]))
+    other.times = [0.1, 1.0, 1.0]
+    (said,) = measure.unsteady([steady, other])
+    assert said.startswith("The times of jax vary")
+
+
+def test_the_table_fits_any_figures(capsys: Capture) -> None:
+    found = [contestant("numpy", 123.456, 99.0), contestant("torch", 2e-6, 12.3)]
+    for line in measure.table(found, 100_000):
+        Output().say(line)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert "123,456,000" in lines[1]

@@ -1,0 +1,77 @@
+"""What NumPy has to work with here: processor, cores, BLAS, and the limits its user has set."""
+
+import os
+import platform
+from importlib import import_module, util
+from typing import Any
+
+import numpy as np
+
+from xpmlp.cli.environment import AVX512, CORE_VARIABLE, cpu, processor, wants_skylakex
+
+VARIABLES = (
+    *("XPMLP_BACKEND", "XPMLP_DATA_DIR", CORE_VARIABLE),
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"),
+)
+"""What in the environment changes which libraries compute, and on how many threads."""
+
+NARROW = ("Haswell", "Zen", "Sandybridge", "Nehalem", "Prescott", "Excavator", "Bulldozer")
+"""OpenBLAS cores without AVX-512."""
+
+
+def machine() -> dict[str, Any]:
+    """Look at system, processor and BLAS."""
+    return {
+        "platform": platform.platform(terse=True),
+        "machine": platform.machine(),
+        "cpu": processor().get("model name") or platform.processor() or None,
+        "cpus": usable_cpus(),
+        "cpus_in_machine": os.cpu_count(),
+        "avx512": cpu()[1] >= AVX512,
+        "blas": blas(),
+        "environment": {name: os.environ.get(name) for name in VARIABLES},
+    }
+
+
+def usable_cpus() -> int:
+    """Return how many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # in a container fewer than the machine has
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def blas() -> dict[str, Any]:
+    """Ask the library that NumPy has loaded; without threadpoolctl, NumPy's build notes."""
+    if util.find_spec("threadpoolctl"):
+        pools = import_module("threadpoolctl").threadpool_info()
+        for pool in sorted(pools, key=lambda p: "numpy" not in str(p["filepath"])):
+            if pool["user_api"] == "blas":
+                core = pool.get("architecture")
+                keys = ("internal_api", "version", "num_threads")
+                name, number, threads = (pool.get(key) for key in keys)
+                return {"name": name, "version": number, "core": core, "threads": threads}
+    config: Any = np.show_config(mode="dicts")
+    built = config.get("Build Dependencies", {}).get("blas", {})
+    name, number = built.get("name"), built.get("version")
+    return {"name": name, "version": number, "core": None, "threads": None}
+
+
+def core_advice(found: dict[str, Any]) -> str | None:
+    """Say what to set where OpenBLAS leaves AVX-512 unused; None where it does not, or is not used.
+
+    Parameters
+    ----------
+    found : dict
+        What ``blas`` returned.
+    """
+    unset = CORE_VARIABLE not in os.environ
+    narrow = found["core"] in NARROW and cpu()[1] >= AVX512
+    unknown = found["core"] is None and "openblas" in str(found["name"]) and unset
+    if not narrow and not (unknown and wants_skylakex()):
+        return None
+    here = " The xpmlp command does so for itself." if unset and wants_skylakex() else ""
+    return (
+        f"OpenBLAS {'leaves' if narrow else 'may leave'} this CPU's AVX-512 unused. Set "
+        f"{CORE_VARIABLE}=SkylakeX before starting Python: matrix products get up to twice as "
+        f"fast.{here}"
+    )

@@ -1,0 +1,133 @@
+"""``xpmlp info --measure``: how fast each backend trains a network here, and which to use."""
+
+import os
+from argparse import Namespace
+from collections.abc import Iterator
+from typing import Any
+
+from xpmlp.cli.contest import Contestant, compete
+from xpmlp.cli.machine import usable_cpus
+from xpmlp.cli.output import Output, short
+from xpmlp.cli.parser import DEFAULTS
+from xpmlp.errors import InvalidValueError
+from xpmlp.model import MLP
+
+CLOSE = 1.1
+"""Times within this factor are as good as the same."""
+
+UNSTEADY = 1.5
+"""A median above the best by this factor says more about the machine than about the backend."""
+
+NOTE = (
+    "Medians of whole training steps, without compilation. Start: imports, compilation and one "
+    "step, on top of what Python, NumPy and xpmlp take."
+)
+
+
+def plan(args: Namespace) -> dict[str, Any]:
+    """Return what to train: sizes, batch size and dropout.
+
+    Raises
+    ------
+    XpmlpError
+        For a network that cannot be made.
+    """
+    settings: dict[str, Any] = {"sizes": [784, *DEFAULTS["hidden"], 10]}
+    settings |= {name: DEFAULTS[name] for name in ("batch_size", "dropout")}
+    given = {name: getattr(args, name) for name in settings}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    if settings["batch_size"] < 1:
+        raise InvalidValueError(f"--batch-size: found {args.batch_size}; expected 1 or more")
+    MLP(settings["sizes"], dropout=settings["dropout"], backend="numpy")  # says what is wrong
+    return settings
+
+
+def measure(settings: dict[str, Any], out: Output) -> dict[str, Any]:
+    """Measure, print table and advice, and return both."""
+    sizes, batch, dropout = settings.values()
+    network = f"{'-'.join(map(str, sizes))}, dropout {dropout:g}, batch {batch}"
+    out.say(f"measured  {network}, Adam, float32, on random data", indent=" " * 10)
+    if warning := busy():
+        out.say(warning, indent=" " * 10)
+    found, refused = compete(sizes, batch, dropout)
+    use = choose(found)
+    for line in ["", *table(found, batch)]:
+        out.say(line)
+    for name, reason in refused.items():
+        out.say(f"{name:<9} {reason}", indent=" " * 10)
+    for line in ["", NOTE, *unsteady(found), "", use["because"]]:
+        out.say(line)
+    return settings | {
+        "backends": [one.to_dict() for one in found],
+        "refused": refused,
+        "use": use,
+    }
+
+
+def busy() -> str | None:
+    """Say if other programs have kept the cores busy for the last minute."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load < usable_cpus() / 2:
+        return None
+    return f"busy      other programs are at work here (load {load:.1f}): times will be too long"
+
+
+def table(found: list[Contestant], batch: int) -> Iterator[str]:
+    """Yield head and rows; ``relative`` is the time of a step over the shortest."""
+    yield (
+        f"{'backend':<9} {'device':<12} {'µs/step':>11} {'(best)':>11} {'examples/s':>12} "
+        f"{'relative':>9} {'start':>8}"
+    )
+    fastest = min(one.seconds for one in found)
+    for one in found:
+        yield (
+            f"{one.backend:<9} {short(one.device, 12):<12} {1e6 * one.seconds:>11,.0f} "
+            f"{1e6 * one.least:>11,.0f} {batch / one.seconds:>12,.0f} "
+            f"{one.seconds / fastest:>9.2f} {one.startup:>6.1f} s"
+        )
+
+
+def unsteady(found: list[Contestant]) -> Iterator[str]:
+    """Say whose times cannot be relied on."""
+    names = [one.backend for one in found if one.seconds > UNSTEADY * one.least]
+    if names:
+        yield (
+            f"The times of {', '.join(names)} vary: threads wait for each other, or for a core "
+            "that another program has. Measure again when nothing else runs."
+        )
+
+
+def choose(found: list[Contestant]) -> dict[str, Any]:
+    """Return which to use and why; the first one is NumPy.
+
+    Of those that are about as fast as the fastest it is NumPy, or what starts first.
+    """
+    numpy, *others = found
+    fastest = min(found, key=lambda one: one.seconds)
+    near = [one for one in found if one.seconds <= CLOSE * fastest.seconds]
+    best = min(near, key=lambda one: (one is not numpy, one.startup))
+    if not others:
+        why = "nothing else works here."
+    elif best is numpy:
+        how = "the fastest" if best is fastest else f"within 10 % of the fastest, {fastest.backend}"
+        start = "at once" if best.startup < 0.5 else f"in {best.startup:.1f} s"
+        why = f"it is {how}, needs no other library, and starts {start}."
+    else:
+        why = f"its steps are {numpy.seconds / best.seconds:.1f} times as fast as NumPy's."
+        if best.startup > numpy.startup:
+            why += _when(numpy, best)
+    device = f" --device {best.asked}" if best.asked else ""
+    return {
+        "backend": best.backend,
+        "device": best.device,
+        "because": f"Use {best.backend} (--backend {best.backend}{device}): {why}",
+    }
+
+
+def _when(numpy: Contestant, best: Contestant) -> str:
+    later = best.startup - numpy.startup
+    steps = later / (numpy.seconds - best.seconds)
+    return (
+        f" It starts {later:.1f} s later, which pays off after {steps:,.0f} steps; a shorter "
+        "training is done sooner with numpy."
+    )
