@@ -122,7 +122,7 @@ def everything() -> dict[str, Any]:
     reached = [{"start": 10.0, "epochs": [(1000.0, 0.985)]}]
     scaled = [{"at": n, "seconds": 1000.0, "flops": n * 10**9} for n in (64, 600_000)]
     scaled = [row | {"gflops_per_second": 1234.5} for row in scaled]
-    peaks = {"peak": wide, "imported": wide, "more": wide}
+    peaks = {"first_peak": wide, "peak": wide, "imported": wide, "more": wide}
     versions = {f"a-package-{k}": "0.1.0.dev0" for k in range(9)}
     return {
         "environment": {

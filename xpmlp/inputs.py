@@ -28,11 +28,12 @@ def is_numpy_array(x: object) -> bool:
 
 def dtype_name(x: Array) -> str:
     """Return ``"float32"`` for an array of any library (``torch.float32`` prints otherwise)."""
-    return _named(x.dtype)
+    return _named(type(x.dtype), x.dtype)
 
 
 @cache
-def _named(dtype: Any) -> str:
+def _named(library: type, dtype: Any) -> str:
+    # The type tells libraries apart, whose dtypes should not be compared with each other.
     return str(dtype).rsplit(".", 1)[-1]
 
 

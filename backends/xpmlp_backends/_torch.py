@@ -11,17 +11,51 @@ INSTALL = "pip install 'xpmlp[torch]'"
 
 
 class TorchBackend(EagerBackend):
-    """The reference operations on tensors, with PyTorch's own erf and fused affine map."""
+    """Operations on tensors in as few calls as PyTorch has for them: a call is what costs."""
 
     def __init__(self, torch: Any, xp: Any, device: Any) -> None:
         super().__init__("torch", xp, device)
         self.torch = torch
         if device.type != "cpu":
             self.capabilities = self.capabilities | {"gpu"}
-        self.ops = replace(self.ops, erf=torch.special.erf, dense=self._dense)
+        self.ops = replace(
+            self.ops,
+            erf=torch.special.erf,
+            dense=self._dense,
+            dense_grad=self._dense_grad,
+            label_cross_entropy=self._label_cross_entropy,
+            pack=_pack,
+            sgd=_sgd,
+            momentum=_momentum,
+            nesterov=_nesterov,
+            adagrad=_adagrad,
+            rmsprop=_rmsprop,
+            adam=_adam,
+        )
 
     def _dense(self, x: Array, W: Array, b: Array | None) -> Array:
         return x @ W if b is None else self.torch.addmm(b, x, W)
+
+    def _dense_grad(
+        self, x: Array, W: Array, dz: Array, need_dx: bool, out: tuple[Any, Any] = (None, None)
+    ) -> tuple[Array | None, Array, Array]:
+        dW = self.torch.mm(x.T, dz, out=out[0])
+        db = self.torch.sum(dz, 0, out=out[1])
+        return dz @ W.T if need_dx else None, dW, db
+
+    def _label_cross_entropy(
+        self, z: Array, labels: Array, smoothing: float = 0.0
+    ) -> tuple[Array, Array]:
+        bound = 0.5 * self.torch.finfo(z.dtype).max
+        log_p = self.torch.log_softmax(z.clamp(-bound, bound), 1)
+        column = labels.long()[:, None]
+        rows, dz = log_p.gather(1, column)[:, 0].neg_(), log_p.exp()
+        dz.scatter_add_(1, column, dz.new_full((1, 1), smoothing - 1.0).expand_as(column))
+        if smoothing:
+            spread = smoothing / z.shape[1]
+            rows.mul_(1.0 - smoothing).sub_((log_p * spread).sum(1))
+            dz.sub_(spread)
+        return rows, dz
 
     def asarray(self, host: Any, dtype: str | None = None) -> Array:
         """Copy to the device; NumPy converts the dtype, which PyTorch cannot for 0-d arrays."""
@@ -51,6 +85,50 @@ class TorchBackend(EagerBackend):
                 return loop(state, data, plan, start, stop)
 
         return run
+
+
+def _pack(layout: Any, tensors: Any, out: Array, views: Any) -> Array:
+    """``Layout.pack`` in place: what already lies in ``out`` is not copied."""
+    for name, view in views.items():
+        if tensors[name] is not view:
+            view.copy_(tensors[name])
+    return out
+
+
+# Updates in place. Their formulas stand in ``xpmlp.optimizers``.
+
+
+def _sgd(p: Array, g: Array, rate: Array) -> Array:
+    return p.sub_(g * rate)
+
+
+def _momentum(p: Array, g: Array, v: Array, rate: Array, mu: float) -> Any:
+    v.mul_(mu).add_(g)
+    return p.sub_(v * rate), (v,)
+
+
+def _nesterov(p: Array, g: Array, v: Array, rate: Array, mu: float) -> Any:
+    v.mul_(mu).add_(g)
+    return p.sub_(g.add(v, alpha=mu).mul_(rate)), (v,)
+
+
+def _adagrad(p: Array, g: Array, s: Array, rate: Array, epsilon: float) -> Any:
+    s.addcmul_(g, g)
+    return p.sub_((g * rate).div_(s.sqrt().add_(epsilon))), (s,)
+
+
+def _rmsprop(p: Array, g: Array, s: Array, rate: Array, rho: float, epsilon: float) -> Any:
+    s.mul_(rho).addcmul_(g, g, value=1.0 - rho)
+    return p.sub_((g * rate).div_(s.sqrt().add_(epsilon))), (s,)
+
+
+def _adam(
+    p: Array, g: Array, m: Array, v: Array, c: Array, beta1: float, beta2: float, epsilon: float
+) -> Any:
+    m.lerp_(g, 1.0 - beta1)
+    v.mul_(beta2).addcmul_(g, g, value=1.0 - beta2)
+    step = (m * c[0]).div_(v.sqrt().mul_(c[1]).add_(epsilon))
+    return p.mul_(c[2]).sub_(step), (m, v)
 
 
 def create(device: str | None = None) -> TorchBackend:
