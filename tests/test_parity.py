@@ -3,15 +3,18 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from conftest import make_backend
+from xpmlp_backends._base import EagerBackend
 
 import xpmlp
 from xpmlp import schedules
 from xpmlp.errors import BackendError, InvalidValueError
+from xpmlp.ops import Ops
 from xpmlp.parity import Parity, verify
 from xpmlp.replay import ENDS, Watched
 
@@ -105,8 +108,18 @@ def test_biases_that_batch_normalization_subtracts_are_left_out(dtype: str) -> N
 
 
 def plant(name: str, fault: Callable[..., Any], backend: str = "numpy") -> Any:
-    """A backend whose operation ``name`` is ``fault(right operation, *arguments)``."""
+    """A backend whose operation ``name`` is ``fault(right operation, *arguments)``.
+
+    What operations may do at once is composed of them, so that the fault is in every place.
+    """
     made = make_backend(backend)
+    plain = Ops.reference(made.xp, made.ops.device)
+    if name not in ("dense_activation", "dense_activation_grad"):
+        made.ops = replace(
+            made.ops,
+            dense_activation=plain.dense_activation,
+            dense_activation_grad=plain.dense_activation_grad,
+        )
     right = getattr(made.ops, name)
     made.ops = replace(made.ops, **{name: lambda *a, **k: fault(right, *a, **k)})
     return made
@@ -205,8 +218,8 @@ def from_rate(rate: float, wrong: Callable[..., Any]) -> Callable[..., Any]:
     return fault
 
 
-def nan_row(right: Any, z: Any, target: Any) -> Any:
-    rows, dz = right(z, target)
+def nan_row(right: Any, *given: Any) -> Any:
+    rows, dz = right(*given)
     return np.where(np.arange(len(rows)) == 4, np.nan, rows), dz
 
 
@@ -224,9 +237,19 @@ PLANTED = {
     "input dropout shifted": Plan(
         "dropout_mask", shifted_mask, "dropout0", "y", network={"input_dropout": 0.5}
     ),
-    "softmax loss": Plan("softmax_cross_entropy", scaled(1 + 1e-7, 0), "loss", "rows"),
-    "softmax gradient": Plan("softmax_cross_entropy", scaled(1 + 1e-7, 1), "loss", "dz"),
-    "NaN in a loss": Plan("softmax_cross_entropy", nan_row, "loss", "rows"),
+    "softmax loss": Plan("label_cross_entropy", scaled(1 + 1e-7, 0), "loss", "rows"),
+    "softmax gradient": Plan("label_cross_entropy", scaled(1 + 1e-7, 1), "loss", "dz"),
+    "NaN in a loss": Plan("label_cross_entropy", nan_row, "loss", "rows"),
+    "softmax of distributions": Plan(
+        "softmax_cross_entropy",
+        scaled(1 + 1e-7, 1),
+        "loss",
+        "dz",
+        network={"loss": "categorical_cross_entropy"},
+    ),
+    "h at once": Plan("dense_activation", scaled(1 + 1e-7, 1), "dense1", "h at once"),
+    "dW at once": Plan("dense_activation_grad", scaled(1 + 1e-7, 1), "dense2", "dW at once"),
+    "mean of the batch": Plan("batch_mean", scaled(1 + 1e-7, 1), "dense3", "dz from above"),
     "sigmoid gradient": Plan(
         "sigmoid_cross_entropy",
         scaled(1 + 1e-7, 1),
@@ -307,7 +330,9 @@ def counted(name: str, wrong: Callable[[int], bool]) -> Any:
     def fault(right: Any, x: Any, W: Any, b: Any) -> Any:
         return right(x, W, b) * (1.001 if in_layer(3, W) and wrong(next(calls)) else 1.0)
 
-    return plant(name, fault)
+    made = plant(name, fault)
+    made.compile = partial(EagerBackend.compile, made)  # a recorded step would call it only once
+    return made
 
 
 def test_fault_that_begins_with_the_17th_call() -> None:

@@ -209,6 +209,72 @@ def test_the_data_set_is_not_kept(fused: bool) -> None:
     assert gone() is None
 
 
+# Forward passes
+
+
+@pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_predictions_for_few_rows_are_those_for_many(
+    fused: bool, options: dict[str, Any], dtype: str
+) -> None:
+    """Rows in small lots are recorded, all at once they are not; after each fit anew."""
+    X, y = problem(200)
+    mlp = xpmlp.MLP([6, 8, 8, 3], seed=1, backend=NumpyBackend(fused), dtype=dtype, **options)
+    for _ in range(2):
+        mlp.fit(X, y, epochs=1)
+        expected = mlp.predict_proba(X)
+        for size in (1, 1, 2, 7, 1, 64, 33):
+            lots = [mlp.predict_proba(X[i : i + size]) for i in range(0, size * 3, size)]
+            found = np.concatenate(lots)
+            tolerance = 1e-5 if dtype == "float32" else 1e-13  # BLAS sums rows of few otherwise
+            np.testing.assert_allclose(found, expected[: len(found)], rtol=tolerance)
+        assert mlp._forward_pass.run._recordings
+        np.testing.assert_array_equal(mlp.predict(X[:5]), expected[:5].argmax(axis=1))
+
+
+def test_a_prediction_stays_when_the_next_one_is_made(fused: bool) -> None:
+    X, y = problem()
+    mlp, _ = train(NumpyBackend(fused), X, y)
+    first = mlp.predict_proba(X[:1])
+    kept = first.copy()
+    mlp.predict_proba(X[1:2])
+    np.testing.assert_array_equal(first, kept)
+    np.testing.assert_array_equal(
+        mlp.predict_proba(np.asfortranarray(X[:2]))[:1], mlp.predict_proba(X[:2])[:1]
+    )
+
+
+def test_predictions_in_many_threads(fused: bool) -> None:
+    X, y = problem(64)
+    mlp, _ = train(NumpyBackend(fused), X, y)
+    expected = [mlp.predict_proba(X[i : i + 1]) for i in range(64)]
+    wrong = []
+
+    def work(start: int) -> None:
+        for i in [*range(start, 64), *range(start)] * 5:
+            if not np.allclose(mlp.predict_proba(X[i : i + 1]), expected[i], rtol=1e-5):
+                wrong.append(i)
+
+    threads = [Thread(target=work, args=(8 * k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_forward_pass_that_cannot_be_recorded_is_computed() -> None:
+    def halved(xp: Any, z: Any) -> Any:
+        return z * (0.5 if float(z[0, 0]) < 1e30 else 0.25)
+
+    own = xpmlp.activations.from_functions(halved, lambda xp, z: xp.ones_like(z) * 0.5)
+    X, y = problem()
+    mlp = xpmlp.MLP([6, 4, 3], activation=own, seed=0, backend=NumpyBackend())
+    mlp.fit(X, y, epochs=1)
+    np.testing.assert_allclose(mlp.predict_proba(X[:3]), mlp.predict_proba(X)[:3], rtol=1e-5)
+    assert mlp._forward_pass.run._refused
+
+
 def test_two_trainings_in_two_threads(fused: bool) -> None:
     expected = [train(Eager(fused), *problem(), **options) for options in NETWORKS.values()]
     found: dict[int, Any] = {}

@@ -92,6 +92,9 @@ class Plan(NamedTuple):
 Step = Callable[[State, Data, Plan, Any], State]
 """A pure function ``step(state, data, plan, k) -> state``."""
 
+Forward = Callable[[Array, Array, Array], Array]
+"""A pure function ``forward(params, statistics, X) -> outputs`` of flat buffers and rows."""
+
 Run = Callable[[State, Data, Plan, int, int], State]
 """``run(state, data, plan, start, stop)``: apply a step for ``k`` in ``range(start, stop)``."""
 
@@ -142,5 +145,12 @@ class Backend(Protocol):
 
         The run owns the ``state`` it is given and may reuse or donate its memory: callers keep
         a copy of what they want to keep, and use only the state that is returned.
+        """
+        ...
+
+    def compile_forward(self, forward: Forward) -> Forward:
+        """Turn a pure forward pass into the fastest the library has, for inputs of any length.
+
+        Its result is the caller's. It may be called from several threads.
         """
         ...

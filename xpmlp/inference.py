@@ -19,12 +19,11 @@ ROWS = 4096
 
 def forward_batches(mlp: "MLP", X: Array) -> Array:
     """Return the network's output before the loss's link, shape (n, outputs)."""
-    forward = _forward(mlp)
+    forward, flat, statistics = _Forward.of(mlp).run, mlp.weights.flat, mlp.weights.statistics
     if X.shape[0] <= ROWS:
-        return forward(X)
-    return mlp.backend.xp.concat(
-        [forward(X[start:stop, :]) for start, stop in _batches(X.shape[0])]
-    )
+        return forward(flat, statistics, X)
+    outputs = [forward(flat, statistics, X[i:j, :]) for i, j in _batches(X.shape[0])]
+    return mlp.backend.xp.concat(outputs)
 
 
 def evaluate_batches(mlp: "MLP", X: Array, target: np.ndarray) -> dict[str, float]:
@@ -38,16 +37,17 @@ def evaluate_batches(mlp: "MLP", X: Array, target: np.ndarray) -> dict[str, floa
 
 def _evaluate(mlp: "MLP", X: Array, target: np.ndarray) -> dict[str, float]:
     backend, xp, task = mlp.backend, mlp.backend.xp, mlp.task
-    forward = _forward(mlp)
+    forward, flat, statistics = _Forward.of(mlp).run, mlp.weights.flat, mlp.weights.statistics
     y = backend.asarray(target)
     totals = []
     for start, stop in _batches(X.shape[0]):
-        z, part = forward(X[start:stop, :]), y[start:stop, ...]
+        z, part = forward(flat, statistics, X[start:stop, :]), y[start:stop, ...]
         rows, _ = task.loss(backend.ops, z, part)
         totals.append(xp.stack([xp.sum(rows), xp.sum(task.metric.rows(backend.ops, z, part))]))
     loss, score = backend.to_numpy(xp.stack(totals)).astype(np.float64).sum(axis=0)
     n = X.shape[0]
-    penalty = float(mlp.penalty.value(xp, [forward.params[name] for name in mlp.network.weights]))
+    params = mlp.network.layout.views(xp, flat)
+    penalty = float(mlp.penalty.value(xp, [params[name] for name in mlp.network.weights]))
     width = spread(target) if task.kind == "values" else 0.0
     return {
         "loss": float(loss / n + penalty),
@@ -59,36 +59,30 @@ def _batches(n: int) -> list[tuple[int, int]]:
     return [(start, min(start + ROWS, n)) for start in range(0, n, ROWS)]
 
 
-def _forward(mlp: "MLP") -> "_Forward":
-    """Lay the model's parameters out, once until something changes: it matters for single rows."""
-    made: _Forward | None = mlp._laid_out
-    if made is None or made.source != _Forward.sources(mlp):
-        made = mlp._laid_out = _Forward(mlp)
-    return made
-
-
 class _Forward:
-    """The model with its parameters laid out once for many batches."""
-
-    @staticmethod
-    def sources(mlp: "MLP") -> tuple[int, ...]:
-        """Tell the model's state apart from an earlier one: by what it is made of."""
-        return tuple(
-            map(id, (mlp.backend, mlp.weights.flat, mlp.weights.statistics, mlp.scaling, mlp._task))
-        )
+    """A model's forward pass, compiled once for its task and scaling, whatever its weights."""
 
     def __init__(self, mlp: "MLP") -> None:
-        flat, statistics = mlp.weights.flat, mlp.weights.statistics
-        self.source = self.sources(mlp)
-        self._alive = (mlp.backend, flat, statistics, mlp.scaling, mlp._task)  # ids stay theirs
-        self.ops, xp = mlp.backend.ops, mlp.backend.xp
-        self.params = mlp.network.layout.views(xp, flat)
-        self.statistics = mlp.network.statistics.views(xp, statistics)
-        self.scaling = mlp.scaling.arrays(mlp.backend, mlp.dtype)
-        self.dtype = flat.dtype
-        self.brick = mlp._model()
+        self.backend, self.scaling, self.task = mlp.backend, mlp.scaling, mlp._task
+        network, brick, ops = mlp.network, mlp._model(), mlp.backend.ops
+        xp, shift_scale = ops.xp, mlp.scaling.arrays(mlp.backend, mlp.dtype)
 
-    def __call__(self, X: Array) -> Array:
-        x = scaled(self.ops.xp, X, *self.scaling, self.dtype)
-        out, _ = self.brick.forward(self.ops, self.params, x, Pass(statistics=self.statistics))
-        return out
+        def forward(flat: Array, statistics: Array, X: Array) -> Array:
+            params = network.layout.views(xp, flat)
+            run = Pass(statistics=network.statistics.views(xp, statistics))
+            return brick.forward(ops, params, scaled(xp, X, *shift_scale, flat.dtype), run)[0]
+
+        self.run = mlp.backend.compile_forward(forward)
+
+    @staticmethod
+    def of(mlp: "MLP") -> "_Forward":
+        """Return the model's, made anew where backend, scaling or task have changed."""
+        made: _Forward | None = mlp._forward_pass
+        if (
+            made is None
+            or made.backend is not mlp.backend
+            or made.scaling is not mlp.scaling
+            or made.task is not mlp._task
+        ):
+            made = mlp._forward_pass = _Forward(mlp)
+        return made

@@ -28,7 +28,7 @@ def is_numpy_array(x: object) -> bool:
 
 def dtype_name(x: Array) -> str:
     """Return ``"float32"`` for an array of any library (``torch.float32`` prints otherwise)."""
-    return _named(type(x.dtype), x.dtype)
+    return _named(type(x.dtype), x.dtype)  # type: ignore[arg-type]
 
 
 @cache
@@ -95,7 +95,7 @@ def features(
     InvalidValueError
         For a wrong shape, no rows, NaN or infinity (with the first place).
     """
-    on_device = backend.owns(X) and not is_numpy_array(X)
+    on_device = not is_numpy_array(X) and backend.owns(X)
     x = X if on_device else to_host(backend, X, name)
     if len(x.shape) != 2:
         fix = f"; try {name}.reshape(len({name}), -1)" if len(x.shape) > 2 else ""

@@ -87,11 +87,15 @@ class Brick(NamedTuple):
     activated: Callable[[Activation], "Brick"] | None = None
 
 
-def mapped(brick: Brick, f: Callable[[Brick], Brick]) -> Brick:
-    """Return the same composition with ``f(leaf)`` in place of each leaf: to watch one at work."""
+def mapped(brick: Brick, f: Callable[[Brick], Brick], joined: bool = False) -> Brick:
+    """Return the same composition with ``f(leaf)`` in place of each leaf: to watch one at work.
+
+    With ``joined``, a dense map and the activation after it are one leaf, as ``chain`` has them.
+    """
     if brick.compose is None:
-        return f(brick)._replace(activated=None)  # joined, it would not be seen
-    return brick.compose([mapped(part, f) for part in brick.parts])
+        return f(brick)._replace(activated=None)  # joined later, it would not be seen
+    parts = _joined(list(brick.parts)) if joined else brick.parts
+    return brick.compose([mapped(part, f, joined) for part in parts])
 
 
 def dense(name: str, n_in: int, n_out: int, bias: bool = True) -> Brick:
@@ -132,7 +136,8 @@ def _activated(dense: Brick, W: str, b: str | None, activation: Activation) -> B
 
         return h, backward
 
-    return Brick(dense.name, forward, dense.shapes, {}, f"h = {activation.name}(x W + b)")
+    formula = f"h = {activation.name}(x W + b)"
+    return Brick(dense.name, forward, dense.shapes, {}, formula, activation=activation)
 
 
 def affine(xp: Any, x: Array, W: Array, b: Array | None) -> Array:

@@ -144,7 +144,7 @@ class MLP:
         self.epochs_trained = 0
         self.metadata: dict[str, Any] = {}
         self._compiled: dict[Any, Run] = {}
-        self._laid_out: Any = None  # for predictions; see ``inference``
+        self._forward_pass: Any = None  # compiled for predictions; see ``inference``
         self.backend = _backend(backend, device, dtype)
         first = initial_values(self.network, self.seed)
         self.weights = Weights(self.network, self.backend, dtype, first)

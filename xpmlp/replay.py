@@ -72,7 +72,7 @@ class Watched:
         self.capabilities, self.ops = backend.capabilities, backend.ops
         self.owns, self.asarray = backend.owns, backend.asarray
         self.to_numpy, self.synchronize = backend.to_numpy, backend.synchronize
-        self._compile = backend.compile
+        self._compile, self.compile_forward = backend.compile, backend.compile_forward
         self._limit, self._after = limit, after
         self._plans: list[tuple[Plan, int]] = []
 
@@ -118,26 +118,32 @@ class Watched:
         Returns
         -------
         list of Value
-            Everything it computes, in that order; at the end the same step as compiled.
+            Everything it computes, brick by brick and in that order; then what a backend may
+            compute at once; at the end the same step as compiled.
         """
         (plan, k), step = self._plans[index], self._step
         log = _Log(self.to_numpy)
-        ops = replace(
-            step.ops, gather_batch=log.gather(step.ops.gather_batch), pack=log.pack(step.ops.pack)
-        )
-        watched = replace(
-            step,
-            ops=ops,
-            model=mapped(step.model, log.brick),
-            loss=log.loss(step.loss),
-            optimizer=log.optimizer(step.optimizer, step.network.layout),
-        )
+        parts = replace(step, model=mapped(step.model, log.brick))
+        at_once = replace(step, model=mapped(step.model, log.joined, joined=True))
         with np.errstate(all="ignore"):  # what becomes infinite or NaN is reported
-            end = watched(self._moved(state), self._data, plan, k)
+            end = self._watched(parts, log)(self._moved(state), self._data, plan, k)
+            at_once(self._moved(state), self._data, plan, k)
         compiled = self._run(self._moved(state), self._data, plan, k, k + 1)
         for state, when in zip((end, compiled), ENDS, strict=True):
             log.state(state, step.network, when)
         return log.values
+
+    def _watched(self, step: Any, log: "_Log") -> Any:
+        """The step with its data, loss and update watched too."""
+        ops = replace(
+            step.ops, gather_batch=log.gather(step.ops.gather_batch), pack=log.pack(step.ops.pack)
+        )
+        return replace(
+            step,
+            ops=ops,
+            loss=log.loss(step.loss),
+            optimizer=log.optimizer(step.optimizer, step.network.layout),
+        )
 
     def _moved(self, state: State) -> State:
         """Copy a state to the device; NumPy's ``asarray`` alone would not, and steps write."""
@@ -189,20 +195,24 @@ class _Log:
             self.flat(network.layout, moment, f"moment {i} of {{}} {when}")
         self.flat(network.statistics, state.statistics, f"{{}} {when}")
 
-    def brick(self, brick: Brick) -> Brick:
+    def joined(self, brick: Brick) -> Brick:
+        """Watch a dense map with its activation where a backend computes both at once."""
+        return self.brick(brick, " at once") if brick.shapes and brick.activation else brick
+
+    def brick(self, brick: Brick, how: str = "") -> Brick:
         """Watch a brick's forward and backward pass."""
         output = brick.formula.partition(" = ")[0]
 
         def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
             y, inner = brick.forward(ops, p, x, run)
-            self.note(brick.name, {output: y}, brick.formula)
+            self.note(brick.name, {f"{output}{how}": y}, brick.formula)
 
             def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
                 self.note(brick.name, {f"d{output} from above": dy})
                 dx, grads = inner(dy, need_dx)
                 if dx is not None:
-                    self.note(brick.name, {"dx": dx}, brick.formula)
-                named = {f"d{name.rpartition('.')[2]}": g for name, g in grads.items()}
+                    self.note(brick.name, {f"dx{how}": dx}, brick.formula)
+                named = {f"d{name.rpartition('.')[2]}{how}": g for name, g in grads.items()}
                 self.note(brick.name, named, brick.formula)
                 return dx, grads
 

@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from xpmlp.contract import Array, Data, Plan, Run, State, Step
+from xpmlp.contract import Array, Data, Forward, Plan, Run, State, Step
 from xpmlp.errors import BackendError
 from xpmlp.ops import Ops
 
@@ -46,6 +46,10 @@ class EagerBackend:
             return state
 
         return run
+
+    def compile_forward(self, forward: Forward) -> Forward:
+        """Return the function itself."""
+        return forward
 
 
 def one_line(error: BaseException) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from xpmlp.contract import Array, Data, Plan, Run, State, Step
+from xpmlp.contract import Array, Data, Forward, Plan, Run, State, Step
 from xpmlp.errors import BackendError
 from xpmlp.ops import Ops
 from xpmlp_backends._base import EagerBackend, require
@@ -60,6 +60,11 @@ class JaxBackend(EagerBackend):
             return State(*lax.fori_loop(start, stop, body, state))
 
         compiled: Run = self.jax.jit(loop, donate_argnums=0)
+        return compiled
+
+    def compile_forward(self, forward: Forward) -> Forward:
+        """Return it jitted; each number of rows is compiled once."""
+        compiled: Forward = self.jax.jit(forward)
         return compiled
 
 

@@ -11,12 +11,12 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from xpmlp.activations import ACTIVATIONS, Activation
-from xpmlp.contract import Array, Run, Step
+from xpmlp.contract import Array, Forward, Run, Step
 from xpmlp.ops import Ops
 from xpmlp.optimizers import UPDATES
 from xpmlp_backends._base import EagerBackend, only_cpu
 from xpmlp_backends._record import empty, launch
-from xpmlp_backends._replay import RecordedRun
+from xpmlp_backends._replay import RecordedForward, RecordedRun
 
 BLOCK = 65536
 """Elements an update takes at a time: in float32 its five arrays are a megabyte of cache."""
@@ -56,6 +56,10 @@ class NumpyBackend(EagerBackend):
     def compile(self, step: Step) -> Run:
         """Return a loop that plays the recorded step."""
         return RecordedRun(step)
+
+    def compile_forward(self, forward: Forward) -> Forward:
+        """Return a function that plays the recorded pass where a few rows come."""
+        return RecordedForward(forward)
 
 
 # Operations

@@ -2,15 +2,19 @@
 
 import logging
 from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from xpmlp.contract import Array, Data, Plan, State, Step
+from xpmlp.contract import Array, Data, Forward, Plan, State, Step
 from xpmlp_backends._record import Tape, Unrecordable, aligned, launch
 
 logger = logging.getLogger("xpmlp")
 
+
+SMALL = 64
+"""Most rows whose forward pass is recorded."""
 
 RECORDINGS = 4
 """Most batch shapes whose memory is kept: an epoch has two."""
@@ -83,12 +87,7 @@ class _Recording:
         seen = _each(wrap, state)
         fields = Data(*(None if x is None else wrap(x) for x in data))
         with self._tape:
-            try:
-                end = step(seen, fields, Plan(*map(wrap, self._row)), 0)
-            except Unrecordable:
-                raise
-            except Exception as error:  # if it is the step's own, it comes again unrecorded
-                raise Unrecordable(f"{type(error).__name__}: {error}") from error
+            end = _attempt(step, seen, fields, Plan(*map(wrap, self._row)), 0)
             for place, result in zip(_arrays(seen), _arrays(end), strict=True):
                 if result is not place:
                     launch(np.copyto, place, result)
@@ -106,6 +105,60 @@ class _Recording:
                 row[...] = x[k]
             for call in calls:
                 call()
+
+
+class RecordedForward:
+    """A forward pass that is recorded for small inputs, where Python takes most of the time.
+
+    One call at a time plays a recording; another thread's computes as if there were none.
+    """
+
+    def __init__(self, forward: Forward) -> None:
+        self._forward = forward
+        self._weights: tuple[Any, ...] = ()
+        self._recordings: dict[Any, tuple[Tape, Array]] = {}
+        self._refused = False
+        self._lock = Lock()
+
+    def __call__(self, params: Array, statistics: Array, X: Array) -> Array:
+        """Return the outputs of the rows of X."""
+        if self._refused or X.shape[0] > SMALL or not self._lock.acquire(blocking=False):
+            return self._forward(params, statistics, X)
+        try:
+            return self._play(params, statistics, X)
+        except Unrecordable:
+            self._refused = True
+            return self._forward(params, statistics, X)
+        finally:
+            self._lock.release()
+
+    def _play(self, params: Array, statistics: Array, X: Array) -> Array:
+        if not self._weights or self._weights[0] is not params:
+            self._weights = params, statistics
+            self._recordings.clear()
+        shape = (X.shape, X.dtype)
+        if shape not in self._recordings:
+            if len(self._recordings) == RECORDINGS:
+                del self._recordings[next(iter(self._recordings))]
+            tape = Tape([X])
+            with tape:
+                out = _attempt(self._forward, *map(tape.wrap, (params, statistics, X)))
+            self._recordings[shape] = tape, np.asarray(out)
+            tape.forget_inputs()
+        tape, out = self._recordings[shape]
+        for call in tape.calls([X]):
+            call()
+        return out.copy()
+
+
+def _attempt(f: Callable[..., Any], *args: Any) -> Any:
+    """Call what is being recorded. If a fault is its own, it comes again without recording."""
+    try:
+        return f(*args)
+    except Unrecordable:
+        raise
+    except Exception as error:
+        raise Unrecordable(f"{type(error).__name__}: {error}") from error
 
 
 def _given(data: Data) -> list[Array]:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from xpmlp.contract import Array, Data, Plan, Run, State, Step
+from xpmlp.contract import Array, Data, Forward, Plan, Run, State, Step
 from xpmlp.errors import BackendError
 from xpmlp_backends._base import EagerBackend, require
 
@@ -85,6 +85,11 @@ class TorchBackend(EagerBackend):
                 return loop(state, data, plan, start, stop)
 
         return run
+
+    def compile_forward(self, forward: Forward) -> Forward:
+        """Return it without autograd's bookkeeping."""
+        without: Forward = self.torch.no_grad()(forward)
+        return without
 
 
 def _pack(layout: Any, tensors: Any, out: Array, views: Any) -> Array:
