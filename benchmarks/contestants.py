@@ -1,96 +1,140 @@
-"""The same work for xpmlp and for PyTorch: one epoch of Adam on data that lies on the device."""
+"""Who trains: xpmlp through ``MLP.fit``, and the bare matrix products. The others: ``peers``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
-from statistics import median
-from time import perf_counter
-from typing import Any
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
 
 import xpmlp
-from xpmlp.errors import XpmlpError
+from benchmarks.problems import Problem
+from xpmlp.errors import BackendError, XpmlpError
 
-Epoch = Callable[[], float]
-"""Trains one epoch and returns its seconds, by the wall clock, the device synchronised."""
-
-
-def xpmlp_epoch(
-    name: str, device: str | None, sizes: list[int], X: Any, y: Any, batch: int
-) -> Epoch:
-    """Return an epoch through ``MLP.fit``, which also sums loss and accuracy; warmed up."""
-    mlp = xpmlp.MLP(sizes, backend=name, device=device, seed=0)
-    inputs = mlp.backend.asarray(X)
-
-    def epoch() -> float:
-        mlp.backend.synchronize()
-        start = perf_counter()
-        mlp.fit(inputs, y, epochs=1, batch_size=batch, optimizer=xpmlp.Adam(1e-3))
-        return perf_counter() - start
-
-    epoch()
-    return epoch
+Made = TypeVar("Made")
 
 
-def torch_epoch(device: str, sizes: list[int], X: Any, y: Any, batch: int) -> Epoch:
-    """Return an epoch of PyTorch eager with fused Adam, as its tutorials write it; warmed up."""
-    import torch
+class Contestant(Protocol):
+    """Someone who can train a problem."""
 
-    torch.backends.cuda.matmul.allow_tf32 = False
-    layers: list[torch.nn.Module] = []
-    for n_in, n_out in pairwise(sizes):
-        layers += [torch.nn.Linear(n_in, n_out), torch.nn.ReLU()]
-    model = torch.nn.Sequential(*layers[:-1]).to(device)
-    adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    criterion = torch.nn.CrossEntropyLoss()
-    inputs, labels = torch.from_numpy(X).to(device), torch.from_numpy(y).to(device)
-    pixels = inputs.dtype == torch.uint8
+    def start(self) -> None:
+        """Take the problem's first weights and a new optimiser."""
 
-    def synchronize() -> None:
-        if device != "cpu":
-            torch.cuda.synchronize()
+    def train(self, steps: int, epochs: int = 1, shuffle: bool = True) -> list[float]:
+        """Train on the first ``steps`` batches; return each epoch's mean loss.
 
-    def epoch() -> float:
-        synchronize()
-        start = perf_counter()
-        order = torch.randperm(len(inputs), device=device)
-        for i in range(0, len(inputs), batch):
-            rows = order[i : i + batch]
-            x = inputs[rows].float() / 255 if pixels else inputs[rows]
-            adam.zero_grad()
-            criterion(model(x), labels[rows]).backward()
-            adam.step()
-        synchronize()
-        return perf_counter() - start
+        The rows are taken in a new random order, or as they lie. When this returns, the device
+        has finished.
+        """
 
-    epoch()
-    return epoch
+    def predict(self, X: np.ndarray) -> Callable[[], Any]:
+        """Return a call that gives the classes of these float32 rows, in the library's array."""
 
 
-def prepare(makers: dict[str, Callable[[], Epoch]]) -> dict[str, Epoch]:
-    """Make each contestant; one that cannot run is left out with a line."""
-    epochs: dict[str, Epoch] = {}
+class Xpmlp:
+    """xpmlp through the public ``fit``: checks, the drawn order, sums of loss and accuracy.
+
+    Parameters
+    ----------
+    problem : Problem
+    backend : str or Backend
+    device : str, optional
+    """
+
+    def __init__(self, problem: Problem, backend: Any, device: str | None = None) -> None:
+        self.problem = problem
+        self.mlp = xpmlp.MLP(problem.sizes, backend=backend, device=device, seed=0)
+        self.X = self.mlp.backend.asarray(problem.X)
+
+    def start(self) -> None:
+        """Take the problem's first weights; ``fit`` has a new optimiser in any case."""
+        self.mlp.load_state_dict(self.problem.state)
+
+    def train(self, steps: int, epochs: int = 1, shuffle: bool = True) -> list[float]:
+        """See ``Contestant``."""
+        rows = steps * self.problem.batch
+        history = self.mlp.fit(
+            self.X[:rows],
+            self.problem.y[:rows],
+            epochs=epochs,
+            batch_size=self.problem.batch,
+            optimizer=xpmlp.Adam(self.problem.rate),
+            shuffle=shuffle,
+        )
+        return history["loss"]
+
+    def predict(self, X: np.ndarray) -> Callable[[], Any]:
+        """See ``Contestant``."""
+        inputs = self.mlp.backend.asarray(X)
+
+        def call() -> Any:
+            classes = self.mlp.predict(inputs)
+            self.mlp.backend.synchronize()
+            return classes
+
+        return call
+
+
+class Products:
+    """The floor: only the matrix products, through NumPy, into arrays that are there."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.products = list(products(problem.sizes, problem.batch))
+
+    def start(self) -> None:
+        """Nothing to do."""
+
+    def train(self, steps: int, epochs: int = 1, shuffle: bool = True) -> list[float]:
+        """Compute the products of so many steps; there is no loss."""
+        for _ in range(steps * epochs):
+            for a, b, out in self.products:
+                np.matmul(a, b, out=out)
+        return []
+
+    def predict(self, X: np.ndarray) -> Callable[[], Any]:
+        """Compute the products of one forward pass; there are no classes."""
+        forward = list(products(self.problem.sizes, len(X), training=False))
+
+        def call() -> None:
+            for a, b, out in forward:
+                np.matmul(a, b, out=out)
+
+        return call
+
+
+def products(sizes: tuple[int, ...], batch: int, training: bool = True) -> Iterator[Any]:
+    """Yield a step's matrix products as (a, b, out): x W, and to train xᵀ dz and dz Wᵀ."""
+    rng = np.random.default_rng(0)
+
+    def array(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape, dtype=np.float32)
+
+    for layer, (n_in, n_out) in enumerate(pairwise(sizes)):
+        x, W, dz = array(batch, n_in), array(n_in, n_out), array(batch, n_out)
+        yield x, W, np.empty_like(dz)
+        if training:
+            yield x.T, dz, np.empty_like(W)
+            if layer:
+                yield dz, W.T, np.empty_like(x)
+
+
+def without_numba() -> Any:
+    """Return xpmlp's NumPy backend as it is where Numba is not installed."""
+    from xpmlp_backends import _numpy
+
+    try:
+        return _numpy.create(fused=False)  # type: ignore[call-arg, unused-ignore]
+    except TypeError as error:
+        raise BackendError("this version of xpmlp has no other NumPy backend") from error
+
+
+def prepare(makers: Mapping[str, Callable[[], Made]]) -> tuple[dict[str, Made], dict[str, str]]:
+    """Make each; and return who is there, and who not, with the reason."""
+    made: dict[str, Made] = {}
+    left_out: dict[str, str] = {}
     for name, make in makers.items():
         try:
-            epochs[name] = make()
+            made[name] = make()
         except (ImportError, RuntimeError, AssertionError, XpmlpError) as error:
-            print(f"left out: {name}: {str(error).splitlines()[0]}", flush=True)
-    return epochs
-
-
-def interleave(epochs: dict[str, Epoch], steps: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Run all in turn; return medians in µs per step, and ratios to PyTorch by rounds."""
-    times: dict[str, list[float]] = {name: [] for name in epochs}
-    for _ in range(rounds):
-        for name, epoch in epochs.items():
-            times[name].append(epoch() / steps * 1e6)
-    rows: dict[str, dict[str, float]] = {}
-    peer = times.get("PyTorch eager")
-    for name, values in times.items():
-        rows[name] = {"us_per_step": median(values), "min": min(values), "max": max(values)}
-        spread = f"({min(values):.1f} to {max(values):.1f})"
-        line = f"  {name:<14} {median(values):9.1f} µs per step {spread}"
-        if peer:
-            ratio = median(p / v for p, v in zip(peer, values, strict=True))
-            rows[name]["times_faster_than_pytorch"] = ratio
-            line += f"  {ratio:5.2f} × PyTorch's speed"
-        print(line, flush=True)
-    return rows
+            left_out[name] = (str(error).splitlines() or [type(error).__name__])[0]
+    return made, left_out

@@ -3,15 +3,20 @@
 import os
 import platform
 from datetime import date
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("xpmlp", "numpy", "torch", "jax", "cupy-cuda13x", "cupy-cuda12x", "scikit-learn")
+PACKAGES = (
+    *("xpmlp", "numpy", "numba", "torch", "jax", "cupy-cuda13x", "cupy-cuda12x"),
+    "scikit-learn",
+)
 
 
 def describe() -> dict[str, Any]:
-    """Return date, processor, threads and versions, for the log of a run."""
+    """Return date, processor, load, threads and versions, for the log of a run."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -24,9 +29,32 @@ def describe() -> dict[str, Any]:
         "system": platform.system(),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
+        "cores_used": usable_cores(),
+        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "blas": _blas(),
         "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE"),
         "versions": versions,
     }
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _blas() -> str | None:
+    """Return which kernels and how many threads NumPy's matrix products use, if that is known."""
+    if not find_spec("threadpoolctl"):
+        return None
+    pools = import_module("threadpoolctl").threadpool_info()
+    found = [p for p in pools if p["user_api"] == "blas" and "numpy" in p["filepath"]]
+    return "; ".join(
+        f"{p['internal_api']} {p['version']}, {p.get('architecture')} kernels, "
+        f"{p['num_threads']} threads"
+        for p in found
+    )
 
 
 def _cpu() -> str:

@@ -8,35 +8,57 @@ float32 (TF32 off). MNIST is trained where it is found.
 import argparse
 import json
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.contestants import interleave, prepare, torch_epoch, xpmlp_epoch
+from benchmarks.contestants import Contestant, Xpmlp, prepare
 from benchmarks.environment import describe
+from benchmarks.peers import Torch
+from benchmarks.problems import Problem
+from benchmarks.report import not_there, say, table
+from benchmarks.rounds import interleave, ratio, spread
 from xpmlp.errors import XpmlpError
 
-SIZES = [784, 512, 512, 10]
+SIZES = (784, 512, 512, 10)
 ROWS = 65536
+PEER = "PyTorch eager"
 
 
-def measure(batch: int, rounds: int) -> dict[str, dict[str, float]]:
+def measure(batch: int, rounds: int) -> dict[str, dict[str, Any]]:
     """Return the figures of each contestant at one batch size."""
-    rng = np.random.default_rng(0)
-    X = rng.integers(0, 256, (ROWS, SIZES[0]), dtype=np.uint8)
-    work = (SIZES, X, rng.integers(0, 10, ROWS), batch)
-    epochs = prepare(
-        {
-            "xpmlp cupy": partial(xpmlp_epoch, "cupy", None, *work),
-            "xpmlp torch": partial(xpmlp_epoch, "torch", "cuda", *work),
-            "xpmlp jax": partial(xpmlp_epoch, "jax", "gpu", *work),
-            "PyTorch eager": partial(torch_epoch, "cuda", *work),
-        }
+    problem = Problem.make(SIZES, batch, ROWS // batch)
+    makers: dict[str, Callable[[], Contestant]] = {
+        "xpmlp cupy": partial(Xpmlp, problem, "cupy"),
+        "xpmlp torch": partial(Xpmlp, problem, "torch", "cuda"),
+        "xpmlp jax": partial(Xpmlp, problem, "jax", "gpu"),
+        PEER: partial(Torch, problem, "cuda"),
+    }
+    contestants, left_out = prepare(makers)
+    for contestant in contestants.values():
+        contestant.start()
+        contestant.train(problem.steps)
+    seconds = interleave(
+        {name: partial(each.train, problem.steps) for name, each in contestants.items()}, rounds
     )
-    print(f"784-512-512-10, batch {batch}, {rounds} interleaved rounds", flush=True)
-    return interleave(epochs, ROWS // batch, rounds)
+    times = {name: [s / problem.steps * 1e6 for s in values] for name, values in seconds.items()}
+    found: dict[str, dict[str, Any]] = {
+        name: spread(values) | {"times_faster_than_pytorch": ratio(times, PEER, name)}
+        for name, values in times.items()
+    }
+    keys = ("median", "min", "max", "times_faster_than_pytorch")
+    say(
+        [
+            f"{problem.name}, batch {batch}, {rounds} interleaved rounds",
+            *table(
+                ("µs per step", "median", "min", "max", "× PyTorch's speed"),
+                [(name, *(row[key] for key in keys)) for name, row in found.items()],
+            ),
+            *not_there(left_out),
+        ]
+    )
+    return found
 
 
 def mnist() -> dict[str, float]:
