@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from xpmlp.cli.environment import CORE_VARIABLE, wants_skylakex
+from xpmlp.cli.environment import CORE_VARIABLE, best_core
 
 POOLS = ("OPENBLAS", "OMP", "MKL", "NUMBA")
 
@@ -51,8 +51,8 @@ def prepare_process(threads: int | None) -> int:
         os.sched_setaffinity(0, cores[:count])
     for library in POOLS:
         os.environ[f"{library}_NUM_THREADS"] = str(count)
-    if wants_skylakex():
-        os.environ.setdefault(CORE_VARIABLE, "SkylakeX")
+    if core := best_core():
+        os.environ.setdefault(CORE_VARIABLE, core)
     return count
 
 

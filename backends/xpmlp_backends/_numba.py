@@ -18,12 +18,28 @@ import numpy as np
 from xpmlp.activations import ACTIVATIONS, Activation
 from xpmlp.contract import Array
 from xpmlp.ops import Ops
-from xpmlp_backends._numpy import dense_activation, products_grad
+from xpmlp_backends._numpy import DOT, dense_activation, products_grad
 from xpmlp_backends._record import empty, launch
 
 
-def kernel(f: Callable[..., Any]) -> Any:
-    """Compile a loop when it is first called, for the dtypes of that call."""
+class Kernel:
+    """A loop that is compiled when it is first called, for the dtypes of that call."""
+
+    def __init__(self, loop: Callable[..., Any]) -> None:
+        self._compiled = compiled(loop)
+
+    def __call__(self, *args: Any) -> None:
+        """Run it."""
+        self._compiled(*args)
+
+    def bound(self, *args: Any) -> Callable[[], Any]:
+        """Return a call with these arguments that does not look for their types any more."""
+        found = self._compiled.overloads.get(tuple(map(numba.typeof, args)))
+        return partial(self._compiled if found is None else found.entry_point, *args)
+
+
+def compiled(f: Callable[..., Any]) -> Any:
+    """Let numba compile a function when it is first called."""
     try:
         return numba.njit(f, cache=True, error_model="numpy", fastmath={"contract"})
     except RuntimeError:  # no folder to cache in
@@ -60,7 +76,7 @@ def fused(ops: Ops) -> Ops:
 def dense(x: Array, W: Array, b: Array | None) -> Array:
     """x W + b."""
     z = empty(x, (x.shape[0], W.shape[1]), x.dtype)
-    launch(np.dot, x, W, z)
+    launch(DOT, x, W, z)
     if b is not None:
         launch(_add_bias, z, b)
     return z
@@ -98,14 +114,14 @@ def dense_activation_grad(
     return *products_grad(x, W, dz, need_dx, out[0]), db
 
 
-@kernel
+@Kernel
 def _add_bias(z: Array, b: Array) -> None:
     for i in range(z.shape[0]):
         for j in range(z.shape[1]):
             z[i, j] += b[j]
 
 
-@kernel
+@Kernel
 def _column_sums(dz: Array, db: Array) -> None:
     db[:] = 0
     for i in range(dz.shape[0]):
@@ -113,7 +129,7 @@ def _column_sums(dz: Array, db: Array) -> None:
             db[j] += dz[i, j]
 
 
-@kernel
+@Kernel
 def _bias_relu(z: Array, b: Array | None) -> None:
     zero = z.dtype.type(0)
     for i in range(z.shape[0]):
@@ -122,7 +138,7 @@ def _bias_relu(z: Array, b: Array | None) -> None:
             z[i, j] = zero if v <= zero else v  # NaN stays
 
 
-@kernel
+@Kernel
 def _relu_slope(dh: Array, h: Array, dz: Array, db: Array) -> None:
     zero, one = dh.dtype.type(0), dh.dtype.type(1)
     db[:] = 0
@@ -133,7 +149,7 @@ def _relu_slope(dh: Array, h: Array, dz: Array, db: Array) -> None:
             db[j] += d
 
 
-@kernel
+@Kernel
 def _sigmoid_slope(dh: Array, h: Array, dz: Array, db: Array) -> None:
     one = dh.dtype.type(1)
     db[:] = 0
@@ -144,7 +160,7 @@ def _sigmoid_slope(dh: Array, h: Array, dz: Array, db: Array) -> None:
             db[j] += d
 
 
-@kernel
+@Kernel
 def _tanh_slope(dh: Array, h: Array, dz: Array, db: Array) -> None:
     one = dh.dtype.type(1)
     db[:] = 0
@@ -172,7 +188,7 @@ def gather_batch(
     return x
 
 
-@kernel
+@Kernel
 def _gather(X: Array, rows: Array, shift: Array | None, scale: Array | None, out: Array) -> None:
     for i in range(rows.shape[0]):
         x, y = X[rows[i]], out[i]
@@ -185,7 +201,7 @@ def _gather(X: Array, rows: Array, shift: Array | None, scale: Array | None, out
             y[j] = v
 
 
-@kernel
+@Kernel
 def _gather_by_column(
     X: Array, rows: Array, shift: Array | None, scale: Array | None, out: Array
 ) -> None:
@@ -207,7 +223,7 @@ def dropout_mask(key: Array, shape: tuple[int, ...], rate: float, dtype: Any) ->
     return mask
 
 
-@kernel
+@Kernel
 def _dropout(key: Array, threshold: int, kept: float, mask: Array) -> None:
     u = np.uint32
     first, second = u(key[0]), u(key[1])
@@ -235,7 +251,7 @@ def label_cross_entropy(z: Array, labels: Array, smoothing: float = 0.0) -> tupl
     return rows, dz
 
 
-@kernel
+@compiled
 def _log_softmax(z: Array, bound: float, shifted: Array, p: Array) -> Any:
     """Fill one row's z − max and softmax(z), and return ln Σ exp(z − max)."""
     largest, smallest = z.dtype.type(bound), z.dtype.type(-bound)
@@ -256,7 +272,7 @@ def _log_softmax(z: Array, bound: float, shifted: Array, p: Array) -> Any:
     return np.log(total)
 
 
-@kernel
+@Kernel
 def _softmax_cross_entropy(z: Array, t: Array, bound: float, rows: Array, dz: Array) -> None:
     shifted = np.empty(z.shape[1], z.dtype)
     for i in range(z.shape[0]):
@@ -268,7 +284,7 @@ def _softmax_cross_entropy(z: Array, t: Array, bound: float, rows: Array, dz: Ar
         rows[i] = loss
 
 
-@kernel
+@Kernel
 def _label_cross_entropy(
     z: Array, labels: Array, smoothing: float, bound: float, rows: Array, dz: Array
 ) -> None:
@@ -294,7 +310,7 @@ def batch_mean(rows: Array, dz: Array, weight: Array | None) -> tuple[Array, Arr
     return value, share
 
 
-@kernel
+@Kernel
 def _batch_mean(
     rows: Array, dz: Array, weight: Array | None, tiny: float, value: Array, out: Array
 ) -> None:
@@ -320,7 +336,7 @@ def is_largest(z: Array, labels: Array) -> Array:
     return rows
 
 
-@kernel
+@Kernel
 def _is_largest(z: Array, labels: Array, rows: Array) -> None:
     for i in range(z.shape[0]):
         best = 0
@@ -338,7 +354,7 @@ def accumulate(
     return totals, carry, finite
 
 
-@kernel
+@Kernel
 def _accumulate(
     totals: Array, carry: Array, finite: Array, value: Array, n: int, score: Array | None
 ) -> None:
@@ -370,7 +386,7 @@ def sgd(p: Array, g: Array, rate: Array) -> Array:
     return p
 
 
-@kernel
+@Kernel
 def _sgd(p: Array, g: Array, rate: Array) -> None:
     eta = rate[()]
     for i in range(p.shape[0]):
@@ -383,7 +399,7 @@ def momentum(p: Array, g: Array, v: Array, rate: Array, mu: float) -> Any:
     return p, (v,)
 
 
-@kernel
+@Kernel
 def _momentum(p: Array, g: Array, v: Array, rate: Array, mu: float) -> None:
     eta, mu = rate[()], p.dtype.type(mu)
     for i in range(p.shape[0]):
@@ -397,7 +413,7 @@ def nesterov(p: Array, g: Array, v: Array, rate: Array, mu: float) -> Any:
     return p, (v,)
 
 
-@kernel
+@Kernel
 def _nesterov(p: Array, g: Array, v: Array, rate: Array, mu: float) -> None:
     eta, mu = rate[()], p.dtype.type(mu)
     for i in range(p.shape[0]):
@@ -411,7 +427,7 @@ def adagrad(p: Array, g: Array, s: Array, rate: Array, epsilon: float) -> Any:
     return p, (s,)
 
 
-@kernel
+@Kernel
 def _adagrad(p: Array, g: Array, s: Array, rate: Array, epsilon: float) -> None:
     eta, epsilon = rate[()], p.dtype.type(epsilon)
     for i in range(p.shape[0]):
@@ -425,7 +441,7 @@ def rmsprop(p: Array, g: Array, s: Array, rate: Array, rho: float, epsilon: floa
     return p, (s,)
 
 
-@kernel
+@Kernel
 def _rmsprop(
     p: Array, g: Array, s: Array, rate: Array, rho: float, rest: float, epsilon: float
 ) -> None:
@@ -444,7 +460,7 @@ def adam(
     return p, (m, v)
 
 
-@kernel
+@Kernel
 def _adam(
     p: Array,
     g: Array,

@@ -58,22 +58,30 @@ def test_says_how_to_get_what_is_missing(capsys: Capture, monkeypatch: Patch) ->
 
 
 @pytest.mark.parametrize(
-    ("core", "variable", "wants", "advice"),
+    ("core", "variable", "best", "advice"),
     [
-        ("Haswell", None, True, "leaves"),
-        ("Haswell", "Haswell", True, "leaves"),
-        ("Haswell", None, False, "leaves"),
-        ("SkylakeX", None, True, None),
-        ("SkylakeX", "SkylakeX", True, None),
-        (None, None, True, "may leave"),
-        (None, None, False, None),
-        (None, "SkylakeX", True, None),
+        ("Haswell", None, "SkylakeX", "leaves this CPU's AVX-512 unused"),
+        ("Haswell", "Haswell", "SkylakeX", "leaves this CPU's AVX-512 unused"),
+        ("Haswell", None, None, "leaves this CPU's AVX-512 unused"),
+        ("SkylakeX", None, "SkylakeX", None),
+        ("SkylakeX", "SkylakeX", "SkylakeX", None),
+        (None, None, "SkylakeX", "may leave this CPU's AVX-512 unused"),
+        (None, None, None, None),
+        (None, "SkylakeX", "SkylakeX", None),
+        ("SkylakeX", None, "Haswell", "uses 512-bit kernels"),
+        ("SkylakeX", "SkylakeX", "Haswell", "uses 512-bit kernels"),
+        ("Haswell", None, "Haswell", None),
+        (None, None, "Haswell", None),
     ],
 )
 def test_advice_on_kernels(
-    core: str | None, variable: str | None, wants: bool, advice: str | None, monkeypatch: Patch
+    core: str | None,
+    variable: str | None,
+    best: str | None,
+    advice: str | None,
+    monkeypatch: Patch,
 ) -> None:
-    monkeypatch.setattr(machine, "wants_skylakex", lambda: wants)
+    monkeypatch.setattr(machine, "best_core", lambda: best)
     monkeypatch.setattr(machine, "cpu", lambda: ("", machine.AVX512))
     monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
     if variable:
@@ -83,13 +91,13 @@ def test_advice_on_kernels(
         assert said is None
     else:
         assert said is not None
-        assert f"OpenBLAS {advice} this CPU's AVX-512 unused" in said
-        assert "Set OPENBLAS_CORETYPE=SkylakeX" in said
-        assert ("does so for itself" in said) == (wants and variable is None)
+        assert f"OpenBLAS {advice}" in said
+        assert f"Set OPENBLAS_CORETYPE={best or 'SkylakeX'}" in said
+        assert ("does so for itself" in said) == (best is not None and variable is None)
 
 
 def test_no_advice_on_the_kernels_of_another_library(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(machine, "wants_skylakex", lambda: True)
+    monkeypatch.setattr(machine, "best_core", lambda: "SkylakeX")
     monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
     assert machine.core_advice({"name": "accelerate", "core": None}) is None
 

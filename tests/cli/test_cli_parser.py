@@ -111,8 +111,11 @@ def test_wrong_arguments_are_one_line_with_a_hint(
     assert hint in said.err
 
 
-def cpuinfo(vendor: str, flags: str) -> str:
-    return f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: fpu {flags}\n\nprocessor\t: 1\n"
+def cpuinfo(vendor: str, flags: str, family: int = 26) -> str:
+    return (
+        f"processor\t: 0\nvendor_id\t: {vendor}\ncpu family\t: {family}\nflags\t\t: fpu {flags}\n"
+        "\nprocessor\t: 1\n"
+    )
 
 
 ALL = "avx512f avx512bw avx512dq avx512vl"
@@ -121,16 +124,18 @@ ALL = "avx512f avx512bw avx512dq avx512vl"
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        (cpuinfo("AuthenticAMD", ALL), True),
-        (cpuinfo("SomeoneNew", ALL), True),
-        (cpuinfo("AuthenticAMD", "avx2 avx512f"), False),
-        (cpuinfo("GenuineIntel", ALL), False),
-        ("Processor : ARM\nFeatures : neon\n", False),
-        ("", False),
+        (cpuinfo("AuthenticAMD", ALL), "SkylakeX"),
+        (cpuinfo("AuthenticAMD", ALL, 25), "Haswell"),
+        (cpuinfo("SomeoneNew", ALL, 25), "SkylakeX"),
+        (cpuinfo("AuthenticAMD", "avx2 avx512f"), None),
+        (cpuinfo("AuthenticAMD", "avx2", 25), None),
+        (cpuinfo("GenuineIntel", ALL), None),
+        ("Processor : ARM\nFeatures : neon\n", None),
+        ("", None),
     ],
 )
-def test_skylakex_is_for_cpus_that_openblas_underrates(text: str, wanted: bool) -> None:
-    assert environment.wants_skylakex(text) is wanted
+def test_kernels_for_cpus_that_openblas_may_misjudge(text: str, wanted: str | None) -> None:
+    assert environment.best_core(text) == wanted
 
 
 def test_processor_tells_the_first_ones_fields() -> None:
@@ -150,7 +155,7 @@ def test_processor_tells_the_first_ones_fields() -> None:
 def test_core_type_is_set_once_and_never_overrides(
     command: list[str], before: str | None, after: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment, "wants_skylakex", lambda: True)
+    monkeypatch.setattr(environment, "best_core", lambda: "SkylakeX")
     monkeypatch.setenv("OPENBLAS_CORETYPE", before or "")
     if before is None:
         monkeypatch.delenv("OPENBLAS_CORETYPE")

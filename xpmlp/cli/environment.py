@@ -15,8 +15,9 @@ def prepare(args: Namespace) -> None:
     """Set what the command needs, for this process only; what the user has set stays."""
     # ``xpmlp info`` shows what a Python program would get, which nobody prepares.
     looking = args.command == "info" and not args.measure
-    if "numpy" not in sys.modules and not looking and wants_skylakex():
-        os.environ.setdefault(CORE_VARIABLE, "SkylakeX")
+    core = best_core()
+    if "numpy" not in sys.modules and not looking and core:
+        os.environ.setdefault(CORE_VARIABLE, core)
     backend = getattr(args, "backend", None) or os.environ.get("XPMLP_BACKEND")
     # Commands without --dtype read it from a file, later than JAX can be told. In 64-bit mode
     # JAX still computes a float32 model in float32.
@@ -24,15 +25,22 @@ def prepare(args: Namespace) -> None:
         os.environ.setdefault("JAX_ENABLE_X64", "1")
 
 
-def wants_skylakex(cpuinfo: str | None = None) -> bool:
-    """Whether OpenBLAS might use half of this CPU, unless told otherwise.
+ZEN4 = ("AuthenticAMD", "25")
+"""Maker and family of the CPUs that compute AVX-512 in two halves, where they have it at all."""
 
-    OpenBLAS picks its kernels by the CPU's maker and model. It knows Intel's with AVX-512; AMD's
-    Zen 4 and 5 only newer versions do, and makers it has never heard of none. These it takes for
-    "Haswell", with vectors half as wide; matrix products then take up to twice the time.
+
+def best_core(cpuinfo: str | None = None) -> str | None:
+    """Return the kernels OpenBLAS should use where it may pick others; None leaves it to choose.
+
+    OpenBLAS picks its kernels by the CPU's maker and model, each version its own way. Those with
+    AVX-512 ("SkylakeX") do up to twice the work where vectors are 512 bits wide, as on Zen 5 and
+    on Intel's, which every version knows. Zen 4 computes such vectors in halves, and there the
+    AVX2 kernels ("Haswell") took a tenth less time for products of 512 units and more.
     """
     vendor, flags = cpu(cpuinfo)
-    return vendor not in ("", "GenuineIntel") and flags >= AVX512
+    if vendor in ("", "GenuineIntel") or not flags >= AVX512:
+        return None
+    return "Haswell" if (vendor, processor(cpuinfo).get("cpu family")) == ZEN4 else "SkylakeX"
 
 
 def cpu(cpuinfo: str | None = None) -> tuple[str, frozenset[str]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.cli.environment import AVX512, CORE_VARIABLE, cpu, processor, wants_skylakex
+from xpmlp.cli.environment import AVX512, CORE_VARIABLE, best_core, cpu, processor
 
 VARIABLES = (
     *("XPMLP_BACKEND", "XPMLP_DATA_DIR", CORE_VARIABLE),
@@ -57,19 +57,26 @@ def blas() -> dict[str, Any]:
 
 
 def core_advice(found: dict[str, Any]) -> str | None:
-    """Say what to set where OpenBLAS leaves AVX-512 unused; None where it does not, or is not used.
+    """Say what to set where OpenBLAS does not use its best kernels; None where all is well.
 
     Parameters
     ----------
     found : dict
         What ``blas`` returned.
     """
-    unset = CORE_VARIABLE not in os.environ
-    narrow = found["core"] in NARROW and cpu()[1] >= AVX512
-    unknown = found["core"] is None and "openblas" in str(found["name"]) and unset
-    if not narrow and not (unknown and wants_skylakex()):
+    core, best, unset = found["core"], best_core(), CORE_VARIABLE not in os.environ
+    here = " The xpmlp command does so for itself." if unset and best else ""
+    if best == "Haswell":
+        if core is None or core in NARROW:
+            return None
+        return (
+            f"OpenBLAS uses 512-bit kernels, which this CPU computes in halves. Set {CORE_VARIABLE}"
+            f"=Haswell before starting Python: large matrix products take a tenth less time.{here}"
+        )
+    narrow = core in NARROW and cpu()[1] >= AVX512
+    unknown = core is None and "openblas" in str(found["name"]) and unset
+    if not narrow and not (unknown and best):
         return None
-    here = " The xpmlp command does so for itself." if unset and wants_skylakex() else ""
     return (
         f"OpenBLAS {'leaves' if narrow else 'may leave'} this CPU's AVX-512 unused. Set "
         f"{CORE_VARIABLE}=SkylakeX before starting Python: matrix products get up to twice as "
