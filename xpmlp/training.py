@@ -106,15 +106,17 @@ class Training:
         for callback in self.callbacks:
             getattr(callback, event)(self)
 
-    def _initial_state(self) -> State:
+    def _initial_state(self, moments: tuple[Array, ...] | None = None) -> State:
+        """Make a state of the model's weights, which are those of the last finished epoch."""
         mlp, xp = self.mlp, self.mlp.backend.xp
         params, statistics = mlp.weights.flat, mlp.weights.statistics
-        zeros = [xp.zeros_like(params) for _ in range(self.optimizer.slots + 1)]
+        if moments is None:
+            moments = tuple(xp.zeros_like(params) for _ in range(self.optimizer.slots))
         pair = xp.zeros(2, dtype=params.dtype, device=mlp.backend.ops.device)
         return State(
             params=xp.asarray(params, copy=True),
-            moments=tuple(zeros[1:]),
-            grad=zeros[0],
+            moments=moments,
+            grad=xp.zeros_like(params),
             statistics=xp.asarray(statistics, copy=True),
             loss=xp.sum(pair),
             totals=pair,
@@ -131,13 +133,13 @@ class Training:
             carry=xp.zeros_like(self._state.carry),
             finite=xp.zeros_like(self._state.finite),
         )
-        begin, plans = _copied(xp, self._state), self._plans(rates)
+        moments, plans = self._kept_moments(), self._plans(rates)
         for plan, count in plans:
             self._run_plan(plan, count)
         loss, score = backend.to_numpy(self._state.totals).astype(np.float64)
         backend.synchronize()
         seconds = perf_counter() - start
-        self._refuse_divergence(begin, plans, rates, loss)
+        self._refuse_divergence(moments, plans, rates, loss)
         self.mlp.weights.adopt(
             xp.asarray(self._state.params, copy=True), xp.asarray(self._state.statistics, copy=True)
         )
@@ -194,8 +196,18 @@ class Training:
                 if callback.every and self.step % callback.every == 0:
                     callback.on_batch_end(self)
 
+    def _kept_moments(self) -> tuple[Array, ...] | None:
+        """Copy the running averages, in case the epoch has to be replayed; at first they are 0."""
+        if self.epoch == 0:
+            return None
+        return tuple(self.mlp.backend.xp.asarray(m, copy=True) for m in self._state.moments)
+
     def _refuse_divergence(
-        self, begin: State, plans: list[tuple[Plan, int]], rates: list[float], loss: float
+        self,
+        moments: tuple[Array, ...] | None,
+        plans: list[tuple[Plan, int]],
+        rates: list[float],
+        loss: float,
     ) -> None:
         """Raise if the epoch left the finite numbers, naming step and layer."""
         xp, to_numpy = self.mlp.backend.xp, self.mlp.backend.to_numpy
@@ -203,7 +215,7 @@ class Training:
             return
         # The loss of this step, from 0, was not finite; or only what the last one left behind.
         step = min(int(to_numpy(self._state.finite)[0]), self.steps - 1)
-        found = self._locate(begin, plans, step)
+        found = self._locate(self._initial_state(moments), plans, step)
         kept = f"of epoch {self.epoch}" if self.epoch else "from before the training"
         raise DivergenceError(
             f"the training diverged in epoch {self.epoch + 1} of {self.epochs}, step {step + 1} of "
@@ -211,9 +223,9 @@ class Training:
             f"the model keeps the weights {kept}"
         )
 
-    def _locate(self, begin: State, plans: list[tuple[Plan, int]], step: int) -> object:
+    def _locate(self, state: State, plans: list[tuple[Plan, int]], step: int) -> object:
         """Go through the epoch again up to a step, and look into it."""
-        xp, state = self.mlp.backend.xp, begin
+        xp = self.mlp.backend.xp
         for plan, count in plans:
             if step < count:
                 break
@@ -225,12 +237,3 @@ class Training:
         after = self._run(state, self.data, plan, step, step + 1).params
         found = locate(self.mlp, X, y, before, after)
         return found or "the loss is not finite. Try a smaller learning rate, or clip_norm=1.0"
-
-
-def _copied(xp: Any, state: State) -> State:
-    """Copy a state, because a run may overwrite or donate the one it is given."""
-
-    def copy(x: Any) -> Any:
-        return tuple(map(copy, x)) if isinstance(x, tuple) else xp.asarray(x, copy=True)
-
-    return State(*map(copy, state))

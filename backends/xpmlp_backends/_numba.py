@@ -18,7 +18,7 @@ import numpy as np
 from xpmlp.activations import ACTIVATIONS, Activation
 from xpmlp.contract import Array
 from xpmlp.ops import Ops
-from xpmlp_backends._numpy import DOT, dense_activation, products_grad
+from xpmlp_backends._inplace import DOT, dense_activation, products_grad
 from xpmlp_backends._record import empty, launch
 
 

@@ -53,7 +53,7 @@ class RecordedRun:
         if shapes not in self._recordings:
             self._record(shapes, state, data, plan, start)
         assert self._state is not None
-        _copy(self._state, state)
+        _copy(self._state, state._replace(grad=self._state.grad))  # which is scratch
         self._recordings[shapes].play(data, plan, start, stop)
         return self._state
 
