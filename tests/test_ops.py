@@ -394,3 +394,28 @@ def test_keys_differ_for_seeds_epochs_steps_and_layers() -> None:
     np.testing.assert_array_equal(dropout_keys(4, 1, 3, 2), dropout_keys(4, 1, 3, 2))
     # Fewer steps are the beginning of more.
     np.testing.assert_array_equal(dropout_keys(4, 1, 2, 2), dropout_keys(4, 1, 3, 2)[:2])
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("which", ["numpy", "numpy-plain"])
+def test_nan_and_infinity_keep_their_meaning(which: str, name: str, special: float) -> None:
+    """Put into each array in turn, they come out of NumPy's own operations where they should."""
+    rng = np.random.default_rng(0)
+    host = make_backend(which)
+    reference = Ops.reference(numpy_xp, "cpu")
+    for arguments in CASES[name](5, 4, 3, rng):
+        for i, argument in enumerate(arguments):
+            if not isinstance(argument, np.ndarray) or argument.dtype != np.float64:
+                continue
+            changed = argument.copy()
+            changed.reshape(-1)[min(1, changed.size - 1)] = special
+            given = [*arguments[:i], changed, *arguments[i + 1 :]]
+            with np.errstate(all="ignore"):
+                expected = call(host, reference, name, given, "float64")
+                found = call(host, host.ops, name, given, "float64")
+            for k in CHOSEN.get(name, range(len(found))):
+                if expected[k] is None:
+                    continue
+                for test in (np.isnan, np.isposinf, np.isneginf):
+                    np.testing.assert_array_equal(test(found[k]), test(expected[k]))
