@@ -50,17 +50,23 @@ class JaxBackend(EagerBackend):
         self.jax.device_put(0, self.device).block_until_ready()
 
     def compile(self, step: Step) -> Run:
-        """Return one jitted loop; its bounds are arguments, so any chunk reuses the program."""
-        lax = self.jax.lax
+        """Return one jitted scan over the plan's rows; each number of steps is compiled once."""
 
-        def loop(state: State, data: Data, plan: Plan, start: Any, stop: Any) -> State:
-            def body(k: Any, carried: State) -> State:
-                return step(carried, data, plan, k)
+        def scan(state: State, data: Data, plan: Plan) -> State:
+            def body(carried: State, row: Plan) -> tuple[State, None]:
+                return step(carried, data, Plan(*(x[None, ...] for x in row)), 0), None
 
-            return State(*lax.fori_loop(start, stop, body, state))
+            return State(*self.jax.lax.scan(body, state, plan)[0])
 
-        compiled: Run = self.jax.jit(loop, donate_argnums=0)
-        return compiled
+        compiled = self.jax.jit(scan, donate_argnums=0)
+
+        def run(state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
+            whole = (start, stop) == (0, plan.rows.shape[0])
+            part = plan if whole else Plan(*(x[start:stop, ...] for x in plan))
+            done: State = compiled(state, data, part)
+            return done
+
+        return run
 
     def compile_forward(self, forward: Forward) -> Forward:
         """Return it jitted; each number of rows is compiled once."""
