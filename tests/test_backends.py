@@ -3,7 +3,9 @@
 import ctypes
 import logging
 import math
+import os
 import re
+import subprocess
 import sys
 from functools import cache
 from importlib.metadata import EntryPoint
@@ -17,6 +19,7 @@ import numpy as np
 import pytest
 from conftest import BACKENDS, assert_close, make_backend
 from xpmlp_backends import TABLE, _cupy, why_not
+from xpmlp_backends._numpy import NumpyBackend
 
 import xpmlp
 from xpmlp import losses
@@ -619,3 +622,69 @@ def test_a_copy_of_a_loaded_model_trains_for_the_same_loss(tmp_path: Path) -> No
         one.fit(X, y, epochs=1)
     assert copied.task.loss == losses.Huber(0.25)
     assert np.array_equal(copied.predict(X), mlp.predict(X))
+
+
+# Numba, where it is there and where it is not
+
+RUN_PLAIN = """
+import logging, sys
+{before}
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+import xpmlp
+mlp = xpmlp.MLP([2, 3, 2], backend="numpy", seed=0)
+mlp.fit([[0.0, 1.0], [1.0, 0.0]], [0, 1], epochs=1)
+print(mlp.backend.fused)
+"""
+
+
+def fresh(before: str, **environment: str) -> list[str]:
+    """Lines of a fresh process that trains with NumPy."""
+    code = RUN_PLAIN.format(before=before)
+    env = os.environ | environment
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True
+    )
+    return done.stdout.splitlines()
+
+
+def test_numba_is_used_where_it_works() -> None:
+    pytest.importorskip("numba")
+    assert fresh("") == ["True"]
+    assert fresh("", XPMLP_FUSED="0") == ["False"]
+
+
+def test_without_numba_it_computes_all_the_same() -> None:
+    assert fresh("sys.modules['numba'] = None") == ["False"]
+
+
+def test_a_numba_that_does_not_work_is_said_and_left() -> None:
+    pytest.importorskip("numba")
+    said, fused = fresh("", NUMBA_DISABLE_JIT="1")
+    assert fused == "False"
+    assert said.startswith("backend numpy: computing without numba, because ImportError")
+    assert "NUMBA_DISABLE_JIT" in said
+
+
+def test_numba_asked_for_and_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("_numba", "_loops"):
+        monkeypatch.delitem(sys.modules, f"xpmlp_backends.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(BackendError, match=r"numba cannot be used.*pip install 'xpmlp\[fast\]'"):
+        NumpyBackend(fused=True)
+
+
+@pytest.mark.parametrize("fault", ["no folder", "full"])
+def test_compiled_loops_that_cannot_be_kept_are_used(fault: str, tmp_path: Path) -> None:
+    """A cache that is a file is no folder; one whose files cannot be written stands for full."""
+    pytest.importorskip("numba")
+    cache = tmp_path / "cache"
+    before = ""
+    if fault == "no folder":
+        cache.write_text("")
+    else:
+        before = (
+            "import numba.core.caching as c\n"
+            "def full(*a, **k): raise OSError(28, 'No space left on device')\n"
+            "c.IndexDataCacheFile._save_index = full"
+        )
+    assert fresh(before, NUMBA_CACHE_DIR=str(cache)) == ["True"]

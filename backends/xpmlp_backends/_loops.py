@@ -18,16 +18,27 @@ import numpy as np
 
 from xpmlp.contract import Array
 
+if getattr(numba.config, "DISABLE_JIT", 0):
+    raise ImportError("NUMBA_DISABLE_JIT is set, and without it these loops are for nobody")
+
 
 class Kernel:
     """A loop that is compiled when it is first called, for the dtypes of that call."""
 
     def __init__(self, loop: Callable[..., Any]) -> None:
-        self._compiled = compiled(loop)
+        self._loop = loop
+        try:
+            self._compiled = compiled(loop, cache=True)
+        except RuntimeError:  # no folder to keep it in
+            self._compiled = compiled(loop)
 
     def __call__(self, *args: Any) -> None:
         """Run it."""
-        self._compiled(*args)
+        try:
+            self._compiled(*args)
+        except OSError:  # compiled, but the folder to keep it in is full, or not ours
+            self._compiled = compiled(self._loop)
+            self._compiled(*args)
 
     def bound(self, *args: Any) -> Callable[[], Any]:
         """Return a call with these arguments that does not look for their types any more."""
@@ -35,12 +46,9 @@ class Kernel:
         return partial(self._compiled if found is None else found.entry_point, *args)
 
 
-def compiled(f: Callable[..., Any]) -> Any:
+def compiled(f: Callable[..., Any], cache: bool = False) -> Any:
     """Let numba compile a function when it is first called."""
-    try:
-        return numba.njit(f, cache=True, error_model="numpy", fastmath={"contract"})
-    except RuntimeError:  # no folder to cache in
-        return numba.njit(f, error_model="numpy", fastmath={"contract"})
+    return numba.njit(f, cache=cache, error_model="numpy", fastmath={"contract"})
 
 
 # Dense maps

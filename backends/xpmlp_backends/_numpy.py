@@ -1,16 +1,20 @@
 """NumPy on the CPU: the backend that is always there."""
 
+import logging
 import os
-from importlib.util import find_spec
+from importlib import import_module
 from typing import Any
 
 import array_api_compat.numpy as xp
 import numpy as np
 
 from xpmlp.contract import Array, Forward, Run, Step
-from xpmlp_backends._base import EagerBackend, only_cpu
+from xpmlp.errors import BackendError
+from xpmlp_backends._base import EagerBackend, one_line, only_cpu
 from xpmlp_backends._inplace import in_place
 from xpmlp_backends._replay import RecordedForward, RecordedRun
+
+logger = logging.getLogger("xpmlp")
 
 
 class NumpyBackend(EagerBackend):
@@ -19,18 +23,35 @@ class NumpyBackend(EagerBackend):
     Parameters
     ----------
     fused : bool, optional
-        Whether to compute with kernels compiled by numba. By default if it is installed, unless
-        the environment has ``XPMLP_FUSED=0``.
+        Whether to compute with loops compiled by numba. By default where it works, unless the
+        environment has ``XPMLP_FUSED=0``.
+
+    Raises
+    ------
+    BackendError
+        If they are asked for and numba does not work here.
     """
 
     def __init__(self, fused: bool | None = None) -> None:
         super().__init__("numpy", xp, "cpu")
         self.ops = in_place(self.ops)
-        self.fused = _want_fused() if fused is None else fused
+        self.fused = os.environ.get("XPMLP_FUSED", "1") != "0" if fused is None else fused
         if self.fused:
-            from xpmlp_backends import _numba
+            try:
+                self.ops = import_module("xpmlp_backends._numba").fused(self.ops)
+            except Exception as error:  # whatever a broken installation raises
+                self._do_without(error, asked=fused is True)
 
-            self.ops = _numba.fused(self.ops)
+    def _do_without(self, error: Exception, asked: bool) -> None:
+        self.fused = False
+        there = not isinstance(error, ModuleNotFoundError)
+        if asked:
+            fix = "" if there else "; install it with: pip install 'xpmlp[fast]'"
+            raise BackendError(
+                f"backend 'numpy': numba cannot be used: {one_line(error)}{fix}"
+            ) from error
+        if there:
+            logger.warning("backend numpy: computing without numba, because %s", one_line(error))
 
     def owns(self, x: object) -> bool:
         """Whether x is a NumPy array."""
@@ -51,10 +72,6 @@ class NumpyBackend(EagerBackend):
     def compile_forward(self, forward: Forward) -> Forward:
         """Return a function that plays the recorded pass where a few rows come."""
         return RecordedForward(forward)
-
-
-def _want_fused() -> bool:
-    return os.environ.get("XPMLP_FUSED", "1") != "0" and find_spec("numba") is not None
 
 
 def create(device: str | None = None, fused: bool | None = None) -> NumpyBackend:
