@@ -711,3 +711,29 @@ except BackendError as error:
     assert done.returncode == 0, done.stderr
     assert "jax_enable_x64" in done.stdout
     assert "dtype='float32'" in done.stdout
+
+
+# What nobody asked for
+
+
+def test_without_metrics_the_training_is_the_same(backend: Any) -> None:
+    rng = np.random.default_rng(5)
+    X, y = rng.standard_normal((24, 4)), rng.integers(0, 3, 24)
+    trained = []
+    for metrics in (True, False):
+        mlp = xpmlp.MLP([4, 5, 3], backend=backend, dtype="float32", seed=2)
+        kept = {"validation_data": (X, y), "batch_size": 8}
+        trained.append((mlp.fit(X, y, epochs=2, metrics=metrics, **kept), mlp.parameters))
+    (full, with_metrics), (lean, without) = trained
+    assert set(full) - set(lean) == {"accuracy"}
+    assert lean["loss"] == full["loss"]
+    assert lean["val_accuracy"] == full["val_accuracy"]
+    for name, value in with_metrics.items():
+        np.testing.assert_array_equal(without[name], value)
+
+
+def test_a_metric_that_is_not_measured_cannot_be_monitored() -> None:
+    mlp = xpmlp.MLP([2, 3, 2], backend="numpy", seed=0)
+    stopping = [xpmlp.EarlyStopping(monitor="accuracy")]
+    with pytest.raises(InvalidValueError, match="no 'accuracy', only loss"):
+        mlp.fit(np.eye(2), [0, 1], epochs=1, metrics=False, callbacks=stopping)
