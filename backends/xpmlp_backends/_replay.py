@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpmlp.contract import Array, Data, Forward, Plan, State, Step
-from xpmlp_backends._record import Tape, Unrecordable, aligned, launch
+from xpmlp_backends._record import Tape, Unrecordable, launch, together
 
 logger = logging.getLogger("xpmlp")
 
@@ -59,7 +59,10 @@ class RecordedRun:
 
     def _record(self, shapes: Any, state: State, data: Data, plan: Plan, k: int) -> None:
         """Record the step, and compare the first recording with the step itself."""
-        own = _each(aligned, state) if self._state is None else self._state
+        own = self._state
+        if own is None:
+            copies = together(_arrays(state))
+            own = _each(lambda _: next(copies), state)
         before = _each(np.array, state)
         try:
             own.params[...] *= 0.5  # so that a value kept from the recording is not the right one
