@@ -4,6 +4,7 @@ A host boundary: NumPy arrays, and whatever NumPy can read, come in here. Arrays
 own library and device stay where they are; arrays of any other are refused, never half-converted.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from math import isfinite
@@ -112,29 +113,34 @@ def features(
         raise InvalidValueError(f"{name}: found no rows; expected at least one example")
     if rows is not None and x.shape[0] != rows:
         raise InvalidValueError(f"{name}: found {x.shape[0]} rows; expected {rows}")
-    narrow = dtype_name(x) not in _KEPT or (dtype, dtype_name(x)) == ("float32", "float64")
+    found = dtype_name(x)
+    narrow = found not in _KEPT or (found == "float64" and dtype == "float32")
     if on_device:
-        if not dtype_name(x).startswith(("bool", "uint", "int", "float", "bfloat")):
+        if not found.startswith(("bool", "uint", "int", "float", "bfloat")):
             raise InvalidTypeError(f"{name}: found dtype {x.dtype}; expected real numbers")
         kept = backend.xp.astype(x, getattr(backend.xp, dtype)) if narrow else x
-        _refuse_nonfinite(backend.xp, kept, lambda a: backend.to_numpy(a), name, dtype)
+        flat = backend.xp.reshape(kept, (-1,))
+        _refuse_nonfinite(backend.xp, flat, lambda: backend.to_numpy(kept), name, dtype)
         return kept
     if narrow:
         with np.errstate(over="ignore"):  # found below, with its place
             x = x.astype(dtype)
     kept = np.ascontiguousarray(x)
-    _refuse_nonfinite(np, kept, lambda a: a, name, dtype)
+    _refuse_nonfinite(np, kept.reshape(-1), lambda: kept, name, dtype)
     return backend.asarray(kept)
 
 
-def _refuse_nonfinite(xp: Any, x: Array, host: Any, name: str, dtype: str) -> None:
-    """Refuse NaN and infinity. Σ x² carries both, and the good case needs one pass and no copy."""
-    if not dtype_name(x).startswith("float"):
+def _refuse_nonfinite(xp: Any, flat: Array, host: Callable[[], Any], name: str, dtype: str) -> None:
+    """Refuse NaN and infinity in an array given flat; ``host()`` is the array, to find the place.
+
+    Σ x² carries both, and the good case needs one pass and no copy.
+    """
+    if not dtype_name(flat).startswith("float"):
         return
-    flat = xp.reshape(x, (-1,))
-    if isfinite(flat @ flat) or bool(xp.all(xp.isfinite(x))):  # or the squares have overflowed
+    squares = flat.dot(flat) if xp is np else flat @ flat  # of NumPy's two, the quicker for a row
+    if isfinite(squares) or bool(xp.all(xp.isfinite(flat))):  # or only the squares overflowed
         return
-    values = host(x)
+    values = host()
     place = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
     at = ", ".join(map(str, place))
     raise InvalidValueError(

@@ -10,7 +10,6 @@ Symbols: θ parameters, g gradient, η learning rate, t step from 1, all element
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any, ClassVar
 
 from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
@@ -115,8 +114,19 @@ class Optimizer:
             if getattr(self, limit) is not None:
                 _positive(self, limit)
 
-    def coefficients(self, t: int, rate: float) -> tuple[float, ...]:
-        """Work out the step's scalars on the host; ``t`` counts steps from 1."""
+    def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
+        """Work out the scalars of a step on the host; of many at once, if given their arrays.
+
+        Parameters
+        ----------
+        t : int, or ndarray of float64, shape (steps,)
+            Counts steps from 1.
+        rate : float, or ndarray of float64, shape (steps,)
+
+        Returns
+        -------
+        tuple of float, or of what broadcasts to shape (steps,)
+        """
         return (rate,)
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
@@ -239,9 +249,9 @@ class Adam(Optimizer):
         _fraction(self, "beta2")
         _positive(self, "epsilon")
 
-    def coefficients(self, t: int, rate: float) -> tuple[float, ...]:
+    def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
         """Return η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ) and the factor of decay, 1 here."""
-        return rate / (1.0 - self.beta1**t), 1.0 / sqrt(1.0 - self.beta2**t), 1.0
+        return rate / (1.0 - self.beta1**t), (1.0 - self.beta2**t) ** -0.5, 1.0
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
         """Return the new parameters and moments."""
@@ -261,7 +271,7 @@ class AdamW(Adam):
         if self.weight_decay != 0:
             _positive(self, "weight_decay")
 
-    def coefficients(self, t: int, rate: float) -> tuple[float, ...]:
+    def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
         """Return Adam's, with 1 − η λ as the factor of decay."""
         c0, c1, _ = super().coefficients(t, rate)
         return c0, c1, 1.0 - rate * self.weight_decay

@@ -160,10 +160,10 @@ class Training:
         mlp, n, batch = self.mlp, self.examples, self.batch_size
         epoch = mlp.epochs_trained  # counts on over several fits, so that no order repeats
         order = permutation(mlp.seed, epoch, n) if self.shuffle else np.arange(n, dtype=np.int32)
-        first = self.epoch * self.steps + 1
-        scalars = [self.optimizer.coefficients(first + k, rate) for k, rate in enumerate(rates)]
+        t = np.arange(1.0, self.steps + 1.0) + self.epoch * self.steps
+        scalars = np.broadcast_arrays(t, *self.optimizer.coefficients(t, np.array(rates)))[1:]
         with np.errstate(over="ignore"):  # an absurd rate diverges, and that is reported
-            coefficients = np.array(scalars).astype(mlp.dtype)
+            coefficients = np.stack(scalars, axis=1).astype(mlp.dtype)
         keys = dropout_keys(mlp.seed, epoch, self.steps, mlp.network.dropouts)
         asarray = mlp.backend.asarray
 
