@@ -1,5 +1,7 @@
 """One ``backend`` fixture: every numeric test runs on every backend that is there."""
 
+import importlib
+import importlib.util
 import os
 from collections import Counter
 
@@ -55,7 +57,8 @@ def _freeze(x: Any) -> Any:
 def make_backend(name: str) -> Any:
     """The backend of a test id; a skip with the reason, or a failure if it is required.
 
-    ``numpy`` has numba's operations where numba is installed, ``numpy-plain`` never.
+    ``numpy`` has numba's operations where numba is installed (``numba`` can be required like a
+    backend), ``numpy-plain`` never.
     """
     if name == "numpy-readonly":
         return readonly_numpy()
@@ -70,6 +73,8 @@ def make_backend(name: str) -> Any:
         strict.set_array_api_strict_flags(boolean_indexing=False, data_dependent_shapes=False)
     from xpmlp_backends import backend
 
+    if name == "numpy" and "numba" in REQUIRED:
+        importlib.import_module("numba")
     try:
         return backend(name, "cpu" if name in ("torch", "jax") else None)
     except BackendError as error:
@@ -81,6 +86,8 @@ def make_backend(name: str) -> Any:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say why tests were skipped, once for each reason: a skip that nobody sees is a defect."""
     reports = terminalreporter.stats.get("skipped", [])
+    if importlib.util.find_spec("numba") is None:
+        terminalreporter.write_line("numpy: tested without numba, which is not installed")
     reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in reports)
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count} skipped: {reason}")

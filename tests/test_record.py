@@ -275,6 +275,22 @@ def test_a_forward_pass_that_cannot_be_recorded_is_computed() -> None:
     assert mlp._forward_pass.run._refused
 
 
+@pytest.mark.parametrize("first", [0.0, 1.0])
+def test_a_forward_pass_that_leaves_the_recording_is_computed(first: float) -> None:
+    """What it keeps from the recording would be the prediction of every later row."""
+
+    def copied(xp: Any, z: Any) -> Any:
+        return np.array(z) * 0.5
+
+    own = xpmlp.activations.from_functions(copied, lambda xp, z: xp.ones_like(z) * 0.5)
+    X, y = problem()
+    mlp = xpmlp.MLP([6, 4, 3], activation=own, seed=0, backend=NumpyBackend())
+    mlp.fit(X, y, epochs=1)
+    mlp.predict_proba(np.full((3, 6), first))
+    np.testing.assert_allclose(mlp.predict_proba(X[:3]), mlp.predict_proba(X)[:3], rtol=1e-5)
+    assert mlp._forward_pass.run._refused
+
+
 def test_two_trainings_in_two_threads(fused: bool) -> None:
     expected = [train(Eager(fused), *problem(), **options) for options in NETWORKS.values()]
     found: dict[int, Any] = {}
@@ -344,6 +360,21 @@ def test_a_step_that_cannot_be_recorded_runs_call_by_call_and_says_so(
     assert "runs call by call" in message
     assert reason in message
     assert_same(ours, train(Eager(fused), X, target, loss=loss, outputs=2))
+
+
+@pytest.mark.parametrize("rows", [70, 64])
+def test_a_step_that_leaves_the_recording_only_sometimes(fused: bool, rows: int) -> None:
+    """Only in the smaller last batch, and from parameters that are all zero."""
+
+    def loss(xp: Any, z: Any, y: Any) -> Any:
+        e = np.array(z - y) if z.shape[0] < 16 or rows == 64 else z - y
+        return xp.sum(e * e, axis=1), 2.0 * e
+
+    X, _ = problem(rows)
+    target = np.abs(X[:, :2]).astype(np.float64)
+    options = {"loss": loss, "outputs": 2, "initializer": lambda rng, *shape: np.zeros(shape)}
+    ours = train(NumpyBackend(fused), X, target, **options)
+    assert_same(ours, train(Eager(fused), X, target, **options))
 
 
 def test_a_fault_of_the_step_is_the_callers_to_see() -> None:

@@ -70,7 +70,7 @@ class Brick(NamedTuple):
     compose : callable (list of Brick) -> Brick, optional
         Puts parts together the way this one is; see ``mapped``.
     activation : Activation, optional
-        Of a brick that does nothing but apply it.
+        What the brick applies last, or alone.
     activated : callable (Activation) -> Brick, optional
         The same brick with an activation after it, in one; ``chain`` joins neighbours so.
     """

@@ -10,7 +10,7 @@ import numpy as np
 from xpmlp.cli.environment import AVX512, CORE_VARIABLE, best_core, cpu, processor
 
 VARIABLES = (
-    *("XPMLP_BACKEND", "XPMLP_DATA_DIR", CORE_VARIABLE),
+    *("XPMLP_BACKEND", "XPMLP_DATA_DIR", "XPMLP_FUSED", CORE_VARIABLE),
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"),
 )
 """What in the environment changes which libraries compute, and on how many threads."""
