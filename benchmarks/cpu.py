@@ -68,8 +68,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="interleaved rounds (default: 11)")
     parser.add_argument("--threads", type=int, help="default: all cores of this process")
     parser.add_argument("--networks", nargs="+", default=[], help="to train: 784-128-10 ...")
-    parser.add_argument("--only", nargs="+", choices=PARTS, help="these parts")
-    parser.add_argument("--skip", nargs="+", choices=PARTS, default=[], help="not these parts")
+    some: Any = {"nargs": "+", "choices": PARTS, "metavar": "PART"}
+    parser.add_argument("--only", **some, help=f"these parts, of {', '.join(PARTS)}")
+    parser.add_argument("--skip", **some, default=[], help="not these parts")
     parser.add_argument("--seeds", type=int, default=3, help="of the time to accuracy")
     parser.add_argument("--epochs", type=int, default=20, help="of the time to accuracy")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for what is written")
@@ -102,11 +103,14 @@ def disagreeing(results: Mapping[str, Any]) -> list[str]:
 
 
 def write(results: Mapping[str, Any], folder: Path) -> None:
-    """Write JSON, the tables as Markdown, and the pictures."""
+    """Write JSON, the tables as Markdown, and the pictures; some parts do not replace all."""
     from benchmarks import pictures
 
     folder.mkdir(parents=True, exist_ok=True)
-    stem = f"cpu-{results['environment']['date']}"
+    parts = [part for part in PARTS if part in results]
+    stem = "-".join(
+        ["cpu", results["environment"]["date"], *(parts if len(parts) < len(PARTS) else [])]
+    )
     (folder / f"{stem}.json").write_text(json.dumps(results, indent=1))
     lines = ["# The CPU benchmark", "", "```text", *about(results["environment"])]
     for part, module in PARTS.items():
@@ -116,7 +120,5 @@ def write(results: Mapping[str, Any], folder: Path) -> None:
     if results.get("training"):
         pictures.training(results["training"], folder / f"{stem}.png")
     if "scaling" in results:
-        pictures.scaling(
-            results["scaling"], folder / f"cpu-scaling-{stem.removeprefix('cpu-')}.png"
-        )
+        pictures.scaling(results["scaling"], folder / f"{stem}-scaling.png")
     print(f"written: {folder / stem}.json, .md and .png")

@@ -1,5 +1,6 @@
 """Training steps: everyone on the same problem, beside the bare products and beside each other."""
 
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -149,7 +150,11 @@ def measure(problem: Problem, rounds: int, chosen: Makers | None = None) -> dict
 def run(settings: Settings) -> dict[str, Any]:
     """Measure each network, and print its table."""
     results = {}
-    for sizes, batch, steps in QUICK if settings.quick else NETWORKS:
+    offered = QUICK if settings.quick else NETWORKS
+    names = ["-".join(map(str, sizes)) for sizes, *_ in offered]
+    if unknown := set(settings.networks) - set(names):
+        sys.exit(f"--networks: found {', '.join(sorted(unknown))}; expected of {', '.join(names)}")
+    for sizes, batch, steps in offered:
         problem = Problem.make(sizes, batch, steps)
         if settings.networks and problem.name not in settings.networks:
             continue

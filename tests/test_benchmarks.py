@@ -15,6 +15,7 @@ from benchmarks.contestants import Products, Xpmlp, prepare, products
 from benchmarks.peers import Jax, ScikitLearn, Torch
 from benchmarks.problems import Problem, expected_classes, flops
 from benchmarks.rounds import interleave
+from benchmarks.settings import Settings
 
 SMALL = ((2, 16, 2), 8, 5)
 
@@ -178,8 +179,23 @@ def test_what_is_written(tmp_path: Path) -> None:
     cpu.write(results, tmp_path)
     stems = {path.name for path in tmp_path.iterdir()}
     date = "2026-01-01"
-    pictures = {f"cpu-{date}.png", f"cpu-scaling-{date}.png"}
+    pictures = {f"cpu-{date}.png", f"cpu-{date}-scaling.png"}
     assert stems == pictures | {f"cpu-{date}.json", f"cpu-{date}.md"}
     assert json.loads((tmp_path / f"cpu-{date}.json").read_text())["memory"] == results["memory"]
     assert all(len(line) <= report.WIDTH for line in cpu.about(results["environment"]))
     assert len(cpu.disagreeing(results)) == len(training.makers(Problem.make(*SMALL)))
+
+
+def test_some_parts_do_not_replace_all(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    results = everything()
+    cpu.write(results, tmp_path)
+    whole = (tmp_path / "cpu-2026-01-01.json").read_bytes()
+    cpu.write({k: v for k, v in results.items() if k not in ("memory", "scaling")}, tmp_path)
+    assert (tmp_path / "cpu-2026-01-01.json").read_bytes() == whole
+    assert (tmp_path / "cpu-2026-01-01-training-inference-startup-accuracy.json").exists()
+
+
+def test_a_network_that_is_not_there_is_said() -> None:
+    with pytest.raises(SystemExit, match="found 9-9-9; expected of 2-16-2, "):
+        training.run(Settings(True, 1, ("9-9-9",), 1, 1))

@@ -78,35 +78,23 @@ def bias_relu(z: Array, b: Array | None) -> None:
             z[i, j] = zero if v <= zero else v  # NaN stays
 
 
+RELU, SIGMOID, TANH = range(3)
+
+
 @Kernel
-def relu_slope(dh: Array, h: Array, dz: Array, db: Array) -> None:
+def slope(which: int, dh: Array, h: Array, dz: Array, db: Array) -> None:
     zero, one = dh.dtype.type(0), dh.dtype.type(1)
     db[:] = 0
     for i in range(dh.shape[0]):
         for j in range(dh.shape[1]):
-            d = dh[i, j] * (one if h[i, j] > zero else zero)
-            dz[i, j] = d
-            db[j] += d
-
-
-@Kernel
-def sigmoid_slope(dh: Array, h: Array, dz: Array, db: Array) -> None:
-    one = dh.dtype.type(1)
-    db[:] = 0
-    for i in range(dh.shape[0]):
-        for j in range(dh.shape[1]):
-            d = dh[i, j] * (h[i, j] * (one - h[i, j]))
-            dz[i, j] = d
-            db[j] += d
-
-
-@Kernel
-def tanh_slope(dh: Array, h: Array, dz: Array, db: Array) -> None:
-    one = dh.dtype.type(1)
-    db[:] = 0
-    for i in range(dh.shape[0]):
-        for j in range(dh.shape[1]):
-            d = dh[i, j] * (one - h[i, j] * h[i, j])
+            y = h[i, j]
+            if which == RELU:  # the compiler makes a loop of each case
+                d = one if y > zero else zero
+            elif which == SIGMOID:
+                d = y * (one - y)
+            else:
+                d = one - y * y
+            d = dh[i, j] * d
             dz[i, j] = d
             db[j] += d
 

@@ -82,11 +82,11 @@ def dense_activation_grad(
         return grads
     dz = empty(dh, dh.shape, dh.dtype)
     db = empty(dh, dh.shape[1:], dh.dtype) if out[1] is None else out[1]
-    launch(SLOPES[f.name], dh, h, dz, db)
+    launch(loops.slope, SLOPES[f.name], dh, h, dz, db)
     return *products_grad(x, W, dz, need_dx, out[0]), db
 
 
-SLOPES = {"relu": loops.relu_slope, "sigmoid": loops.sigmoid_slope, "tanh": loops.tanh_slope}
+SLOPES = {"relu": loops.RELU, "sigmoid": loops.SIGMOID, "tanh": loops.TANH}
 """Activations whose derivative follows from h alone without a costly function."""
 
 

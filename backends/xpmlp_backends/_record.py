@@ -13,6 +13,7 @@ functions that are not known here, arrays that appear from elsewhere.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from importlib import import_module
 from threading import Lock
 from typing import Any, ClassVar, Self
 
@@ -153,18 +154,21 @@ class Recorded(np.ndarray[Any, Any]):
 
     def __array_ufunc__(
         self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any
-    ) -> "Recorded":
+    ) -> Any:
         """Note a call of a ufunc or of its ``reduce``."""
         if method not in ("__call__", "reduce") or ufunc.nout != 1:
             raise Unrecordable(f"numpy.{ufunc.__name__}.{method}")
         kwargs.pop("subok", None)
-        return _noted(ufunc if method == "__call__" else ufunc.reduce, inputs, out, kwargs)
+        return _functions().noted(
+            ufunc if method == "__call__" else ufunc.reduce, inputs, out, kwargs
+        )
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """Note one of NumPy's other functions."""
-        if func in _HANDLERS:
-            return _HANDLERS[func](*args, **kwargs)
-        if func in _OF_UFUNCS or func in _VIEWS:
+        known = _functions()
+        if func in known.HANDLERS:
+            return known.HANDLERS[func](*args, **kwargs)
+        if func in known.OF_UFUNCS or func in known.VIEWS:
             return super().__array_function__(func, types, args, kwargs)
         raise Unrecordable(f"numpy.{func.__name__}")
 
@@ -183,7 +187,7 @@ class Recorded(np.ndarray[Any, Any]):
         """Note the conversion."""
         if not copy and self.dtype == dtype:
             return self
-        made = _tape((self,)).empty(self.shape, dtype)
+        made = tape_of((self,)).empty(self.shape, dtype)
         launch(np.copyto, made, self, casting="unsafe")
         return made
 
@@ -193,11 +197,11 @@ class Recorded(np.ndarray[Any, Any]):
 
     def argmax(self, axis: Any = None, out: Any = None, *, keepdims: bool = False) -> Any:
         """Note the call."""
-        return _noted(np.argmax, (self,), out, {"axis": axis, "keepdims": keepdims})
+        return _functions().noted(np.argmax, (self,), out, {"axis": axis, "keepdims": keepdims})
 
     def argmin(self, axis: Any = None, out: Any = None, *, keepdims: bool = False) -> Any:
         """Note the call."""
-        return _noted(np.argmin, (self,), out, {"axis": axis, "keepdims": keepdims})
+        return _functions().noted(np.argmin, (self,), out, {"axis": axis, "keepdims": keepdims})
 
     def _read(self, *_: Any) -> Any:
         raise Unrecordable("a value was read on the host")
@@ -210,7 +214,7 @@ def launch(f: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     if Tape.recording:
         for a in args:
             if isinstance(a, Recorded):
-                _tape((a,)).call(f, *args, **kwargs)
+                tape_of((a,)).call(f, *args, **kwargs)
                 return
     f(*args, **kwargs)
 
@@ -218,7 +222,7 @@ def launch(f: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
 def empty(beside: Array, shape: tuple[int, ...], dtype: Any) -> Array:
     """Memory for a result: new, or the tape's if the array beside it is being recorded."""
     if Tape.recording and isinstance(beside, Recorded):
-        return _tape((beside,)).empty(shape, dtype)
+        return tape_of((beside,)).empty(shape, dtype)
     return np.empty(shape, dtype)
 
 
@@ -259,89 +263,13 @@ def _extent(x: Array) -> int:
     return int(sum((n - 1) * stride for n, stride in steps) + x.itemsize)
 
 
-def _tape(args: Iterable[Any]) -> Tape:
+def tape_of(args: Iterable[Any]) -> Tape:
     for a in args:
         if isinstance(a, Recorded) and a.place is not None:
             return a.place.tape
     raise Unrecordable("an array was made in a way that cannot be followed")
 
 
-def _noted(f: Callable[..., Any], args: Any, out: Any, kwargs: dict[str, Any]) -> Recorded:
-    """Call a function of NumPy that takes ``out``, with a place for its result."""
-    target = out[0] if isinstance(out, tuple) else out
-    if target is None:
-        tape = _tape((*args, *kwargs.values()))
-        named = dict(zip(kwargs, tape.values(kwargs.values()), strict=True))
-        tried = np.asarray(f(*tape.values(args), **named))
-        target = tape.empty(tried.shape, tried.dtype)
-    elif not isinstance(target, Recorded):
-        raise Unrecordable("a result was written to an array from elsewhere")
-    if isinstance(f, np.ufunc):
-        args = _converted(f, args)
-    _tape((target,)).call(f, *args, out=target, **kwargs)
-    return target
-
-
-def _converted(ufunc: np.ufunc, args: Any) -> list[Any]:
-    """Turn Python's numbers into arrays of the dtype that NumPy would convert them to each time."""
-    kinds = [a.dtype if isinstance(a, np.ndarray | np.generic) else type(a) for a in args]
-    dtypes = ufunc.resolve_dtypes((*kinds, None))
-    return [
-        np.array(a, dtype) if isinstance(a, int | float) else a
-        for a, dtype in zip(args, dtypes, strict=False)
-    ]
-
-
-def _take(a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: str = "") -> Any:
-    # "clip" writes straight to its result; the indices are the plan's, which fit. The method
-    # takes a third of the function's time.
-    return _noted(np.ndarray.take, (a, indices), out, {"axis": axis, "mode": "clip"})
-
-
-def _where(condition: Any, x: Any, y: Any) -> Any:
-    tape = _tape((condition, x, y))
-    tried = np.where(*tape.values((condition, x, y)))
-    made = tape.empty(tried.shape, tried.dtype)
-    tape.call(np.copyto, made, y)
-    tape.call(np.copyto, made, x, where=condition)
-    return made
-
-
-def _concatenate(arrays: Any, axis: int = 0, **kwargs: Any) -> Any:
-    return _noted(_join, tuple(arrays), None, {"axis": axis})
-
-
-def _join(*arrays: Array, axis: int, out: Array | None = None) -> Array:
-    return np.concatenate(arrays, axis=axis, out=out)
-
-
-def _stack(arrays: Any, axis: int = 0, **kwargs: Any) -> Any:
-    return _concatenate([np.expand_dims(a, axis) for a in arrays], axis)
-
-
-def _constant(fill: float) -> Callable[..., Array]:
-    def like(a: Array, dtype: Any = None, **_: Any) -> Array:
-        return np.full(a.shape, fill, dtype or a.dtype)
-
-    return like
-
-
-_HANDLERS: dict[Any, Callable[..., Any]] = {
-    np.argmax: Recorded.argmax,
-    np.argmin: Recorded.argmin,
-    np.take: _take,
-    np.where: _where,
-    np.concatenate: _concatenate,
-    np.stack: _stack,
-    np.zeros_like: _constant(0),
-    np.ones_like: _constant(1),
-    np.copyto: (lambda dst, src, **kwargs: launch(np.copyto, dst, src, **kwargs)),
-}
-_OF_UFUNCS = frozenset(
-    {np.sum, np.prod, np.mean, np.var, np.std, np.max, np.min, np.amax, np.amin, np.any, np.all,
-     np.clip, np.astype}
-)  # fmt: skip
-_VIEWS = frozenset(
-    {np.reshape, np.transpose, np.matrix_transpose, np.swapaxes, np.moveaxis, np.squeeze,
-     np.expand_dims, np.broadcast_to, np.shape, np.ndim, np.size}
-)  # fmt: skip
+def _functions() -> Any:
+    """The other half, which is needed only while a step is recorded."""
+    return import_module("xpmlp_backends._functions")
