@@ -25,6 +25,7 @@ REQUIRED = os.environ.get("XPMLP_REQUIRE_BACKENDS", "numpy").split(",")
 
 def readonly_numpy() -> Any:
     """NumPy with the plain reference operations, where writing to an argument is an error."""
+    from xpmlp_backends._base import Loop
     from xpmlp_backends._numpy import NumpyBackend
 
     class ReadonlyNumpy(NumpyBackend):
@@ -36,12 +37,9 @@ def readonly_numpy() -> Any:
             return _freeze(np.array(host, dtype=dtype))
 
         def compile(self, step: Any) -> Any:
-            def run(state: Any, data: Any, plan: Any, start: int, stop: int) -> Any:
-                for k in range(start, stop):
-                    state = step(type(state)(*map(_freeze, state)), data, plan, k)
-                return state
-
-            return run
+            return Loop(
+                lambda state, data, plan, k: step(type(state)(*map(_freeze, state)), data, plan, k)
+            )
 
     return ReadonlyNumpy()
 

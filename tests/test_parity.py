@@ -171,8 +171,9 @@ def wrong_second_moment(right: Any, *arguments: Any) -> Any:
     return new, (m, v * 1.01)
 
 
-def wrong_row(right: Any, X: Any, rows: Any, *rest: Any) -> Any:
-    return right(X, np.where(np.arange(len(rows)) == 2, (rows + 1) % len(X), rows), *rest)
+def wrong_row(right: Any, X: Any, y: Any, weight: Any, rows: Any, *rest: Any) -> Any:
+    rows = np.where(np.arange(len(rows)) == 2, (rows + 1) % len(X), rows)
+    return right(X, y, weight, rows, *rest)
 
 
 def shifted_pack(right: Any, layout: Any, tensors: Any, out: Any, views: Any) -> Any:

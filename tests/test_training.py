@@ -636,12 +636,15 @@ def guarded(backend: Any, array: type) -> Any:
     def compile_guarded(step: Any) -> Any:
         run = original(step)
 
-        def guarded_run(*arguments: Any) -> Any:
-            with pytest.MonkeyPatch.context() as patch:
-                refuse_host_reads(patch, array)
-                return run(*arguments)
+        class Guarded:
+            execution = run.execution
 
-        return guarded_run
+            def __call__(self, *arguments: Any) -> Any:
+                with pytest.MonkeyPatch.context() as patch:
+                    refuse_host_reads(patch, array)
+                    return run(*arguments)
+
+        return Guarded()
 
     backend.compile = compile_guarded
     return backend

@@ -95,8 +95,45 @@ Step = Callable[[State, Data, Plan, Any], State]
 Forward = Callable[[Array, Array, Array], Array]
 """A pure function ``forward(params, statistics, X) -> outputs`` of flat buffers and rows."""
 
-Run = Callable[[State, Data, Plan, int, int], State]
-"""``run(state, data, plan, start, stop)``: apply a step for ``k`` in ``range(start, stop)``."""
+
+class Execution(NamedTuple):
+    """How a backend took its steps, for people; ``History.execution``.
+
+    Attributes
+    ----------
+    mode : str
+        ``"call by call"``, ``"recorded"``, ``"captured in CUDA graphs"``, ``"compiled"``.
+    notes : tuple of str
+        What did not run as the backend does best, and why; empty if all did.
+    """
+
+    mode: str
+    notes: tuple[str, ...] = ()
+
+
+class Memory(NamedTuple):
+    """A device's memory in bytes: what this process uses of it, what is free, and all of it."""
+
+    used: int
+    free: int
+    total: int
+
+
+class Run(Protocol):
+    """A loop over a step."""
+
+    @property
+    def execution(self) -> Execution:
+        """How the steps have run so far."""
+        ...
+
+    def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
+        """Apply the step for ``k`` in ``range(start, stop)``."""
+        ...
+
+
+PRECISIONS = ("float32", "tf32", "bf16")
+"""What matrix products of float32 models may be rounded to, by name; float32 is not rounded."""
 
 
 @runtime_checkable
@@ -116,6 +153,9 @@ class Backend(Protocol):
         ``"mutable"`` (arrays can be written to).
     ops : Ops
         The operations worth fusing; fields differ from the reference only in speed.
+    precision : {"float32", "tf32", "bf16"}
+        What the factors of float32 matrix products are rounded to here; sums, weights and all
+        else stay float32.
     """
 
     name: str
@@ -123,6 +163,7 @@ class Backend(Protocol):
     device: Any
     capabilities: frozenset[str]
     ops: Ops
+    precision: str
 
     def owns(self, x: object) -> bool:
         """Whether ``x`` is an array of this library on this device."""
@@ -138,6 +179,14 @@ class Backend(Protocol):
 
     def synchronize(self) -> None:
         """Wait until the device has finished. Every timer calls this."""
+        ...
+
+    def memory(self) -> Memory | None:
+        """The device's memory, if it has its own; None where it is the host's."""
+        ...
+
+    def ran_out(self, error: BaseException) -> bool:
+        """Whether an error says that the device's memory is not enough."""
         ...
 
     def compile(self, step: Step) -> Run:

@@ -18,28 +18,44 @@ from xpmlp.optimizers import UPDATES
 from xpmlp.parameters import Layout
 from xpmlp.random import dropout_mask
 from xpmlp.special import erf
-from xpmlp.totals import accumulate, batch_mean
+from xpmlp.totals import accumulate, assess, batch_mean
 
 Array = Any
 Operation = Callable[..., Any]
 
 
 def gather_batch(
-    xp: Any, X: Array, rows: Array, shift: Array | None, scale: Array | None, dtype: Any
-) -> Array:
-    """(X[rows] − shift) · scale in ``dtype``: X stays in memory as it came, uint8 say.
+    xp: Any,
+    X: Array,
+    y: Array,
+    weight: Array | None,
+    rows: Array,
+    shift: Array | None,
+    scale: Array | None,
+    dtype: Any,
+) -> tuple[Array, Array, Array | None]:
+    """(X[rows] − shift) · scale in ``dtype``, y[rows] and weight[rows].
+
+    X stays in memory as it came, uint8 say. This is the only operation that sees the data, so a
+    backend may hand steps whatever stands for them.
 
     Parameters
     ----------
     X : Array, shape (n, features)
+    y : Array, shape (n,) or (n, outputs)
+    weight : Array of ``dtype``, shape (n,), or None
     rows : Array of int32, shape (batch,)
     shift, scale : Array of ``dtype``, shape (features,) or (1,), or None
 
     Returns
     -------
-    Array of ``dtype``, shape (batch, features)
+    x : Array of ``dtype``, shape (batch, features)
+    y : Array, shape (batch,) or (batch, outputs)
+    weight : Array of ``dtype``, shape (batch,), or None
     """
-    return scaled(xp, xp.take(X, rows, axis=0), shift, scale, dtype)
+    x = scaled(xp, xp.take(X, rows, axis=0), shift, scale, dtype)
+    weight = None if weight is None else xp.take(weight, rows, axis=0)
+    return x, xp.take(y, rows, axis=0), weight
 
 
 def scaled(xp: Any, x: Array, shift: Array | None, scale: Array | None, dtype: Any) -> Array:
@@ -81,6 +97,7 @@ class Ops:
     softmax_cross_entropy: Operation
     label_cross_entropy: Operation
     sigmoid_cross_entropy: Operation
+    assess: Operation
     batch_mean: Operation
     is_largest: Operation
     accumulate: Operation
@@ -109,6 +126,7 @@ class Ops:
             softmax_cross_entropy=partial(softmax_cross_entropy, xp),
             label_cross_entropy=partial(label_cross_entropy, xp, device),
             sigmoid_cross_entropy=partial(sigmoid_cross_entropy, xp),
+            assess=assess,
             batch_mean=partial(batch_mean, xp),
             is_largest=partial(is_largest, xp),
             accumulate=partial(accumulate, xp),

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpmlp.contract import Backend, Data, Plan, Run, State
+from xpmlp.contract import Backend, Data, Execution, Plan, Run, State
 from xpmlp.layers import Backward, Brick, Params, Pass, mapped
 from xpmlp.network import Network
 from xpmlp.parameters import Layout
@@ -72,6 +72,8 @@ class Watched:
         self.capabilities, self.ops = backend.capabilities, backend.ops
         self.owns, self.asarray = backend.owns, backend.asarray
         self.to_numpy, self.synchronize = backend.to_numpy, backend.synchronize
+        self.precision = backend.precision
+        self.memory, self.ran_out = backend.memory, backend.ran_out
         self._compile, self.compile_forward = backend.compile, backend.compile_forward
         self._limit, self._after = limit, after
         self._plans: list[tuple[Plan, int]] = []
@@ -79,23 +81,28 @@ class Watched:
     def compile(self, step: Any) -> Run:
         """Return the backend's own compiled run, step by step."""
         self._step, self._run = step, self._compile(step)
+        return self
 
-        def run(state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
-            for k in range(start, stop):
-                # A training that diverges goes through its epoch again: that is not recorded.
-                again = any(seen is plan and row == k for seen, row in self._plans)
-                if not again and len(self._plans) == self._limit:
-                    break
-                if not self._plans:
-                    self._data, self._first = data, _each(self.to_numpy, state)
-                state = self._run(state, data, plan, k, k + 1)
-                if not again:
-                    self._plans.append((plan, k))
-                    if self._after is not None:
-                        self._after(_each(self.to_numpy, state))
-            return state
+    @property
+    def execution(self) -> Execution:
+        """The backend's own."""
+        return self._run.execution
 
-        return run
+    def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
+        """Take steps, and note each."""
+        for k in range(start, stop):
+            # A training that diverges goes through its epoch again: that is not recorded.
+            again = any(seen is plan and row == k for seen, row in self._plans)
+            if not again and len(self._plans) == self._limit:
+                break
+            if not self._plans:
+                self._data, self._first = data, _each(self.to_numpy, state)
+            state = self._run(state, data, plan, k, k + 1)
+            if not again:
+                self._plans.append((plan, k))
+                if self._after is not None:
+                    self._after(_each(self.to_numpy, state))
+        return state
 
     def states(self) -> Iterator[State]:
         """Walk through the training again: the state before it and after each step, on the host."""
@@ -251,13 +258,13 @@ class _Log:
 
         return SimpleNamespace(clip=clip, update=update)
 
-    def gather(self, gather: Callable[..., Array]) -> Callable[..., Array]:
+    def gather(self, gather: Callable[..., Any]) -> Callable[..., Any]:
         """Watch the batch as it enters."""
 
-        def watched(*arguments: Any) -> Array:
-            x = gather(*arguments)
+        def watched(*arguments: Any) -> Any:
+            x, *rest = gather(*arguments)
             self.note("inputs", {"x": x})
-            return x
+            return x, *rest
 
         return watched
 

@@ -85,10 +85,9 @@ class TrainingStep:
         """Take step ``k`` of the plan."""
         ops, xp, layout = self.ops, self.ops.xp, self.network.layout
         rows = plan.rows[k, :]
-        x = ops.gather_batch(data.X, rows, data.shift, data.scale, state.params.dtype)
-        y = xp.take(data.y, rows, axis=0)
-        weight = None if data.weight is None else xp.take(data.weight, rows, axis=0)
-
+        x, y, weight = ops.gather_batch(
+            data.X, data.y, data.weight, rows, data.shift, data.scale, state.params.dtype
+        )
         params = layout.views(xp, state.params)
         run = Pass(
             training=True,
@@ -123,9 +122,7 @@ class TrainingStep:
         """
         xp = self.ops.xp
         z, backward = self.model.forward(self.ops, params, x, run)
-        rows, dz = self.loss(self.ops, z, y)
-        score = None if self.metric is None else self.metric.rows(self.ops, z, y)
-        value, dz = self.ops.batch_mean(rows, dz, weight)
+        value, dz, score = self.ops.assess(self.ops, self.loss, self.metric, z, y, weight)
         _, grads = backward(dz, False)
         if self.penalty.l1 or self.penalty.l2:
             weights = [params[name] for name in self.network.weights]

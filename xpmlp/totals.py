@@ -5,6 +5,33 @@ from typing import Any
 Array = Any
 
 
+def assess(
+    ops: Any, loss: Any, metric: Any, z: Array, y: Array, weight: Array | None
+) -> tuple[Array, Array, Array | None]:
+    """The batch's loss, its gradient, and the metric by rows: all that follows from the outputs.
+
+    Parameters
+    ----------
+    ops : Ops
+    loss : Loss
+    metric : Metric or None
+    z : Array, shape (n, outputs)
+    y : Array, shape (n,) or (n, outputs)
+    weight : Array, shape (n,), or None
+
+    Returns
+    -------
+    value : Array, shape ()
+    dz : Array, shape (n, outputs)
+    score : Array, shape (n,), or None
+        A backend may return sums of several rows instead: their total is what counts.
+    """
+    rows, dz = loss(ops, z, y)
+    score = None if metric is None else metric.rows(ops, z, y)
+    value, dz = ops.batch_mean(rows, dz, weight)
+    return value, dz, score
+
+
 def batch_mean(xp: Any, rows: Array, dz: Array, weight: Array | None) -> tuple[Array, Array]:
     """The batch's loss Σ wᵢ rᵢ/Σ wᵢ from the rows' losses r, and its gradient dzᵢ wᵢ/Σ wᵢ.
 
@@ -48,8 +75,8 @@ def accumulate(
         The batch's loss.
     n : int
         Its rows.
-    score : Array, shape (n,), or None
-        The metric by rows; None adds nothing.
+    score : Array of any length, or None
+        The metric by rows, or sums of it; None adds nothing.
 
     Returns
     -------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpmlp.callbacks import Callback
-from xpmlp.contract import Data, Plan, Run, State
+from xpmlp.contract import Data, Execution, Plan, Run, State
 from xpmlp.divergence import locate
 from xpmlp.errors import DivergenceError
 from xpmlp.inference import evaluate_batches
@@ -30,7 +30,14 @@ class History(dict[str, list[float]]):
     and with validation data ``val_loss`` and ``val_accuracy`` or ``val_r2``. Training figures are
     means over the epoch's steps, taken while the weights were moving; both losses include the
     penalty.
+
+    Attributes
+    ----------
+    execution : Execution
+        How the backend took the steps, and what did not run as it does best.
     """
+
+    execution = Execution("call by call")
 
 
 class Training:
@@ -139,6 +146,7 @@ class Training:
         loss, score = backend.to_numpy(self._state.totals).astype(np.float64)
         backend.synchronize()
         seconds = perf_counter() - start
+        self.history.execution = self._run.execution
         self._refuse_divergence(moments, plans, rates, loss)
         self.mlp.weights.adopt(
             xp.asarray(self._state.params, copy=True), xp.asarray(self._state.statistics, copy=True)

@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from xpmlp.contract import Array, Data, Forward, Plan, Run, State, Step
+from xpmlp.contract import Array, Data, Execution, Forward, Memory, Plan, Run, State, Step
 from xpmlp.errors import BackendError
 from xpmlp.ops import Ops
 
@@ -21,6 +21,7 @@ class EagerBackend:
     """
 
     capabilities: frozenset[str] = frozenset({"float64", "mutable"})
+    precision = "float32"
 
     def __init__(self, name: str, xp: Any, device: Any) -> None:
         self.name = name
@@ -37,19 +38,36 @@ class EagerBackend:
     def synchronize(self) -> None:
         """Wait until the device has finished; a CPU always has."""
 
+    def memory(self) -> Memory | None:
+        """None: arrays lie in the host's memory."""
+        return None
+
+    def ran_out(self, error: BaseException) -> bool:
+        """Whether it is a MemoryError."""
+        return isinstance(error, MemoryError)
+
     def compile(self, step: Step) -> Run:
         """Return a plain loop."""
-
-        def run(state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
-            for k in range(start, stop):
-                state = step(state, data, plan, k)
-            return state
-
-        return run
+        return Loop(step)
 
     def compile_forward(self, forward: Forward) -> Forward:
         """Return the function itself."""
         return forward
+
+
+class Loop:
+    """``run(state, data, plan, start, stop)``: calls the step again and again."""
+
+    execution = Execution("call by call")
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+
+    def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
+        """Apply the step for ``k`` in ``range(start, stop)``."""
+        for k in range(start, stop):
+            state = self._step(state, data, plan, k)
+        return state
 
 
 def one_line(error: BaseException) -> str:

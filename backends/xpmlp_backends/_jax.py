@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from xpmlp.contract import Array, Data, Forward, Plan, Run, State, Step
+from xpmlp.contract import Array, Data, Execution, Forward, Plan, Run, State, Step
 from xpmlp.errors import BackendError
 from xpmlp.ops import Ops
 from xpmlp_backends._base import EagerBackend, require
@@ -51,27 +51,34 @@ class JaxBackend(EagerBackend):
 
     def compile(self, step: Step) -> Run:
         """Return one jitted scan over the plan's rows; each number of steps is compiled once."""
-
-        def scan(state: State, data: Data, plan: Plan) -> State:
-            def body(carried: State, row: Plan) -> tuple[State, None]:
-                return step(carried, data, Plan(*(x[None, ...] for x in row)), 0), None
-
-            return State(*self.jax.lax.scan(body, state, plan)[0])
-
-        compiled = self.jax.jit(scan, donate_argnums=0)
-
-        def run(state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
-            whole = (start, stop) == (0, plan.rows.shape[0])
-            part = plan if whole else Plan(*(x[start:stop, ...] for x in plan))
-            done: State = compiled(state, data, part)
-            return done
-
-        return run
+        return CompiledRun(self.jax, step)
 
     def compile_forward(self, forward: Forward) -> Forward:
         """Return it jitted; each number of rows is compiled once."""
         compiled: Forward = self.jax.jit(forward)
         return compiled
+
+
+class CompiledRun:
+    """``run(state, data, plan, start, stop)``: one compiled loop over the plan's rows."""
+
+    execution = Execution("compiled")
+
+    def __init__(self, jax: Any, step: Step) -> None:
+        def scan(state: State, data: Data, plan: Plan) -> State:
+            def body(carried: State, row: Plan) -> tuple[State, None]:
+                return step(carried, data, Plan(*(x[None, ...] for x in row)), 0), None
+
+            return State(*jax.lax.scan(body, state, plan)[0])
+
+        self._compiled = jax.jit(scan, donate_argnums=0)
+
+    def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
+        """Apply the step for ``k`` in ``range(start, stop)``; the state's memory is donated."""
+        whole = (start, stop) == (0, plan.rows.shape[0])
+        part = plan if whole else Plan(*(x[start:stop, ...] for x in plan))
+        done: State = self._compiled(state, data, part)
+        return done
 
 
 def create(device: str | None = None) -> JaxBackend:

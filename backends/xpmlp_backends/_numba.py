@@ -94,13 +94,20 @@ SLOPES = {"relu": loops.RELU, "sigmoid": loops.SIGMOID, "tanh": loops.TANH}
 
 
 def gather_batch(
-    X: Array, rows: Array, shift: Array | None, scale: Array | None, dtype: Any
-) -> Array:
-    """(X[rows] − shift) · scale."""
+    X: Array,
+    y: Array,
+    weight: Array | None,
+    rows: Array,
+    shift: Array | None,
+    scale: Array | None,
+    dtype: Any,
+) -> tuple[Array, Array, Array | None]:
+    """(X[rows] − shift) · scale, y[rows] and weight[rows]."""
     x = empty(rows, (rows.shape[0], X.shape[1]), dtype)
     sizes = {a.shape[0] for a in (shift, scale) if a is not None}
     launch(loops.gather_by_column if sizes - {1} else loops.gather, X, rows, shift, scale, x)
-    return x
+    weight = None if weight is None else np.take(weight, rows, axis=0)
+    return x, np.take(y, rows, axis=0), weight
 
 
 def dropout_mask(key: Array, shape: tuple[int, ...], rate: float, dtype: Any) -> Array:

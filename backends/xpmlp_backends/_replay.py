@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.contract import Array, Data, Forward, Plan, State, Step
+from xpmlp.contract import Array, Data, Execution, Forward, Plan, State, Step
 from xpmlp_backends._record import Tape, Unrecordable, launch, together
 
 logger = logging.getLogger("xpmlp")
@@ -31,6 +31,13 @@ class RecordedRun:
         self._state: State | None = None
         self._recordings: dict[Any, _Recording] = {}
         self._reason: str | None = None
+
+    @property
+    def execution(self) -> Execution:
+        """Recorded, or call by call with the reason."""
+        if self._reason is None:
+            return Execution("recorded")
+        return Execution("call by call", (f"the step could not be recorded: {self._reason}",))
 
     def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
         """Apply the step for k in ``range(start, stop)``; the state's memory is the run's own."""

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from xpmlp.contract import Array, Data, Forward, Plan, Run, State, Step
+from xpmlp.contract import Array, Forward, Run, Step
 from xpmlp.errors import BackendError
 from xpmlp_backends._base import EagerBackend, require
 
@@ -78,13 +78,7 @@ class TorchBackend(EagerBackend):
 
     def compile(self, step: Step) -> Run:
         """Return a plain loop without autograd's bookkeeping."""
-        loop = super().compile(step)
-
-        def run(state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
-            with self.torch.no_grad():
-                return loop(state, data, plan, start, stop)
-
-        return run
+        return super().compile(self.torch.no_grad()(step))
 
     def compile_forward(self, forward: Forward) -> Forward:
         """Return it without autograd's bookkeeping."""
