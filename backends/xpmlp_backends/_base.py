@@ -58,10 +58,9 @@ class EagerBackend:
 class Loop:
     """``run(state, data, plan, start, stop)``: calls the step again and again."""
 
-    execution = Execution("call by call")
-
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: Step, notes: tuple[str, ...] = ()) -> None:
         self._step = step
+        self.execution = Execution("call by call", notes)
 
     def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
         """Apply the step for ``k`` in ``range(start, stop)``."""
