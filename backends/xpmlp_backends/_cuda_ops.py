@@ -80,14 +80,6 @@ class CudaOps:
 
     def table(self, ops: Ops) -> Ops:
         """Return the operations with these in place of the plain ones."""
-        updates = {
-            "sgd": self.sgd,
-            "momentum": partial(self.momentum, nesterov=0),
-            "nesterov": partial(self.momentum, nesterov=1),
-            "adagrad": self.adagrad,
-            "rmsprop": self.rmsprop,
-            "adam": self.adam,
-        }
         return replace(
             ops,
             dense=self.dense,
@@ -100,7 +92,12 @@ class CudaOps:
             dropout_mask=self.dropout_mask,
             gather_batch=self.gather_batch,
             pack=self.pack,
-            **updates,
+            sgd=self.sgd,
+            momentum=partial(self.momentum, nesterov=0),
+            nesterov=partial(self.momentum, nesterov=1),
+            adagrad=self.adagrad,
+            rmsprop=self.rmsprop,
+            adam=self.adam,
         )
 
     # Dense maps
@@ -109,8 +106,7 @@ class CudaOps:
         """x W + b, or ReLU of it."""
         z = self.products(x, W, bias=b, relu=relu)
         if z is None:
-            z = self.products(x, W)
-            z += b
+            z = self.cupy.add(self.products(x, W), b)
             if relu:
                 self.kernels.over(z.size, "activate", z.dtype, _code("relu"), z, z)
         return z

@@ -57,13 +57,13 @@ class CupyBackend(EagerBackend):
 
         self.cupy, self._lt, self._capture = cupy, lt, capture
         self.precision = precision
-        kernels = Kernels(cupy)
+        self.kernels = Kernels(cupy)
         if isinstance(lt, str):
             self.products: Any = CublasProducts(cupy)
             self.precision = "float32"
         else:
-            self.products = Products(cupy, lt, precision, partial(to_bfloat16, cupy, kernels))
-        self.ops = CudaOps(cupy, kernels, self.products).table(replace(self.ops, erf=erf))
+            self.products = Products(cupy, lt, precision, partial(to_bfloat16, cupy, self.kernels))
+        self.ops = CudaOps(cupy, self.kernels, self.products).table(replace(self.ops, erf=erf))
 
     def with_precision(self, precision: str) -> "CupyBackend":
         """Return a backend on the same device whose products have this precision."""
