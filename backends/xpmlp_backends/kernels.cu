@@ -106,6 +106,13 @@ __global__ void slope(int which, const T* z, const T* h, const T* dh, T* dz, lon
         dz[i] = dh[i] * derivative(which, z[i], h[i]);
 }
 
+// Copy a row of so many words of 4 bytes, by one block.
+__device__ inline void move_words(const void* from, long long row, void* to, long long to_row,
+                                  int words) {
+    for (int j = threadIdx.x; j < words; j += blockDim.x)
+        ((unsigned*)to)[to_row * words + j] = ((const unsigned*)from)[row * words + j];
+}
+
 // x = (X[rows] - shift) scale, y[rows] and weight[rows]; a block per row. Where `table` is not
 // null it holds the addresses of X, y and weight, so that a captured graph can be used for other
 // data: X, y and weight themselves are then ignored. y and weight are moved as words of 4 bytes.
@@ -113,7 +120,7 @@ template <typename T, typename S>
 __global__ void gather(const void* const* table, const void* X, const void* y, const void* weight,
                        const int* rows, const T* shift, int shift_step, const T* scale,
                        int scale_step, int columns, int y_words, int weight_words, T* x_out,
-                       unsigned* y_out, unsigned* weight_out) {
+                       void* y_out, void* weight_out) {
     if (table) { X = table[0]; y = table[1]; weight = table[2]; }
     long long to = blockIdx.x, from = rows[to];
     const S* source = (const S*)X + from * columns;
@@ -124,10 +131,8 @@ __global__ void gather(const void* const* table, const void* X, const void* y, c
         if (scale) value *= scale[j * scale_step];
         target[j] = value;
     }
-    for (int j = threadIdx.x; j < y_words; j += blockDim.x)
-        y_out[to * y_words + j] = ((const unsigned*)y)[from * y_words + j];
-    for (int j = threadIdx.x; j < weight_words; j += blockDim.x)
-        weight_out[to * weight_words + j] = ((const unsigned*)weight)[from * weight_words + j];
+    move_words(y, from, y_out, to, y_words);
+    move_words(weight, from, weight_out, to, weight_words);
 }
 
 // Write three addresses to a table of `gather`.

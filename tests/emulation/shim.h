@@ -4,10 +4,12 @@
 // that waits at a barrier which others of its block or warp never reach is found and reported.
 #pragma once
 #include <cmath>
+#include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <tuple>
+#include <string>
+#include <typeinfo>
 #include <ucontext.h>
 #include <utility>
 #include <vector>
@@ -20,16 +22,25 @@ struct dim3 { int x, y, z; };
 static dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 enum Waiting { READY, BLOCK, WARP_LEVEL, DONE };
-struct Fiber { ucontext_t context; Waiting waiting; dim3 index; double exchanged; vector<char> stack; };
+struct Fiber {
+    ucontext_t start;   // where it begins
+    jmp_buf rest;       // where it went on to others; quicker than a context
+    bool begun;
+    Waiting waiting;
+    dim3 index;
+    double exchanged;
+    vector<char> stack;
+};
 static vector<Fiber> fibers;
-static ucontext_t scheduler;
+static ucontext_t unused;
+static jmp_buf scheduler;
 static int current;
 static const char* failure = nullptr;
 
 static void hand_on(Waiting reason) {
     int me = current;
     fibers[me].waiting = reason;
-    swapcontext(&fibers[me].context, &scheduler);
+    if (!_setjmp(fibers[me].rest)) _longjmp(scheduler, 1);
     current = me;
     threadIdx = fibers[me].index;
 }
@@ -72,6 +83,15 @@ static void enter() {
     hand_on(DONE);
 }
 
+static void go_on(int i) {
+    current = i;
+    threadIdx = fibers[i].index;
+    if (_setjmp(scheduler)) return;
+    if (fibers[i].begun) _longjmp(fibers[i].rest, 1);
+    fibers[i].begun = true;
+    swapcontext(&unused, &fibers[i].start);
+}
+
 static void run_block(int threads) {
     if ((int)fibers.size() < threads) fibers.resize(threads);
     for (int i = 0; i < threads; i++) {
@@ -79,19 +99,18 @@ static void run_block(int threads) {
         if (f.stack.empty()) f.stack.resize(64 << 10);
         f.index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
         f.waiting = READY;
-        getcontext(&f.context);
-        f.context.uc_stack = {f.stack.data(), 0, f.stack.size()};
-        f.context.uc_link = nullptr;
-        makecontext(&f.context, enter, 0);
+        f.begun = false;
+        getcontext(&f.start);
+        f.start.uc_stack = {f.stack.data(), 0, f.stack.size()};
+        f.start.uc_link = nullptr;
+        makecontext(&f.start, enter, 0);
     }
     for (;;) {
         bool ran = false, live = false;
         for (int i = 0; i < threads; i++)
             if (fibers[i].waiting == READY) {
                 ran = true;
-                current = i;
-                threadIdx = fibers[i].index;
-                swapcontext(&scheduler, &fibers[i].context);
+                go_on(i);
             }
         bool released = false;
         for (int w = 0; w < threads; w += 32)
@@ -123,8 +142,11 @@ const char* launch(void (*kernel)(P...), void** arguments, const int* shape, ind
 template <typename... P> const char* launch(void (*kernel)(P...), void** arguments, const int* shape) {
     return launch(kernel, arguments, shape, index_sequence_for<P...>());
 }
-template <typename... P> int sizes(void (*)(P...), int* out) {
-    int values[] = {(int)sizeof(P)...};
-    memcpy(out, values, sizeof values);
-    return sizeof...(P);
+
+// The types of a kernel's parameters as g++ abbreviates them: "PKf" points to const float.
+template <typename... P> const char* types(void (*)(P...)) {
+    static string names;
+    names.clear();
+    ((names += typeid(P).name(), names += ' '), ...);
+    return names.c_str();
 }
