@@ -55,11 +55,12 @@ class Stream:
 
     def begin_capture(self) -> None:
         self.nodes: list[Any] | None = []
+        self.memory: list[Any] = []
 
     def end_capture(self) -> "Graph":
         nodes, self.nodes = self.nodes, None
         assert nodes is not None
-        return Graph(nodes)
+        return Graph(nodes, self.memory)
 
     def is_capturing(self) -> bool:
         return self.nodes is not None
@@ -73,10 +74,10 @@ Stream.current = Stream()
 
 
 class Graph:
-    """What a stream noted."""
+    """What a stream noted, with the memory that was lent meanwhile, as a private pool has it."""
 
-    def __init__(self, nodes: list[tuple[str, Callable[[], object]]]) -> None:
-        self.nodes = nodes
+    def __init__(self, nodes: list[tuple[str, Callable[[], object]]], memory: list[Any]) -> None:
+        self.nodes, self._memory = nodes, memory
 
     def launch(self, stream: Stream | None = None) -> None:
         with np.errstate(all="ignore"):
@@ -191,7 +192,7 @@ def noted(name: str, function: Callable[..., Any], args: Any, options: dict[str,
         put(name, call)
     elif not any(np.may_share_memory(result, x) for x in inputs):  # else it is a view
         put(name, lambda: np.copyto(result, call()))
-    return result.view(Array)
+    return kept(result)
 
 
 def wrapped(x: Any) -> Any:
@@ -205,7 +206,14 @@ def empty(shape: Any, dtype: Any = np.float64) -> Any:
     """New memory, full of NaN or of a large number: nobody may read it."""
     made = np.empty(shape, dtype)
     made[...] = np.nan if made.dtype.kind == "f" else (1 if made.dtype.kind == "b" else 99)
-    return made.view(Array)
+    return kept(made)
+
+
+def kept(x: Any) -> Any:
+    """Keep an array as long as the graph that is being captured."""
+    if Stream.current.is_capturing():
+        Stream.current.memory.append(x)
+    return x.view(Array)
 
 
 def zeros(shape: Any, dtype: Any = np.float64) -> Any:
