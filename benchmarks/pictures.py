@@ -120,6 +120,8 @@ def gpu_steps(cases: Sequence[Mapping[str, Any]], path: Path) -> None:
         for case in cases:
             place = batches.index(case["batch"]), precisions.index(case["precision"])
             _gpu_panel(grid[place], case, names)
+        for row, batch in zip(grid, batches, strict=True):
+            row[0].set_xlim(*_limits([case for case in cases if case["batch"] == batch]))
         for axes in grid[-1]:
             axes.set_xlabel("µs of a training step; less is better")
         line = "; the line: our own floor" if any(_floor(case) for case in cases) else ""
@@ -131,6 +133,13 @@ def gpu_steps(cases: Sequence[Mapping[str, Any]], path: Path) -> None:
             fontweight="bold",
         )
         figure.savefig(path)
+
+
+def _limits(cases: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Return the ends of an axis that has room for what is left of the bars, and for numbers."""
+    medians = [row["us_per_step"]["median"] for case in cases for row in case["rows"].values()]
+    floors = [floor for floor in map(_floor, cases) if floor]
+    return 0.6 * min(medians + floors), 2.2 * max(medians)
 
 
 def _floor(case: Mapping[str, Any]) -> float | None:
@@ -151,6 +160,7 @@ def _gpu_panel(axes: Any, case: Mapping[str, Any], names: Sequence[str]) -> None
                 fontsize=8,
                 color=GREY,
                 va="center",
+                backgroundcolor="white",
             )
             continue
         us = case["rows"][name]["us_per_step"]
@@ -172,6 +182,4 @@ def _gpu_panel(axes: Any, case: Mapping[str, Any], names: Sequence[str]) -> None
     axes.grid(False, axis="y")
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    low, high = axes.get_xlim()
-    axes.set_xlim(low, high)
     axes.set_title(f"{case['precision']}, batch {case['batch']:,}")

@@ -27,6 +27,9 @@ LAUNCHES, TIMINGS = 10, 15
 NODE = re.compile(r'^"graph_\d+_node_\d+"\s*\[', re.MULTILINE)
 """The beginning of a node in the text that CUDA writes about a graph; an edge has no bracket."""
 
+VERBOSE = 1
+"""CUDA's flag for a text that has the kernels' names."""
+
 EMPTY = 'extern "C" __global__ void nothing() {}'
 
 
@@ -158,7 +161,7 @@ def measure(problem: Problem, precision: str, case: Mapping[str, Any]) -> dict[s
 
 
 def _empty_step(cupy: Any, graphs: Iterable[Any]) -> dict[str, Any]:
-    counts = [captured(graph.debug_dot_str()) for graph in graphs]
+    counts = [captured(graph.debug_dot_str(VERBOSE)) for graph in graphs]
     most = max((count for count in counts if count.steps), default=None)
     if most is None:
         raise RuntimeError(f"none of {len(counts)} captured graphs has a step with Adam")

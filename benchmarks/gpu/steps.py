@@ -38,7 +38,7 @@ SETTLE = 0.02
 
 def makers(problem: Problem, precision: str, device: str = "cuda") -> Makers:
     """Return how to make each contestant, by name; on a CPU they can be tried without a GPU."""
-    ours = partial(Xpmlp, problem, precision=precision)
+    ours = partial(exactly, problem, precision)
     platform = "gpu" if device == "cuda" else device
 
     def in_torch(make: Callable[..., Contestant]) -> Callable[[], Contestant]:
@@ -57,6 +57,20 @@ def makers(problem: Problem, precision: str, device: str = "cuda") -> Makers:
         ),
         "CuPy eager": lambda: ours(without_capture()),
     }
+
+
+def exactly(problem: Problem, precision: str, backend: Any, device: str | None = None) -> Xpmlp:
+    """Return xpmlp in a precision that its backend really has.
+
+    Raises
+    ------
+    BackendError
+        If it computes in another.
+    """
+    made = Xpmlp(problem, backend, device, precision)
+    if made.mlp.backend.precision != precision:
+        raise BackendError(f"it computes in {made.mlp.backend.precision}, not in {precision}")
+    return made
 
 
 def without_capture() -> Any:
@@ -219,7 +233,7 @@ def lines(case: Mapping[str, Any]) -> list[str]:
     head = ("µs per step", "median", "25 %", "75 %", "min", "max", "× ours", "steps", "off")
     rows = [
         (
-            name + " (!)" * (name in case["disagree"]),
+            name + " !" * (name in case["disagree"]),
             *(row["us_per_step"][key] for key in ("median", "q1", "q3", "min", "max")),
             row["times_ours"],
             f"{row['steps_per_call']:,}",
@@ -234,7 +248,7 @@ def lines(case: Mapping[str, Any]) -> list[str]:
         *not_there(case["left_out"]),
     ]
     if case["disagree"]:
-        made.append(f"(!) losses further from the expected ones than {case['tolerance']:g}")
+        made.append(f"! losses further from the expected ones than {case['tolerance']:g}")
     return made
 
 
