@@ -493,6 +493,11 @@ def test_the_whole_run_on_a_cpu(tmp_path: Path) -> None:
     assert path.with_suffix(".md").exists()
 
 
+def test_a_contestant_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"--contestants: found \['NumPy'\]; expected of \['xp"):
+        gpu.main(["--quick", "--contestants", "NumPy", "--out", str(tmp_path)])
+
+
 def test_the_driver_is_asked_for_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert environment.gpus() == []

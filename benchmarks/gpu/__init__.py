@@ -132,7 +132,9 @@ def measure_case(
     problem = Problem.make(SIZES, batch, (QUICK if options.quick else STEPS)[batch])
     chosen = steps.makers(problem, precision, options.device)
     if options.contestants:
-        chosen = {name: chosen[name] for name in options.contestants}
+        if unknown := set(options.contestants) - set(chosen):
+            sys.exit(f"--contestants: found {sorted(unknown)}; expected of {list(chosen)}")
+        chosen = {name: make for name, make in chosen.items() if name in options.contestants}
     rounds = 1 if options.quick else options.rounds
     case = steps.measure(problem, precision, chosen, rounds, budget)
     say(steps.lines(case))

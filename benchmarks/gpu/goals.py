@@ -94,10 +94,10 @@ def lines(compared: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     precisions = list(dict.fromkeys(each["precision"] for each in compared))
     rows = [
-        (f"batch {batch}: {goal}", *(row.get(name) for name in precisions))
+        (f"{batch}: {goal}", *(row.get(name) for name in precisions))
         for (batch, goal), row in cells.items()
     ]
-    return [f"Goals of {US} at the same precision", *table(("goal", *precisions), rows)]
+    return [f"Goals of {US} at the same precision", *table(("batch: goal", *precisions), rows)]
 
 
 def failures(cases: Iterable[Case]) -> list[str]:

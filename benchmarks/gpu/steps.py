@@ -236,7 +236,7 @@ def lines(case: Mapping[str, Any]) -> list[str]:
             name + " !" * (name in case["disagree"]),
             *(row["us_per_step"][key] for key in ("median", "q1", "q3", "min", "max")),
             row["times_ours"],
-            f"{row['steps_per_call']:,}",
+            str(row["steps_per_call"]),
             f"{row['loss_off']:.0e}",
         )
         for name, row in case["rows"].items()
