@@ -17,8 +17,8 @@ from xpmlp.errors import BackendError
 from xpmlp_backends._base import EagerBackend, Loop, one_line
 from xpmlp_backends._capture import CapturedRun
 from xpmlp_backends._cublaslt import Products
-from xpmlp_backends._cuda_graphs import CupyGraphs
-from xpmlp_backends._cuda_ops import CudaOps, to_bfloat16
+from xpmlp_backends._cupy_graphs import CupyGraphs
+from xpmlp_backends._cupy_ops import CudaOps, to_bfloat16
 from xpmlp_backends._kernels import Kernels
 
 INSTALL = "pip install 'xpmlp[cuda13]' (CUDA 13 drivers, 580 and newer) or 'xpmlp[cuda12]'"

@@ -5,7 +5,9 @@ from typing import Any
 
 from xpmlp.contract import Array, Forward, Run, Step
 from xpmlp.errors import BackendError
-from xpmlp_backends._base import EagerBackend, require
+from xpmlp_backends._base import EagerBackend, Loop, require
+from xpmlp_backends._capture import CapturedRun
+from xpmlp_backends._torch_graphs import TorchGraphs
 
 INSTALL = "pip install 'xpmlp[torch]'"
 
@@ -13,9 +15,9 @@ INSTALL = "pip install 'xpmlp[torch]'"
 class TorchBackend(EagerBackend):
     """Operations on tensors in as few calls as PyTorch has for them: a call is what costs."""
 
-    def __init__(self, torch: Any, xp: Any, device: Any) -> None:
+    def __init__(self, torch: Any, xp: Any, device: Any, capture: bool = True) -> None:
         super().__init__("torch", xp, device)
-        self.torch = torch
+        self.torch, self._capture = torch, capture
         if device.type != "cpu":
             self.capabilities = self.capabilities | {"gpu"}
         self.ops = replace(
@@ -77,8 +79,12 @@ class TorchBackend(EagerBackend):
             self.torch.cuda.synchronize(self.device)
 
     def compile(self, step: Step) -> Run:
-        """Return a plain loop without autograd's bookkeeping."""
-        return super().compile(self.torch.no_grad()(step))
+        """Return a loop without autograd's bookkeeping; on a GPU it launches captured steps."""
+        plain = self.torch.no_grad()(step)
+        if self.device.type != "cuda" or not self._capture:
+            return Loop(plain)
+        graphs = TorchGraphs(self.torch, self.device)
+        return CapturedRun(plain, graphs, self.to_numpy, self.ran_out)
 
     def compile_forward(self, forward: Forward) -> Forward:
         """Return it without autograd's bookkeeping."""
