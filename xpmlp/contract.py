@@ -165,6 +165,14 @@ class Backend(Protocol):
     ops: Ops
     precision: str
 
+    def with_precision(self, precision: str) -> "Backend":
+        """Return this backend computing the products of float32 matrices so.
+
+        Where the device has nothing but float32 that is the backend itself, since float32 is only
+        more exact than what was asked for; ``precision`` of what is returned says what is done.
+        """
+        ...
+
     def owns(self, x: object) -> bool:
         """Whether ``x`` is an array of this library on this device."""
         ...

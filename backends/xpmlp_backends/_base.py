@@ -1,7 +1,7 @@
 """What the adapters share: the plain loop over steps, and the refusal of a missing library."""
 
 import importlib
-from typing import Any
+from typing import Any, Self
 
 from xpmlp.contract import Array, Data, Execution, Forward, Memory, Plan, Run, State, Step
 from xpmlp.errors import BackendError
@@ -21,13 +21,17 @@ class EagerBackend:
     """
 
     capabilities: frozenset[str] = frozenset({"float64", "mutable"})
-    precision = "float32"
+    precision: str = "float32"
 
     def __init__(self, name: str, xp: Any, device: Any) -> None:
         self.name = name
         self.xp = xp
         self.device = device
         self.ops = Ops.reference(xp, device)
+
+    def with_precision(self, precision: str) -> Self:
+        """Return the backend itself: it has nothing but float32, which is only more exact."""
+        return self
 
     def asarray(self, host: Any, dtype: str | None = None) -> Array:
         """Copy a NumPy array to the device, in ``dtype`` (a name) or as it is."""

@@ -1,11 +1,15 @@
 """PyTorch arrays, on the CPU or a GPU; its autograd is not used."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
+from functools import wraps
+from typing import Any, Self
 
 from xpmlp.contract import Array, Forward, Run, Step
 from xpmlp.errors import BackendError
 from xpmlp_backends._base import EagerBackend, require
+from xpmlp_backends._torch_precision import can_round, in_bfloat16, products
 
 INSTALL = "pip install 'xpmlp[torch]'"
 
@@ -13,9 +17,10 @@ INSTALL = "pip install 'xpmlp[torch]'"
 class TorchBackend(EagerBackend):
     """Operations on tensors in as few calls as PyTorch has for them: a call is what costs."""
 
-    def __init__(self, torch: Any, xp: Any, device: Any) -> None:
+    def __init__(self, torch: Any, xp: Any, device: Any, precision: str = "float32") -> None:
         super().__init__("torch", xp, device)
         self.torch = torch
+        self.precision = precision
         if device.type != "cpu":
             self.capabilities = self.capabilities | {"gpu"}
         self.ops = replace(
@@ -32,6 +37,30 @@ class TorchBackend(EagerBackend):
             rmsprop=_rmsprop,
             adam=_adam,
         )
+        if precision == "bf16":
+            self.ops = in_bfloat16(torch, device, self.ops)
+
+    def with_precision(self, precision: str) -> Self:
+        """Return a backend that computes its products so, where the GPU can."""
+        if precision == self.precision or not can_round(self.torch, self.device):
+            return self
+        return type(self)(self.torch, self.xp, self.device, precision)
+
+    def _computing(self) -> AbstractContextManager[None]:
+        """What a step or a forward pass runs in, so that its products have this precision."""
+        if self.device.type != "cuda":
+            return nullcontext()
+        return products(self.torch, self.precision)
+
+    def _computed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a step or forward pass without autograd's bookkeeping, in this precision."""
+
+        @wraps(function)
+        def run(*arguments: Any) -> Any:
+            with self._computing(), self.torch.no_grad():
+                return function(*arguments)
+
+        return run
 
     def _dense(self, x: Array, W: Array, b: Array | None) -> Array:
         return x @ W if b is None else self.torch.addmm(b, x, W)
@@ -78,12 +107,11 @@ class TorchBackend(EagerBackend):
 
     def compile(self, step: Step) -> Run:
         """Return a plain loop without autograd's bookkeeping."""
-        return super().compile(self.torch.no_grad()(step))
+        return super().compile(self._computed(step))
 
     def compile_forward(self, forward: Forward) -> Forward:
         """Return it without autograd's bookkeeping."""
-        without: Forward = self.torch.no_grad()(forward)
-        return without
+        return self._computed(forward)
 
 
 def _pack(layout: Any, tensors: Any, out: Array, views: Any) -> Array:
