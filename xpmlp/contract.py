@@ -181,6 +181,13 @@ class Backend(Protocol):
         """Copy a NumPy array to the device, in ``dtype`` (a name) or as it is."""
         ...
 
+    def from_dlpack(self, x: Any) -> Array:
+        """Take over an array of another library that lies on this device, on the same memory.
+
+        Whatever the library raises where it cannot: callers try a copy, and then refuse.
+        """
+        ...
+
     def to_numpy(self, x: Array) -> Any:
         """Copy an array to the host as a NumPy array that owns its memory."""
         ...

@@ -18,6 +18,7 @@ from xpmlp.network import Architecture, Network
 from xpmlp.optimizers import Optimizer, optimizer
 from xpmlp.prepare import Prepared, encode, pair, prepare
 from xpmlp.random import as_seed, fresh_seed
+from xpmlp.sharing import give_back
 from xpmlp.step import Penalty, TrainingStep
 from xpmlp.summary import summary
 from xpmlp.targets import Task, check_names
@@ -216,7 +217,8 @@ class MLP:
         Parameters
         ----------
         X : array-like, shape (n, sizes[0])
-            NumPy, or the backend's own arrays. Kept on the device in its dtype.
+            NumPy, or an array of any library that lies on the model's device: taken over by
+            DLPack, without a copy where that can be. Kept on the device in its dtype.
         y : array-like, shape (n,) or (n, sizes[-1])
             Class indices, one-hot rows, 0/1, or real values.
         epochs : int
@@ -283,7 +285,7 @@ class MLP:
     def predict(self, X: Any) -> Array:
         """Return class indices, 0/1 labels, or values; shape (n,), or (n, outputs) for several.
 
-        NumPy for input from the host; on the device for the backend's own arrays.
+        In the library of X and on its device; NumPy for lists.
         """
         xp, kind = self.backend.xp, self.task.kind
         out = self._forward(X)
@@ -294,7 +296,8 @@ class MLP:
         else:
             out = self.task.link.function(self.backend.ops, out)
             out = self.scaling.to_targets(self.backend, out)
-        return self._results_follow(X, out[:, 0] if out.ndim == 2 and out.shape[1] == 1 else out)
+        out = out[:, 0] if out.ndim == 2 and out.shape[1] == 1 else out
+        return give_back(self.backend, X, out)
 
     def predict_proba(self, X: Any) -> Array:
         """Return probabilities, shape (n, C); for one output those of 0 and 1, shape (n, 2).
@@ -310,7 +313,7 @@ class MLP:
         p = self.task.link.function(self.backend.ops, self._forward(X))
         if kind == "binary":
             p = xp.concat([1.0 - p, p], axis=1)
-        return self._results_follow(X, p)
+        return give_back(self.backend, X, p)
 
     # Move, save, restore
 
@@ -401,9 +404,6 @@ class MLP:
         x = features(self.backend, X, self.sizes[0], self.dtype)
         self.scaling.check(x)
         return forward_batches(self, x)
-
-    def _results_follow(self, X: Any, result: Array) -> Array:
-        return result if self.backend.owns(X) else self.backend.to_numpy(result)
 
 
 def _check_precision(precision: str, dtype: str) -> None:

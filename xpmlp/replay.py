@@ -71,6 +71,7 @@ class Watched:
         self.name, self.xp, self.device = backend.name, backend.xp, backend.device
         self.capabilities, self.ops = backend.capabilities, backend.ops
         self.owns, self.asarray = backend.owns, backend.asarray
+        self.from_dlpack = backend.from_dlpack
         self.to_numpy, self.synchronize = backend.to_numpy, backend.synchronize
         self.precision = backend.precision
         self.memory, self.ran_out = backend.memory, backend.ran_out

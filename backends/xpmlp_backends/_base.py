@@ -39,6 +39,10 @@ class EagerBackend:
             host, dtype=dtype and getattr(self.xp, dtype), device=self.device, copy=True
         )
 
+    def from_dlpack(self, x: Any) -> Array:
+        """Take over an array of another library on this device."""
+        return self.xp.from_dlpack(x)
+
     def synchronize(self) -> None:
         """Wait until the device has finished; a CPU always has."""
 

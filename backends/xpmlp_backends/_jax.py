@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
+from importlib import import_module
 from typing import Any, Self
 
 from xpmlp.contract import Array, Data, Execution, Forward, Plan, Run, State, Step
@@ -60,6 +61,12 @@ class JaxBackend(EagerBackend):
         # Put on the device first: JAX then converts there, and a NumPy buffer is never shared.
         made = self.jax.numpy.array(host, dtype=dtype, copy=True)
         return self.jax.device_put(made, self.device)
+
+    def from_dlpack(self, x: Any) -> Array:
+        """Take over an array on this device in its dtype, of 64 bits even without 64-bit mode."""
+        home = self.jax if hasattr(self.jax, "enable_x64") else import_module("jax.experimental")
+        with home.enable_x64(True):
+            return super().from_dlpack(x)
 
     def to_numpy(self, x: Array) -> Any:
         """Return a copy on the host."""

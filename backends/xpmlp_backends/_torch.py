@@ -92,6 +92,20 @@ class TorchBackend(EagerBackend):
 
         return super().asarray(np.asarray(host, dtype=dtype))
 
+    def from_dlpack(self, x: Any) -> Array:
+        """Take over an array on this device, but not one that PyTorch would end the process for."""
+        if any(stride < 0 for stride in self._strides(x)):
+            raise BufferError("PyTorch has no negative strides")
+        return super().from_dlpack(x)
+
+    def _strides(self, x: Any) -> tuple[int, ...]:
+        import numpy as np
+
+        found = getattr(x, "strides", None)
+        if found is None and self.device.type == "cpu":
+            found = np.from_dlpack(x).strides
+        return found or ()
+
     def owns(self, x: object) -> bool:
         """Whether x is a tensor on this device."""
         return isinstance(x, self.torch.Tensor) and x.device == self.device
