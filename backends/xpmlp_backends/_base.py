@@ -1,7 +1,7 @@
 """What the adapters share: the plain loop over steps, and the refusal of a missing library."""
 
 import importlib
-from typing import Any
+from typing import Any, Self
 
 from xpmlp.contract import Array, Data, Execution, Forward, Memory, Plan, Run, State, Step
 from xpmlp.errors import BackendError
@@ -21,7 +21,7 @@ class EagerBackend:
     """
 
     capabilities: frozenset[str] = frozenset({"float64", "mutable"})
-    precision = "float32"
+    precision: str = "float32"
 
     def __init__(self, name: str, xp: Any, device: Any) -> None:
         self.name = name
@@ -29,11 +29,19 @@ class EagerBackend:
         self.device = device
         self.ops = Ops.reference(xp, device)
 
+    def with_precision(self, precision: str) -> Self:
+        """Return the backend itself: it has nothing but float32, which is only more exact."""
+        return self
+
     def asarray(self, host: Any, dtype: str | None = None) -> Array:
         """Copy a NumPy array to the device, in ``dtype`` (a name) or as it is."""
         return self.xp.asarray(
             host, dtype=dtype and getattr(self.xp, dtype), device=self.device, copy=True
         )
+
+    def from_dlpack(self, x: Any) -> Array:
+        """Take over an array of another library on this device."""
+        return self.xp.from_dlpack(x)
 
     def synchronize(self) -> None:
         """Wait until the device has finished; a CPU always has."""
