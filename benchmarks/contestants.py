@@ -55,8 +55,9 @@ class Xpmlp:
         precision: str = "float32",
     ) -> None:
         self.problem = problem
-        rounded: Any = {} if precision == "float32" else {"precision": precision}
-        self.mlp = xpmlp.MLP(problem.sizes, backend=backend, device=device, seed=0, **rounded)
+        self.mlp = xpmlp.MLP(
+            problem.sizes, backend=backend, device=device, precision=precision, seed=0
+        )
         self.execution = History.execution
         self.X = self.mlp.backend.asarray(problem.X)
 

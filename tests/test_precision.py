@@ -216,7 +216,7 @@ def test_steps_and_forward_passes_compute_within_the_switch(
     torch: Any, torch_backend: Any, precision: str
 ) -> None:
     """A device of another kind stands in for CUDA: only its type is looked at."""
-    made = TorchBackend(torch, torch_backend.xp, torch_backend.device, precision)
+    made = TorchBackend(torch, torch_backend.xp, torch_backend.device, precision, capture=False)
     made.device = SimpleNamespace(type="cuda")
     seen = []
 
