@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from emulation import emulated
+from emulation import emulated, kernels
 
 from xpmlp.errors import BackendError
 from xpmlp.ops import Ops
@@ -73,7 +73,7 @@ def make_backend(name: str) -> Any:
     for the host; see ``emulation/emulated.py``.
     """
     if name == "cupy-emulated":
-        if emulated.COMPILER is None and name not in REQUIRED:
+        if kernels.COMPILER is None and name not in REQUIRED:
             pytest.skip("backend 'cupy-emulated': g++ is not installed")
         return emulated.backend()
     if name == "numpy-readonly":

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import assert_close, make_backend
+from emulation import device as imitated
 from emulation import emulated
+from emulation.cublaslt import CublasLt
 from xpmlp_backends._capture import CHUNK, CapturedRun, powers
 
 import xpmlp
@@ -28,7 +30,7 @@ def device(request: pytest.FixtureRequest) -> Any:
 
 def eager(device: Any) -> Any:
     """The same without captures."""
-    if device.cupy.__class__.__name__ == "SimpleNamespace":
+    if isinstance(device.xp, emulated.Namespace):
         return emulated.backend(capture=False)
     from xpmlp_backends._cupy import create
 
@@ -182,11 +184,11 @@ def test_whatever_else_a_network_has_is_captured(device: Any, options: dict[str,
 def test_a_second_fit_launches_the_same_graphs_on_other_data(device: Any) -> None:
     captures = []
     mlp, other = model(device), model(eager(device))
-    graph = emulated.Stream.end_capture
+    graph = imitated.Stream.end_capture
     with pytest.MonkeyPatch.context() as patch:
-        if isinstance(device.cupy.cuda.get_current_stream(), emulated.Stream):
+        if isinstance(device.cupy.cuda.get_current_stream(), imitated.Stream):
             patch.setattr(
-                emulated.Stream,
+                imitated.Stream,
                 "end_capture",
                 lambda stream: captures.append(made := graph(stream)) or made,
             )
@@ -272,7 +274,7 @@ def test_without_cublaslt_steps_run_call_by_call_and_say_so() -> None:
 
 @pytest.mark.parametrize("missing", ["BIAS", "RELU_BIAS", "BGRADA"])
 def test_an_epilogue_that_cublaslt_has_not_is_a_kernel_and_a_note(missing: str) -> None:
-    backend = emulated.backend(emulated.CublasLt(unsupported={missing}))
+    backend = emulated.backend(CublasLt(unsupported={missing}))
     mlp, history = trained(backend, epochs=1)
     assert history.execution.mode == CAPTURED.mode
     assert history.execution.notes
@@ -374,9 +376,9 @@ def test_an_error_of_the_step_itself_is_its_own(device: Any) -> None:
 def nodes(monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[str]:
     """Names of the nodes of a graph of one step."""
     graphs = []
-    end = emulated.Stream.end_capture
+    end = imitated.Stream.end_capture
     monkeypatch.setattr(
-        emulated.Stream, "end_capture", lambda s: graphs.append(made := end(s)) or made
+        imitated.Stream, "end_capture", lambda s: graphs.append(made := end(s)) or made
     )
     trained(emulated.backend(), example(40), **options)
     steps = [graph.debug_dot_str().split("\n") for graph in graphs]
@@ -394,9 +396,9 @@ def test_a_step_is_about_a_dozen_kernels(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_graph_that_copies_from_the_host_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    describe = emulated.Graph.debug_dot_str
+    describe = imitated.Graph.debug_dot_str
     monkeypatch.setattr(
-        emulated.Graph, "debug_dot_str", lambda graph, flags: describe(graph) + "\n| HtoD |"
+        imitated.Graph, "debug_dot_str", lambda graph, flags: describe(graph) + "\n| HtoD |"
     )
     _, history = trained(emulated.backend(), example(40))
     assert "copies between the host and the device" in history.execution.notes[0]

@@ -141,7 +141,8 @@ class Tuning:
             everyone = {}
         if not isinstance(everyone, dict):
             everyone = {}
-        everyone[self._where] = everyone.get(self._where, {}) | {key: algorithm}
+        here = everyone.get(self._where)
+        everyone[self._where] = (here if isinstance(here, dict) else {}) | {key: algorithm}
         try:
             write_atomically(self._path, json.dumps(everyone, indent=1).encode())
         except OSError as error:
