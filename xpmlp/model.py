@@ -1,15 +1,16 @@
 """``MLP``: what people call. It checks, moves and remembers; the mathematics is elsewhere."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import partial
 from numbers import Real
 from typing import Any
 
 from xpmlp import files
 from xpmlp.callbacks import Callback
 from xpmlp.contract import Backend, Run
-from xpmlp.errors import BackendError, InvalidValueError, unknown_name
-from xpmlp.inference import evaluate_batches, forward_batches
+from xpmlp.errors import BackendError, DeviceMemoryError, InvalidValueError, unknown_name
+from xpmlp.inference import decisions, evaluate_batches, forward_batches, probabilities
 from xpmlp.initializers import initial_values
 from xpmlp.inputs import Scaling, features
 from xpmlp.layers import Brick, activate, chain
@@ -17,6 +18,7 @@ from xpmlp.network import Architecture, Network
 from xpmlp.optimizers import Optimizer, optimizer
 from xpmlp.prepare import Prepared, encode, pair, prepare
 from xpmlp.random import as_seed, fresh_seed
+from xpmlp.shortage import Request, advice_on_training, advice_on_use, guarded
 from xpmlp.step import Penalty, TrainingStep
 from xpmlp.summary import summary
 from xpmlp.targets import Task, check_names
@@ -198,13 +200,14 @@ class MLP:
         shuffle: bool = True,
         metrics: bool = True,
         callbacks: Sequence[Callback] = (),
+        data_on: str = "auto",
     ) -> History:
         """Train, from the weights the model has.
 
         Parameters
         ----------
         X : array-like, shape (n, sizes[0])
-            NumPy, or the backend's own arrays. Kept on the device in its dtype.
+            NumPy, or the backend's own arrays. Kept in its dtype where ``data_on`` says.
         y : array-like, shape (n,) or (n, sizes[-1])
             Class indices, one-hot rows, 0/1, or real values.
         epochs : int
@@ -224,6 +227,11 @@ class MLP:
             Whether to measure accuracy or R² on the training batches, beside the loss.
         callbacks : sequence of Callback
             ``xpmlp.EarlyStopping(patience=5)``, for example.
+        data_on : {"auto", "device", "host"}
+            Where NumPy data lie: ``"device"`` copies all to it before the first step; ``"host"``
+            copies the rows of some hundred steps at a time, while the steps before them run;
+            ``"auto"`` is the host for data that take more than 0.7 of a GPU's free memory. The
+            training is the same, step by step.
 
         Returns
         -------
@@ -236,53 +244,79 @@ class MLP:
             Before any compute, for input that cannot work.
         DivergenceError
             If the loss becomes NaN or infinite; the model keeps the last good epoch's weights.
+        DeviceMemoryError
+            If the device's memory is too small, with a batch size that fits; the model keeps the
+            last finished epoch's weights.
         """
         chosen = _optimizer(optimizer)
         epochs = _whole("epochs", epochs)
         batch_size = None if batch_size is None else _whole("batch_size", batch_size)
-        ready = prepare(self, X, y, sample_weight, validation_data, validation_split)
-        self._settle(ready)
-        n = ready.data.X.shape[0]
-        training = Training(
-            self,
-            chosen,
-            ready.data,
-            ready.spread,
+        if data_on not in ("auto", "device", "host"):
+            raise unknown_name("data_on", data_on, ("auto", "device", "host"))
+        asked = Request(batch_size or 0, chosen.slots)
+        before = self.epochs_trained, self.scaling, self._task
+        attempt = partial(
+            self._train,
+            partial(prepare, self, X, y, sample_weight, validation_data, validation_split),
+            asked,
+            data_on,
+            optimizer=chosen,
             epochs=epochs,
-            batch_size=n if batch_size is None else batch_size,
             shuffle=shuffle,
             metrics=bool(metrics),
-            validation=ready.validation,
             callbacks=callbacks,
         )
-        return training.run()
+        try:
+            return guarded(self, attempt, lambda: advice_on_training(self, asked))
+        except DeviceMemoryError:
+            if self.epochs_trained == before[0]:  # nothing has come of these data
+                _, self.scaling, self._task = before
+            raise
+
+    def _train(
+        self, prepare: Callable[[], Prepared], asked: Request, data_on: str, **options: Any
+    ) -> History:
+        """Prepare and train: all arrays are held in here, and are free when it has failed."""
+        ready = prepare()
+        n = ready.data.X.shape[0]
+        asked.batch_size = min(asked.batch_size or n, n)
+        asked.data = ready.host_bytes
+        self._settle(ready)
+        ready = ready.placed(self.backend, self.dtype, data_on)
+        asked.on_host = ready.on_host
+        return Training(self, ready=ready, batch_size=asked.batch_size, **options).run()
 
     # Use
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
         """Return ``{"loss": ..., "accuracy": ...}``, or ``"r2"`` in place of accuracy for values.
 
-        The loss includes the penalty, as in training.
+        The loss includes the penalty, as in training. NumPy arrays are copied to the device batch
+        by batch.
+
+        Raises
+        ------
+        DeviceMemoryError
+            If the device's memory is too small for a single row.
         """
         x, host_y = pair(self, X, y)
         self.scaling.check(x)
-        return evaluate_batches(self, x, encode(self, host_y))
+        target = encode(self, host_y)
+        attempt = partial(evaluate_batches, self, x, target)
+        return guarded(self, attempt, partial(advice_on_use, self, "evaluate"))
 
     def predict(self, X: Any) -> Array:
         """Return class indices, 0/1 labels, or values; shape (n,), or (n, outputs) for several.
 
-        NumPy for input from the host; on the device for the backend's own arrays.
+        NumPy for input from the host, which is copied to the device batch by batch; on the device
+        for the backend's own arrays.
+
+        Raises
+        ------
+        DeviceMemoryError
+            If the device's memory is too small for a single row, or for the results.
         """
-        xp, kind = self.backend.xp, self.task.kind
-        out = self._forward(X)
-        if kind in ("labels", "one_hot"):
-            out = xp.argmax(out, axis=1)
-        elif kind in ("binary", "multilabel"):
-            out = xp.astype(self.task.link.function(self.backend.ops, out) > 0.5, xp.int32)
-        else:
-            out = self.task.link.function(self.backend.ops, out)
-            out = self.scaling.to_targets(self.backend, out)
-        return self._results_follow(X, out[:, 0] if out.ndim == 2 and out.shape[1] == 1 else out)
+        return self._forward(X, decisions, "predict")
 
     def predict_proba(self, X: Any) -> Array:
         """Return probabilities, shape (n, C); for one output those of 0 and 1, shape (n, 2).
@@ -291,14 +325,12 @@ class MLP:
         ------
         InvalidValueError
             If the model predicts values, not classes.
+        DeviceMemoryError
+            As ``predict``.
         """
-        kind, xp = self.task.kind, self.backend.xp
-        if kind == "values":
+        if self.task.kind == "values":
             raise InvalidValueError("predict_proba: this model predicts values; use predict")
-        p = self.task.link.function(self.backend.ops, self._forward(X))
-        if kind == "binary":
-            p = xp.concat([1.0 - p, p], axis=1)
-        return self._results_follow(X, p)
+        return self._forward(X, probabilities, "predict_proba")
 
     # Move, save, restore
 
@@ -378,15 +410,19 @@ class MLP:
         """Settle task and scaling by these data, as ``fit`` does; return what a step takes."""
         ready = prepare(self, X, y)
         self._settle(ready)
-        return ready.data.X, ready.data.y
+        data = ready.placed(self.backend, self.dtype).data
+        return data.X, data.y
 
-    def _forward(self, X: Any) -> Array:
+    def _forward(self, X: Any, finish: Callable[["MLP", Array], Array], call: str) -> Array:
         x = features(self.backend, X, self.sizes[0], self.dtype)
         self.scaling.check(x)
-        return forward_batches(self, x)
+        attempt = partial(forward_batches, self, x, partial(finish, self))
+        return guarded(self, attempt, partial(advice_on_use, self, call))
 
-    def _results_follow(self, X: Any, result: Array) -> Array:
-        return result if self.backend.owns(X) else self.backend.to_numpy(result)
+    def _forget_compiled(self) -> None:
+        """Let go of what steps and passes keep between calls."""
+        self._compiled.clear()
+        self._forward_pass = None
 
 
 def _backend(spec: Any, device: str | None, dtype: str) -> Backend:

@@ -11,9 +11,10 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from xpmlp.contract import Array
+from xpmlp.contract import Array, Memory, Uploader
 from xpmlp.errors import BackendError
 from xpmlp_backends._base import EagerBackend, one_line
+from xpmlp_backends._upload import PinnedUploader, of_cupy
 
 INSTALL = "pip install 'xpmlp[cuda13]' (CUDA 13 drivers, 580 and newer) or 'xpmlp[cuda12]'"
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
@@ -47,6 +48,27 @@ class CupyBackend(EagerBackend):
     def synchronize(self) -> None:
         """Wait until the GPU has finished."""
         self.device.synchronize()
+
+    def uploader(self, arrays: tuple[Any, ...], rows: int) -> Uploader:
+        """Return copies from pinned memory on a second stream."""
+        return PinnedUploader(of_cupy(self.cupy, self.device), arrays, rows)
+
+    def memory(self) -> Memory:
+        """Return the GPU's memory; blocks that CuPy's pool keeps and does not use count as free."""
+        with self.device:
+            free, total = self.device.mem_info
+            pool = self.cupy.get_default_memory_pool()
+            return Memory(pool.used_bytes(), free + pool.free_bytes(), total)
+
+    def ran_out(self, error: BaseException) -> bool:
+        """Whether it is CuPy's OutOfMemoryError, which is a MemoryError, or CUDA's own."""
+        failed = isinstance(error, self.cupy.cuda.runtime.CUDARuntimeError)
+        return super().ran_out(error) or (failed and "cudaErrorMemoryAllocation" in str(error))
+
+    def device_name(self) -> str:
+        """Return the GPU's name."""
+        found = self.cupy.cuda.runtime.getDeviceProperties(self.device.id)
+        return str(found["name"].decode())
 
 
 def driver_problem(library: str = DRIVER) -> str | None:
