@@ -37,37 +37,49 @@ def gathered_bytes(arrays: tuple[Any, ...]) -> int:
 
 
 # What a step needs. Rather too much than too little, for operations that make a new array each:
-# a test holds both against what the plain formulas take.
+# a test holds it against what the plain formulas take.
 
-KEPT = {"dense": 1, "normalisation": 5, "other": 3}
+KEPT = {"dense": 1, "activation": 1, "dropout": 2, "normalisation": 5}
 """Numbers for each unit that stay until the backward pass is through, by kind of brick."""
+
+PASSING = {"dense": 4, "activation": 6, "dropout": 6, "normalisation": 6}
+"""Numbers for each unit while a brick is at work: gradients, and results on the way to another."""
 
 
 def row_bytes(mlp: "MLP") -> int:
     """Bytes that a training step needs for each row of its batch.
 
-    The inputs as they come and scaled; of each brick what the backward pass needs: a dense map's
-    output, an activation's or dropout's with its derivative or mask, more for a normalisation;
-    and at the widest place gradients and intermediate results: 6 numbers for each unit.
+    The inputs as they come, converted and scaled; what the backward pass needs of each brick: its
+    output, a dropout's mask too, more for a normalisation; and what the brick that needs most holds
+    while it is at work.
     """
-    width = mlp.sizes[0]
-    numbers, widest = 3 * width, max(mlp.sizes)
+    width, most = mlp.sizes[0], 0
+    numbers = 3 * width
     for brick in _leaves(mlp._model()):
-        shape = next((s for s in brick.shapes.values() if len(s) == 2), None)
-        width = shape[1] if shape else width
-        kind = "dense" if shape else "normalisation" if brick.shapes else "other"
+        matrix = next((shape for shape in brick.shapes.values() if len(shape) == 2), None)
+        width = matrix[1] if matrix else width
+        kind = _kind(brick, matrix is not None)
         numbers += KEPT[kind] * width
-    return (numbers + 6 * widest + 4 * mlp.sizes[-1]) * _item(mlp)
+        most = max(most, PASSING[kind] * width)
+    return (numbers + most) * (8 if mlp.dtype == "float64" else 4)
+
+
+def _kind(brick: Brick, dense: bool) -> str:
+    if dense:
+        return "dense"
+    if brick.activation is not None:
+        return "activation"
+    return "normalisation" if brick.shapes else "dropout"
 
 
 def state_bytes(mlp: "MLP", slots: int) -> int:
     """Bytes that a training needs whatever its batch: its state, and copies while it is updated.
 
-    Parameters and gradient with their next values and two intermediate results; the optimiser's
-    ``slots`` running averages, their next values, and a copy in case the epoch is gone through
-    again; the weights of the last epoch's end.
+    Parameters and gradient, each also in parts, with their next values and some intermediate
+    results; the optimiser's ``slots`` running averages, their next values, and a copy in case the
+    epoch is gone through again; the weights of the last epoch's end.
     """
-    return (7 + 3 * slots) * mlp.network.layout.size * _item(mlp)
+    return (7 + 3 * slots) * mlp.weights.flat.shape[0] * (8 if mlp.dtype == "float64" else 4)
 
 
 def _leaves(brick: Brick) -> Iterator[Brick]:
@@ -75,7 +87,3 @@ def _leaves(brick: Brick) -> Iterator[Brick]:
         yield brick
     for part in brick.parts:
         yield from _leaves(part)
-
-
-def _item(mlp: "MLP") -> int:
-    return 8 if mlp.dtype == "float64" else 4
