@@ -18,6 +18,7 @@ from xpmlp.contract import Memory
 from xpmlp.errors import DeviceMemoryError, InvalidValueError
 from xpmlp.memory import gibibytes, row_bytes, state_bytes
 from xpmlp.ops import OPERATIONS
+from xpmlp.shortage import release
 
 SIZES = (20, 64, 64, 3)
 ROWS = 8192
@@ -153,6 +154,34 @@ def test_nothing_keeps_the_failed_attempt_alive() -> None:
     assert len(alive) > 3
     assert not any(array is not None for array in alive)
     assert backend.memory().used < standing + 0.05 * MB
+
+
+def test_what_an_error_in_a_circle_holds_is_released() -> None:
+    """Without waiting for the collector: the next attempt needs the memory at once."""
+    held: list[Any] = []
+
+    def fail(error: Any, cause: Exception | None) -> None:
+        array = np.zeros(3)
+        held.append(weakref.ref(array))
+        error.itself = error
+        if cause is None:
+            raise error
+        try:
+            fail(cause, None)
+        finally:
+            raise error
+
+    said = ""
+    gc.disable()
+    try:
+        fail(OutOfMemoryError("\nno room\nat all"), ZeroDivisionError())
+    except OutOfMemoryError as error:
+        said = release(error)
+    finally:
+        gc.enable()
+    assert said == "OutOfMemoryError: no room"
+    assert len(held) == 2
+    assert [ref() for ref in held] == [None, None]
 
 
 def test_a_later_epoch_keeps_what_was_learned() -> None:
@@ -311,6 +340,21 @@ def test_each_library_has_its_own_error(backend: Any) -> None:
         full = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 4 bytes.")
         assert backend.ran_out(full)
         assert not backend.ran_out(jax.errors.JaxRuntimeError("INTERNAL: something"))
+
+
+def test_pytorch_reports_its_gpus_memory(
+    torch_backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has reserved and does not use is free, though not to others."""
+    cuda = torch_backend.torch.cuda
+    monkeypatch.setattr(cuda, "mem_get_info", lambda device: (50, 100))
+    monkeypatch.setattr(cuda, "memory_allocated", lambda device: 10)
+    monkeypatch.setattr(cuda, "memory_reserved", lambda device: 30)
+    monkeypatch.setattr(cuda, "get_device_name", lambda device: "NVIDIA Fake 100")
+    assert (torch_backend.memory(), torch_backend.device_name()) == (None, "cpu")
+    torch_backend.device = torch_backend.torch.device("cuda:0")
+    assert torch_backend.memory() == Memory(10, 70, 100)
+    assert torch_backend.device_name() == "NVIDIA Fake 100"
 
 
 def test_jax_reports_what_its_allocator_says() -> None:

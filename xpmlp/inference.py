@@ -18,32 +18,35 @@ if TYPE_CHECKING:
 
 Array = Any
 
+Batches = list[tuple[int, int]]
+
 logger = logging.getLogger("xpmlp")
 
 ROWS = 4096
 """Rows at a time: large enough for full speed, small enough that the activations fit."""
 
 
-def forward_batches(mlp: "MLP", X: Array, finish: Callable[[Array], Array]) -> Array:
-    """Return ``finish`` of the network's output before the loss's link, joined over all rows.
+def forward_batches(mlp: "MLP", X: Array, finish: Callable[["MLP", Array], Array]) -> Array:
+    """Return ``finish(mlp, outputs)`` for all rows: outputs are those before the loss's link.
 
     X may lie on the host; then the rows of each batch are copied to the device, and the results
     back.
     """
-    backend, flat, statistics = mlp.backend, mlp.weights.flat, mlp.weights.statistics
-    follow, n = backend.owns(X), X.shape[0]
+    backend, weights = mlp.backend, mlp.weights
+    there = backend.owns(X)
 
-    def batch(run: Forward, start: int, stop: int) -> Array:
-        part = X if stop - start == n else X[start:stop, :]
-        made = finish(run(flat, statistics, placed(backend, part)))
-        return made if follow else backend.to_numpy(made)
-
-    def joined(parts: list[Array]) -> Array:
+    def all_rows(run: Forward, batches: Batches) -> Array:
+        parts = []
+        for start, stop in batches:
+            x = X if len(batches) == 1 else X[start:stop, :]
+            z = run(weights.flat, weights.statistics, x if there else backend.asarray(x))
+            made = finish(mlp, z)
+            parts.append(made if there else backend.to_numpy(made))
         if len(parts) == 1:
             return parts[0]
-        return backend.xp.concat(parts) if follow else np.concatenate(parts)
+        return backend.xp.concat(parts) if there else np.concatenate(parts)
 
-    return _in_batches(mlp, n, batch, joined)
+    return _in_batches(mlp, X.shape[0], all_rows)
 
 
 def decisions(mlp: "MLP", out: Array) -> Array:
@@ -85,8 +88,10 @@ def _evaluate(mlp: "MLP", X: Array, target: np.ndarray) -> dict[str, float]:
         rows, _ = task.loss(backend.ops, z, part)
         return xp.stack([xp.sum(rows), xp.sum(task.metric.rows(backend.ops, z, part))])
 
-    totals = _in_batches(mlp, n, batch, lambda parts: backend.to_numpy(xp.stack(parts)))
-    loss, score = totals.astype(np.float64).sum(axis=0)
+    def totals(run: Forward, batches: Batches) -> np.ndarray:
+        return np.asarray(backend.to_numpy(xp.stack([batch(run, *ends) for ends in batches])))
+
+    loss, score = _in_batches(mlp, n, totals).astype(np.float64).sum(axis=0)
     params = mlp.network.layout.views(xp, flat)
     penalty = float(mlp.penalty.value(xp, [params[name] for name in mlp.network.weights]))
     width = spread(target) if task.kind == "values" else 0.0
@@ -96,23 +101,25 @@ def _evaluate(mlp: "MLP", X: Array, target: np.ndarray) -> dict[str, float]:
     }
 
 
-def _in_batches(
-    mlp: "MLP", n: int, batch: Callable[..., Array], joined: Callable[[list[Array]], Any]
-) -> Any:
-    """Compute batch by batch; where the device has no memory for so many rows, with fewer."""
+def _in_batches(mlp: "MLP", n: int, f: Callable[[Forward, Batches], Array]) -> Array:
+    """Compute over n rows in batches; where the device has no memory for so many, of fewer rows."""
     forward = _Forward.of(mlp)
     while True:
-        rows = forward.rows
+        rows = min(forward.rows, n)
         try:
-            return joined(
-                [batch(forward.run, i, min(i + rows, n)) for i in range(0, n, rows)],
-            )
+            return f(forward.run, _batches(n, rows))
         except Exception as error:
             if rows == 1 or not mlp.backend.ran_out(error):
                 raise
             release(error)
-        forward.rows = max(min(rows, n) // 2, 1)
-        logger.warning("%d rows at a time are too many for the device's memory", min(rows, n))
+        forward.rows = rows // 2
+        logger.warning("%d rows at a time are too many for the device's memory", rows)
+
+
+def _batches(n: int, rows: int) -> Batches:
+    if n == rows:
+        return [(0, n)]
+    return [(start, min(start + rows, n)) for start in range(0, n, rows)]
 
 
 class _Forward:

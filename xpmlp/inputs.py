@@ -24,10 +24,12 @@ _KEPT = ("bool", "uint8", "int8", "int16", "int32", "float32", "float64")
 BLOCK = 4096
 """Rows of which sums are taken at a time."""
 
+_NUMPY = (np.ndarray, np.generic)
+
 
 def is_numpy_array(x: object) -> bool:
     """Whether x is an array on the host."""
-    return isinstance(x, np.ndarray | np.generic)
+    return isinstance(x, _NUMPY)
 
 
 def dtype_name(x: Array) -> str:

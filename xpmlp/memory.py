@@ -79,7 +79,7 @@ def state_bytes(mlp: "MLP", slots: int) -> int:
     results; the optimiser's ``slots`` running averages, their next values, and a copy in case the
     epoch is gone through again; the weights of the last epoch's end.
     """
-    return (7 + 3 * slots) * mlp.weights.flat.shape[0] * (8 if mlp.dtype == "float64" else 4)
+    return (7 + 3 * slots) * mlp.network.layout.size * (8 if mlp.dtype == "float64" else 4)
 
 
 def _leaves(brick: Brick) -> Iterator[Brick]:

@@ -255,19 +255,20 @@ class MLP:
             raise unknown_name("data_on", data_on, ("auto", "device", "host"))
         asked = Request(batch_size or 0, chosen.slots)
         before = self.epochs_trained, self.scaling, self._task
-        attempt = partial(
-            self._train,
-            partial(prepare, self, X, y, sample_weight, validation_data, validation_split),
-            asked,
-            data_on,
-            optimizer=chosen,
-            epochs=epochs,
-            shuffle=shuffle,
-            metrics=bool(metrics),
-            callbacks=callbacks,
-        )
         try:
-            return guarded(self, attempt, lambda: advice_on_training(self, asked))
+            return guarded(
+                lambda: advice_on_training(self, asked),
+                MLP._train,
+                self,
+                partial(prepare, self, X, y, sample_weight, validation_data, validation_split),
+                asked,
+                data_on,
+                optimizer=chosen,
+                epochs=epochs,
+                shuffle=shuffle,
+                metrics=bool(metrics),
+                callbacks=callbacks,
+            )
         except DeviceMemoryError:
             if self.epochs_trained == before[0]:  # nothing has come of these data
                 _, self.scaling, self._task = before
@@ -302,8 +303,7 @@ class MLP:
         x, host_y = pair(self, X, y)
         self.scaling.check(x)
         target = encode(self, host_y)
-        attempt = partial(evaluate_batches, self, x, target)
-        return guarded(self, attempt, partial(advice_on_use, self, "evaluate"))
+        return guarded(lambda: advice_on_use(self, "evaluate"), evaluate_batches, self, x, target)
 
     def predict(self, X: Any) -> Array:
         """Return class indices, 0/1 labels, or values; shape (n,), or (n, outputs) for several.
@@ -416,8 +416,7 @@ class MLP:
     def _forward(self, X: Any, finish: Callable[["MLP", Array], Array], call: str) -> Array:
         x = features(self.backend, X, self.sizes[0], self.dtype)
         self.scaling.check(x)
-        attempt = partial(forward_batches, self, x, partial(finish, self))
-        return guarded(self, attempt, partial(advice_on_use, self, call))
+        return guarded(lambda: advice_on_use(self, call), forward_batches, self, x, finish)
 
     def _forget_compiled(self) -> None:
         """Let go of what steps and passes keep between calls."""

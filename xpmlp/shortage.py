@@ -4,7 +4,7 @@ import gc
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from xpmlp.contract import Backend
 from xpmlp.errors import DeviceMemoryError, XpmlpError
@@ -40,8 +40,14 @@ class Request:
     on_host: bool = False
 
 
-def guarded(mlp: "MLP", attempt: Callable[[], Result], advise: Callable[[], str]) -> Result:
-    """Return what ``attempt`` does; where memory runs out, say what helps.
+def guarded(
+    advise: Callable[[], str],
+    attempt: Callable[..., Result],
+    mlp: "MLP",
+    *args: Any,
+    **options: Any,
+) -> Result:
+    """Return ``attempt(mlp, *args, **options)``; where memory runs out, say what helps.
 
     Raises
     ------
@@ -49,7 +55,7 @@ def guarded(mlp: "MLP", attempt: Callable[[], Result], advise: Callable[[], str]
         When what the attempt held is free again, so that ``advise`` sees what there is.
     """
     try:
-        return attempt()
+        return attempt(mlp, *args, **options)
     except Exception as error:
         if isinstance(error, XpmlpError) or not mlp.backend.ran_out(error):
             raise

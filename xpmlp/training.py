@@ -39,10 +39,13 @@ class History(dict[str, list[float]]):
         How the backend took the steps, and what did not run as it does best.
     memory : Memory or None
         A GPU's memory after the last epoch, with the training's state in it; None for a CPU.
+    examples : int
+        Rows of training data, without those held out.
     """
 
     execution = Execution("call by call")
     memory: Memory | None = None
+    examples = 0
 
 
 class Training:
@@ -76,7 +79,7 @@ class Training:
         self.mlp, self.optimizer, self.spread = mlp, optimizer, ready.spread
         self.data, self.validation, self._note = ready.data, ready.validation, ready.note
         self.history = History()
-        self.examples = self.data.X.shape[0]
+        self.examples = self.history.examples = self.data.X.shape[0]
         self.batch_size = min(batch_size, self.examples)
         self.feed: Feed = OnDevice(mlp.backend, self.data)
         if ready.on_host:
