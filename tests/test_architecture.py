@@ -25,6 +25,7 @@ HOST_BOUNDARY = {
     "prepare.py": "splits and encodes on the host before training",
     "inference.py": "sums an evaluation in float64 on the host",
     "training.py": "draws an epoch's plan on the host",
+    "feeding.py": "gathers rows of data that stay on the host",
     "trace.py": "explains a pass in host numbers",
     "files.py": "a model file holds host arrays",
     "container.py": "a model file holds host arrays",

@@ -276,6 +276,7 @@ class FakeDevice(str):
 
     id: int
     waits = 0
+    mem_info = (2**30, 2**32)
 
     def __new__(cls, number: int = 0) -> "FakeDevice":
         made = super().__new__(cls, "cpu")
@@ -294,15 +295,30 @@ class FakeDevice(str):
     def __exit__(self, *args: object) -> None: ...
 
 
+class FakePool:
+    """CuPy's memory pool: some bytes in use, some kept for later."""
+
+    def used_bytes(self) -> int:
+        return 3 * 2**20
+
+    def free_bytes(self) -> int:
+        return 5 * 2**20
+
+
 def fake_cupy(**replaced: Any) -> Any:
     """As much of CuPy as the adapter names, computing with NumPy."""
-    runtime = SimpleNamespace(CUDARuntimeError=FakeCudaError, getDeviceCount=lambda: 1)
+    runtime = SimpleNamespace(
+        CUDARuntimeError=FakeCudaError,
+        getDeviceCount=lambda: 1,
+        getDeviceProperties=lambda number: {"name": b"NVIDIA Fake 100"},
+    )
     members = {
         "ndarray": np.ndarray,
         "float32": np.float32,
         "array": np.array,
         "asnumpy": np.array,
         "ones": np.ones,
+        "get_default_memory_pool": FakePool,
         "ElementwiseKernel": lambda *source: lambda x: x + 1,
         "cuda": SimpleNamespace(Device=FakeDevice, runtime=runtime),
     }
@@ -464,6 +480,12 @@ def test_the_cupy_adapter_with_numpy_standing_in() -> None:
     made.synchronize()
     assert FakeDevice.waits == waits + 1
     assert_close(made.ops.erf(np.array([-1.0, 0.5])), [math.erf(-1.0), math.erf(0.5)], rtol=1e-15)
+
+    assert made.memory() == (3 * 2**20, 2**30 + 5 * 2**20, 2**32)
+    assert made.device_name() == "NVIDIA Fake 100"
+    assert made.ran_out(MemoryError("out of memory allocating 512 bytes"))
+    assert made.ran_out(FakeCudaError("cudaErrorMemoryAllocation: out of memory"))
+    assert not made.ran_out(FakeCudaError("cudaErrorInvalidValue: invalid argument"))
 
     mlp = learn_xor(backend="cupy", dtype="float64")
     assert mlp.predict(XOR).tolist() == XOR_LABELS.tolist()

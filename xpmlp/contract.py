@@ -5,7 +5,7 @@ arrays through these members; ``xpmlp_backends`` holds the implementations, and 
 how to write another.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from xpmlp.ops import Ops
@@ -132,6 +132,13 @@ class Run(Protocol):
         ...
 
 
+Uploader = Callable[[Iterable[Any]], Iterator[tuple[Array | None, ...]]]
+"""``upload(pieces)``: yields, for one NumPy array of row numbers after another, those rows of some
+host arrays, on the device. The arrays may be longer than the piece, and they are the caller's until
+it asks for the next ones, which are gathered and copied while the device still works on these.
+"""
+
+
 PRECISIONS = ("float32", "tf32", "bf16")
 """What matrix products of float32 models may be rounded to, by name; float32 is not rounded."""
 
@@ -192,8 +199,19 @@ class Backend(Protocol):
         """Copy an array to the host as a NumPy array that owns its memory."""
         ...
 
+    def uploader(self, arrays: tuple[Any, ...], rows: int) -> Uploader:
+        """Prepare to copy rows of NumPy arrays (or None), at most ``rows`` at once.
+
+        Where places on the device are kept for them, all uses have the same.
+        """
+        ...
+
     def synchronize(self) -> None:
         """Wait until the device has finished. Every timer calls this."""
+        ...
+
+    def device_name(self) -> str:
+        """Name the device for people: ``"NVIDIA H200"``."""
         ...
 
     def memory(self) -> Memory | None:

@@ -1,11 +1,17 @@
 """Forward passes over data of any length, in batches, without gradients."""
 
+import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xpmlp.contract import Forward
+from xpmlp.inputs import placed
 from xpmlp.layers import Pass
 from xpmlp.ops import scaled
+from xpmlp.sharing import is_numpy_array
+from xpmlp.shortage import release
 from xpmlp.targets import spread
 
 if TYPE_CHECKING:
@@ -13,23 +19,60 @@ if TYPE_CHECKING:
 
 Array = Any
 
+Batches = list[tuple[int, int]]
+
+logger = logging.getLogger("xpmlp")
+
 ROWS = 4096
 """Rows at a time: large enough for full speed, small enough that the activations fit."""
 
 
-def forward_batches(mlp: "MLP", X: Array) -> Array:
-    """Return the network's output before the loss's link, shape (n, outputs)."""
-    forward, flat, statistics = _Forward.of(mlp).run, mlp.weights.flat, mlp.weights.statistics
-    if X.shape[0] <= ROWS:
-        return forward(flat, statistics, X)
-    outputs = [forward(flat, statistics, X[i:j, :]) for i, j in _batches(X.shape[0])]
-    return mlp.backend.xp.concat(outputs)
+def forward_batches(mlp: "MLP", X: Array, finish: Callable[["MLP", Array], Array]) -> Array:
+    """Return ``finish(mlp, outputs)`` for all rows: outputs are those before the loss's link.
+
+    X may lie on the host; then the rows of each batch are copied to the device, and the results
+    back.
+    """
+    backend, weights = mlp.backend, mlp.weights
+    there = backend.owns(X)
+
+    def all_rows(run: Forward, batches: Batches) -> Array:
+        parts = []
+        for start, stop in batches:
+            x = X if len(batches) == 1 else X[start:stop, :]
+            z = run(weights.flat, weights.statistics, x if there else backend.asarray(x))
+            made = finish(mlp, z)
+            parts.append(made if there else backend.to_numpy(made))
+        if len(parts) == 1:
+            return parts[0]
+        return backend.xp.concat(parts) if there else np.concatenate(parts)
+
+    return _in_batches(mlp, X.shape[0], all_rows)
+
+
+def decisions(mlp: "MLP", out: Array) -> Array:
+    """From the network's outputs to what ``MLP.predict`` returns."""
+    backend, xp, kind = mlp.backend, mlp.backend.xp, mlp.task.kind
+    if kind in ("labels", "one_hot"):
+        return xp.argmax(out, axis=1)
+    out = mlp.task.link.function(backend.ops, out)
+    if kind in ("binary", "multilabel"):
+        out = xp.astype(out > 0.5, xp.int32)
+    else:
+        out = mlp.scaling.to_targets(backend, out)
+    return out[:, 0] if out.shape[1] == 1 else out
+
+
+def probabilities(mlp: "MLP", out: Array) -> Array:
+    """From the network's outputs to what ``MLP.predict_proba`` returns."""
+    p = mlp.task.link.function(mlp.backend.ops, out)
+    return mlp.backend.xp.concat([1.0 - p, p], axis=1) if mlp.task.kind == "binary" else p
 
 
 def evaluate_batches(mlp: "MLP", X: Array, target: np.ndarray) -> dict[str, float]:
     """Return loss and metric over all rows; sums are taken in float64 on the host.
 
-    A loss that overflows is infinite, without NumPy's warning.
+    X may lie on the host. A loss that overflows is infinite, without NumPy's warning.
     """
     with np.errstate(all="ignore"):
         return _evaluate(mlp, X, target)
@@ -37,15 +80,19 @@ def evaluate_batches(mlp: "MLP", X: Array, target: np.ndarray) -> dict[str, floa
 
 def _evaluate(mlp: "MLP", X: Array, target: np.ndarray) -> dict[str, float]:
     backend, xp, task = mlp.backend, mlp.backend.xp, mlp.task
-    forward, flat, statistics = _Forward.of(mlp).run, mlp.weights.flat, mlp.weights.statistics
-    y = backend.asarray(target)
-    totals = []
-    for start, stop in _batches(X.shape[0]):
-        z, part = forward(flat, statistics, X[start:stop, :]), y[start:stop, ...]
+    flat, statistics, n = mlp.weights.flat, mlp.weights.statistics, X.shape[0]
+    y = target if is_numpy_array(X) else backend.asarray(target)
+
+    def batch(run: Forward, start: int, stop: int) -> Array:
+        x, part = (placed(backend, a[start:stop, ...]) for a in (X, y))
+        z = run(flat, statistics, x)
         rows, _ = task.loss(backend.ops, z, part)
-        totals.append(xp.stack([xp.sum(rows), xp.sum(task.metric.rows(backend.ops, z, part))]))
-    loss, score = backend.to_numpy(xp.stack(totals)).astype(np.float64).sum(axis=0)
-    n = X.shape[0]
+        return xp.stack([xp.sum(rows), xp.sum(task.metric.rows(backend.ops, z, part))])
+
+    def totals(run: Forward, batches: Batches) -> np.ndarray:
+        return np.asarray(backend.to_numpy(xp.stack([batch(run, *ends) for ends in batches])))
+
+    loss, score = _in_batches(mlp, n, totals).astype(np.float64).sum(axis=0)
     params = mlp.network.layout.views(xp, flat)
     penalty = float(mlp.penalty.value(xp, [params[name] for name in mlp.network.weights]))
     width = spread(target) if task.kind == "values" else 0.0
@@ -55,14 +102,32 @@ def _evaluate(mlp: "MLP", X: Array, target: np.ndarray) -> dict[str, float]:
     }
 
 
-def _batches(n: int) -> list[tuple[int, int]]:
-    return [(start, min(start + ROWS, n)) for start in range(0, n, ROWS)]
+def _in_batches(mlp: "MLP", n: int, f: Callable[[Forward, Batches], Array]) -> Array:
+    """Compute over n rows in batches; where the device has no memory for so many, of fewer rows."""
+    forward = _Forward.of(mlp)
+    while True:
+        rows = min(forward.rows, n)
+        try:
+            return f(forward.run, _batches(n, rows))
+        except Exception as error:
+            if rows == 1 or not mlp.backend.ran_out(error):
+                raise
+            release(error)
+        forward.rows = rows // 2
+        logger.warning("%d rows at a time are too many for the device's memory", rows)
+
+
+def _batches(n: int, rows: int) -> Batches:
+    if n == rows:
+        return [(0, n)]
+    return [(start, min(start + rows, n)) for start in range(0, n, rows)]
 
 
 class _Forward:
     """A model's forward pass, compiled once for its task and scaling, whatever its weights."""
 
     def __init__(self, mlp: "MLP") -> None:
+        self.rows = ROWS
         self.backend, self.scaling, self.task = mlp.backend, mlp.scaling, mlp._task
         network, brick, ops = mlp.network, mlp._model(), mlp.backend.ops
         xp, shift_scale = ops.xp, mlp.scaling.arrays(mlp.backend, mlp.dtype)

@@ -22,6 +22,9 @@ Array = Any
 _KEPT = ("bool", "uint8", "int8", "int16", "int32", "float32", "float64")
 """Dtypes that every library has and that stay as they came; others become the model's dtype."""
 
+BLOCK = 4096
+"""Rows of which sums are taken at a time."""
+
 
 def dtype_name(x: Array) -> str:
     """Return ``"float32"`` for an array of any library (``torch.float32`` prints otherwise)."""
@@ -57,10 +60,22 @@ def to_host(backend: Backend, x: Any, name: str) -> np.ndarray:
     return host
 
 
+def placed(backend: Backend, x: Any) -> Array:
+    """Copy a NumPy array to the device; what lies there stays."""
+    return backend.asarray(x) if is_numpy_array(x) else x
+
+
+def taken(backend: Backend, x: Array, rows: np.ndarray) -> Array:
+    """Return rows of an array, where it lies."""
+    if is_numpy_array(x):
+        return x[rows]
+    return backend.xp.take(x, backend.asarray(rows.astype(np.int32)), axis=0)
+
+
 def features(
     backend: Backend, X: Any, columns: int, dtype: str, name: str = "X", rows: int | None = None
 ) -> Array:
-    """Check a matrix of examples and put it on the device.
+    """Check a matrix of examples, and leave it where it lies: on the host or on the device.
 
     Parameters
     ----------
@@ -107,7 +122,7 @@ def features(
             x = x.astype(dtype)
     kept = np.ascontiguousarray(x)
     _refuse_nonfinite(np, kept.reshape(-1), lambda: kept, name, dtype)
-    return backend.asarray(kept)
+    return kept
 
 
 def _check_shape(shape: tuple[int, ...], columns: int, name: str, rows: int | None) -> None:
@@ -147,7 +162,7 @@ def _refuse_nonfinite(xp: Any, flat: Array, host: Callable[[], Any], name: str, 
     )
 
 
-def weights(backend: Backend, sample_weight: Any, n: int, dtype: str) -> Array | None:
+def weights(backend: Backend, sample_weight: Any, n: int, dtype: str) -> np.ndarray | None:
     """Check per-sample weights, shape (n,), not negative and not all zero."""
     if sample_weight is None:
         return None
@@ -161,7 +176,7 @@ def weights(backend: Backend, sample_weight: Any, n: int, dtype: str) -> Array |
             "sample_weight: expected finite numbers, none negative and not all zero; found "
             f"from {host.min()} to {host.max()}"
         )
-    return backend.asarray(host, dtype)
+    return host.astype(dtype)
 
 
 @dataclass(frozen=True)
@@ -207,10 +222,9 @@ class Scaling:
         if pixels:
             return Scaling(self.mode, True, None, np.array([1 / 255]))
         if self.mode == "standard":
-            host = backend.to_numpy(X).astype(np.float64)
-            std = host.std(axis=0)
+            mean, std = _moments(X if is_numpy_array(X) else backend.to_numpy(X))
             # A constant column has nothing to say: it becomes 0, not NaN.
-            return Scaling(self.mode, False, host.mean(axis=0), 1 / np.where(std > 0, std, 1.0))
+            return Scaling(self.mode, False, mean, 1 / np.where(std > 0, std, 1.0))
         return Scaling(self.mode, False)
 
     def fitted_to_targets(self, target: np.ndarray) -> "Scaling":
@@ -262,3 +276,11 @@ class Scaling:
             None if a is None else backend.asarray(a, dtype) for a in (self.shift, self.scale)
         )
         return shift, scale
+
+
+def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column in float64, without a copy of all of X."""
+    blocks = [X[start : start + BLOCK] for start in range(0, len(X), BLOCK)]
+    mean = sum(block.sum(axis=0, dtype=np.float64) for block in blocks) / len(X)
+    squares = sum(((block - mean) ** 2).sum(axis=0) for block in blocks)
+    return mean, np.sqrt(squares / len(X))

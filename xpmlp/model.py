@@ -1,16 +1,17 @@
 """``MLP``: what people call. It checks, moves and remembers; the mathematics is elsewhere."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import partial
 from numbers import Real
 from typing import Any
 
 from xpmlp import files
 from xpmlp.callbacks import Callback
 from xpmlp.contract import PRECISIONS, Backend, Run
-from xpmlp.errors import BackendError, InvalidValueError, unknown_name
-from xpmlp.inference import evaluate_batches, forward_batches
+from xpmlp.errors import BackendError, DeviceMemoryError, InvalidValueError, unknown_name
+from xpmlp.inference import decisions, evaluate_batches, forward_batches, probabilities
 from xpmlp.initializers import initial_values
 from xpmlp.inputs import Scaling, features
 from xpmlp.layers import Brick, activate, chain
@@ -19,6 +20,7 @@ from xpmlp.optimizers import Optimizer, optimizer
 from xpmlp.prepare import Prepared, encode, pair, prepare
 from xpmlp.random import as_seed, fresh_seed
 from xpmlp.sharing import give_back
+from xpmlp.shortage import Request, advice_on_training, advice_on_use, guarded
 from xpmlp.step import Penalty, TrainingStep
 from xpmlp.summary import summary
 from xpmlp.targets import Task, check_names
@@ -211,6 +213,7 @@ class MLP:
         shuffle: bool = True,
         metrics: bool = True,
         callbacks: Sequence[Callback] = (),
+        data_on: str = "auto",
     ) -> History:
         """Train, from the weights the model has.
 
@@ -218,7 +221,7 @@ class MLP:
         ----------
         X : array-like, shape (n, sizes[0])
             NumPy, or an array of any library that lies on the model's device: taken over by
-            DLPack, without a copy where that can be. Kept on the device in its dtype.
+            DLPack, without a copy where that can be. Kept in its dtype where ``data_on`` says.
         y : array-like, shape (n,) or (n, sizes[-1])
             Class indices, one-hot rows, 0/1, or real values.
         epochs : int
@@ -238,6 +241,11 @@ class MLP:
             Whether to measure accuracy or R² on the training batches, beside the loss.
         callbacks : sequence of Callback
             ``xpmlp.EarlyStopping(patience=5)``, for example.
+        data_on : {"auto", "device", "host"}
+            Where NumPy data lie: ``"device"`` copies all to it before the first step; ``"host"``
+            copies the rows of some hundred steps at a time, while the steps before them run;
+            ``"auto"`` is the host for data that take more than 0.7 of a GPU's free memory. The
+            training is the same, step by step.
 
         Returns
         -------
@@ -250,54 +258,79 @@ class MLP:
             Before any compute, for input that cannot work.
         DivergenceError
             If the loss becomes NaN or infinite; the model keeps the last good epoch's weights.
+        DeviceMemoryError
+            If the device's memory is too small, with a batch size that fits; the model keeps the
+            last finished epoch's weights.
         """
         chosen = _optimizer(optimizer)
         epochs = _whole("epochs", epochs)
         batch_size = None if batch_size is None else _whole("batch_size", batch_size)
-        ready = prepare(self, X, y, sample_weight, validation_data, validation_split)
-        self._settle(ready)
+        if data_on not in ("auto", "device", "host"):
+            raise unknown_name("data_on", data_on, ("auto", "device", "host"))
+        asked = Request(batch_size or 0, chosen.slots)
+        before = self.epochs_trained, self.scaling, self._task
+        try:
+            return guarded(
+                lambda: advice_on_training(self, asked),
+                MLP._train,
+                self,
+                partial(prepare, self, X, y, sample_weight, validation_data, validation_split),
+                asked,
+                data_on,
+                optimizer=chosen,
+                epochs=epochs,
+                shuffle=shuffle,
+                metrics=bool(metrics),
+                callbacks=callbacks,
+            )
+        except DeviceMemoryError:
+            if self.epochs_trained == before[0]:  # nothing has come of these data
+                _, self.scaling, self._task = before
+            raise
+
+    def _train(
+        self, prepare: Callable[[], Prepared], asked: Request, data_on: str, **options: Any
+    ) -> History:
+        """Prepare and train: all arrays are held in here, and are free when it has failed."""
+        ready = prepare()
         n = ready.data.X.shape[0]
-        training = Training(
-            self,
-            chosen,
-            ready.data,
-            ready.spread,
-            epochs=epochs,
-            batch_size=n if batch_size is None else batch_size,
-            shuffle=shuffle,
-            metrics=bool(metrics),
-            validation=ready.validation,
-            callbacks=callbacks,
-        )
-        return training.run()
+        asked.batch_size = min(asked.batch_size or n, n)
+        asked.data = ready.host_bytes
+        self._settle(ready)
+        ready = ready.placed(self.backend, self.dtype, data_on)
+        asked.on_host = ready.on_host
+        return Training(self, ready=ready, batch_size=asked.batch_size, **options).run()
 
     # Use
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
         """Return ``{"loss": ..., "accuracy": ...}``, or ``"r2"`` in place of accuracy for values.
 
-        The loss includes the penalty, as in training.
+        The loss includes the penalty, as in training. NumPy arrays are copied to the device batch
+        by batch.
+
+        Raises
+        ------
+        DeviceMemoryError
+            If the device's memory is too small for a single row.
         """
         x, host_y = pair(self, X, y)
         self.scaling.check(x)
-        return evaluate_batches(self, x, encode(self, host_y))
+        target = encode(self, host_y)
+        return guarded(lambda: advice_on_use(self, "evaluate"), evaluate_batches, self, x, target)
 
     def predict(self, X: Any) -> Array:
         """Return class indices, 0/1 labels, or values; shape (n,), or (n, outputs) for several.
 
-        In the library of X and on its device; NumPy for lists.
+        In the library of X and on its device; NumPy for lists. What comes from the host is copied
+        to the device batch by batch.
+
+        Raises
+        ------
+        DeviceMemoryError
+            If the device's memory is too small for a single row, or for the results.
         """
-        xp, kind = self.backend.xp, self.task.kind
-        out = self._forward(X)
-        if kind in ("labels", "one_hot"):
-            out = xp.argmax(out, axis=1)
-        elif kind in ("binary", "multilabel"):
-            out = xp.astype(self.task.link.function(self.backend.ops, out) > 0.5, xp.int32)
-        else:
-            out = self.task.link.function(self.backend.ops, out)
-            out = self.scaling.to_targets(self.backend, out)
-        out = out[:, 0] if out.ndim == 2 and out.shape[1] == 1 else out
-        return give_back(self.backend, X, out)
+        return self._forward(X, decisions, "predict")
 
     def predict_proba(self, X: Any) -> Array:
         """Return probabilities, shape (n, C); for one output those of 0 and 1, shape (n, 2).
@@ -306,14 +339,12 @@ class MLP:
         ------
         InvalidValueError
             If the model predicts values, not classes.
+        DeviceMemoryError
+            As ``predict``.
         """
-        kind, xp = self.task.kind, self.backend.xp
-        if kind == "values":
+        if self.task.kind == "values":
             raise InvalidValueError("predict_proba: this model predicts values; use predict")
-        p = self.task.link.function(self.backend.ops, self._forward(X))
-        if kind == "binary":
-            p = xp.concat([1.0 - p, p], axis=1)
-        return give_back(self.backend, X, p)
+        return self._forward(X, probabilities, "predict_proba")
 
     # Move, save, restore
 
@@ -398,12 +429,19 @@ class MLP:
         """Settle task and scaling by these data, as ``fit`` does; return what a step takes."""
         ready = prepare(self, X, y)
         self._settle(ready)
-        return ready.data.X, ready.data.y
+        data = ready.placed(self.backend, self.dtype).data
+        return data.X, data.y
 
-    def _forward(self, X: Any) -> Array:
+    def _forward(self, X: Any, finish: Callable[["MLP", Array], Array], call: str) -> Array:
         x = features(self.backend, X, self.sizes[0], self.dtype)
         self.scaling.check(x)
-        return forward_batches(self, x)
+        advice = partial(advice_on_use, self, call)
+        return give_back(self.backend, X, guarded(advice, forward_batches, self, x, finish))
+
+    def _forget_compiled(self) -> None:
+        """Let go of what steps and passes keep between calls."""
+        self._compiled.clear()
+        self._forward_pass = None
 
 
 def _check_precision(precision: str, dtype: str) -> None:

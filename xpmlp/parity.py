@@ -99,6 +99,7 @@ def verify(
                 optimizer=chosen,
                 sample_weight=sample_weight,
                 shuffle=shuffle,
+                data_on="device",  # steps are gone through again on the first data they had
             )
         return watched
 

@@ -1,14 +1,16 @@
 """From what a person passes to ``fit`` to what a training takes: everything checked, and moved."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpmlp.contract import Data
+from xpmlp.contract import Backend, Data
 from xpmlp.errors import InvalidTypeError, InvalidValueError
-from xpmlp.inputs import Scaling, features, to_host, weights
+from xpmlp.inputs import Scaling, features, placed, taken, to_host, weights
+from xpmlp.memory import gibibytes, too_large
 from xpmlp.random import Purpose, generator
+from xpmlp.sharing import is_numpy_array
 from xpmlp.targets import Task, kind_of, spread
 
 if TYPE_CHECKING:
@@ -24,12 +26,16 @@ class Prepared:
     Attributes
     ----------
     data : Data
-        On the device.
+        Where it came: all NumPy arrays, or X on the device. ``placed`` moves it.
     task : Task
     scaling : Scaling
     spread : float
         Σ (y − mean)² of the targets, for R²; 0 for classes.
-    validation : (X on the device, encoded targets on the host) or None
+    validation : (X where it came, encoded targets on the host) or None
+    on_host : bool
+        Whether the data stay on the host.
+    note : str or None
+        Why they do, where nobody asked for it.
     """
 
     data: Data
@@ -37,6 +43,53 @@ class Prepared:
     scaling: Scaling
     spread: float
     validation: tuple[Any, Any] | None
+    on_host: bool = False
+    note: str | None = None
+
+    @property
+    def host_bytes(self) -> int:
+        """Bytes of the training data that are to be copied to the device."""
+        arrays: list[Any] = [x for x in self.data[:3] if is_numpy_array(x)]
+        return sum(x.nbytes for x in arrays)
+
+    def placed(self, backend: Backend, dtype: str, data_on: str = "device") -> "Prepared":
+        """Put the data on the device, as far as ``data_on`` and its memory let them.
+
+        Raises
+        ------
+        InvalidValueError
+            For data that lie on the device and are wanted on the host.
+        """
+        stay, note = _stays(backend, self.data.X, self.host_bytes, data_on, "data")
+        scaling = self.scaling.arrays(backend, dtype)
+        X, y, weight = (x if stay else placed(backend, x) for x in self.data[:3])
+        held = self.validation
+        if held is not None and is_numpy_array(held[0]):
+            held_stays, why = _stays(backend, held[0], held[0].nbytes, data_on, "validation data")
+            held = held if held_stays else (placed(backend, held[0]), held[1])
+            note = "; ".join(filter(None, (note, why))) or None
+        return replace(
+            self, data=Data(X, y, weight, *scaling), validation=held, on_host=stay, note=note
+        )
+
+
+def _stays(backend: Backend, X: Any, size: int, data_on: str, what: str) -> tuple[bool, str | None]:
+    """Whether data stay on the host, and why where that was left to us."""
+    if not is_numpy_array(X):
+        if data_on == "host":
+            raise InvalidValueError(
+                f"data_on: found 'host' for {what} on {backend.device}; pass them as NumPy arrays"
+            )
+        return False, None
+    if data_on != "auto":
+        return data_on == "host", None
+    free = too_large(backend, size)
+    if free is None:
+        return False, None
+    return True, (
+        f"the {what} stay on the host: they take {gibibytes(size)}, and {gibibytes(free)} of the "
+        "device's memory are free"
+    )
 
 
 def prepare(
@@ -49,6 +102,8 @@ def prepare(
 ) -> Prepared:
     """Check everything, settle task and scaling, split off validation; nothing of ``mlp`` changes.
 
+    Nothing is moved to the device yet.
+
     Raises
     ------
     InvalidValueError, InvalidTypeError
@@ -58,15 +113,14 @@ def prepare(
     x, host_y = pair(mlp, X, y)
     task = Task.make(kind_of(host_y, outputs, mlp.loss), mlp.loss, mlp.output)
     target = task.encode(host_y, outputs, dtype)
-    weight = weights(backend, sample_weight, x.shape[0], dtype)
+    weight: Any = weights(backend, sample_weight, x.shape[0], dtype)
     if validation_split:
         if validation_data is not None:
             raise InvalidValueError("give validation_data or validation_split, not both")
         kept, held = split(mlp.seed, x.shape[0], validation_split)
-        take, rows = backend.xp.take, backend.asarray(kept)
-        validation_data = (take(x, backend.asarray(held), axis=0), host_y[held])
-        x, target = take(x, rows, axis=0), target[kept]
-        weight = None if weight is None else take(weight, rows, axis=0)
+        validation_data = (taken(backend, x, held), host_y[held])
+        x, target = taken(backend, x, kept), target[kept]
+        weight = None if weight is None else weight[kept]
     scaling = mlp.scaling.fitted(backend, x)
     if task.kind == "values" and task.loss.targets == "values":
         scaling = scaling.fitted_to_targets(target)
@@ -78,14 +132,12 @@ def prepare(
         scaling.check(held_x, "validation X")
         held_y = task.encode(held_y, outputs, dtype, "validation y")
         validation_data = (held_x, scaling.of_targets(held_y))
-    data = Data(x, backend.asarray(target), weight, *scaling.arrays(backend, dtype))
-    return Prepared(
-        data, task, scaling, spread(target) if task.kind == "values" else 0.0, validation_data
-    )
+    width = spread(target) if task.kind == "values" else 0.0
+    return Prepared(Data(x, target, weight, None, None), task, scaling, width, validation_data)
 
 
 def pair(mlp: "MLP", X: Any, y: Any, prefix: str = "") -> tuple[Array, np.ndarray]:
-    """Check that both are numbers, and as many; the examples go to the device."""
+    """Check that both are numbers, and as many; the examples stay where they lie."""
     x = features(mlp.backend, X, mlp.sizes[0], mlp.dtype, f"{prefix}X")
     host_y = to_host(mlp.backend, y, f"{prefix}y")
     if host_y.ndim == 0 or len(host_y) != x.shape[0]:

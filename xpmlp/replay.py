@@ -75,6 +75,7 @@ class Watched:
         self.to_numpy, self.synchronize = backend.to_numpy, backend.synchronize
         self.precision = backend.precision
         self.memory, self.ran_out = backend.memory, backend.ran_out
+        self.uploader, self.device_name = backend.uploader, backend.device_name
         self._compile, self.compile_forward = backend.compile, backend.compile_forward
         self._limit, self._after = limit, after
         self._plans: list[tuple[Plan, int]] = []

@@ -21,9 +21,12 @@ _HOST = (1, 3, 11)
 _CUDA, _MANAGED = 2, 13
 
 
+_NUMPY = (np.ndarray, np.generic)
+
+
 def is_numpy_array(x: object) -> bool:
     """Whether x is an array on the host."""
-    return isinstance(x, np.ndarray | np.generic)
+    return isinstance(x, _NUMPY)
 
 
 def foreign(backend: Backend, x: object) -> bool:
@@ -89,7 +92,7 @@ def give_back(backend: Backend, X: Any, result: Array) -> Array:
     if backend.owns(X):
         return result
     if not foreign(backend, X):
-        return backend.to_numpy(result)
+        return result if is_numpy_array(result) else backend.to_numpy(result)
     if is_numpy_array(result):  # not every library has NumPy's strides, PyTorch least of all
         result = np.ascontiguousarray(result)
     # As on the way in, it is the libraries that wait for each other's streams.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xpmlp.inputs import placed
 from xpmlp.layers import Backward, Brick, Params, Pass, mapped
 from xpmlp.ops import scaled
 from xpmlp.optimizers import Optimizer
@@ -99,7 +100,7 @@ def trace(
     target = host_y if encoded else encode(mlp, host_y)
     flat = mlp.weights.flat if params is None else params
     shift_scale = mlp.scaling.arrays(backend, mlp.dtype)
-    inputs = scaled(backend.xp, x, *shift_scale, flat.dtype)
+    inputs = scaled(backend.xp, placed(backend, x), *shift_scale, flat.dtype)
     keys = dropout_keys(mlp.seed, mlp.epochs_trained, 1, network.dropouts)[0]
     run = Pass(
         training=training,

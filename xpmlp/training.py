@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpmlp.callbacks import Callback
-from xpmlp.contract import Data, Execution, Plan, Run, State
+from xpmlp.contract import Execution, Memory, Plan, Run, State
 from xpmlp.divergence import locate
 from xpmlp.errors import DivergenceError
+from xpmlp.feeding import Drawn, Feed, FromHost, OnDevice, Piece
 from xpmlp.inference import evaluate_batches
 from xpmlp.random import dropout_keys, permutation
 from xpmlp.schedules import schedule
@@ -18,6 +19,7 @@ from xpmlp.schedules import schedule
 if TYPE_CHECKING:
     from xpmlp.model import MLP
     from xpmlp.optimizers import Optimizer
+    from xpmlp.prepare import Prepared
 
 Array = Any
 
@@ -35,9 +37,15 @@ class History(dict[str, list[float]]):
     ----------
     execution : Execution
         How the backend took the steps, and what did not run as it does best.
+    memory : Memory or None
+        A GPU's memory after the last epoch, with the training's state in it; None for a CPU.
+    examples : int
+        Rows of training data, without those held out.
     """
 
     execution = Execution("call by call")
+    memory: Memory | None = None
+    examples = 0
 
 
 class Training:
@@ -60,25 +68,26 @@ class Training:
         self,
         mlp: "MLP",
         optimizer: "Optimizer",
-        data: Data,
-        spread: float,
+        ready: "Prepared",
         *,
         epochs: int,
         batch_size: int,
         shuffle: bool,
         metrics: bool,
-        validation: tuple[Any, Any] | None,
         callbacks: Sequence[Callback],
     ) -> None:
-        self.mlp, self.optimizer, self.data, self.spread = mlp, optimizer, data, spread
+        self.mlp, self.optimizer, self.spread = mlp, optimizer, ready.spread
+        self.data, self.validation, self._note = ready.data, ready.validation, ready.note
         self.history = History()
-        self.examples = data.X.shape[0]
+        self.examples = self.history.examples = self.data.X.shape[0]
         self.batch_size = min(batch_size, self.examples)
+        self.feed: Feed = OnDevice(mlp.backend, self.data)
+        if ready.on_host:
+            self.feed = FromHost(mlp.backend, self.data, self.batch_size)
         self.epoch, self.epochs = 0, epochs
         self.step, self.steps = 0, math.ceil(self.examples / self.batch_size)
         self.shuffle = shuffle
         self.metrics = metrics
-        self.validation = validation
         self.callbacks = callbacks
         self._stopped = False
         self._schedule = schedule(optimizer.learning_rate)
@@ -140,14 +149,14 @@ class Training:
             carry=xp.zeros_like(self._state.carry),
             finite=xp.zeros_like(self._state.finite),
         )
-        moments, plans = self._kept_moments(), self._plans(rates)
-        for plan, count in plans:
-            self._run_plan(plan, count)
+        moments, drawn = self._kept_moments(), self._draw(rates)
+        for piece in self.feed.pieces(drawn):
+            self._take_steps(piece)
         loss, score = backend.to_numpy(self._state.totals).astype(np.float64)
         backend.synchronize()
         seconds = perf_counter() - start
-        self.history.execution = self._run.execution
-        self._refuse_divergence(moments, plans, rates, loss)
+        self._note_execution()
+        self._refuse_divergence(moments, drawn, rates, loss)
         self.mlp.weights.adopt(
             xp.asarray(self._state.params, copy=True), xp.asarray(self._state.statistics, copy=True)
         )
@@ -163,7 +172,13 @@ class Training:
         for name, value in figures.items():
             self.history.setdefault(name, []).append(float(value))
 
-    def _plans(self, rates: list[float]) -> list[tuple[Plan, int]]:
+    def _note_execution(self) -> None:
+        """Say how the steps ran, and what memory they took."""
+        mode, notes = self._run.execution
+        self.history.execution = Execution(mode, (*notes, *filter(None, [self._note])))
+        self.history.memory = self.mlp.backend.memory()
+
+    def _draw(self, rates: list[float]) -> list[Drawn]:
         """Draw the epoch: the full batches, and the smaller last one if there is one."""
         mlp, n, batch = self.mlp, self.examples, self.batch_size
         epoch = mlp.epochs_trained  # counts on over several fits, so that no order repeats
@@ -175,31 +190,33 @@ class Training:
         keys = dropout_keys(mlp.seed, epoch, self.steps, mlp.network.dropouts)
         asarray = mlp.backend.asarray
 
-        def plan(start: int, stop: int, size: int) -> tuple[Plan, int]:
+        def plan(start: int, stop: int, size: int) -> Drawn:
             rows = order[start * batch : start * batch + (stop - start) * size]
-            return Plan(
-                asarray(rows.reshape(stop - start, size)),
-                asarray(coefficients[start:stop]),
-                asarray(keys[start:stop]),
-            ), stop - start
+            rows = rows.reshape(stop - start, size)
+            where, scalars, words = (
+                self.feed.places(rows),
+                coefficients[start:stop],
+                keys[start:stop],
+            )
+            return Drawn(rows, Plan(asarray(where), asarray(scalars), asarray(words)))
 
         full = n // batch
-        plans = [plan(0, full, batch)]
+        drawn = [plan(0, full, batch)]
         if full < self.steps:
-            plans.append(plan(full, self.steps, n - full * batch))
-        return plans
+            drawn.append(plan(full, self.steps, n - full * batch))
+        return drawn
 
-    def _run_plan(self, plan: Plan, count: int) -> None:
-        """Run a plan in one piece, or in pieces that end where a callback wants a word."""
-        done, base = 0, self.step
-        while done < count:
-            stop = count
+    def _take_steps(self, piece: Piece) -> None:
+        """Run a piece at once, or in parts that end where a callback wants a word."""
+        data, plan, done, end = piece
+        while done < end:
+            stop = end
             for callback in self.callbacks:
                 if callback.every:
-                    until = callback.every - (base + done) % callback.every
-                    stop = min(stop, done + until)
-            self._state = self._run(self._state, self.data, plan, done, stop)
-            done, self.step = stop, base + stop
+                    stop = min(stop, done + callback.every - self.step % callback.every)
+            self._state = self._run(self._state, data, plan, done, stop)
+            self.step += stop - done
+            done = stop
             for callback in self.callbacks:
                 if callback.every and self.step % callback.every == 0:
                     callback.on_batch_end(self)
@@ -213,7 +230,7 @@ class Training:
     def _refuse_divergence(
         self,
         moments: tuple[Array, ...] | None,
-        plans: list[tuple[Plan, int]],
+        drawn: list[Drawn],
         rates: list[float],
         loss: float,
     ) -> None:
@@ -223,7 +240,7 @@ class Training:
             return
         # The loss of this step, from 0, was not finite; or only what the last one left behind.
         step = min(int(to_numpy(self._state.finite)[0]), self.steps - 1)
-        found = self._locate(self._initial_state(moments), plans, step)
+        found = self._locate(self._initial_state(moments), drawn, step)
         kept = f"of epoch {self.epoch}" if self.epoch else "from before the training"
         raise DivergenceError(
             f"the training diverged in epoch {self.epoch + 1} of {self.epochs}, step {step + 1} of "
@@ -231,17 +248,19 @@ class Training:
             f"the model keeps the weights {kept}"
         )
 
-    def _locate(self, state: State, plans: list[tuple[Plan, int]], step: int) -> object:
+    def _locate(self, state: State, drawn: list[Drawn], step: int) -> object:
         """Go through the epoch again up to a step, and look into it."""
-        xp = self.mlp.backend.xp
-        for plan, count in plans:
-            if step < count:
-                break
-            state, step = self._run(state, self.data, plan, 0, count), step - count
-        state = self._run(state, self.data, plan, 0, step)
-        before = xp.asarray(state.params, copy=True)
-        rows = plan.rows[step, :]
-        X, y = xp.take(self.data.X, rows, axis=0), xp.take(self.data.y, rows, axis=0)
-        after = self._run(state, self.data, plan, step, step + 1).params
-        found = locate(self.mlp, X, y, before, after)
+        xp, found = self.mlp.backend.xp, None
+        for data, plan, start, stop in self.feed.pieces(drawn):
+            if step >= stop - start:
+                state, step = self._run(state, data, plan, start, stop), step - (stop - start)
+                continue
+            k = start + step
+            state = self._run(state, data, plan, start, k)
+            before = xp.asarray(state.params, copy=True)
+            rows = plan.rows[k, :]
+            X, y = xp.take(data.X, rows, axis=0), xp.take(data.y, rows, axis=0)
+            after = self._run(state, data, plan, k, k + 1).params
+            found = locate(self.mlp, X, y, before, after)
+            break
         return found or "the loss is not finite. Try a smaller learning rate, or clip_norm=1.0"

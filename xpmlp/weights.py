@@ -86,5 +86,5 @@ class Weights:
 
     def _place(self, values: dict[str, Any]) -> None:
         asarray = self.backend.asarray
-        self.flat = asarray(self.network.layout.flatten(values), self.dtype)
-        self.statistics = asarray(self.network.statistics.flatten(values), self.dtype)
+        layouts = (self.network.layout, self.network.statistics)
+        self.adopt(*(asarray(layout.flatten(values), self.dtype) for layout in layouts))

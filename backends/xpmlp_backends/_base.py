@@ -1,9 +1,21 @@
 """What the adapters share: the plain loop over steps, and the refusal of a missing library."""
 
 import importlib
+from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
-from xpmlp.contract import Array, Data, Execution, Forward, Memory, Plan, Run, State, Step
+from xpmlp.contract import (
+    Array,
+    Data,
+    Execution,
+    Forward,
+    Memory,
+    Plan,
+    Run,
+    State,
+    Step,
+    Uploader,
+)
 from xpmlp.errors import BackendError
 from xpmlp.ops import Ops
 
@@ -43,8 +55,21 @@ class EagerBackend:
         """Take over an array of another library on this device."""
         return self.xp.from_dlpack(x)
 
+    def uploader(self, arrays: tuple[Any, ...], rows: int) -> Uploader:
+        """Return a function that gathers and copies with ``asarray``."""
+
+        def upload(pieces: Iterable[Any]) -> Iterator[tuple[Array | None, ...]]:
+            for piece in pieces:
+                yield tuple(None if x is None else self.asarray(x[piece]) for x in arrays)
+
+        return upload
+
     def synchronize(self) -> None:
         """Wait until the device has finished; a CPU always has."""
+
+    def device_name(self) -> str:
+        """Return what the library calls the device."""
+        return str(self.device)
 
     def memory(self) -> Memory | None:
         """None: arrays lie in the host's memory."""

@@ -12,7 +12,7 @@ from functools import cache, partial
 from importlib import import_module
 from typing import Any
 
-from xpmlp.contract import Array, Memory, Run, Step
+from xpmlp.contract import Array, Memory, Run, Step, Uploader
 from xpmlp.errors import BackendError
 from xpmlp_backends._base import EagerBackend, Loop, one_line
 from xpmlp_backends._capture import CapturedRun
@@ -20,6 +20,7 @@ from xpmlp_backends._cublaslt import Products
 from xpmlp_backends._cupy_graphs import CupyGraphs
 from xpmlp_backends._cupy_ops import CudaOps, to_bfloat16
 from xpmlp_backends._kernels import Kernels
+from xpmlp_backends._upload import PinnedUploader, of_cupy
 
 INSTALL = "pip install 'xpmlp[cuda13]' (CUDA 13 drivers, 580 and newer) or 'xpmlp[cuda12]'"
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
@@ -88,15 +89,26 @@ class CupyBackend(EagerBackend):
         """Wait until the GPU has finished."""
         self.device.synchronize()
 
+    def uploader(self, arrays: tuple[Any, ...], rows: int) -> Uploader:
+        """Return copies from pinned memory on a second stream."""
+        return PinnedUploader(of_cupy(self.cupy, self.device), arrays, rows)
+
     def memory(self) -> Memory:
-        """The GPU's memory; what CuPy keeps to lend again counts as free."""
-        free, total = self.device.mem_info
-        pool = self.cupy.get_default_memory_pool()
-        return Memory(pool.used_bytes(), free + pool.free_bytes(), total)
+        """Return the GPU's memory; blocks that CuPy's pool keeps and does not use count as free."""
+        with self.device:
+            free, total = self.device.mem_info
+            pool = self.cupy.get_default_memory_pool()
+            return Memory(pool.used_bytes(), free + pool.free_bytes(), total)
 
     def ran_out(self, error: BaseException) -> bool:
-        """Whether it is CuPy's OutOfMemoryError."""
-        return isinstance(error, self.cupy.cuda.memory.OutOfMemoryError)
+        """Whether it is CuPy's OutOfMemoryError, which is a MemoryError, or CUDA's own."""
+        failed = isinstance(error, self.cupy.cuda.runtime.CUDARuntimeError)
+        return super().ran_out(error) or (failed and "cudaErrorMemoryAllocation" in str(error))
+
+    def device_name(self) -> str:
+        """Return the GPU's name."""
+        found = self.cupy.cuda.runtime.getDeviceProperties(self.device.id)
+        return str(found["name"].decode())
 
     def compile(self, step: Step) -> Run:
         """Return a loop that launches graphs of captured steps."""

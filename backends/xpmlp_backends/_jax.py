@@ -6,7 +6,7 @@ from functools import wraps
 from importlib import import_module
 from typing import Any, Self
 
-from xpmlp.contract import Array, Data, Execution, Forward, Plan, Run, State, Step
+from xpmlp.contract import Array, Data, Execution, Forward, Memory, Plan, Run, State, Step
 from xpmlp.errors import BackendError
 from xpmlp.ops import Ops
 from xpmlp_backends._base import EagerBackend, require
@@ -77,6 +77,23 @@ class JaxBackend(EagerBackend):
     def synchronize(self) -> None:
         """Wait for everything that was dispatched to this device."""
         self.jax.device_put(0, self.device).block_until_ready()
+
+    def memory(self) -> Memory | None:
+        """Return what JAX's allocator may take of a GPU's memory and has; None for a CPU."""
+        found = self.device.memory_stats() if "gpu" in self.capabilities else None
+        if not found:
+            return None
+        used, total = found["bytes_in_use"], found["bytes_limit"]
+        return Memory(used, total - used, total)
+
+    def ran_out(self, error: BaseException) -> bool:
+        """Whether XLA says that a resource is exhausted; it has no type of its own for that."""
+        failed = isinstance(error, self.jax.errors.JaxRuntimeError)
+        return super().ran_out(error) or (failed and "RESOURCE_EXHAUSTED" in str(error))
+
+    def device_name(self) -> str:
+        """Return the kind of device: ``"NVIDIA H200"``, ``"cpu"``."""
+        return str(self.device.device_kind)
 
     def compile(self, step: Step) -> Run:
         """Return one jitted scan over the plan's rows; each number of steps is compiled once."""

@@ -6,12 +6,13 @@ from dataclasses import replace
 from functools import wraps
 from typing import Any, Self
 
-from xpmlp.contract import Array, Forward, Run, Step
+from xpmlp.contract import Array, Forward, Memory, Run, Step, Uploader
 from xpmlp.errors import BackendError
 from xpmlp_backends._base import EagerBackend, Loop, require
 from xpmlp_backends._capture import CapturedRun
 from xpmlp_backends._torch_graphs import TorchGraphs
 from xpmlp_backends._torch_precision import can_round, in_bfloat16, products
+from xpmlp_backends._upload import PinnedUploader, of_torch
 
 INSTALL = "pip install 'xpmlp[torch]'"
 
@@ -121,6 +122,31 @@ class TorchBackend(EagerBackend):
         """Wait for the GPU, if there is one."""
         if self.device.type == "cuda":
             self.torch.cuda.synchronize(self.device)
+
+    def uploader(self, arrays: tuple[Any, ...], rows: int) -> Uploader:
+        """Return copies from pinned memory on a second stream, where there is a GPU."""
+        if self.device.type != "cuda":
+            return super().uploader(arrays, rows)
+        return PinnedUploader(of_torch(self.torch, self.device), arrays, rows)
+
+    def memory(self) -> Memory | None:
+        """Return a GPU's memory; what PyTorch has reserved and does not use counts as free."""
+        if self.device.type != "cuda":
+            return None
+        cuda = self.torch.cuda
+        free, total = cuda.mem_get_info(self.device)
+        used = cuda.memory_allocated(self.device)
+        return Memory(used, free + cuda.memory_reserved(self.device) - used, total)
+
+    def ran_out(self, error: BaseException) -> bool:
+        """Whether it is PyTorch's own out-of-memory error, or a MemoryError."""
+        return super().ran_out(error) or isinstance(error, self.torch.cuda.OutOfMemoryError)
+
+    def device_name(self) -> str:
+        """Return a GPU's name, or ``"cpu"``."""
+        if self.device.type != "cuda":
+            return super().device_name()
+        return str(self.torch.cuda.get_device_name(self.device))
 
     def compile(self, step: Step) -> Run:
         """Return a loop without autograd's bookkeeping; on a GPU it launches captured steps."""

@@ -11,6 +11,7 @@ from xpmlp_backends._numpy import NumpyBackend
 
 from xpmlp.cli import contest, info, libraries, machine, main, measure
 from xpmlp.cli.output import Output
+from xpmlp.contract import Memory
 
 Capture = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
@@ -32,6 +33,33 @@ def test_for_scripts(capsys: Capture) -> None:
     assert found["auto"]["backend"] in ("numpy", "cupy")
     assert found["backends"]["cupy"]["works"] == (found["auto"]["backend"] == "cupy")
     assert 1 <= found["cpus"] <= found["cpus_in_machine"]
+
+
+def test_a_gpu_is_listed_with_its_name_and_memory(capsys: Capture, monkeypatch: Patch) -> None:
+    class Gpu(NumpyBackend):
+        capabilities = frozenset({"gpu", "float64", "mutable"})
+
+        def memory(self) -> Memory:
+            return Memory(2**30, 138 * 2**30, 139 * 2**30)
+
+        def device_name(self) -> str:
+            return "NVIDIA Fake 100"
+
+    monkeypatch.setattr(libraries, "why_not", lambda name: None)
+    monkeypatch.setattr(libraries, "backend", lambda name: Gpu(fused=False))
+    assert main(["info"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "on cpu, NVIDIA Fake 100, 138.0 GiB of 139.0 GiB memory free" in said
+    assert main(["info", "--json", "-"]) == 0
+    found = json.loads(capsys.readouterr().out)["backends"]["torch"]
+    assert found["gpu"] == "NVIDIA Fake 100"
+    assert found["memory"] == {"used": 2**30, "free": 138 * 2**30, "total": 139 * 2**30}
+
+
+def test_a_cpu_is_listed_without() -> None:
+    found = libraries.look("numpy")
+    assert (found["gpu"], found["memory"]) == (None, None)
+    assert libraries.where(found) == f"{found['version']} on cpu"
 
 
 def test_limits_that_are_set_are_shown(capsys: Capture, monkeypatch: Patch) -> None:

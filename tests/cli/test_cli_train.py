@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from xpmlp_backends._numpy import NumpyBackend
 
 import xpmlp
 from xpmlp.callbacks import Callback
 from xpmlp.cli import main, train
+from xpmlp.contract import Execution, Memory
 
 Capture = pytest.CaptureFixture[str]
 FILES = {"model.xpmlp", "history.jsonl", "result.json", "picture.png"}
@@ -213,7 +216,7 @@ def test_early_stopping_leaves_the_test_part_alone(capsys: Capture) -> None:
 def test_every_option_reaches_the_network() -> None:
     options = "--hidden 8 8 --activation tanh --optimizer sgd --l2 0.01 --schedule constant"
     more = "--normalization layer --residual --dtype float64 --dropout 0.1 --batch-size 50"
-    last = "--lr 0.05 --seed 9"
+    last = "--lr 0.05 --seed 9 --data-on host"
     assert main([*QUICK, "--quiet", *options.split(), *more.split(), *last.split()]) == 0
     mlp = xpmlp.load("runs/xor/model.xpmlp", backend="numpy")
     architecture = mlp.network.architecture
@@ -224,6 +227,21 @@ def test_every_option_reaches_the_network() -> None:
     assert rows("runs/xor")[0]["learning_rate"] == 0.05
     settings = json.loads(Path("runs/xor/result.json").read_text())["settings"]
     assert (settings["optimizer"], settings["batch_size"]) == ("sgd", 50)
+    assert settings["data_on"] == "host"
+
+
+@pytest.mark.parametrize("where", ["auto", "device", "host"])
+def test_data_on_reaches_the_training(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    fit = xpmlp.MLP.fit
+
+    def noted(self: xpmlp.MLP, *args: Any, **options: Any) -> Any:
+        asked.append(options["data_on"])
+        return fit(self, *args, **options)
+
+    monkeypatch.setattr(xpmlp.MLP, "fit", noted)
+    assert main([*QUICK, "--quiet", *([] if where == "auto" else ["--data-on", where])]) == 0
+    assert asked == [where]
 
 
 def test_the_environment_names_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,3 +279,60 @@ def test_two_runs_at_once_get_two_folders() -> None:
     runs = [subprocess.Popen(command, env=env) for _ in range(2)]
     assert [run.wait() for run in runs] == [0, 0]
     assert {p.name for p in Path("runs").iterdir()} == {"xor", "xor-2"}
+
+
+class Gpu(NumpyBackend):
+    """A stand-in for a GPU backend: memory, and a run that has something to say."""
+
+    notes: tuple[str, ...] = ()
+
+    def memory(self) -> Memory:
+        return Memory(3 * 2**29, 2**33, 2**37)
+
+    def compile(self, step: Any) -> Any:
+        run = super().compile(step)
+        notes = self.notes
+
+        class Noted:
+            execution = Execution("captured in CUDA graphs", notes)
+
+            def __call__(self, *args: Any) -> Any:
+                return run(*args)
+
+        return Noted()
+
+
+def test_speed_memory_and_how_the_steps_ran_are_said(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = ("the head of 1 output runs as plain calls, because no kernel fits it", "b is slow")
+    monkeypatch.setattr(Gpu, "notes", notes)
+    monkeypatch.setattr("xpmlp_backends._numpy.NumpyBackend", Gpu)
+    assert main([*QUICK, "--early-stopping", "5"]) == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    text = " ".join(said.split())
+    found = re.search(
+        r"trained ([\d,]+) examples/s, steps captured in CUDA graphs; "
+        r"1.5 GiB of 128.0 GiB GPU memory in use",
+        text,
+    )
+    assert found, said
+    result = json.loads(Path("runs/xor/result.json").read_text())
+    assert float(found[1].replace(",", "")) == round(result["examples_per_second"])
+    rows = round(0.9 * result["train_rows"])  # the others are held out
+    assert result["examples_per_second"] * result["seconds"] == pytest.approx(3 * rows, rel=1e-6)
+    assert result["memory"] == {"used": 3 * 2**29, "free": 2**33, "total": 2**37}
+    assert result["execution"] == {"mode": "captured in CUDA graphs", "notes": list(notes)}
+    for note in notes:
+        assert f"warning: {note}" in text
+    assert said.count("warning:") == 2
+
+
+def test_nothing_is_said_of_memory_where_it_is_the_hosts(capsys: Capture) -> None:
+    assert main(QUICK) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^trained [\d,]+ examples/s, steps recorded$", said, re.MULTILINE)
+    assert "memory" not in said
+    assert "warning" not in said
+    assert json.loads(Path("runs/xor/result.json").read_text())["memory"] is None

@@ -9,7 +9,7 @@ from typing import Any
 from xpmlp_backends import PUBLIC, why_not
 
 import xpmlp
-from xpmlp.cli.libraries import EXTRAS, installed, look, refusal
+from xpmlp.cli.libraries import EXTRAS, installed, look, refusal, where
 from xpmlp.cli.machine import core_advice, machine
 from xpmlp.cli.output import Output
 from xpmlp.errors import InvalidValueError
@@ -104,8 +104,7 @@ def _count(number: int, what: str) -> str:
 
 def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, entry in found["backends"].items():
-        works = entry["works"]
-        yield name, f"{entry['version']} on {entry['device']}" if works else refusal(entry)
+        yield name, where(entry) if entry["works"] else refusal(entry)
     if found["plugins"]:
         yield "plugins", ", ".join(found["plugins"])
     yield "auto", f"{found['auto']['backend']}, because {found['auto']['because']}"

@@ -6,6 +6,9 @@ from typing import Any
 from xpmlp_backends import backend, why_not
 from xpmlp_backends._base import one_line
 
+from xpmlp.contract import Backend
+from xpmlp.memory import gibibytes
+
 PACKAGES = {
     "numpy": ("numpy",),
     "cupy": ("cupy-cuda13x", "cupy-cuda12x", "cupy"),
@@ -37,12 +40,34 @@ def installed(*packages: str) -> str | None:
 def look(name: str) -> dict[str, Any]:
     """Import a backend's library and see whether it works, and where it would compute."""
     found: dict[str, Any] = {"version": installed(*PACKAGES[name])}
+    place: dict[str, Any] = {"device": None, "gpu": None, "memory": None}
     try:
         reason = why_not(name)
-        device = None if reason else str(backend(name).device)
+        if reason is None:
+            place = _place(backend(name))
     except Exception as error:  # a broken installation can raise anything on import
-        reason, device = one_line(error), None
-    return found | {"works": reason is None, "device": device, "why_not": reason}
+        reason = one_line(error)
+    return found | {"works": reason is None, "why_not": reason} | place
+
+
+def _place(made: Backend) -> dict[str, Any]:
+    """Say where a backend computes; of a GPU also its name and memory."""
+    gpu, memory = "gpu" in made.capabilities, made.memory()
+    return {
+        "device": str(made.device),
+        "gpu": made.device_name() if gpu else None,
+        "memory": None if memory is None else memory._asdict(),
+    }
+
+
+def where(found: dict[str, Any]) -> str:
+    """Say in one line where a backend that works computes."""
+    place, memory = f"{found['version']} on {found['device']}", found["memory"]
+    if found["gpu"]:
+        place += f", {found['gpu']}"
+    if memory:
+        place += f", {gibibytes(memory['free'])} of {gibibytes(memory['total'])} memory free"
+    return place
 
 
 def refusal(found: dict[str, Any]) -> str:

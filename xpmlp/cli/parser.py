@@ -135,6 +135,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("machine and output")
     _machine_options(group)
     add = group.add_argument
+    lie = "where the data lie in training (default: auto, the host if a GPU's memory is too small)"
+    add("--data-on", choices=("auto", "device", "host"), default="auto", help=lie)
     add("--out", metavar="FOLDER", help="run folder (default: runs/DATA, runs/DATA-2, ...)")
     add("--json", metavar="FILE", help=_JSON)
     add("--quiet", action="store_true", help="print errors only")

@@ -17,6 +17,7 @@ from xpmlp.cli.runs import HISTORY, MODEL, PICTURE, RESULT, RunFolder
 from xpmlp.data import Dataset, load
 from xpmlp.diagnosis import Diagnosis
 from xpmlp.errors import MissingExtraError
+from xpmlp.memory import gibibytes
 from xpmlp.model import MLP
 from xpmlp.optimizers import optimizer
 from xpmlp.summary import rounding
@@ -29,7 +30,7 @@ VALIDATION_SPLIT = 0.1
 
 SETTINGS = (
     *("activation", "dropout", "normalization", "residual", "l2", "optimizer", "lr"),
-    *("schedule", "batch_size", "early_stopping", "test_fraction", "precision"),
+    *("schedule", "batch_size", "early_stopping", "test_fraction", "precision", "data_on"),
 )
 """Arguments that the result repeats."""
 
@@ -159,6 +160,7 @@ def fit(
         batch_size=args.batch_size,
         optimizer=chosen,
         callbacks=callbacks,
+        data_on=args.data_on,
         **test,
     )
 
@@ -173,6 +175,9 @@ def measure(args: Namespace, data: Dataset, mlp: MLP, history: "History") -> dic
         f"train_{metric}": history[metric][-1],
         "train_loss": history["loss"][-1],
         "seconds": sum(history["seconds"]),
+        "examples_per_second": speed(history),
+        "execution": history.execution._asdict(),
+        "memory": history.memory and history.memory._asdict(),
         "epochs": len(history["loss"]),
         "seed": args.seed,
         "backend": mlp.backend.name,
@@ -187,6 +192,11 @@ def measure(args: Namespace, data: Dataset, mlp: MLP, history: "History") -> dic
         "settings": {name: getattr(args, name) for name in SETTINGS},
         "versions": {"xpmlp": xpmlp.__version__, "python": platform.python_version()},
     }
+
+
+def speed(history: "History") -> float:
+    """Return the training examples of a second, over all epochs; validation is not counted."""
+    return history.examples * len(history["seconds"]) / max(sum(history["seconds"]), 1e-9)
 
 
 def draw(data: Dataset, mlp: MLP, folder: RunFolder, history: "History", out: Output) -> bool:
@@ -207,6 +217,14 @@ def draw(data: Dataset, mlp: MLP, folder: RunFolder, history: "History", out: Ou
 
 def report(result: dict[str, Any], mlp: MLP, folder: RunFolder, picture: bool, out: Output) -> None:
     """Say what came of it and where it is."""
+    how = f"trained {result['examples_per_second']:,.0f} examples/s, steps "
+    how += result["execution"]["mode"]
+    if result["memory"]:
+        used, total = (gibibytes(result["memory"][name]) for name in ("used", "total"))
+        how += f"; {used} of {total} GPU memory in use"
+    out.say(how)
+    for note in result["execution"]["notes"]:
+        out.say(f"warning: {note}", indent=" " * 9)
     metric = mlp.task.metric.name
     took = f"{result['epochs']} epochs, {result['seconds']:.1f} s of training"
     if result["test_loss"] is None:

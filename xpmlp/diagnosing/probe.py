@@ -109,7 +109,7 @@ class Probe:
 
     def __init__(self, training: "Training") -> None:
         mlp, data = training.mlp, training.data
-        y = np.asarray(mlp.backend.to_numpy(data.y))
+        y = training.feed.targets()
         classes = labels(mlp.task, y)
         rows = spaced(len(y), ROWS) if classes is None else _of_each_class(classes)
         self._X, self._y = _take(training, rows), y[rows]
@@ -169,9 +169,7 @@ class Probe:
 
 def _take(training: "Training", rows: np.ndarray) -> np.ndarray:
     """Rows of the inputs, on the host."""
-    backend = training.mlp.backend
-    taken = backend.xp.take(training.data.X, backend.asarray(rows.astype(np.int32)), axis=0)
-    return np.asarray(backend.to_numpy(taken))
+    return np.asarray(training.mlp.backend.to_numpy(training.feed.inputs(rows)))
 
 
 def _of_each_class(classes: np.ndarray) -> np.ndarray:
