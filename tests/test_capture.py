@@ -16,6 +16,7 @@ from xpmlp import losses
 from xpmlp.activations import ACTIVATIONS
 from xpmlp.callbacks import Callback
 from xpmlp.contract import Execution
+from xpmlp.errors import DeviceMemoryError
 from xpmlp.optimizers import OPTIMIZERS
 
 CAPTURED = Execution("captured in CUDA graphs")
@@ -342,16 +343,21 @@ def test_a_graph_that_computes_something_else_is_noticed() -> None:
 
 
 def test_memory_that_runs_out_in_a_capture_leaves_the_model_and_no_graphs() -> None:
-    error = emulated.OutOfMemoryError("out of memory")
-    backend, runs = refusing(failing_from(2, error))
+    errors = [emulated.OutOfMemoryError("out of memory")]
+
+    def once(count: int, launch: Any) -> Any:
+        if count == 2 and errors:
+            raise errors.pop()
+        return launch
+
+    backend, runs = refusing(once)
     mlp = model(backend)
     before = mlp.state_dict()
-    with pytest.raises(MemoryError):
+    with pytest.raises(DeviceMemoryError, match="Try batch_size="):
         mlp.fit(*example(), epochs=1, batch_size=4)
     for name, value in mlp.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
     assert not runs[0]._captures
-    runs[0]._graphs._failing = lambda count, launch: launch
     history = mlp.fit(*example(), epochs=1, batch_size=4)
     assert history.execution == CAPTURED
     assert_same(mlp, trained(eager(backend), epochs=1)[0])

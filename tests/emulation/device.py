@@ -3,6 +3,7 @@
 Graphs note what is put on the stream and do it when they are launched; new memory is full of NaN.
 """
 
+import ctypes
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,8 @@ class Stream:
         assert nodes is not None
         return Graph(nodes, self.memory)
 
+    def wait_event(self, event: "Event") -> None: ...
+
     def is_capturing(self) -> bool:
         return self.nodes is not None
 
@@ -87,6 +90,8 @@ def put(name: str, work: Callable[[], object]) -> None:
 
 class Event:
     """A moment of the imitated clock."""
+
+    def __init__(self, disable_timing: bool = False) -> None: ...
 
     def record(self, stream: Any = None) -> None:
         self.time = Clock.now
@@ -132,7 +137,11 @@ class Array(np.ndarray[Any, Any]):
 
     @property
     def data(self) -> Any:  # type: ignore[override]
-        return SimpleNamespace(ptr=self.ctypes.data)
+        return SimpleNamespace(ptr=self.ctypes.data, copy_from_host_async=self._filled)
+
+    def _filled(self, address: int, size: int, stream: Any) -> None:
+        assert size <= self.nbytes
+        ctypes.memmove(self.ctypes.data, address, size)
 
     @property
     def device(self) -> Any:  # type: ignore[override]

@@ -8,6 +8,7 @@ import sys
 from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import array_api_compat.numpy as numpy_xp
 import numpy as np
@@ -15,6 +16,7 @@ from emulation.cublaslt import CublasLt
 from emulation.device import (
     DEVICE,
     Array,
+    CudaError,
     Device,
     Event,
     Stream,
@@ -26,6 +28,18 @@ from emulation.device import (
     zeros,
 )
 from emulation.kernels import RawModule
+
+from xpmlp import sharing
+
+
+class OnHost(type):
+    """What ``isinstance`` finds to be NumPy's array, but not the imitated device's."""
+
+    def __instancecheck__(cls, x: object) -> bool:
+        return isinstance(x, np.ndarray | np.generic) and not isinstance(x, Array)
+
+
+sharing._NUMPY = OnHost("OnHost", (), {})  # type: ignore[assignment]
 
 
 class MemoryPool:
@@ -60,7 +74,10 @@ def cupy_module() -> Any:
         using_allocator=using_allocator,
         get_current_stream=lambda: Stream.current,
         get_elapsed_time=lambda start, stop: (stop.time - start.time) * 1e3,
-        runtime=SimpleNamespace(getDeviceProperties=lambda number: {"name": b"emulated"}),
+        runtime=SimpleNamespace(
+            getDeviceProperties=lambda number: {"name": b"emulated"}, CUDARuntimeError=CudaError
+        ),
+        alloc_pinned_memory=bytearray,
         memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
     )
     members = SimpleNamespace(
@@ -100,12 +117,11 @@ class Namespace:
 
 def backend(lt: Any = None, precision: str = "float32", capture: bool = True) -> Any:
     """The CuPy adapter on the imitated device."""
+    from scipy.special import erf
     from xpmlp_backends._cupy import CupyBackend
 
-    if "cupyx.scipy.special" not in sys.modules:
-        from scipy.special import erf
-
-        for name in ("cupyx", "cupyx.scipy", "cupyx.scipy.special"):
-            sys.modules.setdefault(name, ModuleType(name))
-        sys.modules["cupyx.scipy.special"].erf = erf  # type: ignore[attr-defined]
-    return CupyBackend(cupy_module(), Namespace(), DEVICE, lt or CublasLt(), precision, capture)
+    special = ModuleType("cupyx.scipy.special")
+    special.erf = erf  # type: ignore[attr-defined]
+    stubs = {name: ModuleType(name) for name in ("cupyx", "cupyx.scipy")}
+    with patch.dict(sys.modules, stubs | {"cupyx.scipy.special": special}):
+        return CupyBackend(cupy_module(), Namespace(), DEVICE, lt or CublasLt(), precision, capture)
