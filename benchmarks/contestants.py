@@ -9,6 +9,7 @@ import numpy as np
 import xpmlp
 from benchmarks.problems import Problem
 from xpmlp.errors import XpmlpError
+from xpmlp.training import History
 
 Made = TypeVar("Made")
 
@@ -38,11 +39,26 @@ class Xpmlp:
     problem : Problem
     backend : str or Backend
     device : str, optional
+    precision : {"float32", "tf32", "bf16"}
+
+    Attributes
+    ----------
+    execution : Execution
+        How the steps of the last training ran.
     """
 
-    def __init__(self, problem: Problem, backend: Any, device: str | None = None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        backend: Any,
+        device: str | None = None,
+        precision: str = "float32",
+    ) -> None:
         self.problem = problem
-        self.mlp = xpmlp.MLP(problem.sizes, backend=backend, device=device, seed=0)
+        self.mlp = xpmlp.MLP(
+            problem.sizes, backend=backend, device=device, precision=precision, seed=0
+        )
+        self.execution = History.execution
         self.X = self.mlp.backend.asarray(problem.X)
 
     def start(self) -> None:
@@ -60,6 +76,7 @@ class Xpmlp:
             optimizer=xpmlp.Adam(self.problem.rate),
             shuffle=shuffle,
         )
+        self.execution = history.execution
         return history["loss"]
 
     def predict(self, X: np.ndarray) -> Callable[[], Any]:

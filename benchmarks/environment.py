@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 from datetime import date
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -11,12 +12,14 @@ from typing import Any
 
 PACKAGES = (
     *("xpmlp", "numpy", "numba", "torch", "jax", "cupy-cuda13x", "cupy-cuda12x"),
-    "scikit-learn",
+    *("scikit-learn", "triton", "nvidia-cublas", "nvidia-cublas-cu12", "nvmath-python"),
 )
+GPU_FIELDS = {"name": "name", "driver": "driver_version", "memory": "memory.total"}
+"""What is asked of the driver, by our names and its own."""
 
 
 def describe() -> dict[str, Any]:
-    """Return date, processor, load, threads and versions, for the log of a run."""
+    """Return date, processor, load, threads, GPUs and versions, for the log of a run."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -33,8 +36,21 @@ def describe() -> dict[str, Any]:
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "blas": _blas(),
         "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE"),
+        "gpus": gpus(),
         "versions": versions,
     }
+
+
+def gpus() -> list[dict[str, str]]:
+    """Return name, driver and memory of each NVIDIA GPU, as the driver tells them."""
+    query = ",".join(GPU_FIELDS.values())
+    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = (line.split(",") for line in done.stdout.splitlines())
+    return [dict(zip(GPU_FIELDS, map(str.strip, row), strict=False)) for row in rows]
 
 
 def usable_cores() -> int:

@@ -1,6 +1,6 @@
 """The others, each as its users would write it: PyTorch, JAX, scikit-learn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -19,21 +19,38 @@ class Torch:
     device : str
     compiled : bool
         Whether model and loss go through ``torch.compile``.
+    bf16 : bool
+        Whether they do so under ``torch.autocast`` to bfloat16.
     """
 
-    def __init__(self, problem: Problem, device: str = "cpu", compiled: bool = False) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        device: str = "cpu",
+        compiled: bool = False,
+        *,
+        bf16: bool = False,
+    ) -> None:
         import torch
 
         self.torch, self.problem, self.device = torch, problem, device
-        torch.backends.cuda.matmul.allow_tf32 = False
         layers: list[Any] = []
         for n_in, n_out in pairwise(problem.sizes):
             layers += [torch.nn.Linear(n_in, n_out), torch.nn.ReLU()]
         self.model = torch.nn.Sequential(*layers[:-1]).to(device)
         self.X = torch.from_numpy(problem.X).to(device)
         self.y = torch.from_numpy(problem.y).to(device)
-        self.loss = torch.compile(self._loss) if compiled else self._loss
-        self.classes = torch.compile(self._classes) if compiled else self._classes
+        loss = self._autocast_loss if bf16 else self._loss
+        self.loss = self._compile(loss) if compiled else loss
+        self.classes = self._compile(self._classes) if compiled else self._classes
+
+    def _compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        made: Callable[..., Any] = self.torch.compile(function)
+        return made
+
+    def _autocast_loss(self, x: Any, y: Any) -> Any:
+        with self.torch.autocast(self.device, self.torch.bfloat16):
+            return self._loss(x, y)
 
     def _loss(self, x: Any, y: Any) -> Any:
         if x.dtype == self.torch.uint8:
@@ -45,28 +62,35 @@ class Torch:
 
     def start(self) -> None:
         """See ``Contestant``."""
+        self._take_weights()
+        self.adam = self.torch.optim.Adam(self.model.parameters(), lr=self.problem.rate, fused=True)
+
+    def _take_weights(self) -> None:
         with self.torch.no_grad():
             for layer, (W, b) in zip(self.model[::2], self.problem.weights, strict=True):
                 layer.weight.copy_(self.torch.from_numpy(W.T))
                 layer.bias.copy_(self.torch.from_numpy(b))
-        self.adam = self.torch.optim.Adam(self.model.parameters(), lr=self.problem.rate, fused=True)
 
     def train(self, steps: int, epochs: int = 1, shuffle: bool = True) -> list[float]:
         """See ``Contestant``."""
-        torch, draw = self.torch, self.torch.randperm if shuffle else self.torch.arange
+        draw = self.torch.randperm if shuffle else self.torch.arange
         means = []
         for _ in range(epochs):
             order = draw(steps * self.problem.batch, device=self.device)
-            losses = []
-            for rows in order.split(self.problem.batch):
-                self.adam.zero_grad()
-                loss = self.loss(self.X[rows], self.y[rows])
-                loss.backward()
-                self.adam.step()
-                losses.append(loss)
-            with torch.no_grad():
-                means.append(float(torch.stack(losses).mean()))  # waits for a GPU
+            means.append(self._epoch(order.split(self.problem.batch)))
         return means
+
+    def _epoch(self, batches: Sequence[Any]) -> float:
+        """Train on batches, each the rows of one; return the mean loss."""
+        losses = []
+        for rows in batches:
+            self.adam.zero_grad()
+            loss = self.loss(self.X[rows], self.y[rows])
+            loss.backward()
+            self.adam.step()
+            losses.append(loss)
+        with self.torch.no_grad():
+            return float(self.torch.stack(losses).mean())  # waits for a GPU
 
     def predict(self, X: np.ndarray) -> Callable[[], Any]:
         """See ``Contestant``."""
@@ -133,12 +157,16 @@ class Jax:
         """See ``Contestant``."""
         means = []
         for _ in range(epochs):
-            order = np.arange(steps * self.problem.batch, dtype=np.int32)
-            if shuffle:
-                self.rng.shuffle(order)
-            self.state, mean = self.epoch(self.state, self.X, self.y, order.reshape(steps, -1))
+            order = self._order(steps * self.problem.batch, shuffle).reshape(steps, -1)
+            self.state, mean = self.epoch(self.state, self.X, self.y, order)
             means.append(float(mean))  # waits for the device
         return means
+
+    def _order(self, rows: int, shuffle: bool) -> Any:
+        order = np.arange(rows, dtype=np.int32)
+        if shuffle:
+            self.rng.shuffle(order)
+        return order
 
     def predict(self, X: np.ndarray) -> Callable[[], Any]:
         """See ``Contestant``."""

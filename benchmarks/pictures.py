@@ -1,6 +1,6 @@
-"""The pictures of ``python -m benchmarks cpu``, drawn with matplotlib's object interface."""
+"""The pictures of the benchmarks, drawn with matplotlib's object interface."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,14 +8,19 @@ from xpmlp.plots import BLUE, DPI, GREY, ORANGE, STYLE
 
 COLOURS = {
     "xpmlp numpy": BLUE,
+    "xpmlp cupy": BLUE,
     "xpmlp, no Numba": "#7fb2dc",
     "xpmlp torch": "#a9c9e6",
     "xpmlp jax": "#cfe0f0",
     "PyTorch eager": ORANGE,
     "PyTorch compile": "#f0a878",
+    "PyTorch graph": "#c95b12",
     "JAX jit + scan": "#5b9a68",
     "scikit-learn": "#9c8cc0",
+    "CuPy eager": "#b9c0c7",
 }
+
+PRECISIONS = ("float32", "tf32", "bf16")
 
 
 def training(results: Mapping[str, Any], path: Path) -> None:
@@ -94,3 +99,87 @@ def scaling(results: Mapping[str, Any], path: Path) -> None:
             axes.set_ylabel("seconds of an epoch")
             axes.legend(fontsize=8, loc="upper left")
         figure.savefig(path)
+
+
+def gpu_steps(cases: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw what a step takes: a panel for each batch size (down) and precision (across)."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    batches = sorted({case["batch"] for case in cases})
+    precisions = [p for p in PRECISIONS if any(case["precision"] == p for case in cases)]
+    names = [name for name in COLOURS if any(name in case["rows"] for case in cases)]
+    with mpl.rc_context(cast(Any, STYLE)):
+        size = (1.8 + 3.4 * len(precisions), 1.3 + (0.6 + 0.25 * len(names)) * len(batches))
+        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+        grid = figure.subplots(
+            len(batches), len(precisions), sharex="row", sharey=True, squeeze=False
+        )
+        for axes in grid.flat:
+            axes.set_visible(False)
+        for case in cases:
+            place = batches.index(case["batch"]), precisions.index(case["precision"])
+            _gpu_panel(grid[place], case, names)
+        for row, batch in zip(grid, batches, strict=True):
+            row[0].set_xlim(*_limits([case for case in cases if case["batch"] == batch]))
+        for axes in grid[-1]:
+            axes.set_xlabel("µs of a training step; less is better")
+        line = "; the line: our own floor" if any(_floor(case) for case in cases) else ""
+        figure.suptitle(
+            f"784-512-512-10 with Adam on one GPU: everyone at the same precision{line}",
+            x=0.01,
+            ha="left",
+            fontsize=12,
+            fontweight="bold",
+        )
+        figure.savefig(path)
+
+
+def _limits(cases: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Return the ends of an axis that has room for what is left of the bars, and for numbers."""
+    medians = [row["us_per_step"]["median"] for case in cases for row in case["rows"].values()]
+    floors = [floor for floor in map(_floor, cases) if floor]
+    return 0.6 * min(medians + floors), 2.2 * max(medians)
+
+
+def _floor(case: Mapping[str, Any]) -> float | None:
+    value: float | None = (case.get("floor") or {}).get("us")
+    return value
+
+
+def _gpu_panel(axes: Any, case: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Draw bars over a logarithmic axis, with the quartiles and the medians."""
+    axes.set_visible(True)
+    for place, name in enumerate(names):
+        if name not in case["rows"]:
+            axes.text(
+                0.02,
+                place,
+                "left out",
+                transform=axes.get_yaxis_transform(),
+                fontsize=8,
+                color=GREY,
+                va="center",
+                backgroundcolor="white",
+            )
+            continue
+        us = case["rows"][name]["us_per_step"]
+        axes.barh(place, us["median"], 0.72, color=COLOURS[name])
+        axes.plot([us["q1"], us["q3"]], [place, place], color="#20262b", linewidth=1.2)
+        axes.annotate(
+            f"{us['median']:,.{0 if us['median'] >= 100 else 1}f}",
+            (max(us["median"], us["q3"]), place),
+            (4, 0),
+            textcoords="offset points",
+            fontsize=8,
+            color=GREY,
+            va="center",
+        )
+    if floor := _floor(case):
+        axes.axvline(floor, color="#20262b", linewidth=1.2)
+    axes.set_xscale("log")
+    _plain(axes.xaxis)
+    axes.grid(False, axis="y")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_title(f"{case['precision']}, batch {case['batch']:,}")

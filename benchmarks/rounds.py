@@ -17,6 +17,9 @@ def interleave(
     rounds: int,
     seconds: float = 0.06,
     before: Mapping[str, Callable[[], object]] | None = None,
+    *,
+    settle: float | None = None,
+    over: Callable[[int], bool] = lambda _: False,
 ) -> dict[str, list[float]]:
     """Time each run in turn, round by round.
 
@@ -27,8 +30,13 @@ def interleave(
         before: what it compiles at first would count.
     rounds : int
     seconds : float
+        0 for no repetition.
     before : dict of callable, optional
         What to do before each measurement, untimed; by default the run itself, once.
+    settle : float, optional
+        Seconds before a measurement; ``SETTLE`` by default.
+    over : callable
+        Whether to end already, after so many rounds.
 
     Returns
     -------
@@ -37,9 +45,11 @@ def interleave(
     """
     repeats = {name: _repeats(run, seconds) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
+    for done in range(rounds):
+        if done and over(done):
+            break
         for name, run in runs.items():
-            sleep(SETTLE)
+            sleep(SETTLE if settle is None else settle)
             (before or runs)[name]()
             start = perf_counter()
             for _ in range(repeats[name]):
@@ -50,6 +60,8 @@ def interleave(
 
 def _repeats(run: Callable[[], object], seconds: float) -> int:
     """Return how often to run for so many seconds."""
+    if not seconds:
+        return 1
     count, spent = 1, 0.0
     while spent < seconds / 5:  # too short a time says little
         count = max(count, ceil(seconds / 4 * count / spent)) if spent else count

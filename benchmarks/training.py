@@ -86,18 +86,18 @@ def losses(
     return found
 
 
-def disagreeing(found: Mapping[str, list[float]]) -> list[str]:
+def disagreeing(found: Mapping[str, list[float]], tolerance: float = TOLERANCE) -> list[str]:
     """Return who has losses that differ from the expected ones; the floor has none."""
     expected = found["expected"]
     return [
         name
         for name, values in found.items()
-        if values and not all(_close(a, b) for a, b in zip(values, expected, strict=True))
+        if any(not _close(a, b, tolerance) for a, b in zip(values, expected, strict=bool(values)))
     ]
 
 
-def _close(found: float, expected: float) -> bool:
-    return abs(found - expected) <= TOLERANCE * abs(expected)
+def _close(found: float, expected: float, tolerance: float) -> bool:
+    return abs(found - expected) <= tolerance * abs(expected)
 
 
 def measure(problem: Problem, rounds: int, chosen: Makers | None = None) -> dict[str, Any]:

@@ -3,10 +3,13 @@
 import importlib
 import importlib.util
 import os
+import tempfile
 from collections import Counter
 
 # Float64 on JAX needs this before JAX is imported; its default mode has a test of its own.
 os.environ.setdefault("JAX_ENABLE_X64", "1")
+# What is timed or downloaded in tests is not the user's.
+os.environ.setdefault("XPMLP_CACHE_DIR", tempfile.mkdtemp(prefix="xpmlp-tests-"))
 # The networks here are tiny: threads would only wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -15,11 +18,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from emulation import emulated, kernels
 
 from xpmlp.errors import BackendError
 from xpmlp.ops import Ops
 
-BACKENDS = ("numpy", "numpy-plain", "numpy-readonly", "strict", "torch", "jax", "cupy")
+BACKENDS = (
+    "numpy",
+    "numpy-plain",
+    "numpy-readonly",
+    "strict",
+    "torch",
+    "jax",
+    "cupy-emulated",
+    "cupy",
+)
 REQUIRED = os.environ.get("XPMLP_REQUIRE_BACKENDS", "numpy").split(",")
 
 
@@ -56,8 +69,13 @@ def make_backend(name: str) -> Any:
     """The backend of a test id; a skip with the reason, or a failure if it is required.
 
     ``numpy`` has numba's operations where numba is installed (``numba`` can be required like a
-    backend), ``numpy-plain`` never.
+    backend), ``numpy-plain`` never. ``cupy-emulated`` is the CuPy adapter with its kernels compiled
+    for the host; see ``emulation/emulated.py``.
     """
+    if name == "cupy-emulated":
+        if kernels.COMPILER is None and name not in REQUIRED:
+            pytest.skip("backend 'cupy-emulated': g++ is not installed")
+        return emulated.backend()
     if name == "numpy-readonly":
         return readonly_numpy()
     if name == "numpy-plain":

@@ -286,23 +286,52 @@ def test_a_model_must_be_trained_before_use() -> None:
             call(X)
 
 
-# Arrays of other libraries
+# Arrays of other libraries: those that lie elsewhere; test_sharing.py has the others
 
 
-def test_foreign_arrays_are_refused_by_name(backend: Any) -> None:
-    """Each library's arrays by each other backend; both are named, and the way out."""
-    for other in ("strict", "torch", "jax"):
-        if other == backend.name:
-            continue
-        module = make_backend(other)
-        theirs = module.asarray(X)
-        library = type(theirs).__module__.split(".")[0]
-        match = rf"X: found a {library}\..*{backend.name}.*mlp\.to\('"
-        refused(model(backend), theirs, Y, match)
-        refused(model(backend), X, module.asarray(Y), rf"y: found a {library}\.")
-        refused(model(backend), X, Y, rf"found a {library}", sample_weight=module.asarray(X[:, 0]))
-        with pytest.raises(InvalidTypeError, match=rf"found a {library}\."):
-            fitted(make_backend("numpy")).predict(theirs)
+class Elsewhere:
+    """An array of another library on a GPU, as far as anybody looks before it is refused."""
+
+    device, dtype, shape, ndim = "cuda:0", np.dtype("float64"), X.shape, 2
+
+    def __array_namespace__(self, api_version: str | None = None) -> Any:
+        return np
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (2, 0)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        raise AssertionError("nobody asked where it lies")
+
+
+class Nowhere(Elsewhere):
+    """One whose library cannot say where it lies: over several devices, or not computed yet."""
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        raise BufferError("it is on several devices")
+
+
+class Without(Elsewhere):
+    """One of a library without DLPack."""
+
+    __dlpack_device__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("kind", [Elsewhere, Nowhere, Without])
+def test_arrays_that_lie_elsewhere_are_refused_by_name(backend: Any, kind: Any) -> None:
+    """Both places are named, and the way out."""
+    if "gpu" in backend.capabilities:
+        pytest.skip("this device may be where it lies")
+    theirs, library, mlp = kind(), kind.__module__, fitted(backend)
+    match = rf"X: found a {library}\.{kind.__name__} on cuda:0.*{backend.name} on .*mlp\.to\('"
+    refused(model(backend), theirs, Y, match)
+    refused(model(backend), X, theirs, rf"y: found a {library}\.")
+    refused(model(backend), X, Y, rf"found a {library}", sample_weight=theirs)
+    refused(model(backend), X, Y, "validation X: found", validation_data=(theirs, Y))
+    refused(model(backend), X, Y, "validation y: found", validation_data=(X, theirs))
+    for call in (mlp.predict, mlp.predict_proba, lambda x: mlp.evaluate(x, Y)):
+        with pytest.raises(InvalidTypeError, match=rf"X: found a {library}\."):
+            call(theirs)
 
 
 def test_strict_arrays_of_another_device_are_refused() -> None:

@@ -69,6 +69,18 @@ def one_array(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterat
         yield [np.array([[0.0, -0.0, 1e-30, -1e-30, 6.0, -6.0, 1e4, -1e30]])]
 
 
+def activation(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    for f in ACTIVATIONS.values():
+        for scale in (1, 3):
+            yield [Table, rng.standard_normal((n, n_in)) * scale, f]
+
+
+def activation_grad(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    ops = Ops.reference(numpy_xp, "cpu")
+    for table, z, f in activation(n, n_in, n_out, rng):
+        yield [table, z, f.function(ops, z), rng.standard_normal(z.shape), f]
+
+
 def softmax_cross_entropy(
     n: int, n_in: int, n_out: int, rng: np.random.Generator
 ) -> Iterator[Arguments]:
@@ -201,6 +213,8 @@ def clip(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Ar
 CASES: dict[str, Callable[..., Iterator[Arguments]]] = {
     "dense": dense,
     "dense_grad": dense_grad,
+    "activation": activation,
+    "activation_grad": activation_grad,
     "dense_activation": dense_activation,
     "dense_activation_grad": dense_activation_grad,
     "label_cross_entropy": label_cross_entropy,
@@ -451,7 +465,7 @@ def test_keys_differ_for_seeds_epochs_steps_and_layers() -> None:
 
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", sorted({*OPERATIONS} - {"assess"}))  # whose parts are here
-@pytest.mark.parametrize("which", ["numpy", "numpy-plain"])
+@pytest.mark.parametrize("which", ["numpy", "numpy-plain", "cupy-emulated"])
 def test_nan_and_infinity_keep_their_meaning(which: str, name: str, special: float) -> None:
     """Put into each array in turn, they come out of NumPy's own operations where they should."""
     rng = np.random.default_rng(0)

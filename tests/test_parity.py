@@ -13,6 +13,7 @@ from xpmlp_backends._base import EagerBackend
 
 import xpmlp
 from xpmlp import schedules
+from xpmlp.contract import Execution
 from xpmlp.errors import BackendError, InvalidValueError
 from xpmlp.ops import Ops
 from xpmlp.parity import Parity, verify
@@ -355,11 +356,17 @@ def test_fault_in_the_compiled_step_alone() -> None:
     made = make_backend("numpy")
     right = made.compile
 
-    def compiled(step: Any) -> Any:
-        run = right(step)
-        return lambda *a: (state := run(*a))._replace(params=state.params * (1 + 1e-8))
+    class Wrong:
+        execution = Execution("recorded")
 
-    made.compile = compiled
+        def __init__(self, step: Any) -> None:
+            self.run = right(step)
+
+        def __call__(self, *arguments: Any) -> Any:
+            state = self.run(*arguments)
+            return state._replace(params=state.params * (1 + 1e-8))
+
+    made.compile = Wrong
     cause = verified(("numpy", made), steps=5).cause
     assert cause is not None
     assert (cause.layer, cause.quantity) == ("dense1", "W after the compiled step")

@@ -172,12 +172,27 @@ class Backend(Protocol):
     ops: Ops
     precision: str
 
+    def with_precision(self, precision: str) -> "Backend":
+        """Return this backend computing the products of float32 matrices so.
+
+        Where the device has nothing but float32 that is the backend itself, since float32 is only
+        more exact than what was asked for; ``precision`` of what is returned says what is done.
+        """
+        ...
+
     def owns(self, x: object) -> bool:
         """Whether ``x`` is an array of this library on this device."""
         ...
 
     def asarray(self, host: Any, dtype: str | None = None) -> Array:
         """Copy a NumPy array to the device, in ``dtype`` (a name) or as it is."""
+        ...
+
+    def from_dlpack(self, x: Any) -> Array:
+        """Take over an array of another library that lies on this device, on the same memory.
+
+        Whatever the library raises where it cannot: callers try a copy, and then refuse.
+        """
         ...
 
     def to_numpy(self, x: Array) -> Any:

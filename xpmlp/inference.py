@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpmlp.contract import Forward
-from xpmlp.inputs import is_numpy_array, placed
+from xpmlp.inputs import placed
 from xpmlp.layers import Pass
 from xpmlp.ops import scaled
+from xpmlp.sharing import is_numpy_array
 from xpmlp.shortage import release
 from xpmlp.targets import spread
 

@@ -1,7 +1,8 @@
 """Checks of input arrays, before any compute: what is found, what was expected, the fix.
 
 A host boundary: NumPy arrays, and whatever NumPy can read, come in here. Arrays of the model's
-own library and device stay where they are; arrays of any other are refused, never half-converted.
+own library and device stay where they are, those of other libraries are taken over on the same
+memory; arrays that lie elsewhere are refused, never half-converted.
 """
 
 from collections.abc import Callable
@@ -11,10 +12,10 @@ from math import isfinite
 from typing import Any
 
 import numpy as np
-from array_api_compat import is_array_api_obj
 
 from xpmlp.contract import Backend
 from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
+from xpmlp.sharing import detached, foreign, is_numpy_array, refusal, shares_memory, take_over
 
 Array = Any
 
@@ -23,13 +24,6 @@ _KEPT = ("bool", "uint8", "int8", "int16", "int32", "float32", "float64")
 
 BLOCK = 4096
 """Rows of which sums are taken at a time."""
-
-_NUMPY = (np.ndarray, np.generic)
-
-
-def is_numpy_array(x: object) -> bool:
-    """Whether x is an array on the host."""
-    return isinstance(x, _NUMPY)
 
 
 def dtype_name(x: Array) -> str:
@@ -43,30 +37,20 @@ def _named(library: type, dtype: Any) -> str:
     return str(dtype).rsplit(".", 1)[-1]
 
 
-def foreign(backend: Backend, x: object) -> bool:
-    """Whether x is an array of a library or device that is neither the host's nor the backend's."""
-    return not is_numpy_array(x) and is_array_api_obj(x) and not backend.owns(x)
-
-
 def to_host(backend: Backend, x: Any, name: str) -> np.ndarray:
-    """Bring an array of the host or of the backend to NumPy.
+    """Bring an array of the host, or one that lies where the backend computes, to NumPy.
 
     Raises
     ------
     InvalidTypeError
-        For an array of another library or device, or something that is no array of numbers.
+        For an array that lies elsewhere, or something that is no array of numbers.
     """
     if foreign(backend, x):
-        kind = f"{type(x).__module__.split('.')[0]}.{type(x).__name__}"
-        raise InvalidTypeError(
-            f"{name}: found a {kind} on {getattr(x, 'device', 'an unknown device')}; this model "
-            f"computes with {backend.name} on {backend.device}. Pass a NumPy array, or move the "
-            f"model with mlp.to({kind.split('.')[0]!r})"
-        )
-    if backend.owns(x) and not is_numpy_array(x):
-        return np.asarray(backend.to_numpy(x))
+        if not shares_memory(backend, x):
+            raise refusal(backend, x, name)
+        x = take_over(backend, x, name)
     try:
-        host = np.asarray(x)
+        host = np.asarray(backend.to_numpy(x) if not is_numpy_array(x) and backend.owns(x) else x)
     except (ValueError, TypeError) as error:
         raise InvalidTypeError(f"{name}: NumPy cannot make one array of it: {error}") from error
     if host.dtype.kind not in "buif":
@@ -109,42 +93,54 @@ def features(
     Raises
     ------
     InvalidTypeError
-        For a foreign array or a dtype that holds no numbers.
+        For an array that lies elsewhere or a dtype that holds no numbers.
     InvalidValueError
         For a wrong shape, no rows, NaN or infinity (with the first place).
     """
-    on_device = not is_numpy_array(X) and backend.owns(X)
+    theirs = foreign(backend, X)
+    if theirs and not shares_memory(backend, X):
+        raise refusal(backend, X, name)
+    on_device = theirs or (not is_numpy_array(X) and backend.owns(X))
     x = X if on_device else to_host(backend, X, name)
-    if len(x.shape) != 2:
-        fix = f"; try {name}.reshape(len({name}), -1)" if len(x.shape) > 2 else ""
-        fix = f"; one example is {name}.reshape(1, -1)" if len(x.shape) == 1 else fix
-        raise InvalidValueError(
-            f"{name}: found shape {tuple(x.shape)}; expected two dimensions (n, {columns}){fix}"
-        )
-    if x.shape[1] != columns:
-        raise InvalidValueError(
-            f"{name}: found shape {tuple(x.shape)}, {x.shape[1]} columns; expected {columns}, "
-            "the network's first size"
-        )
-    if x.shape[0] == 0:
-        raise InvalidValueError(f"{name}: found no rows; expected at least one example")
-    if rows is not None and x.shape[0] != rows:
-        raise InvalidValueError(f"{name}: found {x.shape[0]} rows; expected {rows}")
+    _check_shape(tuple(x.shape), columns, name, rows)
     found = dtype_name(x)
     narrow = found not in _KEPT or (found == "float64" and dtype == "float32")
     if on_device:
         if not found.startswith(("bool", "uint", "int", "float", "bfloat")):
             raise InvalidTypeError(f"{name}: found dtype {x.dtype}; expected real numbers")
-        kept = backend.xp.astype(x, getattr(backend.xp, dtype)) if narrow else x
-        flat = backend.xp.reshape(kept, (-1,))
-        _refuse_nonfinite(backend.xp, flat, lambda: backend.to_numpy(kept), name, dtype)
-        return kept
-    if narrow:
+        if theirs:
+            x = take_over(backend, x, name, dtype if narrow else None)
+        else:
+            x = detached(x)
+            x = backend.xp.astype(x, getattr(backend.xp, dtype)) if narrow else x
+    if on_device and not is_numpy_array(x):
+        flat = backend.xp.reshape(x, (-1,))
+        _refuse_nonfinite(backend.xp, flat, lambda: backend.to_numpy(x), name, dtype)
+        return x
+    if narrow and not on_device:
         with np.errstate(over="ignore"):  # found below, with its place
             x = x.astype(dtype)
     kept = np.ascontiguousarray(x)
     _refuse_nonfinite(np, kept.reshape(-1), lambda: kept, name, dtype)
     return kept
+
+
+def _check_shape(shape: tuple[int, ...], columns: int, name: str, rows: int | None) -> None:
+    if len(shape) != 2:
+        fix = f"; try {name}.reshape(len({name}), -1)" if len(shape) > 2 else ""
+        fix = f"; one example is {name}.reshape(1, -1)" if len(shape) == 1 else fix
+        raise InvalidValueError(
+            f"{name}: found shape {shape}; expected two dimensions (n, {columns}){fix}"
+        )
+    if shape[1] != columns:
+        raise InvalidValueError(
+            f"{name}: found shape {shape}, {shape[1]} columns; expected {columns}, "
+            "the network's first size"
+        )
+    if shape[0] == 0:
+        raise InvalidValueError(f"{name}: found no rows; expected at least one example")
+    if rows is not None and shape[0] != rows:
+        raise InvalidValueError(f"{name}: found {shape[0]} rows; expected {rows}")
 
 
 def _refuse_nonfinite(xp: Any, flat: Array, host: Callable[[], Any], name: str, dtype: str) -> None:

@@ -171,7 +171,7 @@ def dense_activation(
     A backend that keeps only h returns it in the place of z too, where f′ can be told from h.
     """
     z = ops.dense(x, W, b)
-    return z, f.function(ops, z)
+    return z, ops.activation(ops, z, f)
 
 
 def dense_activation_grad(
@@ -186,20 +186,29 @@ def dense_activation_grad(
     out: tuple[Array | None, Array | None] = (None, None),
 ) -> tuple[Array | None, Array, Array]:
     """Gradients of the same: those of the affine map at dz = dh · f′(z)."""
-    grads: tuple[Array | None, Array, Array] = ops.dense_grad(
-        x, W, f.backward(ops, z, h, dh), need_dx, out
-    )
+    dz = ops.activation_grad(ops, z, h, dh, f)
+    grads: tuple[Array | None, Array, Array] = ops.dense_grad(x, W, dz, need_dx, out)
     return grads
+
+
+def activation(ops: Any, z: Array, f: Activation) -> Array:
+    """h = f(z); the reference of ``ops.activation``."""
+    return f.function(ops, z)
+
+
+def activation_grad(ops: Any, z: Array, h: Array, dh: Array, f: Activation) -> Array:
+    """dz = dh · f′(z); the reference of ``ops.activation_grad``."""
+    return f.backward(ops, z, h, dh)
 
 
 def activate(name: str, activation: Activation) -> Brick:
     """h = f(z); dz = dh · f′(z)."""
 
     def forward(ops: Any, p: Params, z: Array, run: Pass) -> tuple[Array, Backward]:
-        h = activation.function(ops, z)
+        h = ops.activation(ops, z, activation)
 
         def backward(dh: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
-            return activation.backward(ops, z, h, dh) if need_dx else None, {}
+            return ops.activation_grad(ops, z, h, dh, activation) if need_dx else None, {}
 
         return h, backward
 

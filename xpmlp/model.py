@@ -1,5 +1,6 @@
 """``MLP``: what people call. It checks, moves and remembers; the mathematics is elsewhere."""
 
+import logging
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
@@ -8,7 +9,7 @@ from typing import Any
 
 from xpmlp import files
 from xpmlp.callbacks import Callback
-from xpmlp.contract import Backend, Run
+from xpmlp.contract import PRECISIONS, Backend, Run
 from xpmlp.errors import BackendError, DeviceMemoryError, InvalidValueError, unknown_name
 from xpmlp.inference import decisions, evaluate_batches, forward_batches, probabilities
 from xpmlp.initializers import initial_values
@@ -18,6 +19,7 @@ from xpmlp.network import Architecture, Network
 from xpmlp.optimizers import Optimizer, optimizer
 from xpmlp.prepare import Prepared, encode, pair, prepare
 from xpmlp.random import as_seed, fresh_seed
+from xpmlp.sharing import give_back
 from xpmlp.shortage import Request, advice_on_training, advice_on_use, guarded
 from xpmlp.step import Penalty, TrainingStep
 from xpmlp.summary import summary
@@ -26,6 +28,8 @@ from xpmlp.training import History, Training
 from xpmlp.weights import Weights
 
 Array = Any
+
+logger = logging.getLogger("xpmlp")
 
 
 class MLP:
@@ -64,6 +68,10 @@ class MLP:
         targets, by the first training data's mean and deviation (losses are in those units,
         predictions in the targets'); None leaves all as they are.
     dtype : {"float32", "float64"}
+    precision : {"float32", "tf32", "bf16"}
+        What the factors of a float32 model's matrix products may be rounded to; sums, weights
+        and all else stay float32. Devices that have nothing but float32, CPUs among them, compute
+        in that, which is only more exact: ``mlp.backend.precision`` says what is done.
     backend : str or Backend
         ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"auto"``, or a third party's name.
     device : str, optional
@@ -109,6 +117,7 @@ class MLP:
         max_norm: float | None = None,
         scaling: str | None = "auto",
         dtype: str = "float32",
+        precision: str = "float32",
         backend: str | Backend | None = None,
         device: str | None = None,
         seed: int | None = None,
@@ -120,6 +129,7 @@ class MLP:
         }
         if dtype not in ("float32", "float64"):
             raise unknown_name("dtype", dtype, ("float32", "float64"))
+        _check_precision(precision, dtype)
         for name, value in (("l1", l1), ("l2", l2), ("max_norm", max_norm or 0.0)):
             if not 0 <= value < float("inf"):
                 raise InvalidValueError(f"{name}: found {value!r}; expected 0 or more")
@@ -135,7 +145,7 @@ class MLP:
                 initializer,
             )
         )
-        self.dtype = dtype
+        self.dtype, self.precision = dtype, precision
         self.seed = fresh_seed() if seed is None else as_seed(seed)
         self._arguments["seed"] = self.seed
         self.penalty = Penalty(float(l1), float(l2), max_norm)
@@ -147,7 +157,7 @@ class MLP:
         self.metadata: dict[str, Any] = {}
         self._compiled: dict[Any, Run] = {}
         self._forward_pass: Any = None  # compiled for predictions; see ``inference``
-        self.backend = _backend(backend, device, dtype)
+        self.backend = _backend(backend, device, dtype, precision)
         first = initial_values(self.network, self.seed)
         self.weights = Weights(self.network, self.backend, dtype, first)
 
@@ -182,7 +192,10 @@ class MLP:
         return summary(self)
 
     def __repr__(self) -> str:
-        return f"MLP({list(self.sizes)}, backend={self.backend.name!r}, dtype={self.dtype!r})"
+        rounded = "" if self.precision == "float32" else f", precision={self.precision!r}"
+        return (
+            f"MLP({list(self.sizes)}, backend={self.backend.name!r}, dtype={self.dtype!r}{rounded})"
+        )
 
     # Training
 
@@ -207,7 +220,8 @@ class MLP:
         Parameters
         ----------
         X : array-like, shape (n, sizes[0])
-            NumPy, or the backend's own arrays. Kept in its dtype where ``data_on`` says.
+            NumPy, or an array of any library that lies on the model's device: taken over by
+            DLPack, without a copy where that can be. Kept in its dtype where ``data_on`` says.
         y : array-like, shape (n,) or (n, sizes[-1])
             Class indices, one-hot rows, 0/1, or real values.
         epochs : int
@@ -308,8 +322,8 @@ class MLP:
     def predict(self, X: Any) -> Array:
         """Return class indices, 0/1 labels, or values; shape (n,), or (n, outputs) for several.
 
-        NumPy for input from the host, which is copied to the device batch by batch; on the device
-        for the backend's own arrays.
+        In the library of X and on its device; NumPy for lists. What comes from the host is copied
+        to the device batch by batch.
 
         Raises
         ------
@@ -336,7 +350,7 @@ class MLP:
 
     def to(self, backend: str | Backend, device: str | None = None) -> "MLP":
         """Move the model to another backend, in place; returns it."""
-        self.backend = _backend(backend, device, self.dtype)
+        self.backend = _backend(backend, device, self.dtype, self.precision)
         self.weights.move(self.backend)
         self._compiled.clear()
         return self
@@ -347,8 +361,13 @@ class MLP:
         device: str | None = None,
         dtype: str | None = None,
     ) -> "MLP":
-        """Return an independent copy, on this backend or another, in this dtype or another."""
+        """Return an independent copy, on this backend or another, in this dtype or another.
+
+        Nothing is rounded in float64: a copy in it has the precision "float32" again.
+        """
         arguments = self._arguments | {"dtype": dtype or self.dtype}
+        if arguments["dtype"] == "float64":
+            arguments["precision"] = "float32"
         if backend is None:
             backend = self.backend if device is None else self.backend.name
         made = MLP(**arguments, backend=backend, device=device)
@@ -416,7 +435,8 @@ class MLP:
     def _forward(self, X: Any, finish: Callable[["MLP", Array], Array], call: str) -> Array:
         x = features(self.backend, X, self.sizes[0], self.dtype)
         self.scaling.check(x)
-        return guarded(lambda: advice_on_use(self, call), forward_batches, self, x, finish)
+        advice = partial(advice_on_use, self, call)
+        return give_back(self.backend, X, guarded(advice, forward_batches, self, x, finish))
 
     def _forget_compiled(self) -> None:
         """Let go of what steps and passes keep between calls."""
@@ -424,13 +444,29 @@ class MLP:
         self._forward_pass = None
 
 
-def _backend(spec: Any, device: str | None, dtype: str) -> Backend:
+def _check_precision(precision: str, dtype: str) -> None:
+    if precision not in PRECISIONS:
+        raise unknown_name("precision", precision, PRECISIONS)
+    if dtype == "float64" and precision != "float32":
+        raise InvalidValueError(
+            f"precision: found {precision!r} for a model in float64, in which nothing is rounded; "
+            "use dtype='float32', or leave the precision out"
+        )
+
+
+def _backend(spec: Any, device: str | None, dtype: str, precision: str) -> Backend:
     from xpmlp_backends import backend
 
     found = backend(spec, device)
     if dtype not in ("float32",) and dtype not in found.capabilities:
         found.asarray([0.0], dtype)  # raises with the library's own remedy, if it has one
         raise BackendError(f"backend {found.name!r} has no {dtype}; use dtype='float32'")
+    found = found.with_precision(precision)
+    if found.precision != precision:
+        logger.info(
+            "precision %s: %s on %s computes its matrix products in %s",
+            *(precision, found.name, found.device, found.precision),
+        )
     return found
 
 

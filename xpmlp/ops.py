@@ -11,7 +11,14 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from xpmlp.layers import affine, affine_grad, dense_activation, dense_activation_grad
+from xpmlp.layers import (
+    activation,
+    activation_grad,
+    affine,
+    affine_grad,
+    dense_activation,
+    dense_activation_grad,
+)
 from xpmlp.losses import label_cross_entropy, sigmoid_cross_entropy, softmax_cross_entropy
 from xpmlp.metrics import is_largest
 from xpmlp.optimizers import UPDATES
@@ -91,6 +98,8 @@ class Ops:
     device: Any
     dense: Operation
     dense_grad: Operation
+    activation: Operation
+    activation_grad: Operation
     dense_activation: Operation
     dense_activation_grad: Operation
     erf: Operation
@@ -120,6 +129,8 @@ class Ops:
             device,
             dense=partial(affine, xp),
             dense_grad=partial(affine_grad, xp),
+            activation=activation,
+            activation_grad=activation_grad,
             dense_activation=dense_activation,
             dense_activation_grad=dense_activation_grad,
             erf=partial(erf, xp),

@@ -7,9 +7,10 @@ import numpy as np
 
 from xpmlp.contract import Backend, Data
 from xpmlp.errors import InvalidTypeError, InvalidValueError
-from xpmlp.inputs import Scaling, features, is_numpy_array, placed, taken, to_host, weights
+from xpmlp.inputs import Scaling, features, placed, taken, to_host, weights
 from xpmlp.memory import gibibytes, too_large
 from xpmlp.random import Purpose, generator
+from xpmlp.sharing import is_numpy_array
 from xpmlp.targets import Task, kind_of, spread
 
 if TYPE_CHECKING:

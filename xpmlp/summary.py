@@ -7,6 +7,15 @@ if TYPE_CHECKING:
     from xpmlp.model import MLP
 
 
+def rounding(mlp: "MLP") -> str:
+    """Say what matrix products are rounded to, if the model was made to; else nothing."""
+    asked, done = mlp.precision, mlp.backend.precision
+    if asked == "float32":
+        return ""
+    instead = "" if done == asked else f" (in {done} on {mlp.backend.device})"
+    return f", matrix products in {asked}{instead}"
+
+
 def summary(mlp: "MLP") -> str:
     """Return the layers with their output shapes, parameters and formulas, and a line of totals."""
     rows = [("layer", "output", "parameters", "computes")]
@@ -21,7 +30,7 @@ def summary(mlp: "MLP") -> str:
     return "\n".join(
         [
             *lines,
-            f"{mlp.network.layout.count:,} parameters, {mlp.dtype}",
+            f"{mlp.network.layout.count:,} parameters, {mlp.dtype}{rounding(mlp)}",
             f"loss: {loss}",
             f"backend: {mlp.backend.name} on {mlp.backend.device}",
         ]

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Self
 
 from xpmlp.contract import (
     Array,
@@ -33,7 +33,7 @@ class EagerBackend:
     """
 
     capabilities: frozenset[str] = frozenset({"float64", "mutable"})
-    precision = "float32"
+    precision: str = "float32"
 
     def __init__(self, name: str, xp: Any, device: Any) -> None:
         self.name = name
@@ -41,11 +41,19 @@ class EagerBackend:
         self.device = device
         self.ops = Ops.reference(xp, device)
 
+    def with_precision(self, precision: str) -> Self:
+        """Return the backend itself: it has nothing but float32, which is only more exact."""
+        return self
+
     def asarray(self, host: Any, dtype: str | None = None) -> Array:
         """Copy a NumPy array to the device, in ``dtype`` (a name) or as it is."""
         return self.xp.asarray(
             host, dtype=dtype and getattr(self.xp, dtype), device=self.device, copy=True
         )
+
+    def from_dlpack(self, x: Any) -> Array:
+        """Take over an array of another library on this device."""
+        return self.xp.from_dlpack(x)
 
     def uploader(self, arrays: tuple[Any, ...], rows: int) -> Uploader:
         """Return a function that gathers and copies with ``asarray``."""
@@ -83,10 +91,9 @@ class EagerBackend:
 class Loop:
     """``run(state, data, plan, start, stop)``: calls the step again and again."""
 
-    execution = Execution("call by call")
-
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: Step, notes: tuple[str, ...] = ()) -> None:
         self._step = step
+        self.execution = Execution("call by call", notes)
 
     def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
         """Apply the step for ``k`` in ``range(start, stop)``."""

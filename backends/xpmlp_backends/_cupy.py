@@ -8,12 +8,18 @@ allocation, a matrix product and a kernel compiled at run time.
 import ctypes
 import sys
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
+from importlib import import_module
 from typing import Any
 
-from xpmlp.contract import Array, Memory, Uploader
+from xpmlp.contract import Array, Memory, Run, Step, Uploader
 from xpmlp.errors import BackendError
-from xpmlp_backends._base import EagerBackend, one_line
+from xpmlp_backends._base import EagerBackend, Loop, one_line
+from xpmlp_backends._capture import CapturedRun
+from xpmlp_backends._cublaslt import Products
+from xpmlp_backends._cupy_graphs import CupyGraphs
+from xpmlp_backends._cupy_ops import CudaOps, to_bfloat16
+from xpmlp_backends._kernels import Kernels
 from xpmlp_backends._upload import PinnedUploader, of_cupy
 
 INSTALL = "pip install 'xpmlp[cuda13]' (CUDA 13 drivers, 580 and newer) or 'xpmlp[cuda12]'"
@@ -21,16 +27,50 @@ DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
 class CupyBackend(EagerBackend):
-    """The reference operations on the GPU; matrix products are cuBLAS's."""
+    """Kernels of our own and cuBLASLt's products, captured in CUDA graphs.
+
+    Parameters
+    ----------
+    cupy, xp : module
+        CuPy, and its array API namespace.
+    device : cupy.cuda.Device
+    lt : module or str
+        ``nvmath.bindings.cublasLt``, or why it is not there. Without it products are cuBLAS's,
+        and steps run call by call.
+    precision : {"float32", "tf32", "bf16"}
+    capture : bool
+        Whether to capture steps at all.
+    """
 
     capabilities = frozenset({"gpu", "float64", "mutable"})
 
-    def __init__(self, cupy: Any, xp: Any, device: Any) -> None:
+    def __init__(
+        self,
+        cupy: Any,
+        xp: Any,
+        device: Any,
+        lt: Any,
+        precision: str = "float32",
+        capture: bool = True,
+    ) -> None:
         super().__init__("cupy", xp, device)
-        self.cupy = cupy
         from cupyx.scipy.special import erf
 
-        self.ops = replace(self.ops, erf=erf)
+        self.cupy, self._lt, self._capture = cupy, lt, capture
+        self.precision = precision
+        self.kernels = Kernels(cupy)
+        if isinstance(lt, str):
+            self.products: Any = CublasProducts(cupy)
+            self.precision = "float32"
+        else:
+            self.products = Products(cupy, lt, precision, partial(to_bfloat16, cupy, self.kernels))
+        self.ops = CudaOps(cupy, self.kernels, self.products).table(replace(self.ops, erf=erf))
+
+    def with_precision(self, precision: str) -> "CupyBackend":
+        """Return a backend on the same device whose products have this precision."""
+        if precision == self.precision or isinstance(self._lt, str):
+            return self
+        return _shared(self.cupy, self.xp, self.device.id, self._lt, precision, self._capture)
 
     def owns(self, x: object) -> bool:
         """Whether x is a CuPy array on this device."""
@@ -70,6 +110,35 @@ class CupyBackend(EagerBackend):
         found = self.cupy.cuda.runtime.getDeviceProperties(self.device.id)
         return str(found["name"].decode())
 
+    def compile(self, step: Step) -> Run:
+        """Return a loop that launches graphs of captured steps."""
+        if not self._capture:
+            return Loop(step)
+        if isinstance(self._lt, str):
+            return Loop(step, (self._lt,))
+        graphs = CupyGraphs(self.cupy, self.kernels, self.products)
+        return CapturedRun(step, graphs, self.to_numpy, self.ran_out, lambda: self.products.notes)
+
+
+class CublasProducts:
+    """CuPy's own products, where cuBLASLt's bindings are not installed."""
+
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+        self.notes: list[str] = []
+
+    def __call__(
+        self,
+        a: Array,
+        b: Array,
+        out: Array | None = None,
+        bias: Array | None = None,
+        relu: bool = False,
+        sums: Array | None = None,
+    ) -> Array | None:
+        """Compute a b; None where more is asked for. See ``Products``."""
+        return self._cupy.matmul(a, b, out=out) if bias is None and sums is None else None
+
 
 def driver_problem(library: str = DRIVER) -> str | None:
     """Ask the NVIDIA driver for its devices: None if there is one, else what is wrong."""
@@ -105,7 +174,20 @@ def why_not() -> str | None:
     return None
 
 
-def create(device: str | None = None) -> CupyBackend:
+def cublaslt() -> Any:
+    """Return the bindings of cuBLASLt, or in one line why they cannot be used."""
+    try:
+        lt = import_module("nvmath.bindings.cublasLt")
+        lt.get_version()  # loads the library itself
+    except Exception as error:  # whatever a missing or broken library raises
+        return (
+            f"cuBLASLt cannot be used ({one_line(error)}), without which steps are not captured; "
+            "install its bindings with: pip install nvmath-python"
+        )
+    return lt
+
+
+def create(device: str | None = None, capture: bool = True) -> CupyBackend:
     """Return the backend on a GPU: ``"0"`` or ``"cuda:0"``, or the current one unless given.
 
     Raises
@@ -129,4 +211,10 @@ def create(device: str | None = None) -> CupyBackend:
         raise BackendError(
             f"backend 'cupy': found device {device!r}; expected a number from 0 to {count - 1}"
         ) from error
-    return CupyBackend(cupy, xp, found)
+    return _shared(cupy, xp, number, cublaslt(), "float32", capture)
+
+
+@cache
+def _shared(cupy: Any, xp: Any, number: int, lt: Any, precision: str, capture: bool) -> CupyBackend:
+    """Return one backend for everybody: its kernels and scratch memory need not be there twice."""
+    return CupyBackend(cupy, xp, cupy.cuda.Device(number), lt, precision, capture)

@@ -86,7 +86,7 @@ def dense_activation(
     """
     if f is not ACTIVATIONS["relu"]:
         z = ops.dense(x, W, b)
-        return z, f.function(ops, z)
+        return z, ops.activation(ops, z, f)
     h = empty(x, (x.shape[0], W.shape[1]), x.dtype)
     launch(DOT, x, W, h)
     bias_relu(h, b)
@@ -120,7 +120,7 @@ def dense_activation_grad(
             launch(np.greater, h[rows], 0, out=dz[rows])
             launch(np.multiply, dh[rows], dz[rows], dz[rows])
     else:
-        dz = f.backward(ops, z, h, dh)
+        dz = ops.activation_grad(ops, z, h, dh, f)
     grads: tuple[Array | None, Array, Array] = ops.dense_grad(x, W, dz, need_dx, out)
     return grads
 

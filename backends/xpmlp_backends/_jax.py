@@ -1,8 +1,10 @@
 """JAX arrays: a chunk of steps is one compiled loop whose state is donated."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from functools import wraps
+from importlib import import_module
+from typing import Any, Self
 
 from xpmlp.contract import (
     Array,
@@ -22,18 +24,38 @@ from xpmlp_backends._base import EagerBackend, require
 
 INSTALL = "pip install 'xpmlp[jax]'"
 
+NAMES = {"float32": "highest", "tf32": "tensorfloat32", "bf16": "BF16_BF16_F32"}
+"""JAX's names of precisions. Its "bfloat16" means the fastest, which is TF32 on a GPU."""
+
 
 class JaxBackend(EagerBackend):
     """The reference operations under ``jit``."""
 
-    def __init__(self, jax: Any, device: Any) -> None:
+    def __init__(self, jax: Any, device: Any, precision: str = "float32") -> None:
         super().__init__("jax", jax.numpy, device)
         self.jax = jax
+        self.precision = precision
         self.capabilities = frozenset({"gpu"} if device.platform == "gpu" else ())
         if jax.config.jax_enable_x64:
             self.capabilities |= {"float64"}
         # Under jit there are no devices: what a step creates goes where its arguments are.
         self.ops = replace(Ops.reference(jax.numpy), erf=jax.scipy.special.erf)
+
+    def with_precision(self, precision: str) -> Self:
+        """Return a backend that computes its products so, where the device is a GPU that can."""
+        if precision == self.precision or not can_round(self.device):
+            return self
+        return type(self)(self.jax, self.device, precision)
+
+    def _computed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that is traced in this precision, whatever the process has set."""
+
+        @wraps(function)
+        def run(*arguments: Any) -> Any:
+            with self.jax.default_matmul_precision(NAMES[self.precision]):
+                return function(*arguments)
+
+        return run
 
     def owns(self, x: object) -> bool:
         """Whether x is a JAX array on this device."""
@@ -50,6 +72,12 @@ class JaxBackend(EagerBackend):
         # Put on the device first: JAX then converts there, and a NumPy buffer is never shared.
         made = self.jax.numpy.array(host, dtype=dtype, copy=True)
         return self.jax.device_put(made, self.device)
+
+    def from_dlpack(self, x: Any) -> Array:
+        """Take over an array on this device in its dtype, of 64 bits even without 64-bit mode."""
+        home = self.jax if hasattr(self.jax, "enable_x64") else import_module("jax.experimental")
+        with home.enable_x64(True):
+            return super().from_dlpack(x)
 
     def to_numpy(self, x: Array) -> Any:
         """Return a copy on the host."""
@@ -97,11 +125,11 @@ class JaxBackend(EagerBackend):
 
     def compile(self, step: Step) -> Run:
         """Return one jitted scan over the plan's rows; each number of steps is compiled once."""
-        return CompiledRun(self.jax, step)
+        return CompiledRun(self.jax, self._computed(step))
 
     def compile_forward(self, forward: Forward) -> Forward:
         """Return it jitted; each number of rows is compiled once."""
-        compiled: Forward = self.jax.jit(forward)
+        compiled: Forward = self.jax.jit(self._computed(forward))
         return compiled
 
 
@@ -125,6 +153,12 @@ class CompiledRun:
         part = plan if whole else Plan(*(x[start:stop, ...] for x in plan))
         done: State = self._compiled(state, data, part)
         return done
+
+
+def can_round(device: Any) -> bool:
+    """Whether products can be rounded here: on NVIDIA GPUs from compute capability 8.0."""
+    generation = str(getattr(device, "compute_capability", "")).partition(".")[0]
+    return device.platform == "gpu" and generation.isdigit() and int(generation) >= 8
 
 
 def create(device: str | None = None) -> JaxBackend:

@@ -77,7 +77,7 @@ def dense_activation_grad(
     """dz = dh · f′(z) and its column sums in one pass, then the products."""
     if f.name not in SLOPES or f is not ACTIVATIONS[f.name]:
         grads: tuple[Array | None, Array, Array] = ops.dense_grad(
-            x, W, f.backward(ops, z, h, dh), need_dx, out
+            x, W, ops.activation_grad(ops, z, h, dh, f), need_dx, out
         )
         return grads
     dz = empty(dh, dh.shape, dh.dtype)

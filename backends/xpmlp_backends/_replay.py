@@ -9,6 +9,7 @@ import numpy as np
 
 from xpmlp.contract import Array, Data, Execution, Forward, Plan, State, Step
 from xpmlp_backends._record import Tape, Unrecordable, launch, together
+from xpmlp_backends._states import arrays, copy, differ, each
 
 logger = logging.getLogger("xpmlp")
 
@@ -55,12 +56,12 @@ class RecordedRun:
             return state
 
     def _play(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
-        state = _each(np.asarray, state)
+        state = each(np.asarray, state)
         shapes = tuple(None if x is None else (x.shape[1:], x.dtype) for x in (*data, *plan))
         if shapes not in self._recordings:
             self._record(shapes, state, data, plan, start)
         assert self._state is not None
-        _copy(self._state, state._replace(grad=self._state.grad))  # which is scratch
+        copy(np.copyto, self._state, state._replace(grad=self._state.grad))  # which is scratch
         self._recordings[shapes].play(data, plan, start, stop)
         return self._state
 
@@ -68,21 +69,21 @@ class RecordedRun:
         """Record the step, and compare the recording with the step itself."""
         own = self._state
         if own is None:
-            copies = together(_arrays(state))
-            own = _each(lambda _: next(copies), state)
-        before = _each(np.array, state)
+            copies = together(arrays(state))
+            own = each(lambda _: next(copies), state)
+        before = each(np.array, state)
         try:
             own.params[...] = (
                 0.5 * own.params + 0.125
             )  # a value kept from here is not the right one
             made = _Recording(self._step, own, data, plan)
-            _copy(own, before)
+            copy(np.copyto, own, before)
             made.play(data, plan, k, k + 1)
-            expected = self._step(_each(np.array, before), data, plan, k)
-            for ours, right in zip(_arrays(own), _arrays(expected), strict=True):
+            expected = self._step(each(np.array, before), data, plan, k)
+            for ours, right in zip(arrays(own), arrays(expected), strict=True):
                 _compare(ours, np.asarray(right))
         finally:
-            _copy(state, before)  # where it is the run's own
+            copy(np.copyto, state, before)  # where it is the run's own
         made.forget_data()
         self._state = own
         if len(self._recordings) == RECORDINGS:
@@ -97,11 +98,11 @@ class _Recording:
         self._row = Plan(*(np.array(x[:1]) for x in plan))
         self._tape = Tape(_given(data))
         wrap = self._tape.wrap
-        seen = _each(wrap, state)
+        seen = each(wrap, state)
         fields = Data(*(None if x is None else wrap(x) for x in data))
         with self._tape:
             end = _attempt(step, seen, fields, Plan(*map(wrap, self._row)), 0)
-            for place, result in zip(_arrays(seen), _arrays(end), strict=True):
+            for place, result in zip(arrays(seen), arrays(end), strict=True):
                 if result is not place:
                     launch(np.copyto, place, result)
 
@@ -188,23 +189,7 @@ def _given(data: Data) -> list[Array]:
     return [x for x in data if x is not None]
 
 
-def _arrays(state: State) -> list[Array]:
-    return [a for x in state for a in (x if isinstance(x, tuple) else (x,))]
-
-
-def _each(f: Callable[[Any], Any], state: State) -> State:
-    return State(*(tuple(map(f, x)) if isinstance(x, tuple) else f(x) for x in state))
-
-
-def _copy(to: State, source: State) -> None:
-    for a, b in zip(_arrays(to), _arrays(source), strict=True):
-        if a is not b:
-            np.copyto(a, b)
-
-
 def _compare(found: Array, expected: Array) -> None:
     """Refuse a recording whose result is not that of what was recorded."""
-    share = np.sqrt(np.finfo(expected.dtype).eps) if expected.dtype.kind == "f" else 0.0
-    close = np.abs(found - expected) <= share * np.max(np.abs(expected), initial=0)
-    if not np.all(close | (found == expected) | (np.isnan(found) & np.isnan(expected))):
+    if differ(found, expected):
         raise Unrecordable("it gives another result when it is played from its recording")

@@ -1,11 +1,17 @@
 """PyTorch arrays, on the CPU or a GPU; its autograd is not used."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
+from functools import wraps
+from typing import Any, Self
 
 from xpmlp.contract import Array, Forward, Memory, Run, Step, Uploader
 from xpmlp.errors import BackendError
-from xpmlp_backends._base import EagerBackend, require
+from xpmlp_backends._base import EagerBackend, Loop, require
+from xpmlp_backends._capture import CapturedRun
+from xpmlp_backends._torch_graphs import TorchGraphs
+from xpmlp_backends._torch_precision import can_round, in_bfloat16, products
 from xpmlp_backends._upload import PinnedUploader, of_torch
 
 INSTALL = "pip install 'xpmlp[torch]'"
@@ -14,9 +20,11 @@ INSTALL = "pip install 'xpmlp[torch]'"
 class TorchBackend(EagerBackend):
     """Operations on tensors in as few calls as PyTorch has for them: a call is what costs."""
 
-    def __init__(self, torch: Any, xp: Any, device: Any) -> None:
+    def __init__(
+        self, torch: Any, xp: Any, device: Any, precision: str = "float32", capture: bool = True
+    ) -> None:
         super().__init__("torch", xp, device)
-        self.torch = torch
+        self.torch, self.precision, self._capture = torch, precision, capture
         if device.type != "cpu":
             self.capabilities = self.capabilities | {"gpu"}
         self.ops = replace(
@@ -33,6 +41,30 @@ class TorchBackend(EagerBackend):
             rmsprop=_rmsprop,
             adam=_adam,
         )
+        if precision == "bf16":
+            self.ops = in_bfloat16(torch, device, self.ops)
+
+    def with_precision(self, precision: str) -> Self:
+        """Return a backend that computes its products so, where the GPU can."""
+        if precision == self.precision or not can_round(self.torch, self.device):
+            return self
+        return type(self)(self.torch, self.xp, self.device, precision, self._capture)
+
+    def _computing(self) -> AbstractContextManager[None]:
+        """What a step or a forward pass runs in, so that its products have this precision."""
+        if self.device.type != "cuda":
+            return nullcontext()
+        return products(self.torch, self.precision)
+
+    def _computed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a step or forward pass without autograd's bookkeeping, in this precision."""
+
+        @wraps(function)
+        def run(*arguments: Any) -> Any:
+            with self._computing(), self.torch.no_grad():
+                return function(*arguments)
+
+        return run
 
     def _dense(self, x: Array, W: Array, b: Array | None) -> Array:
         return x @ W if b is None else self.torch.addmm(b, x, W)
@@ -63,6 +95,20 @@ class TorchBackend(EagerBackend):
         import numpy as np
 
         return super().asarray(np.asarray(host, dtype=dtype))
+
+    def from_dlpack(self, x: Any) -> Array:
+        """Take over an array on this device, but not one that PyTorch would end the process for."""
+        if any(stride < 0 for stride in self._strides(x)):
+            raise BufferError("PyTorch has no negative strides")
+        return super().from_dlpack(x)
+
+    def _strides(self, x: Any) -> tuple[int, ...]:
+        import numpy as np
+
+        found = getattr(x, "strides", None)
+        if found is None and self.device.type == "cpu":
+            found = np.from_dlpack(x).strides
+        return found or ()
 
     def owns(self, x: object) -> bool:
         """Whether x is a tensor on this device."""
@@ -103,13 +149,15 @@ class TorchBackend(EagerBackend):
         return str(self.torch.cuda.get_device_name(self.device))
 
     def compile(self, step: Step) -> Run:
-        """Return a plain loop without autograd's bookkeeping."""
-        return super().compile(self.torch.no_grad()(step))
+        """Return a loop without autograd's bookkeeping; on a GPU it launches captured steps."""
+        if self.device.type != "cuda" or not self._capture:
+            return Loop(self._computed(step))
+        graphs = TorchGraphs(self.torch, self.device)
+        return CapturedRun(self._computed(step), graphs, self.to_numpy, self.ran_out)
 
     def compile_forward(self, forward: Forward) -> Forward:
         """Return it without autograd's bookkeeping."""
-        without: Forward = self.torch.no_grad()(forward)
-        return without
+        return self._computed(forward)
 
 
 def _pack(layout: Any, tensors: Any, out: Array, views: Any) -> Array:

@@ -65,6 +65,17 @@ def test_one_plain_line_per_epoch(capsys: Capture) -> None:
     assert lines[-2].startswith("test accuracy")
 
 
+def test_the_precision_asked_for_and_the_one_there_is(capsys: Capture) -> None:
+    main([*QUICK, "--precision", "tf32"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "parameters, float32, matrix products in tf32 (in float32 on cpu)" in said
+    result = json.loads(Path("runs/xor/result.json").read_text())
+    assert (result["precision"], result["settings"]["precision"]) == ("float32", "tf32")
+    assert xpmlp.load("runs/xor/model.xpmlp", backend="numpy").precision == "tf32"
+    main(QUICK)
+    assert "products" not in capsys.readouterr().out
+
+
 def test_quiet_says_nothing(capsys: Capture) -> None:
     assert main([*QUICK, "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")

@@ -106,6 +106,9 @@ def _train(parser: argparse.ArgumentParser) -> None:
     add("--normalization", choices=("layer", "batch"), help="between layers (default: none)")
     add("--residual", action="store_true", help="equally wide layers add their input")
     add("--dtype", choices=("float32", "float64"), default="float32", help="(default: float32)")
+    rounded = "of matrix products, where a GPU has it (default: float32)"
+    choices = ("float32", "tf32", "bf16")
+    add("--precision", choices=choices, default="float32", help=rounded)
 
     add = parser.add_argument_group("training").add_argument
     add("--epochs", type=int, metavar="N", help=f"({_default('epochs')})")

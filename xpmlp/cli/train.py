@@ -20,6 +20,7 @@ from xpmlp.errors import MissingExtraError
 from xpmlp.memory import gibibytes
 from xpmlp.model import MLP
 from xpmlp.optimizers import optimizer
+from xpmlp.summary import rounding
 
 if TYPE_CHECKING:
     from xpmlp.training import History
@@ -29,7 +30,7 @@ VALIDATION_SPLIT = 0.1
 
 SETTINGS = (
     *("activation", "dropout", "normalization", "residual", "l2", "optimizer", "lr"),
-    *("schedule", "batch_size", "early_stopping", "test_fraction", "data_on"),
+    *("schedule", "batch_size", "early_stopping", "test_fraction", "precision", "data_on"),
 )
 """Arguments that the result repeats."""
 
@@ -85,6 +86,7 @@ def network(args: Namespace, data: Dataset) -> MLP:
         l2=args.l2,
         scaling=data.scaling,
         dtype=args.dtype,
+        precision=args.precision,
         backend=args.backend,
         device=args.device,
         seed=args.seed,
@@ -118,7 +120,7 @@ def describe(args: Namespace, data: Dataset, mlp: MLP, out: Output) -> None:
     ]
     out.say(
         f"network  {'-'.join(map(str, mlp.sizes))} {', '.join(filter(None, layers))}: "
-        f"{mlp.network.layout.count:,} parameters, {args.dtype}",
+        f"{mlp.network.layout.count:,} parameters, {args.dtype}{rounding(mlp)}",
         indent=" " * 9,
     )
     out.say(f"backend  {mlp.backend.name} on {mlp.backend.device}{_why(args)}", indent=" " * 9)
@@ -181,6 +183,7 @@ def measure(args: Namespace, data: Dataset, mlp: MLP, history: "History") -> dic
         "backend": mlp.backend.name,
         "device": str(mlp.backend.device),
         "dtype": mlp.dtype,
+        "precision": mlp.backend.precision,
         "data": data.name,
         "train_rows": len(data.X),
         "test_rows": len(data.X_test),

@@ -1,0 +1,158 @@
+"""cuBLASLt imitated on the host: it takes addresses, descriptors and epilogues as the real one."""
+
+import ctypes
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from emulation import device
+
+STORED = {0: np.float32, 1: np.float64, 14: np.uint16}
+
+
+class Named(SimpleNamespace):
+    def __getitem__(self, name: str) -> int:
+        return getattr(self, name)
+
+
+class CublasLtError(Exception):
+    """nvmath's cuBLASLtError."""
+
+
+class CublasLt:
+    """``nvmath.bindings.cublasLt``: matrices lie column by column.
+
+    Parameters
+    ----------
+    unsupported : set of str
+        Epilogues for which there is no algorithm.
+    costs : list of float
+        Seconds of each algorithm; infinite if it fails.
+    """
+
+    MatmulDescAttribute = Named(TRANSA=3, TRANSB=4, EPILOGUE=7, BIAS_POINTER=8)
+    Epilogue = Named(DEFAULT=1, BIAS=4, RELU_BIAS=6, BGRADA=256)
+    MatmulPreferenceAttribute = Named(
+        MAX_WORKSPACE_BYTES=1,
+        MIN_ALIGNMENT_A_BYTES=5,
+        MIN_ALIGNMENT_B_BYTES=6,
+        MIN_ALIGNMENT_C_BYTES=7,
+        MIN_ALIGNMENT_D_BYTES=8,
+    )
+    cuBLASLtError = CublasLtError  # noqa: N815 - its name
+    matmul_heuristic_result_dtype = np.dtype(
+        [
+            ("algo", [("data_", "<u8", (8,))]),
+            ("workspace_size", "<u8"),
+            ("state", "<i4"),
+            ("waves_count", "<f4"),
+            ("reserved", "<i4", (4,)),
+        ]
+    )
+
+    def __init__(self, unsupported: Any = (), costs: Any = (3e-6, 2e-6, 4e-6)) -> None:
+        self.unsupported, self.costs = set(unsupported), list(costs)
+        self.objects: dict[int, Any] = {}
+        self.calls: list[int] = []
+
+    def _new(self, made: Any) -> int:
+        self.objects[len(self.objects) + 1] = made
+        return len(self.objects)
+
+    def create(self) -> int:
+        return self._new("handle")
+
+    def get_version(self) -> int:
+        return 130000
+
+    def matmul_desc_create(self, compute: int, scale: int) -> int:
+        assert (compute, scale) in ((68, 0), (77, 0), (70, 1))
+        return self._new({"compute": compute})
+
+    def matmul_desc_set_attribute(self, operation: int, name: int, buffer: int, size: int) -> None:
+        assert size == {3: 4, 4: 4, 7: 4, 8: 8}[name]
+        self.objects[operation][name] = int.from_bytes(ctypes.string_at(buffer, size), "little")
+
+    def matrix_layout_create(self, kind: int, rows: int, columns: int, ld: int) -> int:
+        assert ld >= rows
+        return self._new((kind, rows, columns, ld))
+
+    def matmul_preference_create(self) -> int:
+        return self._new({})
+
+    def matmul_preference_set_attribute(self, made: int, name: int, at: int, size: int) -> None:
+        value = int.from_bytes(ctypes.string_at(at, size), "little")
+        assert size == (8 if name == 1 else 4)
+        assert name == 1 or value in (1, 2, 4, 8, 16, 32, 64, 128, 256)
+        self.objects[made][name] = value
+
+    def matmul_preference_destroy(self, made: int) -> None:
+        assert set(self.objects[made]) == {1, 5, 6, 7, 8}
+
+    def matmul_algo_get_heuristic(
+        self, handle: int, operation: int, a: int, b: int, c: int, d: int, preference: int,
+        wanted: int, results: int, count: int,
+    ) -> None:  # fmt: skip
+        epilogue = self.objects[operation][7]
+        if any(self.Epilogue[name] == epilogue for name in self.unsupported):
+            raise CublasLtError("CUBLAS_STATUS_NOT_SUPPORTED")
+        found = np.zeros(min(wanted, len(self.costs)), self.matmul_heuristic_result_dtype)
+        found["algo"]["data_"][:, 0] = np.arange(len(found)) + 1
+        ctypes.memmove(results, found.ctypes.data, found.nbytes)
+        ctypes.memmove(count, np.array([len(found)], np.int32).ctypes.data, 4)
+
+    def matmul(
+        self, handle: int, operation: int, alpha: int, a: int, a_layout: int, b: int,
+        b_layout: int, beta: int, c: int, c_layout: int, d: int, d_layout: int, algorithm: int,
+        workspace: int, size: int, stream: int,
+    ) -> None:  # fmt: skip
+        assert stream == device.Stream.current.ptr
+        assert workspace
+        assert (c, c_layout) == (d, d_layout)
+        described = dict(self.objects[operation])
+        which = int.from_bytes(ctypes.string_at(algorithm, 8), "little") - 1
+        if self.costs[which] == float("inf"):
+            raise CublasLtError("CUBLAS_STATUS_INTERNAL_ERROR")
+        places = (a, a_layout, b, b_layout, d, d_layout)
+        device.put("product", lambda: self._compute(described, which, *places))
+
+    def _matrix(self, address: int, layout: int) -> Any:
+        kind, rows, columns, ld = self.objects[layout]
+        dtype = np.dtype(STORED[kind])
+        raw = (ctypes.c_char * (ld * columns * dtype.itemsize)).from_address(address)
+        return np.frombuffer(raw, dtype).reshape(columns, ld).T[:rows]
+
+    def _compute(
+        self, described: Any, which: int, a: int, a_layout: int, b: int, b_layout: int, d: int,
+        d_layout: int,
+    ) -> None:  # fmt: skip
+        self.calls.append(which)
+        device.Clock.now += self.costs[which]
+        out = self._matrix(d, d_layout)
+        factors = []
+        for address, layout, transposed in (
+            (a, a_layout, described[3]),
+            (b, b_layout, described[4]),
+        ):
+            matrix = self._factor(self._matrix(address, layout), described["compute"])
+            factors.append(matrix.T if transposed else matrix)
+        result = factors[0].astype(np.float64) @ factors[1].astype(np.float64)
+        epilogue = described[7]
+        if epilogue != 1:
+            raw = (ctypes.c_char * (len(out) * out.itemsize)).from_address(described[8])
+            extra = np.frombuffer(raw, out.dtype)
+            if epilogue == 256:
+                extra[...] = factors[0].sum(axis=1, dtype=np.float64)
+            else:
+                result = result + extra[:, None]
+                result = np.maximum(result, 0) if epilogue == 6 else result
+        out[...] = result
+
+    @staticmethod
+    def _factor(matrix: Any, compute: int) -> Any:
+        if matrix.dtype == np.uint16:  # bfloat16: the upper half of a float32
+            return (matrix.astype(np.uint32) << 16).view(np.float32)
+        if compute == 77:  # TF32: ten bits of the mantissa
+            bits = np.ascontiguousarray(matrix).view(np.uint32)
+            return ((bits + 0xFFF + ((bits >> 13) & 1)) & 0xFFFFE000).view(np.float32)
+        return matrix

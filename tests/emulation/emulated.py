@@ -1,0 +1,111 @@
+"""CuPy imitated on the host, as far as the CuPy adapter uses it; and the adapter on it.
+
+Products go through an imitation of cuBLASLt, so a wrong layout gives a wrong result, and kernels
+are the real ones.
+"""
+
+import sys
+from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import array_api_compat.numpy as numpy_xp
+import numpy as np
+from emulation.cublaslt import CublasLt
+from emulation.device import (
+    DEVICE,
+    Array,
+    Device,
+    Event,
+    Stream,
+    array,
+    copyto,
+    empty,
+    noted,
+    wrapped,
+    zeros,
+)
+from emulation.kernels import RawModule
+
+
+class MemoryPool:
+    live = 0
+
+    def malloc(self, size: int) -> None: ...
+
+    def free_all_blocks(self) -> None: ...
+
+    def used_bytes(self) -> int:
+        return 0
+
+    free_bytes = used_bytes
+
+
+class OutOfMemoryError(MemoryError):
+    """CuPy's."""
+
+
+@contextmanager
+def using_allocator(allocator: Any) -> Any:
+    yield
+
+
+def cupy_module() -> Any:
+    """As much of CuPy as the adapter names."""
+    cuda = SimpleNamespace(
+        Stream=Stream,
+        Event=Event,
+        Device=Device,
+        MemoryPool=MemoryPool,
+        using_allocator=using_allocator,
+        get_current_stream=lambda: Stream.current,
+        get_elapsed_time=lambda start, stop: (stop.time - start.time) * 1e3,
+        runtime=SimpleNamespace(getDeviceProperties=lambda number: {"name": b"emulated"}),
+        memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+    )
+    members = SimpleNamespace(
+        ndarray=Array,
+        cuda=cuda,
+        RawModule=RawModule,
+        empty=empty,
+        zeros=zeros,
+        empty_like=lambda x: empty(x.shape, x.dtype),
+        add=np.add,
+        copyto=copyto,
+        matmul=np.matmul,
+        ascontiguousarray=lambda x: noted("copy", np.ascontiguousarray, (x,), {}),
+        array=array,
+        asnumpy=lambda x: np.array(x.view(np.ndarray)),
+        get_default_memory_pool=MemoryPool,
+    )
+    module = ModuleType("cupy")
+    vars(module).update(vars(members))
+    return module
+
+
+class Namespace:
+    """CuPy's array API namespace: NumPy's, with arrays of the imitated device."""
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(numpy_xp, name)
+        if isinstance(found, type) or not callable(found):
+            return found
+
+        def function(*args: Any, device: Any = None, **options: Any) -> Any:
+            made = found(*args, **options)
+            return made if isinstance(made, Array) else wrapped(made)
+
+        return function
+
+
+def backend(lt: Any = None, precision: str = "float32", capture: bool = True) -> Any:
+    """The CuPy adapter on the imitated device."""
+    from xpmlp_backends._cupy import CupyBackend
+
+    if "cupyx.scipy.special" not in sys.modules:
+        from scipy.special import erf
+
+        for name in ("cupyx", "cupyx.scipy", "cupyx.scipy.special"):
+            sys.modules.setdefault(name, ModuleType(name))
+        sys.modules["cupyx.scipy.special"].erf = erf  # type: ignore[attr-defined]
+    return CupyBackend(cupy_module(), Namespace(), DEVICE, lt or CublasLt(), precision, capture)

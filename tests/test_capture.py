@@ -1,0 +1,404 @@
+"""Steps captured in CUDA graphs: on an imitated device, and on a real one with ``-m gpu``."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import assert_close, make_backend
+from emulation import device as imitated
+from emulation import emulated
+from emulation.cublaslt import CublasLt
+from xpmlp_backends._capture import CHUNK, CapturedRun, powers
+
+import xpmlp
+from xpmlp import losses
+from xpmlp.activations import ACTIVATIONS
+from xpmlp.callbacks import Callback
+from xpmlp.contract import Execution
+from xpmlp.optimizers import OPTIMIZERS
+
+CAPTURED = Execution("captured in CUDA graphs")
+N, FEATURES, CLASSES = 3 * 4 * CHUNK + 2, 7, 3
+
+
+@pytest.fixture(params=["cupy-emulated", pytest.param("cupy", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> Any:
+    """A backend that captures."""
+    return make_backend(request.param)
+
+
+def eager(device: Any) -> Any:
+    """The same without captures."""
+    if isinstance(device.xp, emulated.Namespace):
+        return emulated.backend(capture=False)
+    from xpmlp_backends._cupy import create
+
+    return create(capture=False)
+
+
+def example(n: int = N, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (n, FEATURES)).astype(np.uint8), rng.integers(0, CLASSES, n)
+
+
+def model(backend: Any, **options: Any) -> xpmlp.MLP:
+    return xpmlp.MLP([FEATURES, 9, 9, CLASSES], backend=backend, **{"seed": 1} | options)
+
+
+def trained(backend: Any, data: Any = None, **options: Any) -> tuple[xpmlp.MLP, Any]:
+    """A model trained for two epochs, and its history."""
+    fitting = {name: options.pop(name) for name in FITTING if name in options}
+    mlp = model(backend, **options)
+    history = mlp.fit(*(data or example()), **{"epochs": 2, "batch_size": 4} | fitting)
+    return mlp, history
+
+
+FITTING = ("epochs", "batch_size", "optimizer", "callbacks", "sample_weight")
+
+
+def assert_same(a: xpmlp.MLP, b: xpmlp.MLP, rtol: float = 1e-5) -> None:
+    for name, value in a.state_dict().items():
+        assert_close(value, b.state_dict()[name], of_max=rtol, atol=1e-7)
+
+
+# How steps are divided between graphs
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 1, 468])
+def test_any_number_of_steps_is_a_few_powers_of_two(steps: int) -> None:
+    counts = list(powers(steps))
+    assert sum(counts) == steps
+    assert set(counts) <= {1, 2, 4, 8, 16, 32}
+    assert len(counts) <= steps // CHUNK + 5
+
+
+def test_captured_steps_are_the_plain_ones(device: Any) -> None:
+    """3 chunks and a smaller last batch, in two epochs: 2 (3 · 32 + 1) steps."""
+    mlp, history = trained(device)
+    other, plainly = trained(eager(device))
+    assert history.execution == CAPTURED
+    assert plainly.execution == Execution("call by call")
+    assert_same(mlp, other)
+    assert_close(history["loss"], plainly["loss"], rtol=1e-6)
+    assert history["accuracy"] == plainly["accuracy"]
+
+
+def test_captured_steps_are_those_of_numpy(device: Any) -> None:
+    mlp, history = trained(device, dropout=0.2)
+    other, expected = trained(make_backend("numpy"), dropout=0.2)
+    assert_same(mlp, other)
+    assert_close(history["loss"], expected["loss"], rtol=1e-5)
+
+
+def test_a_chunk_is_the_same_as_its_steps_one_by_one(device: Any) -> None:
+    class EachStep(Callback):
+        every = 1
+
+    together, _ = trained(device)
+    apart, _ = trained(device, callbacks=[EachStep()])
+    for name, value in together.state_dict().items():
+        np.testing.assert_array_equal(value, apart.state_dict()[name])
+
+
+@pytest.mark.parametrize("every", [3, 5, CHUNK + 1])
+def test_pieces_that_end_for_a_callback(device: Any, every: int) -> None:
+    seen = []
+
+    class Count(Callback):
+        def on_batch_end(self, training: Any) -> None:
+            seen.append(training.step)
+
+    Count.every = every
+    apart, _ = trained(device, callbacks=[Count()], epochs=1)
+    assert seen == list(range(every, N // 4 + 2, every))
+    assert_same(apart, trained(eager(device), epochs=1)[0])
+
+
+# What can be captured
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimiser_is_captured(device: Any, name: str) -> None:
+    mlp, history = trained(device, optimizer=name, epochs=1)
+    assert history.execution == CAPTURED
+    assert_same(mlp, trained(eager(device), optimizer=name, epochs=1)[0])
+
+
+@pytest.mark.parametrize("name", sorted({*ACTIVATIONS} - {"sign", "binary_step"}))
+def test_every_activation_is_captured(device: Any, name: str) -> None:
+    data = example(44)
+    mlp, history = trained(device, data, activation=name, epochs=1)
+    assert history.execution == CAPTURED
+    assert_same(mlp, trained(make_backend("numpy"), data, activation=name, epochs=1)[0], 1e-4)
+
+
+def targets(loss: Any, labels: np.ndarray) -> np.ndarray:
+    if loss.targets == "labels":
+        return labels
+    one_hot = np.eye(CLASSES)[labels]
+    return one_hot + 0.25 if loss.targets == "values" else one_hot
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_every_loss_is_captured(device: Any, name: str, weighted: bool) -> None:
+    X, labels = example(45)
+    data = X, targets(losses.LOSSES[name], labels)
+    weight = np.linspace(0.2, 2, 45) if weighted else None
+    options: dict[str, Any] = {"loss": name, "epochs": 1, "sample_weight": weight}
+    mlp, history = trained(device, data, **options)
+    assert history.execution == CAPTURED
+    other, expected = trained(make_backend("numpy"), data, **options)
+    assert_same(mlp, other, 1e-4)
+    assert history.keys() == expected.keys()
+    assert_close(history["loss"], expected["loss"], rtol=1e-5)
+    for metric in {"accuracy", "r2"} & history.keys():
+        assert_close(history[metric], expected[metric], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"normalization": "batch", "bias": False},
+        {"normalization": "layer", "residual": True},
+        {"dropout": 0.3, "input_dropout": 0.1},
+        {"l1": 1e-3, "l2": 1e-3, "max_norm": 0.5},
+        {"optimizer": xpmlp.Adam(clip_norm=0.1, clip_value=0.05)},
+        {"optimizer": xpmlp.AdamW(xpmlp.schedules.Cosine(1e-2), weight_decay=0.1)},
+        {"bias": False, "scaling": "standard"},
+        {"dtype": "float64"},
+    ],
+    ids=["batch", "layer", "dropout", "penalty", "clipping", "schedule", "no bias", "float64"],
+)
+def test_whatever_else_a_network_has_is_captured(device: Any, options: dict[str, Any]) -> None:
+    data = example(70)
+    mlp, history = trained(device, data, **options)
+    assert history.execution == CAPTURED
+    assert_same(mlp, trained(make_backend("numpy"), data, **options)[0], 1e-4)
+
+
+# What graphs outlive
+
+
+def test_a_second_fit_launches_the_same_graphs_on_other_data(device: Any) -> None:
+    captures = []
+    mlp, other = model(device), model(eager(device))
+    graph = imitated.Stream.end_capture
+    with pytest.MonkeyPatch.context() as patch:
+        if isinstance(device.cupy.cuda.get_current_stream(), imitated.Stream):
+            patch.setattr(
+                imitated.Stream,
+                "end_capture",
+                lambda stream: captures.append(made := graph(stream)) or made,
+            )
+        for seed in range(3):
+            captures.clear()
+            data = example(40, seed)
+            mlp.fit(*data, epochs=1, batch_size=8)
+            other.fit(*data, epochs=1, batch_size=8)
+            assert_same(mlp, other)
+            assert not captures or seed == 0
+
+
+def test_other_shapes_and_dtypes_get_graphs_of_their_own(device: Any) -> None:
+    mlp, other = model(device, scaling=None), model(eager(device), scaling=None)
+    X, y = example(40)
+    for made in (X, X.astype(np.float32) / 7, X.astype(np.int16), X.astype(bool), X):
+        for batch in (8, 16):
+            for each in (mlp, other):
+                assert each.fit(made, y, epochs=1, batch_size=batch)["loss"]
+    assert_same(mlp, other, 1e-4)
+
+
+def test_a_state_in_between_is_the_models(device: Any) -> None:
+    """After each epoch the model has its own copy of the weights."""
+    kept = []
+
+    class Keep(Callback):
+        def on_epoch_end(self, training: Any) -> None:
+            kept.append(training.mlp.state_dict())
+
+    mlp, _ = trained(device, epochs=3, callbacks=[Keep()])
+    assert any((kept[0][name] != kept[2][name]).any() for name in kept[0])
+    for name, value in mlp.state_dict().items():
+        np.testing.assert_array_equal(value, kept[2][name])
+
+
+# What cannot be captured
+
+
+def reads(xp: Any, z: Any, y: Any) -> Any:
+    bound = float(xp.max(xp.abs(z)))
+    return xp.sum((z - y) * (z - y), axis=1) / (1 + 0 * bound), 2 * (z - y)
+
+
+def test_a_step_that_reads_on_the_host_runs_call_by_call_and_says_so(
+    device: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    X, labels = example(40)
+    data = X, np.eye(CLASSES)[labels]
+    with caplog.at_level(logging.WARNING, "xpmlp"):
+        mlp, history = trained(device, data, loss=reads)
+    mode, (note,) = history.execution
+    assert mode == "call by call"
+    assert "could not be captured" in note
+    assert sum("runs call by call, because" in r.getMessage() for r in caplog.records) == 1
+    assert_same(mlp, trained(make_backend("numpy"), data, loss=reads)[0])
+
+
+def test_a_number_that_the_host_changes_from_step_to_step_is_noticed(device: Any) -> None:
+    """A graph would go on with the number of its capture."""
+    calls = []
+
+    def grows(xp: Any, z: Any, y: Any) -> Any:
+        if xp is device.ops.xp:
+            calls.append(1)
+        scale = 1.0 + len(calls)
+        return xp.sum((z - y) * (z - y), axis=1) * scale, 2 * (z - y) * scale
+
+    X, labels = example(40)
+    _, history = trained(device, (X, np.eye(CLASSES)[labels]), loss=grows)
+    assert history.execution.mode == "call by call"
+    assert "another result" in history.execution.notes[0]
+
+
+def test_without_cublaslt_steps_run_call_by_call_and_say_so() -> None:
+    backend = emulated.backend(lt="cuBLASLt cannot be used (ImportError: none)")
+    mlp, history = trained(backend, epochs=1)
+    assert history.execution == Execution(
+        "call by call", ("cuBLASLt cannot be used (ImportError: none)",)
+    )
+    assert_same(mlp, trained(make_backend("numpy"), epochs=1)[0])
+
+
+@pytest.mark.parametrize("missing", ["BIAS", "RELU_BIAS", "BGRADA"])
+def test_an_epilogue_that_cublaslt_has_not_is_a_kernel_and_a_note(missing: str) -> None:
+    backend = emulated.backend(CublasLt(unsupported={missing}))
+    mlp, history = trained(backend, epochs=1)
+    assert history.execution.mode == CAPTURED.mode
+    assert history.execution.notes
+    assert all(missing in note for note in history.execution.notes)
+    assert_same(mlp, trained(make_backend("numpy"), epochs=1)[0])
+
+
+class Refusing:
+    """Graphs whose capture fails from a number of steps on, or whose launch does nothing."""
+
+    def __init__(self, graphs: Any, failing: Any) -> None:
+        self._graphs, self._failing, self.captures = graphs, failing, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._graphs, name)
+
+    def capture(self, work: Any) -> Any:
+        self.captures += 1
+        return self._failing(self.captures, self._graphs.capture(work))
+
+
+def failing_from(number: int, error: Exception) -> Any:
+    def capture(count: int, launch: Any) -> Any:
+        if count >= number:
+            raise error
+        return launch
+
+    return capture
+
+
+def refusing(failing: Any) -> tuple[Any, list[CapturedRun]]:
+    """An imitated backend whose captures fail so, and the runs that it made."""
+    backend, runs = emulated.backend(), []
+    right = backend.compile
+
+    def compiled(step: Any) -> Any:
+        run = right(step)
+        run._graphs = Refusing(run._graphs, failing)
+        runs.append(run)
+        return run
+
+    backend.compile = compiled
+    return backend, runs
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_capture_that_fails_leaves_the_training_right(
+    number: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend, _ = refusing(failing_from(number, RuntimeError("no luck")))
+    with caplog.at_level(logging.WARNING, "xpmlp"):
+        mlp, history = trained(backend)
+    assert history.execution == Execution(
+        "call by call", ("the step could not be captured: RuntimeError: no luck",)
+    )
+    assert "no luck" in caplog.text
+    assert_same(mlp, trained(eager(backend))[0])
+
+
+def test_a_graph_that_computes_something_else_is_noticed() -> None:
+    backend, _ = refusing(lambda count, launch: lambda: None)
+    mlp, history = trained(backend)
+    assert "another result" in history.execution.notes[0]
+    assert_same(mlp, trained(eager(backend))[0])
+
+
+def test_memory_that_runs_out_in_a_capture_leaves_the_model_and_no_graphs() -> None:
+    full = [failing_from(2, emulated.OutOfMemoryError("out of memory"))]
+    backend, runs = refusing(lambda *graph: (full or [lambda _, launch: launch])[0](*graph))
+    mlp = model(backend)
+    before = mlp.state_dict()
+    with pytest.raises(MemoryError):
+        mlp.fit(*example(), epochs=1, batch_size=4)
+    for name, value in mlp.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    assert not runs[0]._captures
+    full.clear()
+    history = mlp.fit(*example(), epochs=1, batch_size=4)
+    assert history.execution == CAPTURED
+    assert_same(mlp, trained(eager(backend), epochs=1)[0])
+
+
+def test_an_error_of_the_step_itself_is_its_own(device: Any) -> None:
+    def broken(xp: Any, z: Any, y: Any) -> Any:
+        if z.shape[0] == 8:
+            raise ZeroDivisionError("mine")
+        return xp.sum((z - y) * (z - y), axis=1), 2 * (z - y)
+
+    X, labels = example(40)
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        trained(device, (X, np.eye(CLASSES)[labels]), loss=broken, batch_size=8)
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        trained(device, (X, np.eye(CLASSES)[labels]), loss=broken, batch_size=8)
+
+
+# What a captured step consists of
+
+
+def nodes(monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[str]:
+    """Names of the nodes of a graph of one step."""
+    graphs = []
+    end = imitated.Stream.end_capture
+    monkeypatch.setattr(
+        imitated.Stream, "end_capture", lambda s: graphs.append(made := end(s)) or made
+    )
+    trained(emulated.backend(), example(40), **options)
+    steps = [graph.debug_dot_str().split("\n") for graph in graphs]
+    return next(names for names in steps if any("gather" in name for name in names))
+
+
+def test_a_step_is_about_a_dozen_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three layers: 8 products, 6 kernels, and the loss's copy once a chunk."""
+    names = nodes(monkeypatch)
+    assert names.count("product") == 8
+    assert [name.partition("<")[0] for name in names if "<" in name] == [
+        "gather", "assess", "slope", "slope", "accumulate", "adam"
+    ]  # fmt: skip
+    assert len(names) == 15
+
+
+def test_a_graph_that_copies_from_the_host_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    describe = imitated.Graph.debug_dot_str
+    monkeypatch.setattr(
+        imitated.Graph, "debug_dot_str", lambda graph, flags: describe(graph) + "\n| HtoD |"
+    )
+    _, history = trained(emulated.backend(), example(40))
+    assert "copies between the host and the device" in history.execution.notes[0]
