@@ -206,6 +206,30 @@ def test_a_training_on_late_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     assert recorder.log.count("copy") == 2 * 4 * 2  # X and y, 9 steps in chunks of 3 and 1
 
 
+def test_jax_does_not_send_pieces_far_ahead_of_the_steps() -> None:
+    """A piece is sent when the steps on the one before the last are through."""
+    backend, log = make_backend("jax"), []
+
+    class Sent:
+        """An array on the device; a part of it is ready after all that was enqueued before."""
+
+        def __init__(self, number: float) -> None:
+            self.number = number
+            log.append(f"send {number:.0f}")
+
+        def __getitem__(self, key: Any) -> Any:
+            return SimpleNamespace(
+                block_until_ready=lambda: log.append(f"wait for {self.number:.0f}")
+            )
+
+    backend.asarray = lambda host: Sent(host[0])
+    for x, none in backend.uploader((np.arange(4.0), None), 1)(np.arange(4)[:, None]):
+        assert none is None
+        log.append(f"steps {x.number:.0f}")
+    expected = "send 0, steps 0, send 1, steps 1, wait for 0, send 2, steps 2, wait for 1, send 3"
+    assert log[:9] == expected.split(", ")
+
+
 # The two libraries' lanes, with NumPy standing in
 
 

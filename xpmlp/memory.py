@@ -1,6 +1,7 @@
 """The device's memory: whether data fit there, and what a training needs of it."""
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from xpmlp.contract import Backend
@@ -55,7 +56,7 @@ def row_bytes(mlp: "MLP") -> int:
     """
     width, most = mlp.sizes[0], 0
     numbers = 3 * width
-    for brick in _leaves(mlp._model()):
+    for brick in chain.from_iterable(map(_leaves, mlp.network.bricks)):
         matrix = next((shape for shape in brick.shapes.values() if len(shape) == 2), None)
         width = matrix[1] if matrix else width
         kind = _kind(brick, matrix is not None)

@@ -296,8 +296,8 @@ class MLP:
         n = ready.data.X.shape[0]
         asked.batch_size = min(asked.batch_size or n, n)
         asked.data = ready.host_bytes
-        self._settle(ready)
         ready = ready.placed(self.backend, self.dtype, data_on)
+        self._settle(ready)
         asked.on_host = ready.on_host
         return Training(self, ready=ready, batch_size=asked.batch_size, **options).run()
 

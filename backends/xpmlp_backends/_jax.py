@@ -1,12 +1,23 @@
 """JAX arrays: a chunk of steps is one compiled loop whose state is donated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import wraps
 from importlib import import_module
 from typing import Any, Self
 
-from xpmlp.contract import Array, Data, Execution, Forward, Memory, Plan, Run, State, Step
+from xpmlp.contract import (
+    Array,
+    Data,
+    Execution,
+    Forward,
+    Memory,
+    Plan,
+    Run,
+    State,
+    Step,
+    Uploader,
+)
 from xpmlp.errors import BackendError
 from xpmlp.ops import Ops
 from xpmlp_backends._base import EagerBackend, require
@@ -77,6 +88,23 @@ class JaxBackend(EagerBackend):
     def synchronize(self) -> None:
         """Wait for everything that was dispatched to this device."""
         self.jax.device_put(0, self.device).block_until_ready()
+
+    def uploader(self, arrays: tuple[Any, ...], rows: int) -> Uploader:
+        """Return copies that run beside the steps, as all does that JAX dispatches."""
+
+        def upload(pieces: Iterable[Any]) -> Iterator[tuple[Array | None, ...]]:
+            last = None
+            for piece in pieces:
+                made = tuple(None if x is None else self.asarray(x[piece]) for x in arrays)
+                yield made
+                # Comes after the caller's steps. Without a wait, as many pieces as JAX dispatches
+                # ahead would lie on the device at once.
+                mark = next(x for x in made if x is not None)[:1]
+                if last is not None:
+                    last.block_until_ready()
+                last = mark
+
+        return upload
 
     def memory(self) -> Memory | None:
         """Return what JAX's allocator may take of a GPU's memory and has; None for a CPU."""
