@@ -90,6 +90,7 @@ class Training:
         self.metrics = metrics
         self.callbacks = callbacks
         self._stopped = False
+        self._next_order: np.ndarray | None = None
         self._schedule = schedule(optimizer.learning_rate)
         self._run: Run = mlp._compiled_step(optimizer, metrics)
         self._state = self._initial_state()
@@ -152,6 +153,8 @@ class Training:
         moments, drawn = self._kept_moments(), self._draw(rates)
         for piece in self.feed.pieces(drawn):
             self._take_steps(piece)
+        if self.epoch + 1 < self.epochs:  # drawn now, while a GPU is still at work
+            self._next_order = self._order(self.mlp.epochs_trained + 1)
         loss, score = backend.to_numpy(self._state.totals).astype(np.float64)
         backend.synchronize()
         seconds = perf_counter() - start
@@ -178,11 +181,20 @@ class Training:
         self.history.execution = Execution(mode, (*notes, *filter(None, [self._note])))
         self.history.memory = self.mlp.backend.memory()
 
+    def _order(self, epoch: int) -> np.ndarray:
+        """Draw the order of the rows in an epoch."""
+        n = self.examples
+        return (
+            permutation(self.mlp.seed, epoch, n) if self.shuffle else np.arange(n, dtype=np.int32)
+        )
+
     def _draw(self, rates: list[float]) -> list[Drawn]:
         """Draw the epoch: the full batches, and the smaller last one if there is one."""
         mlp, n, batch = self.mlp, self.examples, self.batch_size
         epoch = mlp.epochs_trained  # counts on over several fits, so that no order repeats
-        order = permutation(mlp.seed, epoch, n) if self.shuffle else np.arange(n, dtype=np.int32)
+        order, self._next_order = self._next_order, None
+        if order is None:
+            order = self._order(epoch)
         t = np.arange(1.0, self.steps + 1.0) + self.epoch * self.steps
         scalars = np.broadcast_arrays(t, *self.optimizer.coefficients(t, np.array(rates)))[1:]
         with np.errstate(over="ignore"):  # an absurd rate diverges, and that is reported

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
 from typing import Any
+from weakref import WeakSet
 
 from xpmlp.contract import Array, Memory, Run, Step, Uploader
 from xpmlp.errors import BackendError
@@ -58,6 +59,7 @@ class CupyBackend(EagerBackend):
 
         self.cupy, self._lt, self._capture = cupy, lt, capture
         self.precision = precision
+        self._graphs: WeakSet[CupyGraphs] = WeakSet()
         self.kernels = Kernels(cupy)
         if isinstance(lt, str):
             self.products: Any = CublasProducts(cupy)
@@ -98,7 +100,8 @@ class CupyBackend(EagerBackend):
         with self.device:
             free, total = self.device.mem_info
             pool = self.cupy.get_default_memory_pool()
-            return Memory(pool.used_bytes(), free + pool.free_bytes(), total)
+            used = pool.used_bytes() + sum(graphs.memory() for graphs in self._graphs)
+            return Memory(used, free + pool.free_bytes(), total)
 
     def ran_out(self, error: BaseException) -> bool:
         """Whether it is CuPy's OutOfMemoryError, which is a MemoryError, or CUDA's own."""
@@ -117,6 +120,7 @@ class CupyBackend(EagerBackend):
         if isinstance(self._lt, str):
             return Loop(step, (self._lt,))
         graphs = CupyGraphs(self.cupy, self.kernels, self.products)
+        self._graphs.add(graphs)
         return CapturedRun(step, graphs, self.to_numpy, self.ran_out, lambda: self.products.notes)
 
 

@@ -74,6 +74,10 @@ class CupyGraphs:
         kind = (*parts, *(None if x is None else x.shape for x in whole))
         return kind, lambda: AddressedData(self._cupy, self._kernels, data)
 
+    def memory(self) -> int:
+        """Bytes that the graphs keep for what lies between a step's beginning and end."""
+        return int(self._pool.total_bytes())
+
     def forget(self) -> None:
         """Give the memory back."""
         self._cupy.cuda.get_current_stream().synchronize()

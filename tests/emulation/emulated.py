@@ -52,7 +52,7 @@ class MemoryPool:
     def used_bytes(self) -> int:
         return 0
 
-    free_bytes = used_bytes
+    free_bytes = total_bytes = used_bytes
 
 
 class OutOfMemoryError(MemoryError):
