@@ -88,8 +88,6 @@ class CapturedRun:
     to_numpy : callable (Array) -> ndarray
     ran_out : callable (error) -> bool
         Whether an error says that the device's memory is not enough.
-    notes : callable () -> sequence of str
-        What else the backend has to say of how steps ran.
     """
 
     def __init__(
@@ -98,10 +96,9 @@ class CapturedRun:
         graphs: Graphs,
         to_numpy: Callable[[Array], Any],
         ran_out: Callable[[BaseException], bool],
-        notes: Callable[[], Any] = tuple,
     ) -> None:
-        self._step, self._graphs, self._to_numpy = step, graphs, to_numpy
-        self._ran_out, self._notes = ran_out, notes
+        self._step, self._graphs = step, graphs
+        self._to_numpy, self._ran_out = to_numpy, ran_out
         self._state: State | None = None
         self._captures: dict[Hashable, _Capture] = {}
         self._reason: str | None = None
@@ -109,11 +106,9 @@ class CapturedRun:
     @property
     def execution(self) -> Execution:
         """Captured, or call by call with the reason."""
-        notes = tuple(self._notes())
         if self._reason is None:
-            return Execution("captured in CUDA graphs", notes)
-        reason = f"the step could not be captured: {self._reason}"
-        return Execution("call by call", (reason, *notes))
+            return Execution("captured in CUDA graphs")
+        return Execution("call by call", (f"the step could not be captured: {self._reason}",))
 
     def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
         """Apply the step for k in ``range(start, stop)``; the state's memory is the run's own."""

@@ -13,6 +13,7 @@ D = A B it is asked for Dᵀ = Bᵀ Aᵀ, which lies in memory just the same, an
     dW = Xᵀ dZ       dZᵀ                  X   (transposed)  BGRADA: db, the sums of dZ's columns
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ import numpy as np
 from xpmlp.contract import Array
 from xpmlp_backends._streams import PerStream
 from xpmlp_backends._tuning import Tuning
+
+logger = logging.getLogger("xpmlp")
 
 WORKSPACE = 32 << 20
 """Bytes; what NVIDIA recommends for GPUs since Hopper."""
@@ -115,7 +118,7 @@ class Products:
         self._timing = False
         self._lock = Lock()
         self.tuning = tuning or Tuning(cupy, f"cuBLASLt {lt.get_version()}")
-        self.notes: list[str] = []
+        self.missing: list[str] = []
 
     def __call__(
         self,
@@ -205,8 +208,7 @@ class Products:
         if not len(found):
             if shape.epilogue == "DEFAULT":
                 raise RuntimeError(f"cuBLASLt has no algorithm for {shape}")
-            size = f"{shape.result.columns} x {shape.result.rows}"
-            self.notes.append(f"cuBLASLt has no {shape.epilogue} for {size}: a kernel of its own")
+            self._say_missing(shape)
             return None
 
         def call(algorithm: Any) -> None:
@@ -217,6 +219,13 @@ class Products:
         if self._timing:
             best = self.tuning.best(str(shape), algorithms, call)
         return Recipe(operation, layouts, best, self._timing)
+
+    def _say_missing(self, shape: Shape) -> None:
+        """Say once for each result that what goes with a product takes a kernel of its own."""
+        what = f"{shape.epilogue} for {shape.result.columns} x {shape.result.rows}"
+        if what not in self.missing:
+            self.missing.append(what)
+            logger.info("cuBLASLt has no %s: a kernel of its own does it", what)
 
     def _described(self, shape: Shape) -> tuple[int, tuple[int, int, int]]:
         lt, attribute = self._lt, self._lt.MatmulDescAttribute
@@ -285,4 +294,5 @@ class Products:
 
     def table(self) -> list[tuple[Any, ...]]:
         """Return what was tuned, for people: product, candidates, first's and best's time."""
-        return self.tuning.table()
+        nothing = [(what, 0, None, None) for what in self.missing]
+        return [*self.tuning.table(), *nothing]

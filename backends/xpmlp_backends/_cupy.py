@@ -121,7 +121,7 @@ class CupyBackend(EagerBackend):
             return Loop(step, (self._lt,))
         graphs = CupyGraphs(self.cupy, self.kernels, self.products)
         self._graphs.add(graphs)
-        return CapturedRun(step, graphs, self.to_numpy, self.ran_out, lambda: self.products.notes)
+        return CapturedRun(step, graphs, self.to_numpy, self.ran_out)
 
 
 class CublasProducts:
@@ -129,7 +129,6 @@ class CublasProducts:
 
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
-        self.notes: list[str] = []
 
     def __call__(
         self,

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from xpmlp.contract import Array, Forward, Memory, Run, Step, Uploader
 from xpmlp.errors import BackendError
+from xpmlp.ops import Ops
 from xpmlp_backends._base import EagerBackend, Loop, require
 from xpmlp_backends._capture import CapturedRun
 from xpmlp_backends._torch_graphs import TorchGraphs
@@ -28,7 +29,7 @@ class TorchBackend(EagerBackend):
         if device.type != "cpu":
             self.capabilities = self.capabilities | {"gpu"}
         self.ops = replace(
-            self.ops,
+            Ops.reference(StepNamespace(torch, xp), device),
             erf=torch.special.erf,
             dense=self._dense,
             dense_grad=self._dense_grad,
@@ -158,6 +159,38 @@ class TorchBackend(EagerBackend):
     def compile_forward(self, forward: Forward) -> Forward:
         """Return it without autograd's bookkeeping."""
         return self._computed(forward)
+
+
+class StepNamespace:
+    """The array API namespace for use within steps.
+
+    ``array_api_compat`` makes a tensor of a Python number before it compares it with others: a
+    copy from the host, which costs more than the comparison and cannot be captured on a GPU.
+    """
+
+    def __init__(self, torch: Any, xp: Any) -> None:
+        self._torch, self._xp = torch, xp
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._xp, name)
+        setattr(self, name, found)
+        return found
+
+    def maximum(self, a: Array, b: Any) -> Array:
+        """The larger of both, NaN where one is."""
+        if isinstance(b, int | float):
+            return self._torch.clamp(a, min=b)
+        return self._xp.maximum(a, b)
+
+    def minimum(self, a: Array, b: Any) -> Array:
+        """The smaller of both, NaN where one is."""
+        if isinstance(b, int | float):
+            return self._torch.clamp(a, max=b)
+        return self._xp.minimum(a, b)
+
+    def sign(self, x: Array) -> Array:
+        """−1, 0 or 1, and NaN where x is."""
+        return self._torch.where(x == x, self._torch.sign(x), x)
 
 
 def _pack(layout: Any, tensors: Any, out: Array, views: Any) -> Array:
