@@ -10,6 +10,7 @@ from emulation import device as imitated
 from emulation import emulated
 from emulation.cublaslt import CublasLt
 from xpmlp_backends._capture import CHUNK, CapturedRun, powers
+from xpmlp_backends._states import differ, strays
 
 import xpmlp
 from xpmlp import losses
@@ -414,6 +415,32 @@ def test_a_graph_that_copies_from_the_host_is_refused(monkeypatch: pytest.Monkey
     )
     _, history = trained(emulated.backend(), example(40))
     assert "copies between the host and the device" in history.execution.notes[0]
+
+
+# Whether a graph's result is the step's
+
+
+def test_small_steps_of_noise_are_no_other_result() -> None:
+    rng = np.random.default_rng(0)
+    before = rng.standard_normal(10_000).astype(np.float32)
+    way = 1e-3 * np.sign(rng.standard_normal(10_000)).astype(np.float32)
+    expected = before + way
+    turned = np.where(np.arange(10_000) == 7, before - way, expected)
+    assert differ(turned, expected)  # an element is off by two whole steps
+    assert not strays(turned, expected, before)
+    assert not strays(expected, expected, before)
+    assert strays(before, expected, before)
+    assert strays(before + 1.1 * way, expected, before)  # another rate
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 0.0])
+def test_what_is_not_finite_is_so_in_both(wrong: float) -> None:
+    before = np.ones(3, np.float32)
+    expected = np.array([np.nan, 2.0, np.inf], np.float32)
+    assert not strays(expected.copy(), expected, before)
+    assert strays(np.array([wrong, wrong, wrong], np.float32), expected, before)
+    assert strays(np.array([1, 2]), np.array([1, 3]), np.array([1, 1]))
+    assert not strays(np.array([1, 3]), np.array([1, 3]), np.array([1, 1]))
 
 
 # PyTorch's steps, which a GPU's graphs are to capture

@@ -32,3 +32,20 @@ def differ(found: Array, expected: Array) -> bool:
         close = np.abs(found - expected) <= share * np.max(np.abs(expected), initial=0)
         same = close | (found == expected) | (np.isnan(found) & np.isnan(expected))
     return not np.all(same)
+
+
+def strays(found: Array, expected: Array, before: Array) -> bool:
+    """Whether NumPy arrays are apart by more than a twentieth of the way that a step took.
+
+    Lengths are compared, not elements: an optimiser like Adam makes a whole step of a gradient
+    that is nothing but rounding, and two algorithms for a product may round it to either side.
+    """
+    if expected.dtype.kind != "f":
+        return not np.array_equal(found, expected)
+    finite = np.isfinite(expected)
+    if not np.array_equal(finite, np.isfinite(found)):
+        return True
+    found, expected, before = (x[finite].astype(np.float64) for x in (found, expected, before))
+    way = np.linalg.norm(np.where(np.isfinite(before), expected - before, expected))
+    rounding = 8 * np.finfo(np.float32).eps * np.linalg.norm(expected)
+    return bool(np.linalg.norm(found - expected) > 0.05 * way + rounding)
