@@ -191,6 +191,7 @@ def test_what_follows_the_general_switch_goes_on_doing_so(torch: Any) -> None:
     matmul = torch.backends.cuda.matmul
     if not hasattr(matmul, "fp32_precision"):
         pytest.skip("PyTorch before 2.9 has no general switch")
+    matmul.fp32_precision = "none"  # as at the beginning: someone may have set it in the meantime
     torch.backends.fp32_precision = "tf32"
     with _torch_precision.products(torch, "float32"):
         assert matmul.fp32_precision == "ieee"

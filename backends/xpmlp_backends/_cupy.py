@@ -7,7 +7,6 @@ allocation, a matrix product and a kernel compiled at run time.
 
 import ctypes
 import sys
-from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
 from typing import Any
@@ -55,8 +54,6 @@ class CupyBackend(EagerBackend):
         capture: bool = True,
     ) -> None:
         super().__init__("cupy", xp, device)
-        from cupyx.scipy.special import erf
-
         self.cupy, self._lt, self._capture = cupy, lt, capture
         self.precision = precision
         self._graphs: WeakSet[CupyGraphs] = WeakSet()
@@ -66,7 +63,7 @@ class CupyBackend(EagerBackend):
             self.precision = "float32"
         else:
             self.products = Products(cupy, lt, precision, partial(to_bfloat16, cupy, self.kernels))
-        self.ops = CudaOps(cupy, self.kernels, self.products).table(replace(self.ops, erf=erf))
+        self.ops = CudaOps(cupy, self.kernels, self.products).table(self.ops)
 
     def with_precision(self, precision: str) -> "CupyBackend":
         """Return a backend on the same device whose products have this precision."""

@@ -23,7 +23,7 @@ KERNEL_ACTIVATIONS = (
     "identity", "sign", "binary_step", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu",
     "gelu_tanh", "softplus", "swish", "mish", "exp",
 )  # fmt: skip
-"""In the order of ``enum Activation``."""
+"""In the order of ``enum Activation``, whose last is no activation: the error function."""
 
 KERNEL_LOSSES = (
     losses.MSE, losses.MAE, losses.Huber, losses.Quantile, losses.Poisson,
@@ -86,6 +86,7 @@ class CudaOps:
             dense_grad=self.dense_grad,
             dense_activation=self.dense_activation,
             activation=self.activation,
+            erf=self.erf,
             activation_grad=self.activation_grad,
             assess=partial(self.assess, ops.assess),
             accumulate=self.accumulate,
@@ -156,6 +157,13 @@ class CudaOps:
         h = self.cupy.empty_like(z)
         self.kernels.over(z.size, "activate", z.dtype, _code(f.name), z, h)
         return h
+
+    def erf(self, x: Array) -> Array:
+        """The error function."""
+        x = contiguous(self.cupy, x)
+        y = self.cupy.empty_like(x)
+        self.kernels.over(x.size, "activate", x.dtype, np.int32(len(KERNEL_ACTIVATIONS)), x, y)
+        return y
 
     def activation_grad(self, ops: Ops, z: Array, h: Array, dh: Array, f: Activation) -> Array:
         """dz = dh · f′(z)."""

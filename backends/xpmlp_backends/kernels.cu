@@ -9,7 +9,7 @@
 
 enum Activation {
     IDENTITY, SIGN, BINARY_STEP, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, GELU, GELU_TANH, SOFTPLUS,
-    SWISH, MISH, EXP
+    SWISH, MISH, EXP, ERF
 };
 enum Loss { MSE, MAE, HUBER, QUANTILE, POISSON, BINARY, CATEGORICAL, LABELS };
 enum Metric { NO_METRIC, IS_LABEL, AGREES, SIDES, SQUARED_ERROR, SQUARED_ERROR_OF_RATE };
@@ -68,6 +68,7 @@ template <typename T> __device__ T activation(int which, T z) {
     case SWISH: return z * sigmoid(z);
     case MISH: return z * tanh(softplus(z));
     case EXP: return exp(z);
+    case ERF: return erf(z);
     default: return z;
     }
 }

@@ -4,11 +4,9 @@ Products go through an imitation of cuBLASLt, so a wrong layout gives a wrong re
 are the real ones.
 """
 
-import sys
 from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 
 import array_api_compat.numpy as numpy_xp
 import numpy as np
@@ -28,6 +26,7 @@ from emulation.device import (
     zeros,
 )
 from emulation.kernels import RawModule
+from xpmlp_backends._cupy import CupyBackend
 
 from xpmlp import sharing
 
@@ -117,11 +116,4 @@ class Namespace:
 
 def backend(lt: Any = None, precision: str = "float32", capture: bool = True) -> Any:
     """The CuPy adapter on the imitated device."""
-    from scipy.special import erf
-    from xpmlp_backends._cupy import CupyBackend
-
-    special = ModuleType("cupyx.scipy.special")
-    special.erf = erf  # type: ignore[attr-defined]
-    stubs = {name: ModuleType(name) for name in ("cupyx", "cupyx.scipy")}
-    with patch.dict(sys.modules, stubs | {"cupyx.scipy.special": special}):
-        return CupyBackend(cupy_module(), Namespace(), DEVICE, lt or CublasLt(), precision, capture)
+    return CupyBackend(cupy_module(), Namespace(), DEVICE, lt or CublasLt(), precision, capture)
