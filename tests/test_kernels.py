@@ -10,7 +10,7 @@ from conftest import REQUIRED, assert_close, make_backend
 from emulation.device import CudaError
 from emulation.kernels import RawModule
 from xpmlp_backends._cupy_ops import KERNEL_LOSSES, KERNEL_METRICS
-from xpmlp_backends._kernels import GATHERED, SOURCE, THREADS, TYPES, names, shares
+from xpmlp_backends._kernels import GATHERED, THREADS, TYPES, names, shares, source
 
 from xpmlp import losses, metrics
 
@@ -23,7 +23,7 @@ def device(request: pytest.FixtureRequest) -> Any:
 # For real GPUs
 
 
-def compiled(source: str, architecture: str, wanted: tuple[str, ...]) -> bytes:
+def compiled(text: str, architecture: str, wanted: tuple[str, ...]) -> bytes:
     """Machine code of a GPU that need not be there."""
     if importlib.util.find_spec("cuda") is None or importlib.util.find_spec("cuda.core") is None:
         if "nvrtc" in REQUIRED:
@@ -33,7 +33,7 @@ def compiled(source: str, architecture: str, wanted: tuple[str, ...]) -> bytes:
 
     options = ProgramOptions(std="c++17", arch=architecture)
     try:
-        program = Program(source, "c++", options)
+        program = Program(text, "c++", options)
     except RuntimeError as error:
         if "nvrtc" in REQUIRED:
             raise
@@ -47,25 +47,25 @@ def compiled(source: str, architecture: str, wanted: tuple[str, ...]) -> bytes:
 def test_every_kernel_compiles_for_real_gpus(architecture: str) -> None:
     wanted = tuple(dict.fromkeys([*names("float32"), *names("float64")]))
     assert len(wanted) == 2 * (12 + len(set(GATHERED.values()))) + 2
-    assert len(compiled(SOURCE.read_text(), architecture, wanted)) > 10_000
+    assert len(compiled(source(), architecture, wanted)) > 10_000
 
 
 def test_a_kernel_that_is_wrong_does_not_compile() -> None:
-    source = SOURCE.read_text().replace("h[i] = activation(which, z[i])", "h[i] = activat(z[i])")
-    assert source != SOURCE.read_text()
-    compiled(SOURCE.read_text(), "sm_90", ("activate<float>",))
+    wrong = source().replace("h[i] = activation(which, z[i])", "h[i] = activat(z[i])")
+    assert wrong != source()
+    compiled(source(), "sm_90", ("activate<float>",))
     with pytest.raises(Exception, match="activat"):
-        compiled(source, "sm_90", ("activate<float>",))
+        compiled(wrong, "sm_90", ("activate<float>",))
 
 
 @pytest.mark.parametrize("threads", [1, 40])
 def test_the_imitation_finds_a_barrier_that_not_all_reach(threads: int) -> None:
     """Thread 0 waits for its block, the others for a warp of which it is a part."""
-    source = """const unsigned EVERYONE = 0;
+    text = """const unsigned EVERYONE = 0;
     __global__ void waits(int n) {
         if (threadIdx.x == 0) __syncthreads(); else __shfl_xor_sync(EVERYONE, n, 1);
     }"""
-    kernel = RawModule(code=source, options=(), name_expressions=("waits",)).get_function("waits")
+    kernel = RawModule(code=text, options=(), name_expressions=("waits",)).get_function("waits")
     if threads == 1:
         kernel((1,), (threads,), (np.int32(0),))
     else:
@@ -77,8 +77,8 @@ def test_the_imitation_finds_a_barrier_that_not_all_reach(threads: int) -> None:
     "argument", [3, 3.0, np.int64(3), np.float32(3), np.zeros(3), None], ids=type
 )
 def test_the_imitation_refuses_arguments_of_another_type(argument: Any) -> None:
-    source = "__global__ void takes(int n) {}"
-    module = RawModule(code=source, options=(), name_expressions=("takes",))
+    text = "__global__ void takes(int n) {}"
+    module = RawModule(code=text, options=(), name_expressions=("takes",))
     with pytest.raises(AssertionError):
         module.get_function("takes")((1,), (1,), (argument,))
 

@@ -1,4 +1,4 @@
-"""Operations for CuPy arrays: cuBLASLt's products and the kernels of ``kernels.cu``.
+"""Operations for CuPy arrays: cuBLASLt's products and the kernels of ``kernels/``.
 
 Every method is the reference of the same name (``xpmlp.ops``), whose formula is not explained
 again here. None of them reads a value on the host, so a step of them can be captured.

@@ -1,4 +1,4 @@
-"""The kernels of ``kernels.cu``: compiled for the GPU that is there, and launched.
+"""The kernels of ``kernels/``: compiled for the GPU that is there, and launched.
 
 CuPy compiles them with NVRTC the first time they are needed (about two seconds for each of float
 and double) and keeps the result on disk. Launches only put work on the current stream: they
@@ -14,7 +14,9 @@ import numpy as np
 
 from xpmlp.contract import Array
 
-SOURCE = Path(__file__).with_name("kernels.cu")
+SOURCES = ("functions", "elementwise", "outputs", "updates")
+"""Files of the folder, in the order in which they make one source."""
+
 TYPES = {"float32": "float", "float64": "double"}
 """C's names of the dtypes that kernels compute in."""
 
@@ -41,6 +43,12 @@ MOST_BLOCKS = 2048
 """For loops over elements: more blocks than any GPU runs at once, so each thread takes several."""
 
 NULL = np.uint64(0)
+
+
+def source() -> str:
+    """Return the kernels as CUDA C++."""
+    folder = Path(__file__).with_name("kernels")
+    return "\n".join((folder / f"{name}.cu").read_text() for name in SOURCES)
 
 
 def names(dtype: str) -> tuple[str, ...]:
@@ -93,7 +101,7 @@ class Kernels:
     def _function(self, name: str, dtype: str) -> Callable[..., None]:
         if dtype not in self._modules:
             self._modules[dtype] = self._cupy.RawModule(
-                code=SOURCE.read_text(), options=("-std=c++17",), name_expressions=names(dtype)
+                code=source(), options=("-std=c++17",), name_expressions=names(dtype)
             )
         kernel, _, source = name.partition(", ")
         kinds = ", ".join(filter(None, (TYPES[dtype], source)))

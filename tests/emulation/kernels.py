@@ -1,4 +1,4 @@
-"""The real ``kernels.cu`` on the host, compiled by g++ with ``shim.h``.
+"""The real ``kernels/`` on the host, compiled by g++ with ``shim.h``.
 
 Arguments are checked against the kernel's parameters, types of pointers included.
 """

@@ -1,0 +1,70 @@
+// Element by element: activations and their slopes, the batch, dropout masks, bfloat16.
+
+// h = f(z); z and h may be the same array.
+template <typename T> __global__ void activate(int which, const T* z, T* h, long long n) {
+    for (long long i = first(); i < n; i += all()) h[i] = activation(which, z[i]);
+}
+
+// dz = dh f'(z); dh and dz may be the same array.
+template <typename T>
+__global__ void slope(int which, const T* z, const T* h, const T* dh, T* dz, long long n) {
+    for (long long i = first(); i < n; i += all())
+        dz[i] = dh[i] * derivative(which, z[i], h[i]);
+}
+
+// Copy a row of so many words of 4 bytes, by one block.
+__device__ inline void move_words(const void* from, long long row, void* to, long long to_row,
+                                  int words) {
+    for (int j = threadIdx.x; j < words; j += blockDim.x)
+        ((unsigned*)to)[to_row * words + j] = ((const unsigned*)from)[row * words + j];
+}
+
+// x = (X[rows] - shift) scale, y[rows] and weight[rows]; a block per row. Where `table` is not
+// null it holds the addresses of X, y and weight, so that a captured graph can be used for other
+// data: X, y and weight themselves are then ignored. y and weight are moved as words of 4 bytes.
+template <typename T, typename S>
+__global__ void gather(const void* const* table, const void* X, const void* y, const void* weight,
+                       const int* rows, const T* shift, int shift_step, const T* scale,
+                       int scale_step, int columns, int y_words, int weight_words, T* x_out,
+                       void* y_out, void* weight_out) {
+    if (table) { X = table[0]; y = table[1]; weight = table[2]; }
+    long long to = blockIdx.x, from = rows[to];
+    const S* source = (const S*)X + from * columns;
+    T* target = x_out + to * columns;
+    for (int j = threadIdx.x; j < columns; j += blockDim.x) {
+        T value = T(source[j]);
+        if (shift) value -= shift[j * shift_step];
+        if (scale) value *= scale[j * scale_step];
+        target[j] = value;
+    }
+    move_words(y, from, y_out, to, y_words);
+    move_words(weight, from, weight_out, to, weight_words);
+}
+
+// Write three addresses to a table of `gather`.
+__global__ void point(const void** table, const void* X, const void* y, const void* weight) {
+    table[0] = X; table[1] = y; table[2] = weight;
+}
+
+// The hash of xpmlp.random.dropout_mask; unsigned arithmetic has the same bits as int32's.
+template <typename T>
+__global__ void dropout(const int* key, int threshold, T kept, T* mask, long long n) {
+    unsigned k0 = (unsigned)key[0], k1 = (unsigned)key[1];
+    for (long long i = first(); i < n; i += all()) {
+        unsigned x = (unsigned)i * 0x9E3779B9u + k0;
+        x = (x ^ (x >> 16)) * 0x7FEB352Du + k1;
+        x = (x ^ (x >> 15)) * 0x846CA68Bu;
+        x = x ^ (x >> 16);
+        mask[i] = (int)x >= threshold ? kept : T(0);
+    }
+}
+
+// Float to bfloat16, to the nearest, of two equally near ones to the even; NaN stays NaN.
+__global__ void to_bfloat16(const float* x, unsigned short* out, long long n) {
+    for (long long i = first(); i < n; i += all()) {
+        unsigned bits = __float_as_uint(x[i]);
+        bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+        bits += 0x7fffu + ((bits >> 16) & 1u);
+        out[i] = nan ? 0x7fc0 : (unsigned short)(bits >> 16);
+    }
+}
