@@ -103,8 +103,8 @@ class Kernels:
             self._modules[dtype] = self._cupy.RawModule(
                 code=source(), options=("-std=c++17",), name_expressions=names(dtype)
             )
-        kernel, _, source = name.partition(", ")
-        kinds = ", ".join(filter(None, (TYPES[dtype], source)))
+        kernel, _, data = name.partition(", ")
+        kinds = ", ".join(filter(None, (TYPES[dtype], data)))
         full = kernel if kernel in UNTYPED else f"{kernel}<{kinds}>"
         function: Callable[..., None] = self._modules[dtype].get_function(full)
         return function
