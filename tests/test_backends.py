@@ -319,7 +319,11 @@ def fake_cupy(**replaced: Any) -> Any:
         "ones": np.ones,
         "get_default_memory_pool": FakePool,
         "ElementwiseKernel": lambda *source: lambda x: x + 1,
-        "cuda": SimpleNamespace(Device=FakeDevice, runtime=runtime),
+        "cuda": SimpleNamespace(
+            Device=FakeDevice,
+            runtime=runtime,
+            get_current_stream=lambda: SimpleNamespace(synchronize=FakeDevice().synchronize),
+        ),
     }
     module = ModuleType("cupy")
     vars(module).update(members | replaced)

@@ -78,9 +78,11 @@ def state_bytes(mlp: "MLP", slots: int) -> int:
 
     Parameters and gradient, each also in parts, with their next values and some intermediate
     results; the optimiser's ``slots`` running averages, their next values, and a copy in case the
-    epoch is gone through again; the weights of the last epoch's end.
+    epoch is gone through again; the weights of the last epoch's end. On a GPU all of it once more,
+    in place, while a captured step is compared with the plain one.
     """
-    return (7 + 3 * slots) * mlp.network.layout.size * (8 if mlp.dtype == "float64" else 4)
+    copies = 9 + 4 * slots if "gpu" in mlp.backend.capabilities else 7 + 3 * slots
+    return copies * mlp.network.layout.size * (8 if mlp.dtype == "float64" else 4)
 
 
 def _leaves(brick: Brick) -> Iterator[Brick]:

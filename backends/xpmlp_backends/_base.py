@@ -88,6 +88,29 @@ class EagerBackend:
         return forward
 
 
+class StepNamespace:
+    """An array API namespace for use within steps, with some functions replaced.
+
+    ``array_api_compat`` makes a few functions wait for the device, or copy a number to it; a CUDA
+    graph cannot capture that.
+
+    Parameters
+    ----------
+    xp : module
+    **functions : callable
+        What to use in place of the namespace's functions of these names.
+    """
+
+    def __init__(self, xp: Any, **functions: Any) -> None:
+        self._xp = xp
+        vars(self).update(functions)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._xp, name)
+        setattr(self, name, found)
+        return found
+
+
 class Loop:
     """``run(state, data, plan, start, stop)``: calls the step again and again."""
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import gcd
-from threading import Lock
+from threading import Lock, local
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,7 +115,7 @@ class Products:
         self._handle = lt.create()
         self._recipes: dict[Shape, Recipe | None] = {}
         self._workspace = PerStream(cupy, lambda: cupy.empty(WORKSPACE, dtype=np.uint8))
-        self._timing = False
+        self._here = local()
         self._lock = Lock()
         self.tuning = tuning or Tuning(cupy, f"cuBLASLt {lt.get_version()}")
         self.missing: list[str] = []
@@ -170,11 +170,16 @@ class Products:
         Elsewhere the first that cuBLASLt proposes has to do: a prediction should not wait for
         timings.
         """
-        before, self._timing = self._timing, True
+        before, self._here.timing = self._timing, True
         try:
             yield
         finally:
-            self._timing = before
+            self._here.timing = before
+
+    @property
+    def _timing(self) -> bool:
+        """Whether this thread is in such a context."""
+        return getattr(self._here, "timing", False)
 
     def _placed(self, x: Array) -> Array:
         """Return it in an order that cuBLASLt can take; a copy only of a slice."""
@@ -203,22 +208,27 @@ class Products:
             return self._recipes[shape]
 
     def _made(self, shape: Shape, arrays: Any, extra: Array | None) -> Recipe | None:
+        """Choose an algorithm that works; what cuBLASLt lists need not."""
         operation, layouts = self._described(shape)
         found = self._heuristics(operation, layouts, shape)
-        if not len(found):
-            if shape.epilogue == "DEFAULT":
-                raise RuntimeError(f"cuBLASLt has no algorithm for {shape}")
-            self._say_missing(shape)
-            return None
+        algorithms = [np.array(one) for one in found["algo"]]
 
         def call(algorithm: Any) -> None:
             self._compute(Recipe(operation, layouts, algorithm), arrays, extra)
 
-        algorithms = [np.array(one) for one in found["algo"]]
-        best = algorithms[0]
-        if self._timing:
-            best = self.tuning.best(str(shape), algorithms, call)
-        return Recipe(operation, layouts, best, self._timing)
+        if self._timing and algorithms:
+            algorithms.insert(0, self.tuning.best(str(shape), algorithms, call))
+        for algorithm in algorithms:
+            try:
+                call(algorithm)
+            except self._lt.cuBLASLtError as error:
+                logger.debug("an algorithm of cuBLASLt does not work: %s", error)
+            else:
+                return Recipe(operation, layouts, algorithm, self._timing)
+        if shape.epilogue == "DEFAULT":
+            raise RuntimeError(f"cuBLASLt has no algorithm for {shape}")
+        self._say_missing(shape)
+        return None
 
     def _say_missing(self, shape: Shape) -> None:
         """Say once for each result that what goes with a product takes a kernel of its own."""

@@ -9,12 +9,14 @@ import ctypes
 import sys
 from functools import cache, partial
 from importlib import import_module
+from threading import Lock
 from typing import Any
 from weakref import WeakSet
 
 from xpmlp.contract import Array, Memory, Run, Step, Uploader
 from xpmlp.errors import BackendError
-from xpmlp_backends._base import EagerBackend, Loop, one_line
+from xpmlp.ops import Ops
+from xpmlp_backends._base import EagerBackend, Loop, StepNamespace, one_line
 from xpmlp_backends._capture import CapturedRun
 from xpmlp_backends._cublaslt import Products
 from xpmlp_backends._cupy_graphs import CupyGraphs
@@ -24,6 +26,12 @@ from xpmlp_backends._upload import PinnedUploader, of_cupy
 
 INSTALL = "pip install 'xpmlp[cuda13]' (CUDA 13 drivers, 580 and newer) or 'xpmlp[cuda12]'"
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+
+
+RAN_OUT = (
+    "cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"
+)  # fmt: skip
+"""How runtime, driver and cuBLAS say that memory is not enough."""
 
 
 class CupyBackend(EagerBackend):
@@ -56,14 +64,18 @@ class CupyBackend(EagerBackend):
         super().__init__("cupy", xp, device)
         self.cupy, self._lt, self._capture = cupy, lt, capture
         self.precision = precision
+        # array_api_compat's sign counts a mask, and so waits for the device.
+        sign = partial(_sign, cupy)
+        ops = Ops.reference(StepNamespace(xp, sign=sign), device)
         self._graphs: WeakSet[CupyGraphs] = WeakSet()
+        self._lock = Lock()
         self.kernels = Kernels(cupy)
         if isinstance(lt, str):
             self.products: Any = CublasProducts(cupy)
             self.precision = "float32"
         else:
             self.products = Products(cupy, lt, precision, partial(to_bfloat16, cupy, self.kernels))
-        self.ops = CudaOps(cupy, self.kernels, self.products).table(self.ops)
+        self.ops = CudaOps(cupy, self.kernels, self.products).table(ops)
 
     def with_precision(self, precision: str) -> "CupyBackend":
         """Return a backend on the same device whose products have this precision."""
@@ -85,8 +97,10 @@ class CupyBackend(EagerBackend):
         return self.cupy.asnumpy(x)
 
     def synchronize(self) -> None:
-        """Wait until the GPU has finished."""
-        self.device.synchronize()
+        """Wait until the GPU has finished what is on the current stream, as all our work is."""
+        # Not the whole device: another thread's capture would not survive that.
+        with self.device:
+            self.cupy.cuda.get_current_stream().synchronize()
 
     def uploader(self, arrays: tuple[Any, ...], rows: int) -> Uploader:
         """Return copies from pinned memory on a second stream."""
@@ -97,13 +111,13 @@ class CupyBackend(EagerBackend):
         with self.device:
             free, total = self.device.mem_info
             pool = self.cupy.get_default_memory_pool()
-            used = pool.used_bytes() + sum(graphs.memory() for graphs in self._graphs)
+            with self._lock:
+                used = pool.used_bytes() + sum(graphs.memory() for graphs in self._graphs)
             return Memory(used, free + pool.free_bytes(), total)
 
     def ran_out(self, error: BaseException) -> bool:
-        """Whether it is CuPy's OutOfMemoryError, which is a MemoryError, or CUDA's own."""
-        failed = isinstance(error, self.cupy.cuda.runtime.CUDARuntimeError)
-        return super().ran_out(error) or (failed and "cudaErrorMemoryAllocation" in str(error))
+        """Whether it is CuPy's OutOfMemoryError, which is a MemoryError, or one of CUDA's own."""
+        return super().ran_out(error) or any(word in str(error) for word in RAN_OUT)
 
     def device_name(self) -> str:
         """Return the GPU's name."""
@@ -117,8 +131,14 @@ class CupyBackend(EagerBackend):
         if isinstance(self._lt, str):
             return Loop(step, (self._lt,))
         graphs = CupyGraphs(self.cupy, self.kernels, self.products)
-        self._graphs.add(graphs)
+        with self._lock:
+            self._graphs.add(graphs)
         return CapturedRun(step, graphs, self.to_numpy, self.ran_out)
+
+
+def _sign(cupy: Any, x: Array) -> Array:
+    """−1, 0 or 1, and NaN where x is."""
+    return cupy.where(x == x, cupy.sign(x), x)
 
 
 class CublasProducts:

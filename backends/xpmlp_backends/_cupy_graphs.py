@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Hashable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,28 +29,28 @@ class CupyGraphs:
 
     def __init__(self, cupy: Any, kernels: Kernels, products: Products) -> None:
         self._cupy, self._kernels, self._products = cupy, kernels, products
-        self._stream = private_stream(cupy)
-        self._pool = cupy.cuda.MemoryPool()
+        self._pool = cupy.cuda.MemoryPool(partial(_allocate, cupy))
 
     def warm(self, work: Callable[[], object]) -> None:
         """Do work on the graphs' stream and memory, and wait for it."""
-        cuda = self._cupy.cuda
+        cuda, stream = self._cupy.cuda, private_stream(self._cupy)
         cuda.get_current_stream().synchronize()
-        with self._stream, cuda.using_allocator(self._pool.malloc), self._products.timed():
+        with stream, cuda.using_allocator(self._pool.malloc), self._products.timed():
             work()
-            self._stream.synchronize()
+            stream.synchronize()
 
     def capture(self, work: Callable[[], object]) -> Callable[[], object]:
         """Capture work; return what launches it."""
-        with self._stream, self._cupy.cuda.using_allocator(self._pool.malloc):
-            self._stream.begin_capture()
+        stream = private_stream(self._cupy)
+        with stream, self._cupy.cuda.using_allocator(self._pool.malloc):
+            stream.begin_capture()
             try:
                 work()
             except BaseException:
                 with suppress(Exception):  # that of the work counts; this only ends the capture
-                    self._stream.end_capture()
+                    stream.end_capture()
                 raise
-            graph = self._stream.end_capture()
+            graph = stream.end_capture()
         if HOST_COPY.search(graph.debug_dot_str(1)):
             raise Uncapturable("it copies between the host and the device")
         launch: Callable[[], object] = graph.launch
@@ -82,6 +83,26 @@ class CupyGraphs:
         """Give the memory back."""
         self._cupy.cuda.get_current_stream().synchronize()
         self._pool.free_all_blocks()
+
+
+def _allocate(cupy: Any, size: int) -> Any:
+    """Take memory from CUDA for a pool of graphs.
+
+    When CUDA has none left, a pool gives its free blocks back and tries again, if it hears of it as
+    CUDA's own error: here those are memory of graphs. So the common pool gives back first, and
+    what is raised then is CuPy's error, which ends the attempt.
+    """
+    cuda = cupy.cuda
+    for last in (False, True):
+        try:
+            return cuda.MemoryPointer(cuda.Memory(size), 0)
+        except cuda.runtime.CUDARuntimeError as error:
+            if "cudaErrorMemoryAllocation" not in str(error):
+                raise
+            if last:
+                raise cuda.memory.OutOfMemoryError(size, 0, 0) from error
+        cupy.get_default_memory_pool().free_all_blocks()
+    return None
 
 
 class AddressedData:

@@ -9,7 +9,7 @@ from typing import Any, Self
 from xpmlp.contract import Array, Forward, Memory, Run, Step, Uploader
 from xpmlp.errors import BackendError
 from xpmlp.ops import Ops
-from xpmlp_backends._base import EagerBackend, Loop, require
+from xpmlp_backends._base import EagerBackend, Loop, StepNamespace, require
 from xpmlp_backends._capture import CapturedRun
 from xpmlp_backends._torch_graphs import TorchGraphs
 from xpmlp_backends._torch_precision import can_round, in_bfloat16, products
@@ -29,7 +29,7 @@ class TorchBackend(EagerBackend):
         if device.type != "cpu":
             self.capabilities = self.capabilities | {"gpu"}
         self.ops = replace(
-            Ops.reference(StepNamespace(torch, xp), device),
+            Ops.reference(_within_steps(torch, xp), device),
             erf=torch.special.erf,
             dense=self._dense,
             dense_grad=self._dense_grad,
@@ -122,7 +122,8 @@ class TorchBackend(EagerBackend):
     def synchronize(self) -> None:
         """Wait for the GPU, if there is one."""
         if self.device.type == "cuda":
-            self.torch.cuda.synchronize(self.device)
+            # Not the whole device: another thread's capture would not survive that.
+            self.torch.cuda.current_stream(self.device).synchronize()
 
     def uploader(self, arrays: tuple[Any, ...], rows: int) -> Uploader:
         """Return copies from pinned memory on a second stream, where there is a GPU."""
@@ -161,36 +162,19 @@ class TorchBackend(EagerBackend):
         return self._computed(forward)
 
 
-class StepNamespace:
-    """The array API namespace for use within steps.
+def _within_steps(torch: Any, xp: Any) -> StepNamespace:
+    """The namespace without tensors made of Python's numbers, or masks that are counted."""
 
-    ``array_api_compat`` makes a tensor of a Python number before it compares it with others: a
-    copy from the host, which costs more than the comparison and cannot be captured on a GPU.
-    """
+    def maximum(a: Array, b: Any) -> Array:
+        return torch.clamp(a, min=b) if isinstance(b, int | float) else xp.maximum(a, b)
 
-    def __init__(self, torch: Any, xp: Any) -> None:
-        self._torch, self._xp = torch, xp
+    def minimum(a: Array, b: Any) -> Array:
+        return torch.clamp(a, max=b) if isinstance(b, int | float) else xp.minimum(a, b)
 
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._xp, name)
-        setattr(self, name, found)
-        return found
+    def sign(x: Array) -> Array:
+        return torch.where(x == x, torch.sign(x), x)
 
-    def maximum(self, a: Array, b: Any) -> Array:
-        """The larger of both, NaN where one is."""
-        if isinstance(b, int | float):
-            return self._torch.clamp(a, min=b)
-        return self._xp.maximum(a, b)
-
-    def minimum(self, a: Array, b: Any) -> Array:
-        """The smaller of both, NaN where one is."""
-        if isinstance(b, int | float):
-            return self._torch.clamp(a, max=b)
-        return self._xp.minimum(a, b)
-
-    def sign(self, x: Array) -> Array:
-        """−1, 0 or 1, and NaN where x is."""
-        return self._torch.where(x == x, self._torch.sign(x), x)
+    return StepNamespace(xp, maximum=maximum, minimum=minimum, sign=sign)
 
 
 def _pack(layout: Any, tensors: Any, out: Array, views: Any) -> Array:

@@ -25,9 +25,16 @@ class TorchGraphs:
 
     def capture(self, work: Callable[[], object]) -> Callable[[], object]:
         """Capture work; return what launches it."""
-        graph = self._torch.cuda.CUDAGraph()
-        with self._torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
-            work()
+        cuda = self._torch.cuda
+        graph, before = cuda.CUDAGraph(), cuda.current_stream(self._device)
+        options = {"pool": self._pool, "stream": self._stream}
+        try:
+            # Other threads may go on allocating.
+            with cuda.graph(graph, capture_error_mode="thread_local", **options):
+                work()
+        except BaseException:
+            cuda.set_stream(before)  # where the capture's end fails, it is not set back
+            raise
         launch: Callable[[], object] = graph.replay
         return launch
 
@@ -44,8 +51,9 @@ class TorchGraphs:
         return to.copy_(source)
 
     def stand_in(self, data: Data) -> tuple[Hashable, Callable[[], StandIn]]:
-        """Each data set has graphs of its own, which read it where it lies."""
-        kind = tuple((x.data_ptr(), x.shape, x.dtype) for x in data if x is not None)
+        """Graphs read X where it lies; all else is small, and copied to where they read it."""
+        rest = tuple((x.shape, x.dtype) if x is not None else None for x in data[1:])
+        kind = (data.X.data_ptr(), data.X.shape, data.X.dtype, *rest)
         return kind, lambda: HeldData(data)
 
     def forget(self) -> None:
@@ -54,7 +62,7 @@ class TorchGraphs:
 
 
 class HeldData:
-    """Data that captured steps read where they lie.
+    """Data whose X captured steps read where it lies.
 
     Attributes
     ----------
@@ -62,7 +70,10 @@ class HeldData:
     """
 
     def __init__(self, data: Data) -> None:
-        self.data = data
+        self.data = Data(data.X, *(None if x is None else x.clone() for x in data[1:]))
 
     def become(self, data: Data) -> None:
-        """They are the same."""
+        """Copy all but X, which is the same."""
+        for to, source in zip(self.data[1:], data[1:], strict=True):
+            if to is not None:
+                to.copy_(source)

@@ -100,7 +100,7 @@ class Tuning:
         """Return the seconds of one call; infinite for an algorithm that fails."""
         cuda = self._cupy.cuda
         stream = private_stream(self._cupy)
-        cuda.Device().synchronize()  # the operands may come from another stream
+        cuda.get_current_stream().synchronize()  # the operands come from there
         try:
             with stream:
                 call()  # loads the kernel

@@ -158,7 +158,7 @@ def release() -> None:
     gc.collect()
     if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
         sys.modules["torch"].cuda.empty_cache()
-    if "cupy" in sys.modules:
+    if "cupy" in sys.modules and sys.modules["cupy"].cuda.is_available():
         sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
 
 

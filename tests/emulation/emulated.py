@@ -42,7 +42,7 @@ sharing._NUMPY = OnHost("OnHost", (), {})  # type: ignore[assignment]
 
 
 class MemoryPool:
-    live = 0
+    def __init__(self, allocator: Any = None) -> None: ...
 
     def malloc(self, size: int) -> None: ...
 
@@ -85,6 +85,8 @@ def cupy_module() -> Any:
         RawModule=RawModule,
         empty=empty,
         zeros=zeros,
+        where=np.where,
+        sign=np.sign,
         empty_like=lambda x: empty(x.shape, x.dtype),
         add=np.add,
         copyto=copyto,
@@ -101,6 +103,11 @@ def cupy_module() -> Any:
 
 class Namespace:
     """CuPy's array API namespace: NumPy's, with arrays of the imitated device."""
+
+    def sign(self, x: Any) -> Any:
+        """As array_api_compat has it for CuPy: with a mask that is counted."""
+        bool(np.sum(np.isnan(x)))
+        return np.sign(x)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(numpy_xp, name)
