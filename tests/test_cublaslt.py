@@ -106,6 +106,14 @@ def test_precision_rounds_factors_and_nothing_else(device: Any, precision: str, 
     assert_close(device.to_numpy(double), a.astype(float) @ b.astype(float), of_max=1e-13)
 
 
+def test_a_bias_gradient_is_a_sum_of_numbers_that_are_not_rounded(device: Any) -> None:
+    device = device.with_precision("bf16")
+    x, dz = factors((64, 48, 40), "float32")[0], factors((64, 64, 40), "float32")[1]
+    W = device.asarray(np.ones((48, 40), np.float32))
+    _, _, db = device.ops.dense_grad(device.asarray(x), W, device.asarray(dz), False)
+    assert_close(device.to_numpy(db), dz.sum(axis=0, dtype=float), of_max=2e-6)
+
+
 def test_bfloat16_is_rounded_to_the_nearest_and_to_even(device: Any) -> None:
     from xpmlp_backends._cupy_ops import to_bfloat16
 

@@ -150,10 +150,13 @@ class Products:
         Array, shape (n, m), or None
             None if cuBLASLt has nothing that does all of it at once; nothing is written then.
         """
+        rounds = self.precision == "bf16" and str(a.dtype) == "float32"
+        if rounds and sums is not None:
+            return None  # they would be sums of rounded numbers
         if out is None:
             out = self._cupy.empty((a.shape[0], b.shape[1]), dtype=a.dtype)
         a, b = self._placed(a), self._placed(b)
-        if self.precision == "bf16" and str(a.dtype) == "float32":
+        if rounds:
             a, b = self._rounded(a), self._rounded(b)
         extra = bias if bias is not None else sums
         shape = self._shape(a, b, out, self._epilogue(bias, relu, sums))
