@@ -109,8 +109,6 @@ def test_a_batch_of_any_length_is_assessed(
     device: Any, n: int, columns: int, weighted: bool
 ) -> None:
     """The last block adds up what the others leave, again and again."""
-    if n == 9000 and device.name == "cupy" and columns > 10:
-        pytest.skip("the imitation takes long, and 10 columns are enough")
     rng, ops = np.random.default_rng(n), device.ops
     z, labels = rng.standard_normal((n, columns)), rng.integers(0, columns, n).astype(np.int32)
     weight = rng.random(n) + 0.1 if weighted else None

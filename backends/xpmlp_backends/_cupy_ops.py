@@ -237,12 +237,10 @@ class CudaOps:
     def _total(self, weight: Array | None) -> Array | None:
         if weight is None:
             return None
-        T, total = scalar(weight.dtype), self.cupy.empty((), dtype=weight.dtype)
-        size, tiny = (
-            np.int32(weight.shape[0]),
-            T(float(np.finfo(str(weight.dtype)).smallest_normal)),
-        )
-        self.kernels("total_weight", weight.dtype, (1,), (THREADS,), weight, size, tiny, total)
+        dtype, size = weight.dtype, np.int32(weight.shape[0])
+        tiny = scalar(dtype)(float(np.finfo(str(dtype)).smallest_normal))
+        total = self.cupy.empty((), dtype=dtype)
+        self.kernels("total_weight", dtype, (1,), (THREADS,), weight, size, tiny, total)
         return total
 
     def accumulate(
