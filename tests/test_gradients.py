@@ -78,6 +78,7 @@ TORCH_LOSSES = {
     "huber": lambda loss, z, y: F.huber_loss(z, y, reduction="none", delta=loss.delta).sum(1),
     "quantile": lambda loss, z, y: torch.maximum(loss.q * (y - z), (loss.q - 1) * (y - z)).sum(1),
     "poisson": lambda loss, z, y: F.poisson_nll_loss(z, y, log_input=True, reduction="none").sum(1),
+    "poisson_deviance": lambda loss, z, y: (torch.xlogy(y, y) - y * z - y + torch.exp(z)).sum(1),
     "binary_cross_entropy": lambda loss, z, y: F.binary_cross_entropy_with_logits(
         z, y * (1 - loss.label_smoothing) + loss.label_smoothing / 2, reduction="none"
     ).sum(1),

@@ -71,13 +71,18 @@ def by_torch(make: Any, sequence: np.ndarray, before_step: Any = lambda p: None)
 
 
 def by_xpmlp(
-    backend: Any, opt: Optimizer, sequence: np.ndarray, dtype: str = "float64"
+    backend: Any,
+    opt: Optimizer,
+    sequence: np.ndarray,
+    dtype: str = "float64",
+    rates: Any = None,
 ) -> tuple[Any, tuple[Any, ...]]:
     """Parameters and moments after the sequence, on the host."""
     p = backend.asarray(start(), dtype)
     moments = tuple(backend.xp.zeros_like(p) for _ in range(opt.slots))
     for t, g in enumerate(sequence, start=1):
-        c = backend.asarray(np.array(opt.coefficients(t, opt.learning_rate)), dtype)
+        rate = opt.learning_rate if rates is None else rates[t - 1]
+        c = backend.asarray(np.array(opt.coefficients(t, rate)), dtype)
         clipped = opt.clip(backend.ops, backend.asarray(g, dtype))
         p, moments = opt.update(backend.ops, p, clipped, moments, c)
     return backend.to_numpy(p), tuple(backend.to_numpy(m) for m in moments)
@@ -235,7 +240,7 @@ def test_bad_rates_and_limits_are_refused(name: str, setting: str, value: Any) -
         OPTIMIZERS[name](**{setting: value})
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.0, np.nan, "much", None])
+@pytest.mark.parametrize("value", [-0.1, 1.1, np.nan, "much", None])
 @pytest.mark.parametrize(
     ("cls", "setting"),
     [
@@ -249,6 +254,49 @@ def test_bad_rates_and_limits_are_refused(name: str, setting: str, value: Any) -
 def test_bad_fractions_are_refused(cls: Any, setting: str, value: Any) -> None:
     with pytest.raises(InvalidValueError, match=setting):
         cls(**{setting: value})
+
+
+def test_only_momentum_may_be_one() -> None:
+    assert xpmlp.Momentum(momentum=1.0).momentum == 1.0
+    for cls, setting in ((xpmlp.RMSProp, "rho"), (xpmlp.Adam, "beta1"), (xpmlp.Adam, "beta2")):
+        with pytest.raises(InvalidValueError, match=rf"{setting} is 1.0; .* \[0, 1\)$"):
+            cls(**{setting: 1.0})
+
+
+def by_sklearn(stepper: Any, p: np.ndarray, sequence: np.ndarray, rates: np.ndarray) -> np.ndarray:
+    for g, rate in zip(sequence, rates, strict=True):
+        stepper.learning_rate = rate
+        stepper.update_params([p], [g])
+    return p
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_rate_inside_the_momentum_is_that_of_its_time(backend: Any, nesterov: bool) -> None:
+    """The same as scikit-learn's, also when the rate falls."""
+    from sklearn.neural_network._stochastic_optimizers import SGDOptimizer
+
+    sequence, rates = gradients(), 0.1 / np.arange(1.0, STEPS + 1)
+    theirs = SGDOptimizer([start()], 0.1, momentum=0.8, nesterov=nesterov)
+    cls = xpmlp.Nesterov if nesterov else xpmlp.Momentum
+    ours = cls(0.1, momentum=0.8, rate_inside=True)
+    expected = by_sklearn(theirs, start(), sequence, rates)
+    assert_close(by_xpmlp(backend, ours, sequence, rates=rates)[0], expected, rtol=1e-10)
+    outside = cls(0.1, momentum=0.8)
+    assert np.abs(by_xpmlp(backend, outside, sequence, rates=rates)[0] - expected).max() > 1e-3
+
+
+def test_epsilon_before_the_bias_correction(backend: Any) -> None:
+    """The same as scikit-learn's; with an ε large enough to see."""
+    from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
+
+    expected = start()
+    stepper = AdamOptimizer([expected], 0.05, epsilon=0.1)
+    for g in gradients():
+        stepper.update_params([expected], [g])
+    ours = xpmlp.Adam(0.05, epsilon=0.1, epsilon_hat=True)
+    assert_close(by_xpmlp(backend, ours, gradients())[0], expected, rtol=1e-10)
+    after = by_xpmlp(backend, xpmlp.Adam(0.05, epsilon=0.1), gradients())[0]
+    assert np.abs(after - expected).max() > 1e-3
 
 
 @pytest.mark.parametrize("cls", [xpmlp.AdaGrad, xpmlp.RMSProp, xpmlp.Adam, xpmlp.AdamW])

@@ -94,7 +94,8 @@ def _evaluate(mlp: "MLP", X: Array, target: np.ndarray) -> dict[str, float]:
 
     loss, score = _in_batches(mlp, n, totals).astype(np.float64).sum(axis=0)
     params = mlp.network.layout.views(xp, flat)
-    penalty = float(mlp.penalty.value(xp, [params[name] for name in mlp.network.weights]))
+    weights = [params[name] for name in mlp.network.weights]
+    penalty = float(mlp.penalty.of_batch(xp, n).value(xp, weights))
     width = spread(target) if task.kind == "values" else 0.0
     return {
         "loss": float(loss / n + penalty),

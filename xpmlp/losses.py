@@ -156,6 +156,24 @@ class Poisson(Loss):
 
 
 @dataclass(frozen=True)
+class PoissonDeviance(Poisson):
+    """y ln(y/μ) − y + μ with the rate μ = exp(z): half the Poisson deviance.
+
+    It is 0 where the rate is the count, and differs from `Poisson` by what depends on y alone, so
+    the gradient is the same.
+    """
+
+    name = "poisson_deviance"
+
+    def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
+        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
+        xp = ops.xp
+        rows, dz = super().__call__(ops, z, y)
+        logs = xp.log(xp.maximum(y, float(xp.finfo(y.dtype).smallest_normal)))  # 0 ln 0 is 0
+        return rows + xp.sum(y * logs - y, axis=1), dz
+
+
+@dataclass(frozen=True)
 class BinaryCrossEntropy(Loss):
     """Cross-entropy of independent yes-or-no outputs, on logits: the link is the sigmoid."""
 
@@ -236,6 +254,7 @@ LOSSES: dict[str, type[Loss]] = {
         Huber,
         Quantile,
         Poisson,
+        PoissonDeviance,
         BinaryCrossEntropy,
         CategoricalCrossEntropy,
         SparseCategoricalCrossEntropy,

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from numbers import Real
 from typing import Any
@@ -24,7 +25,7 @@ from xpmlp.shortage import Request, advice_on_training, advice_on_use, guarded
 from xpmlp.step import Penalty, TrainingStep
 from xpmlp.summary import summary
 from xpmlp.targets import Task, check_names
-from xpmlp.training import History, Training
+from xpmlp.training import History, Order, Progress, Training
 from xpmlp.weights import Weights
 
 Array = Any
@@ -61,6 +62,9 @@ class MLP:
         ``"auto"`` is He for the ReLU family, Glorot otherwise.
     l1, l2 : float
         The penalty λ₁ Σ|W| + ½ λ₂ ΣW² on the weights, part of the loss; both: the elastic net.
+    penalty_on : {"mean", "sum"}
+        Whether it is added to the mean of a batch's losses, or to their sum, which is then divided
+        by the number of rows (or the sum of their weights), as scikit-learn does.
     max_norm : float, optional
         Largest Euclidean norm of a unit's incoming weights.
     scaling : {"auto", "standard", None}
@@ -86,6 +90,8 @@ class MLP:
         with a file).
     epochs_trained : int
         Over all fits.
+    progress : Progress or None
+        Where the last training ended, beside the weights; None before, and after one that failed.
     metadata : dict
         Whatever the user wants saved with the model, as JSON: class names, for example.
 
@@ -114,6 +120,7 @@ class MLP:
         initializer: Any = "auto",
         l1: float = 0.0,
         l2: float = 0.0,
+        penalty_on: str = "mean",
         max_norm: float | None = None,
         scaling: str | None = "auto",
         dtype: str = "float32",
@@ -130,6 +137,8 @@ class MLP:
         if dtype not in ("float32", "float64"):
             raise unknown_name("dtype", dtype, ("float32", "float64"))
         _check_precision(precision, dtype)
+        if penalty_on not in ("mean", "sum"):
+            raise unknown_name("penalty_on", penalty_on, ("mean", "sum"))
         for name, value in (("l1", l1), ("l2", l2), ("max_norm", max_norm or 0.0)):
             if not 0 <= value < float("inf"):
                 raise InvalidValueError(f"{name}: found {value!r}; expected 0 or more")
@@ -148,13 +157,14 @@ class MLP:
         self.dtype, self.precision = dtype, precision
         self.seed = fresh_seed() if seed is None else as_seed(seed)
         self._arguments["seed"] = self.seed
-        self.penalty = Penalty(float(l1), float(l2), max_norm)
+        self.penalty = Penalty(float(l1), float(l2), max_norm, penalty_on)
         self.scaling = Scaling.make(scaling)
         self.loss, self.output = loss, output
         check_names(loss, output)  # a wrong name should be said now, not at the first fit
         self._task: Task | None = None
         self.epochs_trained = 0
         self.metadata: dict[str, Any] = {}
+        self.progress: Progress | None = None
         self._compiled: dict[Any, Run] = {}
         self._forward_pass: Any = None  # compiled for predictions; see ``inference``
         self.backend = _backend(backend, device, dtype, precision)
@@ -210,10 +220,11 @@ class MLP:
         sample_weight: Any = None,
         validation_data: tuple[Any, Any] | None = None,
         validation_split: float = 0.0,
-        shuffle: bool = True,
+        shuffle: bool | Order = True,
         metrics: bool = True,
         callbacks: Sequence[Callback] = (),
         data_on: str = "auto",
+        continued: bool = False,
     ) -> History:
         """Train, from the weights the model has.
 
@@ -228,15 +239,16 @@ class MLP:
         batch_size : int, optional
             1 to n; larger values and None mean the full set. The last batch may be smaller.
         optimizer : str or Optimizer
-            ``xpmlp.Adam(1e-3)``; its running averages start anew at each fit.
+            ``xpmlp.Adam(1e-3)``; its running averages start anew at each fit, unless ``continued``.
         sample_weight : array-like, shape (n,), optional
             A weight of 2 counts as the row twice.
         validation_data : (X, y), optional
             Measured after each epoch.
         validation_split : float
             Share of the rows held out for validation, drawn by the seed.
-        shuffle : bool
-            Whether each epoch takes the rows in a new order.
+        shuffle : bool or callable (epoch, n) -> n integers below n
+            Whether each epoch takes the rows in a new order; a function gives an order of your
+            own, in which rows may be missing and others come twice. Epochs count over all fits.
         metrics : bool
             Whether to measure accuracy or R² on the training batches, beside the loss.
         callbacks : sequence of Callback
@@ -246,6 +258,9 @@ class MLP:
             copies the rows of some hundred steps at a time, while the steps before them run;
             ``"auto"`` is the host for data that take more than 0.7 of a GPU's free memory. The
             training is the same, step by step.
+        continued : bool
+            Go on as if the fit before had not ended, though the data may be others: with its
+            running averages, its count of steps and epochs, and its history, which is extended.
 
         Returns
         -------
@@ -267,8 +282,9 @@ class MLP:
         batch_size = None if batch_size is None else _whole("batch_size", batch_size)
         if data_on not in ("auto", "device", "host"):
             raise unknown_name("data_on", data_on, ("auto", "device", "host"))
+        after = self._ended(chosen) if continued else None
         asked = Request(batch_size or 0, chosen.slots)
-        before = self.epochs_trained, self.scaling, self._task
+        before = self.epochs_trained, self.scaling, self._task, self.progress
         try:
             return guarded(
                 lambda: advice_on_training(self, asked),
@@ -282,11 +298,25 @@ class MLP:
                 shuffle=shuffle,
                 metrics=bool(metrics),
                 callbacks=callbacks,
+                after=after,
             )
         except DeviceMemoryError:
             if self.epochs_trained == before[0]:  # nothing has come of these data
-                _, self.scaling, self._task = before
+                _, self.scaling, self._task, self.progress = before
             raise
+
+    def _ended(self, optimizer: Optimizer) -> Progress:
+        """Return what a continued training goes on from."""
+        if self.progress is None:
+            raise InvalidValueError(
+                "continued: this model has no training to go on from; fit without it first"
+            )
+        if type(self.progress.optimizer) is not type(optimizer):
+            raise InvalidValueError(
+                f"continued: found the optimizer {optimizer.name!r}; the training so far had "
+                f"{self.progress.optimizer.name!r}, whose running averages another cannot use"
+            )
+        return self.progress
 
     def _train(
         self, prepare: Callable[[], Prepared], asked: Request, data_on: str, **options: Any
@@ -299,6 +329,7 @@ class MLP:
         ready = ready.placed(self.backend, self.dtype, data_on)
         self._settle(ready)
         asked.on_host = ready.on_host
+        self.progress = None
         return Training(self, ready=ready, batch_size=asked.batch_size, **options).run()
 
     # Use
@@ -350,8 +381,14 @@ class MLP:
 
     def to(self, backend: str | Backend, device: str | None = None) -> "MLP":
         """Move the model to another backend, in place; returns it."""
+        before = self.backend
         self.backend = _backend(backend, device, self.dtype, self.precision)
         self.weights.move(self.backend)
+        if self.progress is not None:
+            moments = map(before.to_numpy, self.progress.moments)
+            self.progress = replace(
+                self.progress, moments=tuple(map(self.backend.asarray, moments))
+            )
         self._compiled.clear()
         return self
 
@@ -420,7 +457,8 @@ class MLP:
         )
 
     def _compiled_step(self, optimizer: Optimizer, metrics: bool) -> Run:
-        key = (optimizer, metrics)
+        # Rates come with each step's plan, so a step serves all of them.
+        key = (replace(optimizer, learning_rate=1.0), metrics)
         if key not in self._compiled:
             self._compiled[key] = self.backend.compile(self._step(optimizer, metrics))
         return self._compiled[key]

@@ -165,20 +165,36 @@ class SGD(Optimizer):
 
 @dataclass(frozen=True)
 class Momentum(Optimizer):
-    """Gradient descent with momentum: v ← μ v + g, θ ← θ − η v."""
+    """Gradient descent with momentum: v ← μ v + g, θ ← θ − η v.
+
+    Attributes
+    ----------
+    momentum : float
+        μ, in [0, 1].
+    rate_inside : bool
+        v ← μ v + η g, θ ← θ − v instead (Sutskever et al. 2013, equation 1; scikit-learn): the
+        same at a constant rate. Where the rate falls, older gradients keep the rate of their time.
+    """
 
     name = "momentum"
     slots = 1
     learning_rate: "float | Schedule" = 1e-2
     momentum: float = 0.9
+    rate_inside: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _fraction(self, "momentum")
+        _fraction(self, "momentum", closed=True)
+
+    def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
+        """Return the factor of v, η or 1, and that of g."""
+        return (1.0, rate) if self.rate_inside else (rate,)
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
         """Return the new parameters and moments."""
-        updated: Updated = ops.momentum(p, g, moments[0], c[0], self.momentum)
+        step = getattr(ops, self.name)
+        g = c[1] * g if self.rate_inside else g
+        updated: Updated = step(p, g, moments[0], c[0], self.momentum)
         return updated
 
 
@@ -187,11 +203,6 @@ class Nesterov(Momentum):
     """Momentum that looks ahead: v ← μ v + g, θ ← θ − η (g + μ v)."""
 
     name = "nesterov"
-
-    def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
-        """Return the new parameters and moments."""
-        updated: Updated = ops.nesterov(p, g, moments[0], c[0], self.momentum)
-        return updated
 
 
 @dataclass(frozen=True)
@@ -235,13 +246,25 @@ class RMSProp(Optimizer):
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """Adaptive moments (Kingma and Ba 2015); the formula is at ``adam`` above."""
+    """Adaptive moments (Kingma and Ba 2015); the formula is at ``adam`` above.
+
+    Attributes
+    ----------
+    beta1, beta2 : float
+        Shares of the running averages that stay, in [0, 1).
+    epsilon : float
+    epsilon_hat : bool
+        ε is added to √v before the bias correction, not after it:
+        η √(1 − β₂ᵗ)/(1 − β₁ᵗ) m/(√v + ε). The article names both, at the end of its section 2;
+        scikit-learn has this one.
+    """
 
     name = "adam"
     slots = 2
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    epsilon_hat: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -251,7 +274,8 @@ class Adam(Optimizer):
 
     def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
         """Return η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ) and the factor of decay, 1 here."""
-        return rate / (1.0 - self.beta1**t), (1.0 - self.beta2**t) ** -0.5, 1.0
+        step, root = rate / (1.0 - self.beta1**t), (1.0 - self.beta2**t) ** -0.5
+        return (step / root, 1.0, 1.0) if self.epsilon_hat else (step, root, 1.0)
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
         """Return the new parameters and moments."""
@@ -309,9 +333,11 @@ def _positive(owner: Any, name: str) -> None:
         )
 
 
-def _fraction(owner: Any, name: str) -> None:
+def _fraction(owner: Any, name: str, closed: bool = False) -> None:
     value = getattr(owner, name)
-    if not isinstance(value, int | float) or not 0 <= value < 1:
+    inside = isinstance(value, int | float) and 0 <= value < 1
+    if not inside and not (closed and value == 1):
         raise InvalidValueError(
-            f"{type(owner).__name__}: {name} is {value!r}; expected a number in [0, 1)"
+            f"{type(owner).__name__}: {name} is {value!r}; expected a number in "
+            f"[0, 1{']' if closed else ')'}"
         )

@@ -1,7 +1,8 @@
 """The loop over epochs: plans on the host, steps on the device, figures once an epoch."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from xpmlp.callbacks import Callback
 from xpmlp.contract import Execution, Memory, Plan, Run, State
 from xpmlp.divergence import locate
-from xpmlp.errors import DivergenceError
+from xpmlp.errors import DivergenceError, InvalidValueError
 from xpmlp.feeding import Drawn, Feed, FromHost, OnDevice, Piece
 from xpmlp.inference import evaluate_batches
 from xpmlp.random import dropout_keys, permutation
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from xpmlp.prepare import Prepared
 
 Array = Any
+Order = Callable[[int, int], Any]
+"""``order(epoch, n)``: the rows of an epoch, counted over all fits, as n integers below n."""
 
 
 class History(dict[str, list[float]]):
@@ -48,6 +51,27 @@ class History(dict[str, list[float]]):
     examples = 0
 
 
+@dataclass(frozen=True)
+class Progress:
+    """Where a training ended, beside the weights: what `fit` with ``continued`` goes on from.
+
+    Attributes
+    ----------
+    optimizer : Optimizer
+    moments : tuple of Array, each shape (layout.size,)
+        The optimiser's running averages.
+    steps, epochs : int
+        Taken so far.
+    history : History
+    """
+
+    optimizer: "Optimizer"
+    moments: tuple[Array, ...]
+    steps: int
+    epochs: int
+    history: History
+
+
 class Training:
     """One call of ``fit``: what callbacks see.
 
@@ -72,19 +96,22 @@ class Training:
         *,
         epochs: int,
         batch_size: int,
-        shuffle: bool,
+        shuffle: bool | Order,
         metrics: bool,
         callbacks: Sequence[Callback],
+        after: Progress | None = None,
     ) -> None:
         self.mlp, self.optimizer, self.spread = mlp, optimizer, ready.spread
         self.data, self.validation, self._note = ready.data, ready.validation, ready.note
-        self.history = History()
+        self.history = after.history if after else History()
         self.examples = self.history.examples = self.data.X.shape[0]
         self.batch_size = min(batch_size, self.examples)
         self.feed: Feed = OnDevice(mlp.backend, self.data)
         if ready.on_host:
             self.feed = FromHost(mlp.backend, self.data, self.batch_size)
-        self.epoch, self.epochs = 0, epochs
+        self._first = after.epochs if after else 0
+        self._taken = after.steps if after else 0  # steps in the epochs before this one
+        self.epoch, self.epochs = self._first, self._first + epochs
         self.step, self.steps = 0, math.ceil(self.examples / self.batch_size)
         self.shuffle = shuffle
         self.metrics = metrics
@@ -93,7 +120,7 @@ class Training:
         self._next_order: np.ndarray | None = None
         self._schedule = schedule(optimizer.learning_rate)
         self._run: Run = mlp._compiled_step(optimizer, metrics)
-        self._state = self._initial_state()
+        self._state = self._initial_state(after.moments if after else None)
 
     def stop(self) -> None:
         """End the training after the current epoch."""
@@ -108,16 +135,23 @@ class Training:
         """Train. The model keeps the last finished epoch's weights whatever happens."""
         self._notify("on_train_begin")
         try:
-            for epoch in range(self.epochs):
+            for epoch in range(self._first, self.epochs):
                 self.epoch, self.step = epoch, 0
                 self._notify("on_epoch_begin")
                 self._train_epoch()
                 self._notify("on_epoch_end")
                 if self._stopped:
                     break
+            self.mlp.progress = self.progress()
         finally:
             self._notify("on_train_end")
         return self.history
+
+    def progress(self) -> Progress:
+        """Return where the training is, at the end of an epoch."""
+        copy = self.mlp.backend.xp.asarray
+        moments = tuple(copy(m, copy=True) for m in self._state.moments)
+        return Progress(self.optimizer, moments, self._taken, self.epoch + 1, self.history)
 
     def _notify(self, event: str) -> None:
         for callback in self.callbacks:
@@ -129,6 +163,8 @@ class Training:
         params, statistics = mlp.weights.flat, mlp.weights.statistics
         if moments is None:
             moments = tuple(xp.zeros_like(params) for _ in range(self.optimizer.slots))
+        else:  # the run may write to its state
+            moments = tuple(xp.asarray(m, copy=True) for m in moments)
         pair = xp.zeros(2, dtype=params.dtype, device=mlp.backend.ops.device)
         return State(
             params=xp.asarray(params, copy=True),
@@ -153,7 +189,8 @@ class Training:
         moments, drawn = self._kept_moments(), self._draw(rates)
         for piece in self.feed.pieces(drawn):
             self._take_steps(piece)
-        if self.epoch + 1 < self.epochs:  # drawn now, while a GPU is still at work
+        if self.epoch + 1 < self.epochs and not callable(self.shuffle):
+            # Drawn now, while a GPU is still at work; a user's function may have a state.
             self._next_order = self._order(self.mlp.epochs_trained + 1)
         loss, score = backend.to_numpy(self._state.totals).astype(np.float64)
         backend.synchronize()
@@ -164,6 +201,7 @@ class Training:
             xp.asarray(self._state.params, copy=True), xp.asarray(self._state.statistics, copy=True)
         )
         self.mlp.epochs_trained += 1
+        self._taken += self.steps
         metric = self.mlp.task.metric
         figures = {"loss": loss / self.examples}
         if self.metrics:
@@ -184,6 +222,8 @@ class Training:
     def _order(self, epoch: int) -> np.ndarray:
         """Draw the order of the rows in an epoch."""
         n = self.examples
+        if callable(self.shuffle):
+            return as_order(self.shuffle(epoch, n), n)
         return (
             permutation(self.mlp.seed, epoch, n) if self.shuffle else np.arange(n, dtype=np.int32)
         )
@@ -195,7 +235,7 @@ class Training:
         order, self._next_order = self._next_order, None
         if order is None:
             order = self._order(epoch)
-        t = np.arange(1.0, self.steps + 1.0) + self.epoch * self.steps
+        t = np.arange(1.0, self.steps + 1.0) + self._taken
         scalars = np.broadcast_arrays(t, *self.optimizer.coefficients(t, np.array(rates)))[1:]
         with np.errstate(over="ignore"):  # an absurd rate diverges, and that is reported
             coefficients = np.stack(scalars, axis=1).astype(mlp.dtype)
@@ -235,7 +275,7 @@ class Training:
 
     def _kept_moments(self) -> tuple[Array, ...] | None:
         """Copy the running averages, in case the epoch has to be replayed; at first they are 0."""
-        if self.epoch == 0:
+        if self._taken == 0:
             return None
         return tuple(self.mlp.backend.xp.asarray(m, copy=True) for m in self._state.moments)
 
@@ -276,3 +316,23 @@ class Training:
             found = locate(self.mlp, X, y, before, after)
             break
         return found or "the loss is not finite. Try a smaller learning rate, or clip_norm=1.0"
+
+
+def as_order(rows: Any, n: int) -> np.ndarray:
+    """Check what a user's ``shuffle`` returned: int32, shape (n,).
+
+    Raises
+    ------
+    InvalidValueError
+    """
+    order = np.asarray(rows)
+    right = order.shape == (n,) and order.dtype.kind in "iu"
+    if not right or order.min() < 0 or order.max() >= n:
+        ends = (
+            f", {order.min()} to {order.max()}" if order.size and order.dtype.kind in "iuf" else ""
+        )
+        raise InvalidValueError(
+            f"shuffle: the function returned {order.dtype} of shape {order.shape}{ends}; expected "
+            f"{n} integers, 0 to {n - 1}"
+        )
+    return order.astype(np.int32)

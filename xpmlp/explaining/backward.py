@@ -98,8 +98,8 @@ def _parameter(
     if walk.examples == 1:
         formula = formula.removeprefix("Σᵢ ")
     gradient = f"dLoss/d{symbol}"
-    penalty = walk.mlp.penalty
-    if name not in walk.mlp.network.weights or not (penalty.l1 or penalty.l2):
+    penalty = walk.penalty
+    if name not in walk.mlp.network.weights or penalty.is_zero:
         return [Quantity(gradient, formula, total, difference=difference)]
     slope = formulas.penalty(penalty)[1].format(W=symbol)
     of_data = Quantity(f"dE/d{symbol}", formula, own, "of the data's part of the loss")
@@ -111,7 +111,7 @@ def _parameter(
 def _penalty_gradient(walk: Walk, name: str) -> np.ndarray:
     xp = walk.mlp.backend.xp
     W = walk.mlp.network.layout.views(xp, walk.mlp.weights.flat)[name]
-    return walk.host(walk.mlp.penalty.add_gradient(xp, W, xp.zeros_like(W)))
+    return walk.host(walk.penalty.add_gradient(xp, W, xp.zeros_like(W)))
 
 
 def _through(walk: Walk, stage: Stage) -> list[Quantity]:

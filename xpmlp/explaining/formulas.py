@@ -53,6 +53,7 @@ def loss(spec: Loss, h: str) -> tuple[str, str]:
             f"−{q:g} where y > {h}, {1 - q:g} where y < {h}",
         ),
         "poisson": (f"Σⱼ (p − y {h})", "p − y"),
+        "poisson_deviance": ("Σⱼ (y ln(y/p) − y + p)", "p − y"),
         "binary_cross_entropy": (f"−Σⱼ ({y} ln(p) + (1 − {y}) ln(1 − p))", f"p − {y}"),
         "categorical_cross_entropy": (f"−Σⱼ {y} ln(p)", f"p − {y}"),
         "sparse_categorical_cross_entropy": (

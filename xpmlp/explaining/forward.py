@@ -74,16 +74,16 @@ def _loss(walk: Walk) -> list[Quantity]:
     if spec.link != "identity":
         p = walk.host(mlp.task.link.function(ops, z))
         found.append(Quantity("p", formulas.activation(spec.link, h, "p")[0], p, "the prediction"))
-    formula, penalized = formulas.loss(spec, h)[0], mlp.penalty.l1 or mlp.penalty.l2
+    formula, penalized = formulas.loss(spec, h)[0], not walk.penalty.is_zero
     if many:
         rows = walk.host(spec(ops, z, walk.device(walk.trace.target))[0])
         found.append(Quantity("L", formula, rows, "of each example"))
         formula = f"1/{walk.examples} Σᵢ Lᵢ"
     if penalized:
         params = mlp.network.layout.views(ops.xp, mlp.weights.flat)
-        value = mlp.penalty.value(ops.xp, [params[name] for name in mlp.network.weights])
+        value = walk.penalty.value(ops.xp, [params[name] for name in mlp.network.weights])
         note = "the penalty on all weights"
-        found.append(Quantity("R", formulas.penalty(mlp.penalty)[0], walk.host(value), note))
+        found.append(Quantity("R", formulas.penalty(walk.penalty)[0], walk.host(value), note))
         formula += " + R"
     return [*found, Quantity("Loss", formula, np.asarray(walk.trace.loss))]
 

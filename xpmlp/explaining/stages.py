@@ -9,6 +9,7 @@ import numpy as np
 
 from xpmlp.layers import Brick, Pass
 from xpmlp.random import dropout_keys
+from xpmlp.step import Penalty
 from xpmlp.trace import Record, Trace
 
 if TYPE_CHECKING:
@@ -92,6 +93,11 @@ class Walk:
     def examples(self) -> int:
         """Number of examples."""
         return len(self.trace.x)
+
+    @property
+    def penalty(self) -> Penalty:
+        """What is added to the mean loss of these examples."""
+        return self.mlp.penalty.of_batch(self.mlp.backend.xp, self.examples)
 
     def host(self, array: Any) -> np.ndarray:
         """Bring an array of the backend to NumPy."""

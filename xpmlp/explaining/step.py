@@ -190,7 +190,7 @@ def _notes(walk: Walk, chosen: Optimizer) -> list[str]:
         "in float64.",
         *formulas.loss_notes(mlp.task.loss),
     ]
-    if mlp.penalty.l1 or mlp.penalty.l2:
+    if not mlp.penalty.is_zero:
         notes.append("The loss is E + R: E that of the data, R the penalty on the weights.")
     if mlp.network.dropouts:
         on = "on, with the mask of the next step" if walk.training else "off, as in prediction"
