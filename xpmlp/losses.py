@@ -83,14 +83,22 @@ class Loss:
 
 @dataclass(frozen=True)
 class MSE(Loss):
-    """½ Σⱼ (zⱼ − yⱼ)²; the ½ cancels in the gradient z − y."""
+    """½ Σⱼ (zⱼ − yⱼ)²; the ½ cancels in the gradient z − y.
 
+    Attributes
+    ----------
+    average : bool
+        Report the mean over the outputs in the place of the sum, as scikit-learn's estimator does.
+        The gradient is that of the sum all the same, as it is there: learning rates mean the same.
+    """
+
+    average: bool = False
     name = "mse"
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
         """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
         e = z - y
-        return 0.5 * ops.xp.sum(e * e, axis=1), e
+        return 0.5 / (z.shape[1] if self.average else 1) * ops.xp.sum(e * e, axis=1), e
 
 
 @dataclass(frozen=True)

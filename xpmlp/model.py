@@ -24,7 +24,7 @@ from xpmlp.sharing import give_back
 from xpmlp.shortage import Request, advice_on_training, advice_on_use, guarded
 from xpmlp.step import Penalty, TrainingStep
 from xpmlp.summary import summary
-from xpmlp.targets import Task, check_names
+from xpmlp.targets import KINDS, Task, check_names
 from xpmlp.training import History, Order, Progress, Training
 from xpmlp.weights import Weights
 
@@ -48,6 +48,9 @@ class MLP:
     loss : str, Loss or callable, optional
         Follows from the targets unless given: sparse categorical cross-entropy for class
         indices, categorical for one-hot rows, binary for 0/1 targets, MSE for real values.
+    targets : {"labels", "one_hot", "binary", "multilabel", "values"}, optional
+        What y holds. Told from its dtype, shape and values unless given, which whole numbers that
+        are not classes, and labels of which each row happens to have one, need.
     dropout : float or list of float
         Share of each hidden layer's units dropped in training.
     input_dropout : float
@@ -112,6 +115,7 @@ class MLP:
         *,
         output: Any = None,
         loss: Any = None,
+        targets: str | None = None,
         dropout: float | Sequence[float] = 0.0,
         input_dropout: float = 0.0,
         normalization: Any = None,
@@ -159,7 +163,9 @@ class MLP:
         self._arguments["seed"] = self.seed
         self.penalty = Penalty(float(l1), float(l2), max_norm, penalty_on)
         self.scaling = Scaling.make(scaling)
-        self.loss, self.output = loss, output
+        self.loss, self.output, self.targets = loss, output, targets
+        if targets not in (None, *KINDS):
+            raise unknown_name("targets", targets, KINDS)
         check_names(loss, output)  # a wrong name should be said now, not at the first fit
         self._task: Task | None = None
         self.epochs_trained = 0

@@ -111,7 +111,7 @@ def prepare(
     """
     backend, outputs, dtype = mlp.backend, mlp.sizes[-1], mlp.dtype
     x, host_y = pair(mlp, X, y)
-    task = Task.make(kind_of(host_y, outputs, mlp.loss), mlp.loss, mlp.output)
+    task = Task.make(mlp.targets or kind_of(host_y, outputs, mlp.loss), mlp.loss, mlp.output)
     target = task.encode(host_y, outputs, dtype)
     weight: Any = weights(backend, sample_weight, x.shape[0], dtype)
     if validation_split:

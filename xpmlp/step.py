@@ -165,3 +165,32 @@ class TrainingStep:
             for name, view in views.items()
         }
         return self.ops.pack(self.network.layout, bounded, flat, views)
+
+
+def first_state(
+    ops: Ops, params: Array, statistics: Array, moments: int | tuple[Array, ...]
+) -> State:
+    """Return a state of these parameters, copied: a run may write to the state it is given.
+
+    Parameters
+    ----------
+    ops : Ops
+    params, statistics : Array
+        Flat, as in ``State``.
+    moments : int or tuple of Array
+        The optimiser's running averages, or how many, which are then 0.
+    """
+    xp = ops.xp
+    if isinstance(moments, int):
+        moments = (xp.zeros_like(params),) * moments
+    pair = xp.zeros(2, dtype=params.dtype, device=ops.device)
+    return State(
+        params=xp.asarray(params, copy=True),
+        moments=tuple(xp.asarray(m, copy=True) for m in moments),
+        grad=xp.zeros_like(params),
+        statistics=xp.asarray(statistics, copy=True),
+        loss=xp.sum(pair),
+        totals=pair,
+        carry=xp.zeros_like(pair),
+        finite=xp.zeros_like(pair, dtype=xp.int32),
+    )

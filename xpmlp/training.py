@@ -16,6 +16,7 @@ from xpmlp.feeding import Drawn, Feed, FromHost, OnDevice, Piece
 from xpmlp.inference import evaluate_batches
 from xpmlp.random import dropout_keys, permutation
 from xpmlp.schedules import schedule
+from xpmlp.step import first_state
 
 if TYPE_CHECKING:
     from xpmlp.model import MLP
@@ -159,23 +160,9 @@ class Training:
 
     def _initial_state(self, moments: tuple[Array, ...] | None = None) -> State:
         """Make a state of the model's weights, which are those of the last finished epoch."""
-        mlp, xp = self.mlp, self.mlp.backend.xp
-        params, statistics = mlp.weights.flat, mlp.weights.statistics
-        if moments is None:
-            moments = tuple(xp.zeros_like(params) for _ in range(self.optimizer.slots))
-        else:  # the run may write to its state
-            moments = tuple(xp.asarray(m, copy=True) for m in moments)
-        pair = xp.zeros(2, dtype=params.dtype, device=mlp.backend.ops.device)
-        return State(
-            params=xp.asarray(params, copy=True),
-            moments=moments,
-            grad=xp.zeros_like(params),
-            statistics=xp.asarray(statistics, copy=True),
-            loss=xp.sum(pair),
-            totals=pair,
-            carry=xp.zeros_like(pair),
-            finite=xp.zeros_like(pair, dtype=xp.int32),
-        )
+        weights = self.mlp.weights
+        slots = self.optimizer.slots if moments is None else moments
+        return first_state(self.mlp.backend.ops, weights.flat, weights.statistics, slots)
 
     def _train_epoch(self) -> None:
         backend, xp = self.mlp.backend, self.mlp.backend.xp

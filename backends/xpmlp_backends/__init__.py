@@ -70,6 +70,21 @@ def backend(spec: "str | Backend | None" = "auto", device: str | None = None) ->
     raise unknown_name("backend", name, ["auto", *PUBLIC, *(p.name for p in _plugins())])
 
 
+def backend_of(x: Any) -> Backend | None:
+    """Return the backend in whose arrays, and on whose device, x is; None if it is no array of one.
+
+    Raises
+    ------
+    BackendError
+        If the library is there and the backend cannot work all the same.
+    """
+    library = type(x).__module__.split(".")[0]
+    name = {"jaxlib": "jax", "array_api_strict": "strict"}.get(library, library)
+    if name not in TABLE or not hasattr(x, "shape"):
+        return None
+    return backend(name, importlib.import_module(TABLE[name]).device_of(x))
+
+
 def _create(module: str, device: str | None) -> Backend:
     created: Backend = importlib.import_module(module).create(device)
     return created

@@ -207,6 +207,11 @@ def cublaslt() -> Any:
     return lt
 
 
+def device_of(x: Array) -> str:
+    """Name the device of an array, as ``create`` takes it."""
+    return str(x.device.id)
+
+
 def create(device: str | None = None, capture: bool = True) -> CupyBackend:
     """Return the backend on a GPU: ``"0"`` or ``"cuda:0"``, or the current one unless given.
 

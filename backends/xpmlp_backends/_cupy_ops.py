@@ -214,7 +214,8 @@ class CudaOps:
         self, plain: Any, ops: Ops, loss: Any, metric: Any, z: Array, y: Array, weight: Any
     ) -> tuple[Array, Array, Array | None]:
         """The batch's loss, its gradient and the metric's sum in one kernel."""
-        if type(loss) not in KERNEL_LOSSES or metric not in KERNEL_METRICS:
+        averaged = getattr(loss, "average", False)
+        if type(loss) not in KERNEL_LOSSES or averaged or metric not in KERNEL_METRICS:
             result: tuple[Array, Array, Array | None] = plain(ops, loss, metric, z, y, weight)
             return result
         cupy, T, (n, columns) = self.cupy, scalar(z.dtype), z.shape

@@ -161,6 +161,12 @@ def can_round(device: Any) -> bool:
     return device.platform == "gpu" and generation.isdigit() and int(generation) >= 8
 
 
+def device_of(x: Array) -> str:
+    """Name the device of an array, as ``create`` takes it; the first of several."""
+    device = min(x.devices(), key=lambda d: d.id)
+    return f"{device.platform}:{device.id}"
+
+
 def create(device: str | None = None) -> JaxBackend:
     """Return the backend on ``"cpu"``, ``"gpu"`` or ``"gpu:1"``; JAX's first unless given."""
     jax = require("jax", "jax", INSTALL)

@@ -74,6 +74,11 @@ class NumpyBackend(EagerBackend):
         return RecordedForward(forward)
 
 
+def device_of(x: Array) -> str:
+    """Name the device of an array, as ``create`` takes it."""
+    return "cpu"
+
+
 def create(device: str | None = None, fused: bool | None = None) -> NumpyBackend:
     """Return the NumPy backend."""
     only_cpu("numpy", device)

@@ -7,22 +7,23 @@ here does not lean on any one library or on sharing memory with the host.
 from typing import Any
 
 from xpmlp.contract import Array
-from xpmlp_backends._base import EagerBackend, only_cpu, require
+from xpmlp.errors import BackendError
+from xpmlp_backends._base import EagerBackend, require
 
 
 class StrictBackend(EagerBackend):
-    """The reference operations on array-api-strict's second device."""
+    """The reference operations, on any device that array-api-strict has."""
 
     capabilities = frozenset({"float64"})
 
     def owns(self, x: object) -> bool:
-        """Whether x is a strict array on the second device."""
+        """Whether x is a strict array on this device."""
         return type(x).__module__.startswith("array_api_strict") and (
             getattr(x, "device", None) == self.device
         )
 
     def from_dlpack(self, x: Any) -> Array:
-        """Take over an array on the second device, whose memory is the host's in truth."""
+        """Take over an array on this device, whose memory is the host's in truth."""
         return self.xp.from_dlpack(x, device=self.device)
 
     def to_numpy(self, x: Array) -> Any:
@@ -32,8 +33,19 @@ class StrictBackend(EagerBackend):
         return np.array(x.to_device(self.xp.Device("CPU_DEVICE")))
 
 
+DEVICE = "device1"
+"""The one that refuses implicit conversion."""
+
+
+def device_of(x: Array) -> str:
+    """Name the device of an array, as ``create`` takes it."""
+    return str(x.device._device)
+
+
 def create(device: str | None = None) -> StrictBackend:
-    """Return the backend on array-api-strict's ``device1``."""
-    only_cpu("strict", device)
+    """Return the backend on a device of array-api-strict's, ``device1`` unless given."""
     xp = require("array_api_strict", "strict", "pip install array-api-strict")
-    return StrictBackend("strict", xp, xp.Device("device1"))
+    try:
+        return StrictBackend("strict", xp, xp.Device(device or DEVICE))
+    except ValueError as error:
+        raise BackendError(f"backend 'strict': {error}") from error

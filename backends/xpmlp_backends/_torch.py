@@ -221,6 +221,11 @@ def _adam(
     return p.mul_(c[2]).sub_(step), (m, v)
 
 
+def device_of(x: Array) -> str:
+    """Name the device of a tensor, as ``create`` takes it."""
+    return str(x.device)
+
+
 def create(device: str | None = None) -> TorchBackend:
     """Return the backend on ``device``: by default a CUDA GPU if PyTorch sees one, else the CPU."""
     torch = require("torch", "torch", INSTALL)
