@@ -1,0 +1,20 @@
+"""scikit-learn's MLP estimators, on any array library and on a GPU.
+
+>>> from xpmlp.sklearn import MLPClassifier
+>>> MLPClassifier(hidden_layer_sizes=(100,), backend="cupy")  # doctest: +SKIP
+
+`MLPClassifier` and `MLPRegressor` take the place of those in ``sklearn.neural_network``: the same
+parameters, defaults, fitted attributes, warnings and messages, and with the same ``random_state``
+the same training, to rounding. What is there beside them has a default that changes nothing.
+
+The estimators are a thin layer over ``xpmlp.MLP``: no formula and no training loop is in here.
+"""
+
+from xpmlp.errors import require
+
+require("sklearn", "sklearn", "xpmlp.sklearn")
+
+from xpmlp.sklearn.classifier import MLPClassifier  # noqa: E402
+from xpmlp.sklearn.regressor import MLPRegressor  # noqa: E402
+
+__all__ = ["MLPClassifier", "MLPRegressor"]

@@ -1,0 +1,115 @@
+"""From scikit-learn's parameters to xpmlp's: layers, activations, losses, solvers, rates."""
+
+from dataclasses import replace
+from itertools import pairwise
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from xpmlp.activations import ACTIVATIONS, Activation
+from xpmlp.contract import PRECISIONS
+from xpmlp.losses import LOSSES, MSE, Loss
+from xpmlp.normalization import NORMALIZATIONS
+from xpmlp.optimizers import OPTIMIZERS, Adam, Momentum, Nesterov, Optimizer, optimizer
+from xpmlp.schedules import Schedule
+
+RENAMED = {"logistic": "sigmoid"}
+"""Activations that scikit-learn calls otherwise."""
+
+SCHEDULES = ("constant", "invscaling", "adaptive")
+
+CONSTRAINTS: dict[str, list[Any]] = {
+    "activation": [StrOptions({*ACTIVATIONS, *RENAMED}), list, tuple, Activation],
+    "solver": [StrOptions({"lbfgs", *OPTIMIZERS}), Optimizer],
+    "learning_rate": [StrOptions(set(SCHEDULES)), Schedule],
+    "l1": [Interval(Real, 0, None, closed="left")],
+    "max_norm": [Interval(Real, 0, None, closed="neither"), None],
+    "dropout": [Interval(Real, 0, 1, closed="left"), list, tuple],
+    "input_dropout": [Interval(Real, 0, 1, closed="left")],
+    "normalization": [StrOptions(set(NORMALIZATIONS)), callable, None],
+    "residual": ["boolean"],
+    "dtype": [StrOptions({"float32", "float64"}), None],
+    "precision": [StrOptions(set(PRECISIONS))],
+    "device": [str, None],
+    "callbacks": [list, tuple, None],
+}
+"""What the parameters that scikit-learn does not have, or has for less, may be."""
+
+
+def hidden_sizes(spec: Any) -> list[int]:
+    """Units of the hidden layers, as a list."""
+    sizes = list(spec) if hasattr(spec, "__iter__") else [spec]
+    if np.any(np.array(sizes) <= 0):
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+    return sizes
+
+
+def activation(spec: Any) -> Any:
+    """Return what ``xpmlp.MLP`` calls an activation, or a list of them."""
+    if isinstance(spec, list):
+        return [activation(one) for one in spec]
+    return RENAMED.get(spec, spec) if isinstance(spec, str) else spec
+
+
+def loss(spec: Any, outputs: int) -> Any:
+    """Return what ``xpmlp.MLP`` calls a loss; None is the one that belongs to the classes."""
+    if not isinstance(spec, str):
+        return spec
+    if spec == "squared_error":
+        return MSE(average=outputs > 1)
+    return {"log_loss": None, "poisson": "poisson_deviance"}.get(spec, spec)
+
+
+LOSS = [StrOptions({"log_loss", *LOSSES}), Loss, callable]
+REGRESSION_LOSS = [StrOptions({"squared_error", *LOSSES}), Loss, callable]
+
+
+def is_stochastic(solver: Any) -> bool:
+    """Whether a solver takes batches."""
+    return bool(solver != "lbfgs")
+
+
+def optimizer_of(estimator: Any, rate: float | Schedule) -> Optimizer:
+    """Return the optimiser of an estimator's parameters, at this rate.
+
+    scikit-learn has the rate inside the momentum, and Adam's ε before the bias correction.
+    """
+    e = estimator
+    if e.solver == "sgd":
+        # At a constant rate it makes no difference, and one multiplication less.
+        inside = not (isinstance(e.learning_rate, str) and e.learning_rate == "constant")
+        cls = Nesterov if e.nesterovs_momentum else Momentum
+        return cls(rate, momentum=float(e.momentum), rate_inside=inside)
+    if e.solver == "adam":
+        return Adam(
+            rate, beta1=e.beta_1, beta2=e.beta_2, epsilon=float(e.epsilon), epsilon_hat=True
+        )
+    chosen = optimizer(e.solver)
+    return replace(chosen, learning_rate=rate) if isinstance(e.solver, str) else chosen
+
+
+def initial_weights(
+    sizes: list[int], activations: list[str], draw: np.random.RandomState
+) -> dict[str, np.ndarray]:
+    """Draw first weights and biases as scikit-learn does: uniform in ±√(6/(fan_in + fan_out)).
+
+    That is Glorot and Bengio's (2010); for the logistic function the 6 is a 2. The same random
+    state gives the same numbers as there.
+
+    Parameters
+    ----------
+    sizes : list of int
+        Units of each layer, inputs first.
+    activations : list of str
+        Names, one for each hidden layer; the output layer counts as the last of them.
+    draw : RandomState
+    """
+    names = [*activations, activations[-1] if activations else "identity"]
+    values = {}
+    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
+        bound = np.sqrt((2.0 if names[i] == "sigmoid" else 6.0) / (n_in + n_out))
+        values[f"dense{i + 1}.W"] = draw.uniform(-bound, bound, (n_in, n_out))
+        values[f"dense{i + 1}.b"] = draw.uniform(-bound, bound, n_out)
+    return values
