@@ -8,6 +8,8 @@ from collections import Counter
 
 # Float64 on JAX needs this before JAX is imported; its default mode has a test of its own.
 os.environ.setdefault("JAX_ENABLE_X64", "1")
+# scikit-learn wants this for its array API checks, before SciPy is imported.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
 # What is timed or downloaded in tests is not the user's.
 os.environ.setdefault("XPMLP_CACHE_DIR", tempfile.mkdtemp(prefix="xpmlp-tests-"))
 # The networks here are tiny: threads would only wait for each other.

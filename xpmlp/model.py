@@ -89,8 +89,7 @@ class MLP:
     Attributes
     ----------
     task : Task or None
-        Loss, output and metric, known after the first ``fit`` (or at once if ``loss`` is given
-        with a file).
+        Loss, output and metric, known after the first ``fit``, or at once if ``targets`` is given.
     epochs_trained : int
         Over all fits.
     progress : Progress or None
@@ -167,7 +166,7 @@ class MLP:
         if targets not in (None, *KINDS):
             raise unknown_name("targets", targets, KINDS)
         check_names(loss, output)  # a wrong name should be said now, not at the first fit
-        self._task: Task | None = None
+        self._task = None if targets is None else Task.make(targets, loss, output)
         self.epochs_trained = 0
         self.metadata: dict[str, Any] = {}
         self.progress: Progress | None = None

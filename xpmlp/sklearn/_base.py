@@ -1,5 +1,6 @@
 """What the two estimators share: fitting an ``xpmlp.MLP``, and scikit-learn's view of it."""
 
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -110,39 +111,15 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         return self
 
     def _initialize(self, X: Array, sizes: list[int]) -> None:
-        """Make the network, and forget all that was fitted."""
-        here = elsewhere(X)
-        self._place = Place(here)
-        kind, self.out_activation_, loss = self._targets()
-        activations = _parameters.activation(self.activation)
+        """Make the network, draw its weights, and forget all that was fitted."""
         drops = bool(np.any(self.dropout)) or self.input_dropout > 0
-        self.mlp_ = MLP(
-            sizes,
-            activations,
-            loss=loss,
-            targets=kind,
-            dropout=self.dropout,
-            input_dropout=self.input_dropout,
-            normalization=self.normalization,
-            residual=self.residual,
-            initializer="zeros",  # drawn below
-            l1=self.l1,
-            l2=self.alpha,
-            penalty_on="sum",
-            max_norm=self.max_norm,
-            scaling=None,
-            dtype=dtype_of(X, self.dtype),
-            precision=self.precision,
-            backend=self._backend(here),
-            device=self.device,
-            # Without dropout nothing is drawn from it, and scikit-learn's draws stay in step.
-            seed=int(self._random_state.randint(2**31 - 1)) if drops else 0,
-        )
+        # Without dropout nothing is drawn from the seed, and scikit-learn's draws stay in step.
+        seed = int(self._random_state.randint(2**31 - 1)) if drops else 0
+        self._make(elsewhere(X), sizes, dtype_of(X, self.dtype), seed)
         names = [a.name for a in self.mlp_.network.architecture.activations]
         drawn = _parameters.initial_weights(sizes, names, self._random_state)
         self.mlp_.load_state_dict(self.mlp_.state_dict() | drawn)
         self.n_iter_ = self.t_ = 0
-        self.n_layers_ = len(sizes)
         self.history_ = History()
         if _parameters.is_stochastic(self.solver):
             self.loss_curve_: list[float] = []
@@ -150,6 +127,33 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             for name, value in first_best(self.early_stopping).items():
                 setattr(self, name, value)
             self._keep_best()
+
+    def _make(self, here: Backend | None, sizes: list[int], dtype: str, seed: int) -> None:
+        """Make the network, for X that is ``here`` (None on the host)."""
+        self._place = Place(here)
+        kind, self.out_activation_, loss = self._targets()
+        self.n_layers_ = len(sizes)
+        self.mlp_ = MLP(
+            sizes,
+            _parameters.activation(self.activation),
+            loss=loss,
+            targets=kind,
+            dropout=self.dropout,
+            input_dropout=self.input_dropout,
+            normalization=self.normalization,
+            residual=self.residual,
+            initializer="zeros",  # the weights are drawn, or taken from another estimator
+            l1=self.l1,
+            l2=self.alpha,
+            penalty_on="sum",
+            max_norm=self.max_norm,
+            scaling=None,
+            dtype=dtype,
+            precision=self.precision,
+            backend=self._backend(here),
+            device=self.device,
+            seed=seed,
+        )
 
     def _backend(self, here: Backend | None) -> str | Backend:
         """Choose where to compute: as asked, else where X is, else NumPy."""
@@ -244,20 +248,19 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 continued=goes_on,
             )
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=4)
+            _warn("Training interrupted by user.", UserWarning)
         except DivergenceError as error:
             if not self.early_stopping:
                 raise
             monitor.diverged()
-            warnings.warn(f"{error}", ConvergenceWarning, stacklevel=4)
+            _warn(str(error), ConvergenceWarning)
         else:
             self._unfollow()
             if self.n_iter_ == self.max_iter and not monitor.stopped and not incremental:
-                warnings.warn(
+                _warn(
                     f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
                     "optimization hasn't converged yet.",
                     ConvergenceWarning,
-                    stacklevel=4,
                 )
         self._end(monitor, incremental)
 
@@ -295,10 +298,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if isinstance(self.batch_size, str):
             return min(200, n)
         if self.batch_size > n:
-            warnings.warn(
+            _warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be "
                 "clipped",
-                stacklevel=5,
+                UserWarning,
             )
         return int(min(self.batch_size, n))
 
@@ -418,3 +421,11 @@ def _default_backend() -> str:
     from os import environ
 
     return environ.get("XPMLP_BACKEND") or "numpy"
+
+
+def _warn(message: str, category: type[Warning]) -> None:
+    """Warn, naming the line that called ``fit``: the first outside of this package and theirs."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals["__name__"].split(".")[0] in ("xpmlp", "sklearn"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

@@ -1,0 +1,60 @@
+"""scikit-learn's checks of estimators, with those of the ``array_api_support`` tag."""
+
+from typing import Any
+
+import pytest
+from xpmlp_backends import why_not
+
+pytest.importorskip("sklearn")
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from xpmlp.sklearn import MLPClassifier, MLPRegressor
+
+ESTIMATORS = [
+    MLPClassifier(),
+    MLPRegressor(),
+    MLPClassifier(solver="lbfgs", max_iter=50),
+    MLPRegressor(solver="lbfgs", max_iter=50),
+]
+
+
+def library(check: Any) -> str | None:
+    """The array library that a check is of."""
+    words = {**getattr(check, "keywords", {})}
+    places = (words.get("X_ns_and_device"), words.get("other_ns_and_device"))
+    names = [words.get("array_namespace"), *(getattr(place, "xp", None) for place in places)]
+    return next((str(name) for name in names if name and "cupy" in str(name)), None)
+
+
+@parametrize_with_checks(ESTIMATORS, xfail_strict=True)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_check(estimator: Any, check: Any) -> None:
+    if library(check) and (reason := why_not("cupy")):
+        pytest.skip(f"CuPy is installed, and cannot be used: {reason}")
+    check(estimator)
+
+
+def test_there_are_as_many_as_scikit_learns_own_pass() -> None:
+    """67 and 60 in 1.9, and those of the array API tag beside them."""
+    import sklearn
+    from sklearn.neural_network import MLPClassifier as Classifier
+    from sklearn.neural_network import MLPRegressor as Regressor
+    from sklearn.utils.estimator_checks import estimator_checks_generator
+
+    for ours, theirs, count in ((MLPClassifier, Classifier, 67), (MLPRegressor, Regressor, 60)):
+        names = [
+            sorted(
+                {
+                    str(getattr(check, "func", check).__name__)
+                    for _, check in estimator_checks_generator(cls(), mark=None)
+                }
+            )
+            for cls in (ours, theirs)
+        ]
+        assert set(names[1]) <= set(names[0])
+        assert "check_array_api_input" in names[0]
+        if sklearn.__version__.startswith("1.9."):
+            assert len(list(estimator_checks_generator(theirs(), mark=None))) == count

@@ -1,0 +1,111 @@
+"""scikit-learn's estimators from ours, and ours from scikit-learn's: the same predictions."""
+
+from copy import deepcopy
+from typing import Any
+
+from sklearn.utils.validation import check_is_fitted
+
+from xpmlp.errors import InvalidTypeError, InvalidValueError
+
+SOLVERS = ("lbfgs", "sgd", "adam")
+
+ACTIVATIONS = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
+"""scikit-learn's names of the activations that it has."""
+
+LOSSES = {"identity": "squared_error", "exp": "poisson"}
+"""scikit-learn's losses of values, by the activation of their output."""
+
+FITTED = (
+    "n_iter_", "t_", "n_layers_", "n_outputs_", "out_activation_", "loss_", "loss_curve_",
+    "best_loss_", "validation_scores_", "best_validation_score_", "n_features_in_",
+    "feature_names_in_", "classes_", "_label_binarizer", "_no_improvement_count",
+)  # fmt: skip
+"""Fitted attributes that both have, beside the weights."""
+
+
+def to_sklearn(estimator: Any, target: Any) -> Any:
+    """Build scikit-learn's estimator with the parameters that it has, and our weights.
+
+    Raises
+    ------
+    NotFittedError
+    InvalidValueError
+        For a network that scikit-learn cannot compute.
+    """
+    check_is_fitted(estimator)
+    known = target().get_params()
+    parameters = {n: v for n, v in estimator.get_params().items() if n in known}
+    parameters["activation"] = _activation(estimator)
+    if parameters["solver"] not in SOLVERS:
+        parameters["solver"] = known["solver"]
+    if not isinstance(parameters["learning_rate"], str):
+        parameters["learning_rate"] = known["learning_rate"]
+    if estimator._numeric:
+        parameters |= _loss(estimator, known)
+    made = target(**parameters)
+    _copy(estimator, made)
+    values, layers = estimator.mlp_.state_dict(), range(1, estimator.n_layers_)
+    made.coefs_ = [values[f"dense{i}.W"] for i in layers]
+    made.intercepts_ = [values[f"dense{i}.b"] for i in layers]
+    # What its early stopping gives back if a later training does not improve.
+    made._best_coefs, made._best_intercepts = deepcopy((made.coefs_, made.intercepts_))
+    return made
+
+
+def from_sklearn(cls: Any, estimator: Any, source: Any, parameters: dict[str, Any]) -> Any:
+    """Build our estimator with scikit-learn's parameters, these, and its weights if it has any.
+
+    Raises
+    ------
+    InvalidTypeError
+        For another kind of estimator.
+    """
+    if not isinstance(estimator, source):
+        raise InvalidTypeError(
+            f"from_sklearn: found {type(estimator).__name__}; expected "
+            f"sklearn.neural_network.{source.__name__}"
+        )
+    made = cls(**(estimator.get_params() | parameters))
+    if not hasattr(estimator, "coefs_"):
+        return made
+    _copy(estimator, made)
+    sizes = [len(estimator.coefs_[0]), *(W.shape[1] for W in estimator.coefs_)]
+    made._make(None, sizes, made.dtype or str(estimator.coefs_[0].dtype), seed=0)
+    made.coefs_, made.intercepts_ = estimator.coefs_, estimator.intercepts_
+    made._keep_best()
+    return made
+
+
+def _copy(source: Any, target: Any) -> None:
+    for name in FITTED:
+        if hasattr(source, name):
+            setattr(target, name, deepcopy(getattr(source, name)))
+
+
+def _loss(estimator: Any, known: dict[str, Any]) -> dict[str, str]:
+    """Return the loss that brings the output's activation."""
+    name = LOSSES.get(estimator.out_activation_)
+    if name == "poisson" and "loss" not in known:
+        raise InvalidValueError("to_sklearn: found loss 'poisson'; scikit-learn has it from 1.7 on")
+    if name is None:
+        raise InvalidValueError(
+            f"to_sklearn: found the output {estimator.out_activation_!r}; scikit-learn's "
+            f"regressor has {' or '.join(LOSSES)}"
+        )
+    return {"loss": name} if "loss" in known else {}
+
+
+def _activation(estimator: Any) -> str:
+    """Return the one activation of all hidden layers, if nothing else is in the network."""
+    architecture = estimator.mlp_.network.architecture
+    names = {a.name for a in architecture.activations} or {"relu"}
+    bricks = {"normalization": architecture.normalization, "residual": architecture.residual}
+    found = [f"{name}={value!r}" for name, value in bricks.items() if value]
+    if len(names) > 1 or not names <= set(ACTIVATIONS):
+        found.append(f"activation={sorted(names)}")
+    if found:
+        raise InvalidValueError(
+            f"to_sklearn: found {', '.join(found)}; scikit-learn's network has one of "
+            f"{', '.join(ACTIVATIONS.values())} in all hidden layers, and nothing between them"
+        )
+    return ACTIVATIONS[names.pop()]
