@@ -59,8 +59,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """Check targets, and return what the network is to learn: shape (n,) or (n, outputs)."""
         raise NotImplementedError
 
-    def _targets(self) -> tuple[str, str, Any]:
-        """Return the kind of targets, the output activation's name, and the loss."""
+    def _task(self) -> dict[str, Any]:
+        """Set ``out_activation_``; return ``xpmlp.MLP``'s arguments for targets and loss."""
         raise NotImplementedError
 
     def _weighted(self, y: np.ndarray, weight: np.ndarray | None, incremental: bool) -> Any:
@@ -120,7 +120,6 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         drawn = _parameters.initial_weights(sizes, names, self._random_state)
         self.mlp_.load_state_dict(self.mlp_.state_dict() | drawn)
         self.n_iter_ = self.t_ = 0
-        self.history_ = History()
         if _parameters.is_stochastic(self.solver):
             self.loss_curve_: list[float] = []
             self._no_improvement_count = 0
@@ -131,13 +130,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     def _make(self, here: Backend | None, sizes: list[int], dtype: str, seed: int) -> None:
         """Make the network, for X that is ``here`` (None on the host)."""
         self._place = Place(here)
-        kind, self.out_activation_, loss = self._targets()
         self.n_layers_ = len(sizes)
+        self.history_ = History()
         self.mlp_ = MLP(
             sizes,
             _parameters.activation(self.activation),
-            loss=loss,
-            targets=kind,
+            **self._task(),
             dropout=self.dropout,
             input_dropout=self.input_dropout,
             normalization=self.normalization,

@@ -73,6 +73,8 @@ def from_sklearn(cls: Any, estimator: Any, source: Any, parameters: dict[str, An
     made._make(None, sizes, made.dtype or str(estimator.coefs_[0].dtype), seed=0)
     made.coefs_, made.intercepts_ = estimator.coefs_, estimator.intercepts_
     made._keep_best()
+    if hasattr(made, "loss_curve_"):
+        made.history_["loss"] = list(made.loss_curve_)
     return made
 
 

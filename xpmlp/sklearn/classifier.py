@@ -13,6 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
 from xpmlp.errors import InvalidValueError
+from xpmlp.losses import loss as find_loss
 from xpmlp.sklearn import _parameters
 from xpmlp.sklearn._arrays import elsewhere, on_host
 from xpmlp.sklearn._base import BaseMLP
@@ -76,7 +77,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     max_fun : int
         Most evaluations of "lbfgs".
     loss : "log_loss", a loss of xpmlp's, or callable (xp, z, y) -> (rows, dz)
-        ``xpmlp.losses.SparseCategoricalCrossEntropy(label_smoothing=0.1)``, for example.
+        ``xpmlp.losses.SparseCategoricalCrossEntropy(label_smoothing=0.1)``, for example. A loss of
+        values, such as "mse" or your own, compares probabilities with 0 and 1.
     class_weight : dict, list of dict, "balanced" or None
         A weight for each class, in which its rows' weights are multiplied.
     l1 : float
@@ -351,9 +353,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _outputs_of_classes(self) -> int:
         return 1 if self._kind == "binary" else len(self.classes_)
 
-    def _targets(self) -> tuple[str, str, Any]:
-        output = "softmax" if self._kind == "labels" else "logistic"
-        return self._kind, output, _parameters.loss(self.loss, self.n_outputs_)
+    def _task(self) -> dict[str, Any]:
+        self.out_activation_ = "softmax" if self._kind == "labels" else "logistic"
+        loss = _parameters.loss(self.loss, self.n_outputs_)
+        # A loss that does not make probabilities of the outputs itself is given probabilities.
+        plain = loss is not None and find_loss(loss).link == "identity"
+        output = _parameters.activation(self.out_activation_) if plain else None
+        return {"targets": self._kind, "loss": loss, "output": output}
 
     def _weighted(self, y: np.ndarray, weight: np.ndarray | None, incremental: bool) -> Any:
         if self.class_weight is None:

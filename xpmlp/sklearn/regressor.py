@@ -283,9 +283,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.n_outputs_ = 1 if y.ndim == 1 else y.shape[1]
         return y
 
-    def _targets(self) -> tuple[str, str, Any]:
+    def _task(self) -> dict[str, Any]:
         loss = _parameters.loss(self.loss, self.n_outputs_)
-        return "values", find_loss(loss).link, loss
+        self.out_activation_ = find_loss(loss).link
+        return {"targets": "values", "loss": loss}
 
     def _validation_score(self, held: Held) -> float:
         predicted = on_host(self.mlp_.predict(held.X))

@@ -1,0 +1,364 @@
+"""What the estimators have beside scikit-learn's: each does what its name says."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+from sklearn.base import clone
+from sklearn.datasets import load_diabetes, load_digits, make_multilabel_classification
+
+import xpmlp
+from xpmlp.errors import GradientError, InvalidValueError
+from xpmlp.sklearn import MLPClassifier, MLPRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, Y = load_digits(return_X_y=True)
+X, Y = X[:400] / 16.0, Y[:400]
+PATIENTS, PROGRESSION = load_diabetes(return_X_y=True)
+PROGRESSION = PROGRESSION / 100.0
+FAST: dict[str, Any] = {"hidden_layer_sizes": (12,), "max_iter": 15, "random_state": 0}
+
+
+def classifier(**settings: Any) -> MLPClassifier:
+    return MLPClassifier(**FAST | settings)
+
+
+def regressor(**settings: Any) -> MLPRegressor:
+    return MLPRegressor(**FAST | settings)
+
+
+def distance(a: Any, b: Any) -> float:
+    """How far the weights of two estimators are apart."""
+    pairs = zip(a.coefs_ + a.intercepts_, b.coefs_ + b.intercepts_, strict=True)
+    return max(float(np.abs(u - v).max()) for u, v in pairs)
+
+
+# Weights
+
+
+FULL_BATCH = {"batch_size": 400, "learning_rate_init": 0.01, "alpha": 0.3, "shuffle": False}
+
+
+@pytest.mark.parametrize("settings", [FULL_BATCH, {"solver": "lbfgs", "alpha": 0.3, "tol": 1e-10}])
+@pytest.mark.filterwarnings("ignore:Got `batch_size`:UserWarning")
+def test_class_weight_two_is_every_row_of_the_class_twice(settings: dict[str, Any]) -> None:
+    more = settings | ({"max_iter": 8} if "solver" in settings else {})
+    twice = np.concatenate([np.arange(400), np.flatnonzero(Y == 3)])
+    weighted = classifier(class_weight={3: 2.0}, **more).fit(X, Y)
+    repeated = classifier(**more | {"batch_size": 10**6}).fit(X[twice], Y[twice])
+    assert distance(weighted, repeated) < 1e-7
+    assert distance(weighted, classifier(**more).fit(X, Y)) > 1e-3
+
+
+@pytest.mark.parametrize("settings", [{}, FULL_BATCH, {"solver": "lbfgs", "max_iter": 8}])
+def test_weights_of_one_are_none(settings: dict[str, Any]) -> None:
+    plain = classifier(**settings).fit(X, Y)
+    assert distance(plain, classifier(**settings).fit(X, Y, np.ones(400))) < 1e-7
+    ones = dict.fromkeys(range(10), 1.0)
+    assert distance(plain, classifier(class_weight=ones, **settings).fit(X, Y)) < 1e-7
+
+
+def test_balanced_classes_count_alike() -> None:
+    y = np.where(Y == 3, "rare", "common")
+    counts = {"rare": (y == "rare").sum(), "common": (y == "common").sum()}
+    by_name = classifier(class_weight={c: 400 / 2 / n for c, n in counts.items()}).fit(X, y)
+    balanced = classifier(class_weight="balanced").fit(X, y)
+    assert distance(by_name, balanced) < 1e-12
+    few = classifier(max_iter=3).fit(X, y)
+    many = classifier(max_iter=3, class_weight="balanced").fit(X, y)
+    assert (many.predict(X) == "rare").sum() > (few.predict(X) == "rare").sum()
+
+
+def test_class_weights_and_sample_weights_multiply() -> None:
+    w = np.random.default_rng(0).uniform(0.5, 2.0, 400)
+    both = classifier(class_weight={1: 3.0}).fit(X, Y, w)
+    assert distance(both, classifier().fit(X, Y, w * np.where(Y == 1, 3.0, 1.0))) < 1e-12
+
+
+def test_partial_fit_with_class_weights() -> None:
+    a = classifier(class_weight={1: 3.0}).partial_fit(X, Y, classes=np.arange(10))
+    b = classifier().partial_fit(X, Y, np.where(Y == 1, 3.0, 1.0), np.arange(10))
+    assert distance(a, b) < 1e-12
+    with pytest.raises(InvalidValueError, match=r"'balanced' in partial_fit.*pass a dict"):
+        classifier(class_weight="balanced").partial_fit(X, Y, classes=np.arange(10))
+
+
+# The network
+
+
+def test_layers_of_all_kinds() -> None:
+    made = classifier(
+        hidden_layer_sizes=(16, 16),
+        activation=["gelu", "leaky_relu"],
+        dropout=[0.1, 0.2],
+        input_dropout=0.05,
+        normalization="batch",
+        residual=True,
+        max_norm=2.0,
+        l1=1e-3,
+        max_iter=30,
+        learning_rate_init=0.01,
+    ).fit(X, Y)
+    assert made.score(X, Y) > 0.95
+    summary = made.mlp_.summary()
+    assert all(word in summary for word in ("gelu", "leaky_relu", "0.2 dropped", "batch"))
+    assert max(np.linalg.norm(W, axis=0).max() for W in made.coefs_) <= 2.0 + 1e-12
+
+
+@pytest.mark.parametrize("setting", [{"dropout": 0.3}, {"normalization": "layer"}, {"l1": 0.5}])
+def test_each_of_them_matters(setting: dict[str, Any]) -> None:
+    assert distance(classifier(**setting).fit(X, Y), classifier().fit(X, Y)) > 1e-3
+    assert distance(classifier(**setting).fit(X, Y), classifier(**setting).fit(X, Y)) == 0
+
+
+def test_l1_makes_weights_small() -> None:
+    plain, sparse = regressor().fit(PATIENTS, PROGRESSION), regressor(l1=20.0, max_iter=200)
+    sparse.fit(PATIENTS, PROGRESSION)
+    assert np.abs(sparse.coefs_[0]).mean() < 0.2 * np.abs(plain.coefs_[0]).mean()
+
+
+def test_an_activation_of_ones_own() -> None:
+    def cube_root(xp: Any, z: Any) -> Any:
+        return xp.tanh(z) + 0.1 * z
+
+    def slope(xp: Any, z: Any) -> Any:
+        return 1.0 - xp.tanh(z) ** 2 + 0.1
+
+    def wrong(xp: Any, z: Any) -> Any:
+        return 1.0 - xp.tanh(z)
+
+    made = classifier(activation=(cube_root, slope), learning_rate_init=0.02).fit(X, Y)
+    assert made.score(X, Y) > 0.8
+    with pytest.raises(GradientError):
+        classifier(activation=(cube_root, wrong)).fit(X, Y)
+
+
+def squared(xp: Any, z: Any, y: Any) -> Any:
+    return 0.5 * xp.sum((z - y) ** 2, axis=1), z - y
+
+
+@pytest.mark.parametrize("loss", ["mae", "huber", "mse", xpmlp.losses.Quantile(0.9), squared])
+def test_losses_of_values(loss: Any) -> None:
+    made = regressor(loss=loss, max_iter=60, learning_rate_init=0.01).fit(PATIENTS, PROGRESSION)
+    below = (made.predict(PATIENTS) > PROGRESSION).mean()
+    if isinstance(loss, xpmlp.losses.Quantile):
+        assert 0.8 < below < 0.97
+    else:
+        assert made.score(PATIENTS, PROGRESSION) > 0.3
+    assert made.out_activation_ == "identity"
+
+
+def test_a_loss_of_ones_own_is_the_one_it_equals() -> None:
+    own = regressor(loss=squared).fit(PATIENTS, PROGRESSION)
+    assert distance(own, regressor().fit(PATIENTS, PROGRESSION)) < 1e-12
+
+
+SMOOTHED = {
+    False: xpmlp.losses.SparseCategoricalCrossEntropy(label_smoothing=0.2),
+    True: xpmlp.losses.BinaryCrossEntropy(label_smoothing=0.2),
+}
+
+
+@pytest.mark.parametrize("loss", ["mse", squared, SMOOTHED], ids=["mse", "own", "smoothed"])
+@pytest.mark.parametrize("binary", [False, True])
+def test_losses_of_classes(loss: Any, binary: bool) -> None:
+    y = Y > 4 if binary else Y
+    chosen = loss[binary] if loss is SMOOTHED else loss
+    made = classifier(loss=chosen, max_iter=60, learning_rate_init=0.02).fit(X, y)
+    assert made.score(X, y) > 0.9
+    p = made.predict_proba(X)
+    assert p.min() >= 0
+    np.testing.assert_allclose(p.sum(axis=1), 1.0)
+    assert (made.classes_[p.argmax(axis=1)] == made.predict(X)).all()
+    if loss is SMOOTHED:
+        sharp = classifier(max_iter=60, learning_rate_init=0.02).fit(X, y)
+        assert p.max(axis=1).mean() < sharp.predict_proba(X).max(axis=1).mean() - 0.05
+
+
+# Solvers and rates
+
+
+@pytest.mark.parametrize("solver", ["adamw", "rmsprop", "adagrad", "nesterov", "momentum"])
+def test_other_solvers_are_xpmlps_own(solver: str) -> None:
+    found = classifier(solver=solver, learning_rate_init=0.01).fit(X, Y)
+    optimizer = xpmlp.optimizers.OPTIMIZERS[solver](0.01)
+    assert distance(found, classifier(solver=optimizer).fit(X, Y)) == 0
+    assert type(found.mlp_.progress.optimizer) is type(optimizer)
+    assert found.loss_curve_[-1] < found.loss_curve_[0]
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam", "adamw"])
+def test_schedules_of_every_solver(solver: str) -> None:
+    schedule = xpmlp.schedules.Cosine(0.05)
+    found = classifier(solver=solver, learning_rate=schedule).fit(X, Y)
+    assert found.history_["learning_rate"][0] > 10 * found.history_["learning_rate"][-1]
+
+
+def test_the_names_of_rates_are_for_sgd_alone() -> None:
+    """As in scikit-learn."""
+    a, b = (classifier(learning_rate=r).fit(X, Y) for r in ("constant", "invscaling"))
+    assert distance(a, b) == 0
+
+
+# Measuring
+
+
+def test_history() -> None:
+    found = classifier(early_stopping=True).fit(X, Y)
+    names = {"loss", "learning_rate", "seconds", "val_loss", "val_accuracy", "val_score"}
+    assert set(found.history_) == names
+    assert {len(values) for values in found.history_.values()} == {found.n_iter_}
+    assert found.history_["loss"] == found.loss_curve_
+    assert found.history_["val_score"] == found.validation_scores_
+    np.testing.assert_allclose(found.history_["val_accuracy"], found.validation_scores_)
+
+
+def test_validation_data_of_ones_own() -> None:
+    train, held = slice(0, 300), slice(300, 400)
+    found = classifier().fit(X[train], Y[train], X_val=X[held], y_val=Y[held])
+    assert len(found.history_["val_loss"]) == found.n_iter_
+    np.testing.assert_allclose(found.history_["val_score"][-1], found.score(X[held], Y[held]))
+    assert found.validation_scores_ is None
+    assert distance(found, classifier().fit(X[train], Y[train])) == 0
+    stopped = classifier(
+        early_stopping=True, n_iter_no_change=2, max_iter=200, learning_rate_init=0.05
+    ).fit(X[train], Y[train], X_val=X[held], y_val=Y[held])
+    assert stopped.n_iter_ < 200
+    assert stopped.converged_
+    assert stopped.score(X[held], Y[held]) == stopped.best_validation_score_
+    weights = np.linspace(0, 1, 100)
+    weighted = classifier().fit(
+        X[train], Y[train], X_val=X[held], y_val=Y[held], sample_weight_val=weights
+    )
+    expected = weighted.score(X[held], Y[held], weights)
+    np.testing.assert_allclose(weighted.history_["val_score"][-1], expected)
+
+
+def test_half_of_validation_data() -> None:
+    with pytest.raises(InvalidValueError, match="one without the other"):
+        classifier().fit(X, Y, X_val=X)
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_partial_fit_with_early_stopping(multilabel: bool) -> None:
+    data, y = X, Y
+    if multilabel:
+        data, y = make_multilabel_classification(400, 8, n_classes=3, random_state=1)
+    made = classifier(early_stopping=True, n_iter_no_change=3, learning_rate_init=0.05)
+    classes = None if multilabel else np.arange(10)
+    if multilabel:
+        classes = [0, 1, 2]
+    calls = 0
+    while calls < 300:
+        made.partial_fit(data[:300], y[:300], classes=classes, X_val=data[300:], y_val=y[300:])
+        calls += 1
+        if made.converged_:
+            break
+    assert 3 < calls < 300
+    assert len(made.validation_scores_) == calls
+    assert made.score(data[300:], y[300:]) == made.best_validation_score_
+    assert made.best_validation_score_ == max(made.validation_scores_)
+    made.partial_fit(data[:300], y[:300], X_val=data[300:], y_val=y[300:])
+    assert not made.converged_  # it counts anew
+
+
+def test_callbacks() -> None:
+    seen: list[float] = []
+
+    class Watch(xpmlp.Callback):
+        def on_epoch_end(self, training: Any) -> None:
+            seen.append(training.history["loss"][-1])
+            if len(seen) == 4:
+                training.stop()
+
+    found = classifier(callbacks=[Watch()]).fit(X, Y)
+    assert seen == found.loss_curve_
+    assert found.n_iter_ == 4
+    with pytest.raises(InvalidValueError, match="solver='lbfgs', which has no epochs"):
+        classifier(callbacks=[Watch()], solver="lbfgs").fit(X, Y)
+
+
+def test_dropout_with_lbfgs() -> None:
+    with pytest.raises(InvalidValueError, match="dropout or batch normalization"):
+        classifier(dropout=0.1, solver="lbfgs").fit(X, Y)
+    assert classifier(normalization="layer", solver="lbfgs").fit(X, Y).score(X, Y) > 0.9
+
+
+def test_layers_of_another_size_cannot_go_on() -> None:
+    made = classifier(warm_start=True).fit(X, Y)
+    with pytest.raises(InvalidValueError, match=r"\[64, 5, 10\].*\[64, 12, 10\]"):
+        made.set_params(hidden_layer_sizes=(5,)).fit(X, Y)
+
+
+# The fitted weights
+
+
+def test_weights_can_be_set_and_edited() -> None:
+    a, b = classifier().fit(X, Y), classifier(random_state=1).fit(X, Y)
+    b.coefs_, b.intercepts_ = a.coefs_, a.intercepts_
+    np.testing.assert_array_equal(a.predict_proba(X), b.predict_proba(X))
+    assert (b.predict_proba(X[:1]) == b.predict_proba(X[:1])).all()
+    for W in b.coefs_:
+        W[...] = 0.0  # in place
+    assert np.ptp(b.predict_proba(X), axis=0).max() == 0
+    assert np.ptp(b.predict_proba(X[:3]), axis=0).max() == 0
+    with pytest.raises(InvalidValueError, match=r"dense1\.W: found shape"):
+        b.coefs_ = [W.T for W in a.coefs_]
+
+
+def test_the_network_itself_is_there() -> None:
+    found = classifier(max_iter=3).fit(X, Y)
+    np.testing.assert_array_equal(found.mlp_.predict_proba(X), found.predict_proba(X))
+    small = regressor(hidden_layer_sizes=(3,)).fit(PATIENTS[:, :2], PROGRESSION)
+    assert "dLoss" in str(xpmlp.explain(small.mlp_, PATIENTS[:2, :2], PROGRESSION[:2]))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_dtype_can_be_chosen(dtype: str) -> None:
+    found = classifier(dtype=dtype).fit(X, Y)
+    assert found.coefs_[0].dtype == found.predict_proba(X).dtype == dtype
+
+
+@pytest.mark.parametrize("cls", [MLPClassifier, MLPRegressor])
+def test_every_parameter_is_documented_and_cloned(cls: Any) -> None:
+    made = cls(backend=xpmlp.backend("numpy"), solver=xpmlp.AdamW(0.1), dropout=[0.1])
+    assert clone(made).get_params()["solver"] == xpmlp.AdamW(0.1)
+    text = cls.__doc__
+    parameters = text[text.index("Parameters") : text.index("Attributes")]
+    documented = {
+        name.strip()
+        for line in parameters.splitlines()
+        if line.startswith("    ") and not line.startswith("     ")
+        for name in line.split(":")[0].split(",")
+    }
+    assert set(made.get_params()) <= documented
+
+
+def test_scikit_learns_parameters_come_first_and_have_its_defaults() -> None:
+    from inspect import signature
+
+    from sklearn import neural_network as scikit
+
+    for cls in (MLPClassifier, MLPRegressor):
+        theirs = signature(getattr(scikit, cls.__name__)).parameters
+        ours = signature(cls).parameters
+        if "loss" not in theirs and cls is MLPRegressor:
+            continue  # scikit-learn 1.7 put it first
+        assert list(ours)[: len(theirs)] == list(theirs)
+        for name, parameter in theirs.items():
+            assert ours[name].default == parameter.default, name
+            assert ours[name].kind == parameter.kind, name
+
+
+def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib
+    import sys
+
+    for name in [n for n in sys.modules if n.split(".")[0] == "sklearn" or "xpmlp.sklearn" in n]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(xpmlp.errors.MissingExtraError, match=r"xpmlp\[sklearn\]"):
+        importlib.import_module("xpmlp.sklearn")
