@@ -29,6 +29,7 @@ HOST_BOUNDARY = {
     "trace.py": "explains a pass in host numbers",
     "files.py": "a model file holds host arrays",
     "container.py": "a model file holds host arrays",
+    "pickling.py": "a pickle holds host arrays",
     "gradcheck.py": "finite differences in float64 on the host",
     "replay.py": "goes through a finished training on the host",
     "parity.py": "compares with other libraries, which it loads by name, in host numbers",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import pi, sqrt
-from typing import Any
+from typing import Any, SupportsIndex
 
 from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
 from xpmlp.special import hold, normal_cdf, normal_pdf, relu, sigmoid, softmax, softplus
@@ -36,6 +36,12 @@ class Activation:
     function: Callable[[Any, Array], Array]
     derivative: Callable[[Any, Array, Array], Array] | None = None
     vjp: Callable[[Any, Array, Array, Array], Array] | None = None
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        """Pickle those of the table by name: many are lambdas, and they are known by identity."""
+        if ACTIVATIONS.get(self.name) is self:
+            return activation, (self.name,)
+        return super().__reduce_ex__(protocol)
 
     def backward(self, ops: Any, z: Array, h: Array, dh: Array) -> Array:
         """Map the gradient of the output to the gradient of the input: dz = dh · dh/dz."""
@@ -190,9 +196,19 @@ def from_functions(
     """
     return Activation(
         name or str(getattr(f, "__name__", "custom")),
-        lambda ops, z: f(ops.xp, z),
-        lambda ops, z, h: derivative(ops.xp, z),
+        _OfNamespace(f),
+        _OfNamespace(derivative),
     )
+
+
+@dataclass(frozen=True)
+class _OfNamespace:
+    """A user's function of the namespace, called with ``ops``; unlike a closure, it pickles."""
+
+    function: Callable[[Any, Array], Array]
+
+    def __call__(self, ops: Any, z: Array, h: Array = None) -> Array:
+        return self.function(ops.xp, z)
 
 
 def register_activation(spec: Activation) -> Activation:
@@ -220,7 +236,7 @@ _checked: list[Activation] = []
 
 
 def _check_once(spec: Activation) -> None:
-    if any(seen is spec for seen in _checked):
+    if spec in _checked:  # equal ones too: copies and what comes out of pickles
         return
     from xpmlp.gradcheck import check_gradient
 

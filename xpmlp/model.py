@@ -1,6 +1,5 @@
 """``MLP``: what people call. It checks, moves and remembers; the mathematics is elsewhere."""
 
-import logging
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -8,16 +7,17 @@ from functools import partial
 from numbers import Real
 from typing import Any
 
-from xpmlp import files
+from xpmlp import files, pickling
 from xpmlp.callbacks import Callback
-from xpmlp.contract import PRECISIONS, Backend, Run
-from xpmlp.errors import BackendError, DeviceMemoryError, InvalidValueError, unknown_name
+from xpmlp.contract import Backend, Run
+from xpmlp.errors import DeviceMemoryError, InvalidValueError, unknown_name
 from xpmlp.inference import decisions, evaluate_batches, forward_batches, probabilities
 from xpmlp.initializers import initial_values
 from xpmlp.inputs import Scaling, features
 from xpmlp.layers import Brick, activate, chain
-from xpmlp.network import Architecture, Network
+from xpmlp.network import Network
 from xpmlp.optimizers import Optimizer, optimizer
+from xpmlp.placement import backend_for, check_precision
 from xpmlp.prepare import Prepared, encode, pair, prepare
 from xpmlp.random import as_seed, fresh_seed
 from xpmlp.sharing import give_back
@@ -29,8 +29,6 @@ from xpmlp.training import History, Order, Progress, Training
 from xpmlp.weights import Weights
 
 Array = Any
-
-logger = logging.getLogger("xpmlp")
 
 
 class MLP:
@@ -139,24 +137,13 @@ class MLP:
         }
         if dtype not in ("float32", "float64"):
             raise unknown_name("dtype", dtype, ("float32", "float64"))
-        _check_precision(precision, dtype)
+        check_precision(precision, dtype)
         if penalty_on not in ("mean", "sum"):
             raise unknown_name("penalty_on", penalty_on, ("mean", "sum"))
         for name, value in (("l1", l1), ("l2", l2), ("max_norm", max_norm or 0.0)):
             if not 0 <= value < float("inf"):
                 raise InvalidValueError(f"{name}: found {value!r}; expected 0 or more")
-        self.network = Network(
-            Architecture.make(
-                sizes,
-                activation,
-                dropout,
-                input_dropout,
-                normalization,
-                residual,
-                bias,
-                initializer,
-            )
-        )
+        self.network = Network.of(self._arguments)
         self.dtype, self.precision = dtype, precision
         self.seed = fresh_seed() if seed is None else as_seed(seed)
         self._arguments["seed"] = self.seed
@@ -172,7 +159,7 @@ class MLP:
         self.progress: Progress | None = None
         self._compiled: dict[Any, Run] = {}
         self._forward_pass: Any = None  # compiled for predictions; see ``inference``
-        self.backend = _backend(backend, device, dtype, precision)
+        self.backend = backend_for(backend, device, dtype, precision)
         first = initial_values(self.network, self.seed)
         self.weights = Weights(self.network, self.backend, dtype, first)
 
@@ -387,13 +374,10 @@ class MLP:
     def to(self, backend: str | Backend, device: str | None = None) -> "MLP":
         """Move the model to another backend, in place; returns it."""
         before = self.backend
-        self.backend = _backend(backend, device, self.dtype, self.precision)
+        self.backend = backend_for(backend, device, self.dtype, self.precision)
         self.weights.move(self.backend)
         if self.progress is not None:
-            moments = map(before.to_numpy, self.progress.moments)
-            self.progress = replace(
-                self.progress, moments=tuple(map(self.backend.asarray, moments))
-            )
+            self.progress = self.progress.moved(before.to_numpy).moved(self.backend.asarray)
         self._compiled.clear()
         return self
 
@@ -433,8 +417,17 @@ class MLP:
         self.weights.load(values)
 
     def save(self, path: Any) -> None:
-        """Write the model to a file; the old file stays until the new one is complete."""
+        """Write the model to a file; the old file stays until the new one is complete.
+
+        Models can be pickled, too, dumped by joblib and deep-copied: see ``xpmlp.pickling``.
+        """
         files.save(self, path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return pickling.state(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        pickling.restore(self, state)
 
     # Inside
 
@@ -483,34 +476,7 @@ class MLP:
 
     def _forget_compiled(self) -> None:
         """Let go of what steps and passes keep between calls."""
-        self._compiled.clear()
-        self._forward_pass = None
-
-
-def _check_precision(precision: str, dtype: str) -> None:
-    if precision not in PRECISIONS:
-        raise unknown_name("precision", precision, PRECISIONS)
-    if dtype == "float64" and precision != "float32":
-        raise InvalidValueError(
-            f"precision: found {precision!r} for a model in float64, in which nothing is rounded; "
-            "use dtype='float32', or leave the precision out"
-        )
-
-
-def _backend(spec: Any, device: str | None, dtype: str, precision: str) -> Backend:
-    from xpmlp_backends import backend
-
-    found = backend(spec, device)
-    if dtype not in ("float32",) and dtype not in found.capabilities:
-        found.asarray([0.0], dtype)  # raises with the library's own remedy, if it has one
-        raise BackendError(f"backend {found.name!r} has no {dtype}; use dtype='float32'")
-    found = found.with_precision(precision)
-    if found.precision != precision:
-        logger.info(
-            "precision %s: %s on %s computes its matrix products in %s",
-            *(precision, found.name, found.device, found.precision),
-        )
-    return found
+        self._compiled, self._forward_pass = {}, None
 
 
 _optimizer = optimizer  # fit's argument has the same name

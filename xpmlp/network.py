@@ -4,7 +4,7 @@ A hidden layer is dense → normalisation → activation → dropout, each of th
 asked for; the output layer is dense alone. What the output means belongs to the loss.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -128,6 +128,13 @@ def _activations(spec: Any, hidden: int) -> tuple[Activation, ...]:
     return (activation(spec),) * hidden
 
 
+ARGUMENTS = (
+    "sizes", "activation", "dropout", "input_dropout", "normalization", "residual", "bias",
+    "initializer",
+)  # fmt: skip
+"""What of the arguments of ``MLP`` the architecture is made of."""
+
+
 class Network:
     """Bricks in order, and where their parameters lie.
 
@@ -153,6 +160,11 @@ class Network:
         self.layout = Layout(self.body.shapes)
         self.statistics = Layout(self.body.statistics)
         self.weights = tuple(name for name in self.layout.slots if name.endswith(".W"))
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> "Network":
+        """Make the network that the arguments of ``MLP`` describe."""
+        return cls(Architecture.make(**{name: arguments[name] for name in ARGUMENTS}))
 
     def _dropout(self, name: str, rate: float) -> list[layers.Brick]:
         if rate == 0:

@@ -170,11 +170,15 @@ class ReduceOnPlateau(Schedule):
         return [rate] * steps
 
 
+def _one(time: float, total: float) -> float:
+    return 1.0
+
+
 @dataclass(frozen=True)
 class Custom(Schedule):
     """A user's own: ``function(time, total) -> rate``, both in epochs."""
 
-    function: Callable[[float, float], float] = lambda time, total: 1.0
+    function: Callable[[float, float], float] = _one
 
     def at(self, time: float, total: float) -> float:
         """Return ``rate`` times the function's value."""

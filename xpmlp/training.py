@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,10 @@ class Progress:
     steps: int
     epochs: int
     history: History
+
+    def moved(self, move: Callable[[Array], Array]) -> "Progress":
+        """Return it with the running averages elsewhere."""
+        return replace(self, moments=tuple(map(move, self.moments)))
 
 
 class Training:

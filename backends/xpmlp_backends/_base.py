@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from xpmlp.contract import (
     Array,
+    Backend,
     Data,
     Execution,
     Forward,
@@ -40,6 +41,22 @@ class EagerBackend:
         self.xp = xp
         self.device = device
         self.ops = Ops.reference(xp, device)
+
+    @property
+    def place(self) -> str | None:
+        """What ``xpmlp.backend(name, place)`` takes to find this device again."""
+        return str(self.device)
+
+    def __copy__(self) -> Self:
+        """Return the backend itself: copies of what holds it compute where it does."""
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as name, place and precision; where it is loaded, it may be unable to work."""
+        return _again, (self.name, self.place, self.precision)
 
     def with_precision(self, precision: str) -> Self:
         """Return the backend itself: it has nothing but float32, which is only more exact."""
@@ -86,6 +103,12 @@ class EagerBackend:
     def compile_forward(self, forward: Forward) -> Forward:
         """Return the function itself."""
         return forward
+
+
+def _again(name: str, place: str | None, precision: str) -> Backend:
+    from xpmlp_backends import backend
+
+    return backend(name, place).with_precision(precision)
 
 
 class StepNamespace:

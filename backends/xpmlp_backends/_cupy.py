@@ -77,6 +77,11 @@ class CupyBackend(EagerBackend):
             self.products = Products(cupy, lt, precision, partial(to_bfloat16, cupy, self.kernels))
         self.ops = CudaOps(cupy, self.kernels, self.products).table(ops)
 
+    @property
+    def place(self) -> str:
+        """The GPU's number."""
+        return str(self.device.id)
+
     def with_precision(self, precision: str) -> "CupyBackend":
         """Return a backend on the same device whose products have this precision."""
         if precision == self.precision or isinstance(self._lt, str):

@@ -41,6 +41,12 @@ class JaxBackend(EagerBackend):
         # Under jit there are no devices: what a step creates goes where its arguments are.
         self.ops = replace(Ops.reference(jax.numpy), erf=jax.scipy.special.erf)
 
+    @property
+    def place(self) -> str:
+        """The platform, and which of its devices."""
+        platform = self.device.platform
+        return f"{platform}:{self.jax.devices(platform).index(self.device)}"
+
     def with_precision(self, precision: str) -> Self:
         """Return a backend that computes its products so, where the device is a GPU that can."""
         if precision == self.precision or not can_round(self.device):

@@ -16,6 +16,10 @@ class StrictBackend(EagerBackend):
 
     capabilities = frozenset({"float64"})
 
+    @property
+    def place(self) -> None:
+        """There is only one."""
+
     def owns(self, x: object) -> bool:
         """Whether x is a strict array on this device."""
         return type(x).__module__.startswith("array_api_strict") and (
