@@ -20,6 +20,7 @@ HOST_BOUNDARY = {
     "parameters.py": "lays host arrays out in one buffer",
     "weights.py": "takes weights to the host and back",
     "sharing.py": "tells the host's arrays from those of other libraries",
+    "sparse.py": "rows of sparse matrices become dense on the host",
     "inputs.py": "checks what people pass in, which is NumPy's to read",
     "targets.py": "checks targets, which are small, on the host",
     "prepare.py": "splits and encodes on the host before training",

@@ -202,6 +202,8 @@ class Backend(Protocol):
     def uploader(self, arrays: tuple[Any, ...], rows: int) -> Uploader:
         """Prepare to copy rows of NumPy arrays (or None), at most ``rows`` at once.
 
+        An array may be a ``SparseRows``, which has ``shape``, ``dtype``, ``x[piece]`` and ``take``.
+
         Where places on the device are kept for them, all uses have the same.
         """
         ...

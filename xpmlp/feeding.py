@@ -76,13 +76,14 @@ class OnDevice:
 class FromHost:
     """NumPy arrays, of which the rows of some steps at a time are gathered and copied.
 
-    The steps see the same numbers in the same order as with the data on the device.
+    The steps see the same numbers in the same order as with the data on the device. Of sparse
+    inputs no more rows than that are dense at once.
 
     Parameters
     ----------
     backend : Backend
     data : Data
-        X, y and weight on the host, shift and scale on the device.
+        X (``SparseRows``, too), y and weight on the host, shift and scale on the device.
     batch : int
         Rows of a step.
     """

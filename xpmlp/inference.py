@@ -9,8 +9,8 @@ import numpy as np
 from xpmlp.contract import Forward
 from xpmlp.inputs import placed
 from xpmlp.layers import Pass
+from xpmlp.memory import rows_within_chunk
 from xpmlp.ops import scaled
-from xpmlp.sharing import is_numpy_array
 from xpmlp.shortage import release
 from xpmlp.targets import spread
 
@@ -30,19 +30,22 @@ ROWS = 4096
 def forward_batches(mlp: "MLP", X: Array, finish: Callable[["MLP", Array], Array]) -> Array:
     """Return ``finish(mlp, outputs)`` for all rows: outputs are those before the loss's link.
 
-    X may lie on the host; then the rows of each batch are copied to the device, and the results
-    back.
+    X may lie on the host; then the rows of each batch are copied to the device, dense if X is
+    sparse, and the results back.
     """
     backend, weights = mlp.backend, mlp.weights
     there = backend.owns(X)
 
+    def some_rows(run: Forward, start: int, stop: int) -> Array:
+        if there:
+            x = X if stop - start == X.shape[0] else X[start:stop, :]
+        else:
+            x = backend.asarray(X[start:stop, :])
+        made = finish(mlp, run(weights.flat, weights.statistics, x))
+        return made if there else backend.to_numpy(made)
+
     def all_rows(run: Forward, batches: Batches) -> Array:
-        parts = []
-        for start, stop in batches:
-            x = X if len(batches) == 1 else X[start:stop, :]
-            z = run(weights.flat, weights.statistics, x if there else backend.asarray(x))
-            made = finish(mlp, z)
-            parts.append(made if there else backend.to_numpy(made))
+        parts = [some_rows(run, *ends) for ends in batches]
         if len(parts) == 1:
             return parts[0]
         return backend.xp.concat(parts) if there else np.concatenate(parts)
@@ -72,7 +75,7 @@ def probabilities(mlp: "MLP", out: Array) -> Array:
 def evaluate_batches(mlp: "MLP", X: Array, target: np.ndarray) -> dict[str, float]:
     """Return loss and metric over all rows; sums are taken in float64 on the host.
 
-    X may lie on the host. A loss that overflows is infinite, without NumPy's warning.
+    X may lie on the host, sparse too. A loss that overflows is infinite, without NumPy's warning.
     """
     with np.errstate(all="ignore"):
         return _evaluate(mlp, X, target)
@@ -81,7 +84,7 @@ def evaluate_batches(mlp: "MLP", X: Array, target: np.ndarray) -> dict[str, floa
 def _evaluate(mlp: "MLP", X: Array, target: np.ndarray) -> dict[str, float]:
     backend, xp, task = mlp.backend, mlp.backend.xp, mlp.task
     flat, statistics, n = mlp.weights.flat, mlp.weights.statistics, X.shape[0]
-    y = target if is_numpy_array(X) else backend.asarray(target)
+    y = backend.asarray(target) if backend.owns(X) else target
 
     def batch(run: Forward, start: int, stop: int) -> Array:
         x, part = (placed(backend, a[start:stop, ...]) for a in (X, y))
@@ -128,7 +131,7 @@ class _Forward:
     """A model's forward pass, compiled once for its task and scaling, whatever its weights."""
 
     def __init__(self, mlp: "MLP") -> None:
-        self.rows = ROWS
+        self.rows = rows_within_chunk(mlp, ROWS)
         self.backend, self.scaling, self.task = mlp.backend, mlp.scaling, mlp._task
         network, brick, ops = mlp.network, mlp._model(), mlp.backend.ops
         xp, shift_scale = ops.xp, mlp.scaling.arrays(mlp.backend, mlp.dtype)

@@ -2,12 +2,12 @@
 
 A host boundary: NumPy arrays, and whatever NumPy can read, come in here. Arrays of the model's
 own library and device stay where they are, those of other libraries are taken over on the same
-memory; arrays that lie elsewhere are refused, never half-converted.
+memory; arrays that lie elsewhere are refused, never half-converted. Sparse matrices stay sparse.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from math import isfinite
 from typing import Any
 
@@ -15,7 +15,16 @@ import numpy as np
 
 from xpmlp.contract import Backend
 from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
-from xpmlp.sharing import detached, foreign, is_numpy_array, refusal, shares_memory, take_over
+from xpmlp.sharing import (
+    detached,
+    foreign,
+    is_numpy_array,
+    is_sparse,
+    refusal,
+    shares_memory,
+    take_over,
+)
+from xpmlp.sparse import SparseRows
 
 Array = Any
 
@@ -45,6 +54,11 @@ def to_host(backend: Backend, x: Any, name: str) -> np.ndarray:
     InvalidTypeError
         For an array that lies elsewhere, or something that is no array of numbers.
     """
+    if is_sparse(x):
+        raise InvalidTypeError(
+            f"{name}: found a sparse {type(x).__name__}; expected a NumPy array here. Pass "
+            f"{name}.toarray()"
+        )
     if foreign(backend, x):
         if not shares_memory(backend, x):
             raise refusal(backend, x, name)
@@ -53,11 +67,15 @@ def to_host(backend: Backend, x: Any, name: str) -> np.ndarray:
         host = np.asarray(backend.to_numpy(x) if not is_numpy_array(x) and backend.owns(x) else x)
     except (ValueError, TypeError) as error:
         raise InvalidTypeError(f"{name}: NumPy cannot make one array of it: {error}") from error
-    if host.dtype.kind not in "buif":
-        raise InvalidTypeError(
-            f"{name}: found dtype {host.dtype}; expected numbers (bool, integer or float)"
-        )
+    _check_numbers(host.dtype, name)
     return host
+
+
+def _check_numbers(dtype: np.dtype[Any], name: str) -> None:
+    if dtype.kind not in "buif":
+        raise InvalidTypeError(
+            f"{name}: found dtype {dtype}; expected numbers (bool, integer or float)"
+        )
 
 
 def placed(backend: Backend, x: Any) -> Array:
@@ -66,7 +84,9 @@ def placed(backend: Backend, x: Any) -> Array:
 
 
 def taken(backend: Backend, x: Array, rows: np.ndarray) -> Array:
-    """Return rows of an array, where it lies."""
+    """Return rows of an array, where it lies and as sparse as it is."""
+    if isinstance(x, SparseRows):
+        return x.rows(rows)
     if is_numpy_array(x):
         return x[rows]
     return backend.xp.take(x, backend.asarray(rows.astype(np.int32)), axis=0)
@@ -80,7 +100,8 @@ def features(
     Parameters
     ----------
     backend : Backend
-    X : array-like, shape (n, columns)
+    X : array-like or sparse matrix, shape (n, columns)
+        A sparse one is returned as ``SparseRows``.
     columns : int
         The network's inputs.
     dtype : str
@@ -97,6 +118,8 @@ def features(
     InvalidValueError
         For a wrong shape, no rows, NaN or infinity (with the first place).
     """
+    if is_sparse(X):
+        return _sparse_features(X, columns, dtype, name, rows)
     theirs = foreign(backend, X)
     if theirs and not shares_memory(backend, X):
         raise refusal(backend, X, name)
@@ -104,7 +127,7 @@ def features(
     x = X if on_device else to_host(backend, X, name)
     _check_shape(tuple(x.shape), columns, name, rows)
     found = dtype_name(x)
-    narrow = found not in _KEPT or (found == "float64" and dtype == "float32")
+    narrow = _is_narrowed(found, dtype)
     if on_device:
         if not found.startswith(("bool", "uint", "int", "float", "bfloat")):
             raise InvalidTypeError(f"{name}: found dtype {x.dtype}; expected real numbers")
@@ -115,19 +138,36 @@ def features(
             x = backend.xp.astype(x, getattr(backend.xp, dtype)) if narrow else x
     if on_device and not is_numpy_array(x):
         flat = backend.xp.reshape(x, (-1,))
-        _refuse_nonfinite(backend.xp, flat, lambda: backend.to_numpy(x), name, dtype)
+        first = partial(_first_nonfinite, lambda: backend.to_numpy(x))
+        _refuse_nonfinite(backend.xp, flat, first, name, dtype)
         return x
     if narrow and not on_device:
         with np.errstate(over="ignore"):  # found below, with its place
             x = x.astype(dtype)
     kept = np.ascontiguousarray(x)
-    _refuse_nonfinite(np, kept.reshape(-1), lambda: kept, name, dtype)
+    first = partial(_first_nonfinite, lambda: kept)
+    _refuse_nonfinite(np, kept.reshape(-1), first, name, dtype)
     return kept
+
+
+def _sparse_features(X: Any, columns: int, dtype: str, name: str, rows: int | None) -> SparseRows:
+    _check_shape(tuple(X.shape), columns, name, rows)
+    _check_numbers(X.dtype, name)
+    x = SparseRows.of(X, name)
+    if _is_narrowed(dtype_name(x), dtype):
+        x = x.astype(dtype)
+    _refuse_nonfinite(np, x.values, x.first_nonfinite, name, dtype)
+    return x
+
+
+def _is_narrowed(found: str, dtype: str) -> bool:
+    """Whether numbers of a dtype become the model's."""
+    return found not in _KEPT or (found == "float64" and dtype == "float32")
 
 
 def _check_shape(shape: tuple[int, ...], columns: int, name: str, rows: int | None) -> None:
     if len(shape) != 2:
-        fix = f"; try {name}.reshape(len({name}), -1)" if len(shape) > 2 else ""
+        fix = f"; try {name}.reshape({shape[0]}, -1)" if len(shape) > 2 else ""
         fix = f"; one example is {name}.reshape(1, -1)" if len(shape) == 1 else fix
         raise InvalidValueError(
             f"{name}: found shape {shape}; expected two dimensions (n, {columns}){fix}"
@@ -143,8 +183,10 @@ def _check_shape(shape: tuple[int, ...], columns: int, name: str, rows: int | No
         raise InvalidValueError(f"{name}: found {shape[0]} rows; expected {rows}")
 
 
-def _refuse_nonfinite(xp: Any, flat: Array, host: Callable[[], Any], name: str, dtype: str) -> None:
-    """Refuse NaN and infinity in an array given flat; ``host()`` is the array, to find the place.
+def _refuse_nonfinite(
+    xp: Any, flat: Array, first: Callable[[], tuple[tuple[int, ...], Any]], name: str, dtype: str
+) -> None:
+    """Refuse NaN and infinity in an array given flat; ``first()`` finds where, and which.
 
     Σ x² carries both, and the good case needs one pass and no copy.
     """
@@ -153,13 +195,18 @@ def _refuse_nonfinite(xp: Any, flat: Array, host: Callable[[], Any], name: str, 
     squares = flat.dot(flat) if xp is np else flat @ flat  # of NumPy's two, the quicker for a row
     if isfinite(squares) or bool(xp.all(xp.isfinite(flat))):  # or only the squares overflowed
         return
-    values = host()
-    place = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+    place, value = first()
     at = ", ".join(map(str, place))
     raise InvalidValueError(
-        f"{name}: found {values[place]} at {name}[{at}]; expected finite numbers within the range "
+        f"{name}: found {value} at {name}[{at}]; expected finite numbers within the range "
         f"of {dtype}. Remove or fill such rows first"
     )
+
+
+def _first_nonfinite(host: Callable[[], np.ndarray]) -> tuple[tuple[int, ...], Any]:
+    values = host()
+    place = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+    return place, values[place]
 
 
 def weights(backend: Backend, sample_weight: Any, n: int, dtype: str) -> np.ndarray | None:
@@ -222,7 +269,8 @@ class Scaling:
         if pixels:
             return Scaling(self.mode, True, None, np.array([1 / 255]))
         if self.mode == "standard":
-            mean, std = _moments(X if is_numpy_array(X) else backend.to_numpy(X))
+            there = backend.owns(X) and not is_numpy_array(X)
+            mean, std = _moments(backend.to_numpy(X) if there else X)
             # A constant column has nothing to say: it becomes 0, not NaN.
             return Scaling(self.mode, False, mean, 1 / np.where(std > 0, std, 1.0))
         return Scaling(self.mode, False)
@@ -278,8 +326,10 @@ class Scaling:
         return shift, scale
 
 
-def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _moments(X: np.ndarray | SparseRows) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each column in float64, without a copy of all of X."""
+    if isinstance(X, SparseRows):
+        return X.moments()
     blocks = [X[start : start + BLOCK] for start in range(0, len(X), BLOCK)]
     mean = sum(block.sum(axis=0, dtype=np.float64) for block in blocks) / len(X)
     squares = sum(((block - mean) ** 2).sum(axis=0) for block in blocks)

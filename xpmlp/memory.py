@@ -14,7 +14,7 @@ SHARE = 0.7
 """Most of the free memory that data may take: steps need the rest."""
 
 CHUNK_BYTES = 2**28
-"""Most bytes of data from the host that are copied to the device at once."""
+"""Most bytes of data from the host that are copied to the device, or made dense, at once."""
 
 
 def gibibytes(size: float) -> str:
@@ -35,6 +35,11 @@ def too_large(backend: Backend, size: int) -> int | None:
 def gathered_bytes(arrays: tuple[Any, ...]) -> int:
     """Return the bytes of one row of some arrays, of which some may be None."""
     return sum(x.nbytes // x.shape[0] for x in arrays if x is not None)
+
+
+def rows_within_chunk(mlp: "MLP", most: int) -> int:
+    """Return how many rows of inputs to take at once: ``most``, or fewer if they are so wide."""
+    return max(1, min(most, CHUNK_BYTES // (mlp.sizes[0] * _itemsize(mlp))))
 
 
 # What a step needs. Rather too much than too little, for operations that make a new array each:
@@ -62,7 +67,7 @@ def row_bytes(mlp: "MLP") -> int:
         kind = _kind(brick, matrix is not None)
         numbers += KEPT[kind] * width
         most = max(most, PASSING[kind] * width)
-    return (numbers + most) * (8 if mlp.dtype == "float64" else 4)
+    return (numbers + most) * _itemsize(mlp)
 
 
 def _kind(brick: Brick, dense: bool) -> str:
@@ -82,7 +87,11 @@ def state_bytes(mlp: "MLP", slots: int) -> int:
     in place, while a captured step is compared with the plain one.
     """
     copies = 9 + 4 * slots if "gpu" in mlp.backend.capabilities else 7 + 3 * slots
-    return copies * mlp.network.layout.size * (8 if mlp.dtype == "float64" else 4)
+    return copies * mlp.network.layout.size * _itemsize(mlp)
+
+
+def _itemsize(mlp: "MLP") -> int:
+    return 8 if mlp.dtype == "float64" else 4
 
 
 def _leaves(brick: Brick) -> Iterator[Brick]:

@@ -222,9 +222,11 @@ class MLP:
 
         Parameters
         ----------
-        X : array-like, shape (n, sizes[0])
+        X : array-like or sparse matrix, shape (n, sizes[0])
             NumPy, or an array of any library that lies on the model's device: taken over by
             DLPack, without a copy where that can be. Kept in its dtype where ``data_on`` says.
+            SciPy's sparse matrices and arrays stay sparse on the host, and only the rows of some
+            steps at a time become dense; so ``batch_size=None`` makes all of them so at once.
         y : array-like, shape (n,) or (n, sizes[-1])
             Class indices, one-hot rows, 0/1, or real values.
         epochs : int
@@ -248,8 +250,9 @@ class MLP:
         data_on : {"auto", "device", "host"}
             Where NumPy data lie: ``"device"`` copies all to it before the first step; ``"host"``
             copies the rows of some hundred steps at a time, while the steps before them run;
-            ``"auto"`` is the host for data that take more than 0.7 of a GPU's free memory. The
-            training is the same, step by step.
+            ``"auto"`` is the host for data that take more than 0.7 of a GPU's free memory, and
+            for sparse ones, for which ``"device"`` is refused. The training is the same, step by
+            step.
         continued : bool
             Go on as if the fit before had not ended, though the data may be others: with its
             running averages, its count of steps and epochs, and its history, which is extended.
@@ -330,7 +333,7 @@ class MLP:
         """Return ``{"loss": ..., "accuracy": ...}``, or ``"r2"`` in place of accuracy for values.
 
         The loss includes the penalty, as in training. NumPy arrays are copied to the device batch
-        by batch.
+        by batch, and so are the rows of sparse matrices, dense.
 
         Raises
         ------
@@ -345,8 +348,8 @@ class MLP:
     def predict(self, X: Any) -> Array:
         """Return class indices, 0/1 labels, or values; shape (n,), or (n, outputs) for several.
 
-        In the library of X and on its device; NumPy for lists. What comes from the host is copied
-        to the device batch by batch.
+        In the library of X and on its device; NumPy for lists and sparse matrices. What comes from
+        the host is copied to the device batch by batch.
 
         Raises
         ------

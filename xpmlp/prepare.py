@@ -11,6 +11,7 @@ from xpmlp.inputs import Scaling, features, placed, taken, to_host, weights
 from xpmlp.memory import gibibytes, too_large
 from xpmlp.random import Purpose, generator
 from xpmlp.sharing import is_numpy_array
+from xpmlp.sparse import SparseRows
 from xpmlp.targets import Task, kind_of, spread
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Prepared:
     Attributes
     ----------
     data : Data
-        Where it came: all NumPy arrays, or X on the device. ``placed`` moves it.
+        Where it came: all NumPy arrays, or X on the device, or sparse. ``placed`` moves it.
     task : Task
     scaling : Scaling
     spread : float
@@ -58,13 +59,14 @@ class Prepared:
         Raises
         ------
         InvalidValueError
-            For data that lie on the device and are wanted on the host.
+            For data that lie on the device and are wanted on the host, or that are sparse and
+            wanted on the device.
         """
         stay, note = _stays(backend, self.data.X, self.host_bytes, data_on, "data")
         scaling = self.scaling.arrays(backend, dtype)
         X, y, weight = (x if stay else placed(backend, x) for x in self.data[:3])
         held = self.validation
-        if held is not None and is_numpy_array(held[0]):
+        if held is not None and not backend.owns(held[0]):
             held_stays, why = _stays(backend, held[0], held[0].nbytes, data_on, "validation data")
             held = held if held_stays else (placed(backend, held[0]), held[1])
             note = "; ".join(filter(None, (note, why))) or None
@@ -75,6 +77,16 @@ class Prepared:
 
 def _stays(backend: Backend, X: Any, size: int, data_on: str, what: str) -> tuple[bool, str | None]:
     """Whether data stay on the host, and why where that was left to us."""
+    if isinstance(X, SparseRows):
+        dense = gibibytes(X.nbytes)
+        if data_on == "device":
+            raise InvalidValueError(
+                f"data_on: found 'device' for sparse {what}, of which only some rows at a time "
+                f"become dense there; expected 'auto' or 'host'. Or pass X.toarray(), which takes "
+                f"{dense}"
+            )
+        note = f"the {what} stay on the host: they are sparse, and would take {dense} if dense"
+        return True, note if data_on == "auto" else None
     if not is_numpy_array(X):
         if data_on == "host":
             raise InvalidValueError(

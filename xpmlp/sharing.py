@@ -29,9 +29,16 @@ def is_numpy_array(x: object) -> bool:
     return isinstance(x, _NUMPY)
 
 
+def is_sparse(x: object) -> bool:
+    """Whether x is a sparse matrix or array as SciPy has them, of any format."""
+    return hasattr(x, "tocsr")
+
+
 def foreign(backend: Backend, x: object) -> bool:
     """Whether x is an array of a library or device that is neither the host's nor the backend's."""
-    return not is_numpy_array(x) and not backend.owns(x) and is_array_api_obj(x)
+    if is_numpy_array(x) or is_sparse(x):
+        return False
+    return not backend.owns(x) and is_array_api_obj(x)
 
 
 def refusal(backend: Backend, x: Any, name: str) -> InvalidTypeError:

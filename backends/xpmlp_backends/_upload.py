@@ -69,7 +69,7 @@ class Place:
         for x, pinned, place in zip(arrays, self._pinned, self.device, strict=True):
             if pinned is not None:
                 # "clip" writes straight to its result; the rows are a permutation's, which fit.
-                np.take(x, piece, axis=0, out=pinned[0][: len(piece)], mode="clip")
+                x.take(piece, axis=0, out=pinned[0][: len(piece)], mode="clip")
                 lane.copy(place, pinned[1], len(piece))
         self.copied.record(lane.stream)
 
@@ -80,7 +80,7 @@ class PinnedUploader:
     Parameters
     ----------
     lane : Lane
-    arrays : tuple of ndarray or None
+    arrays : tuple of ndarray, SparseRows or None
         Of as many rows each.
     rows : int
         Most rows of a piece.

@@ -8,6 +8,7 @@ import numpy as np
 
 from xpmlp.activations import Activation
 from xpmlp.diagnosing.facts import Columns, Facts, labels, spaced
+from xpmlp.memory import rows_within_chunk
 from xpmlp.ops import Ops, scaled
 from xpmlp.targets import spread
 from xpmlp.trace import Record, Trace, trace
@@ -114,7 +115,8 @@ class Probe:
         rows = spaced(len(y), ROWS) if classes is None else _of_each_class(classes)
         self._X, self._y = _take(training, rows), y[rows]
         self._labels = None if classes is None else classes[rows]
-        look = mlp.backend.asarray(_take(training, spaced(len(y), INPUT_ROWS)))
+        most = rows_within_chunk(mlp, INPUT_ROWS)
+        look = mlp.backend.asarray(_take(training, spaced(len(y), most)))
         dtype = mlp.weights.flat.dtype
         inputs = scaled(mlp.backend.xp, look, data.shift, data.scale, dtype)
         seen = scaled(mlp.backend.xp, mlp.backend.asarray(self._X), data.shift, data.scale, dtype)
