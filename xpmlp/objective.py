@@ -14,6 +14,7 @@ from xpmlp.contract import Plan
 from xpmlp.errors import InvalidValueError
 from xpmlp.feeding import Drawn, Feed, FromHost, OnDevice
 from xpmlp.inference import ROWS
+from xpmlp.memory import rows_within_chunk
 from xpmlp.optimizers import Optimizer, Updated
 from xpmlp.prepare import prepare
 from xpmlp.step import Penalty, TrainingStep, first_state
@@ -63,11 +64,11 @@ class Objective:
             )
         ready = prepare(mlp, X, y, sample_weight)
         weight = ready.data.weight
-        ready = ready.placed(mlp.backend, mlp.dtype)
+        ready = ready.placed(mlp.backend, mlp.dtype, "auto")
         mlp._settle(ready)
         self._mlp, self._layout = mlp, mlp.network.layout
         self.rows = ready.data.X.shape[0]
-        block = min(ROWS, self.rows)
+        block = min(rows_within_chunk(mlp, ROWS), self.rows)
         self._feed: Feed = OnDevice(mlp.backend, ready.data)
         if ready.on_host:
             self._feed = FromHost(mlp.backend, ready.data, block)

@@ -1,7 +1,7 @@
 """The estimators among scikit-learn's tools: frames, pipelines, searches, committees, processes."""
 
 import copy
-import io
+import os
 import pickle
 import subprocess
 import sys
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-sklearn = pytest.importorskip("sklearn")
+pytest.importorskip("sklearn")
 import joblib
+import sklearn
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
@@ -23,6 +24,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_s
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from xpmlp_backends import why_not
 
 import xpmlp
 from xpmlp.sklearn import MLPClassifier, MLPRegressor
@@ -32,7 +34,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:300], Y[:300]
 PATIENTS, PROGRESSION = load_diabetes(return_X_y=True)
-FAST: dict[str, Any] = {"hidden_layer_sizes": (16,), "max_iter": 25, "random_state": 0}
+FAST: dict[str, Any] = {
+    "hidden_layer_sizes": (16,),
+    "max_iter": 40,
+    "random_state": 0,
+    "learning_rate_init": 0.01,
+}
 
 
 def classifier(**settings: Any) -> MLPClassifier:
@@ -127,7 +134,7 @@ def test_validation_data_are_routed() -> None:
         made = classifier().set_fit_request(X_val=True, y_val=True)
         search = GridSearchCV(made, {"alpha": [0.1]}, cv=2)
         search.fit(X, Y, X_val=X[:50], y_val=Y[:50])
-    assert len(search.best_estimator_.history_["val_loss"]) == 25
+    assert len(search.best_estimator_.history_["val_loss"]) == 40
 
 
 # Copies and processes
@@ -138,6 +145,8 @@ def test_validation_data_are_routed() -> None:
 def test_copies_predict_and_go_on_the_same(
     backend: Any, how: str, early_stopping: bool, tmp_path: Path
 ) -> None:
+    if backend.name == "cupy" and how != "copy" and why_not("cupy"):
+        pytest.skip("a pickle of the imitated GPU's models would look for the real one")
     made = classifier(max_iter=3, backend=backend, early_stopping=early_stopping)
     made.fit(X / 16, Y)
     if how == "copy":
@@ -189,8 +198,14 @@ def test_a_process_without_the_library_predicts_with_numpy(tmp_path: Path) -> No
     (tmp_path / "model.pickle").write_bytes(pickle.dumps(made))
     np.save(tmp_path / "X.npy", X / 16)
     names = [str(tmp_path / name) for name in ("model.pickle", "X.npy", "p.npy")]
+    # With it, SciPy asks for the classes of a torch that is there and is None.
+    variables = {name: value for name, value in os.environ.items() if name != "SCIPY_ARRAY_API"}
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, *names], capture_output=True, text=True, check=False
+        [sys.executable, "-c", WITHOUT_TORCH, *names],
+        env=variables | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "1"
@@ -266,6 +281,5 @@ def test_scikit_learns_callbacks_can_stop(recording: Any) -> None:
 def test_scikit_learns_progress_bar() -> None:
     callback = pytest.importorskip("sklearn.callback", reason="scikit-learn 1.9 brought callbacks")
     pytest.importorskip("rich")
-    with io.StringIO() as _:
-        made = classifier(max_iter=3).set_callbacks(callback.ProgressBar()).fit(X / 16, Y)
+    made = classifier(max_iter=3).set_callbacks(callback.ProgressBar()).fit(X / 16, Y)
     assert made.n_iter_ == 3

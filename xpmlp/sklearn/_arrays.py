@@ -32,8 +32,10 @@ SMALL_INTEGERS = ("uint8", "int8", "uint16", "int16", "float16", "bfloat16")
 
 def on_host(x: Any) -> Any:
     """Return an array of any library as NumPy's; what is no such array stays as it is."""
+    if isinstance(x, np.ndarray):
+        return np.asarray(x)
     found = backend_of(x)
-    return x if found is None or isinstance(x, np.ndarray) else found.to_numpy(detached(x))
+    return x if found is None else found.to_numpy(detached(x))
 
 
 def elsewhere(x: Any) -> Backend | None:
