@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from xpmlp.activations import Activation as Activation
     from xpmlp.activations import register_activation as register_activation
     from xpmlp.callbacks import Callback as Callback
+    from xpmlp.callbacks import Checkpoint as Checkpoint
     from xpmlp.callbacks import EarlyStopping as EarlyStopping
+    from xpmlp.callbacks import ShowProgress as ShowProgress
     from xpmlp.diagnosis import Diagnosis as Diagnosis
     from xpmlp.errors import XpmlpError as XpmlpError
     from xpmlp.explaining import explain as explain
@@ -50,7 +52,7 @@ _HOME = {
     "Diagnosis": "xpmlp.diagnosis",
     "XpmlpError": "xpmlp.errors",
     **dict.fromkeys(("Activation", "register_activation"), "xpmlp.activations"),
-    **dict.fromkeys(("Callback", "EarlyStopping"), "xpmlp.callbacks"),
+    **dict.fromkeys(("Callback", "EarlyStopping", "Checkpoint", "ShowProgress"), "xpmlp.callbacks"),
     **dict.fromkeys(
         ("SGD", "Momentum", "Nesterov", "AdaGrad", "RMSProp", "Adam", "AdamW"), "xpmlp.optimizers"
     ),

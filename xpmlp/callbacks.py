@@ -1,7 +1,10 @@
-"""Hooks into training, and early stopping, which is one of them."""
+"""Hooks into training, and those that most trainings want: stop early, keep files, show it."""
 
+import os
+import sys
 from math import inf
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 from xpmlp.errors import InvalidValueError
 
@@ -41,6 +44,41 @@ class Callback:
         """After the last epoch, however it ended."""
 
 
+class _Best:
+    """The best of a figure in one training, for callbacks that act when it improves.
+
+    Parameters
+    ----------
+    owner : Callback
+        Whose ``monitor`` names the figure, by the rule in ``EarlyStopping``.
+    training : Training
+        At its beginning.
+    """
+
+    def __init__(self, owner: "EarlyStopping | Checkpoint", training: "Training") -> None:
+        self.owner = type(owner).__name__
+        held_out = training.validation is not None
+        self.name = owner.monitor or ("val_loss" if held_out else "loss")
+        self.value = inf
+        # A continued training's history may have figures that are measured no more.
+        self.before = len(training.history.get(self.name, ()))
+
+    def improved(self, training: "Training", by: float = 0.0) -> bool:
+        """Compare the epoch's figure with the best so far."""
+        found = training.history.get(self.name, [])
+        if len(found) == self.before:
+            raise InvalidValueError(
+                f"{self.owner}: this training has no {self.name!r}, only "
+                f"{', '.join(training.measures)}; give validation_data or validation_split, or "
+                "another monitor"
+            )
+        value = found[-1] * (1.0 if self.name.endswith("loss") else -1.0)
+        better = value < self.value - by
+        if better:
+            self.value = value
+        return better
+
+
 class EarlyStopping(Callback):
     """Stop when a figure has not improved for a while, and give back the best weights.
 
@@ -76,25 +114,17 @@ class EarlyStopping(Callback):
         self.min_delta = min_delta
         self.restore_best = restore_best
         self.best_epoch: int | None = None
-        self._best = inf
         self._weights: Any = None
 
     def on_train_begin(self, training: "Training") -> None:
         """Forget an earlier training."""
-        self.best_epoch, self._best, self._weights = None, inf, None
+        self.best_epoch, self._weights = None, None
+        self._best = _Best(self, training)
 
     def on_epoch_end(self, training: "Training") -> None:
         """Compare with the best so far."""
-        history = training.history
-        monitor = self.monitor or ("val_loss" if "val_loss" in history else "loss")
-        if monitor not in history:
-            raise InvalidValueError(
-                f"EarlyStopping: the history has no {monitor!r}, only {', '.join(history)}; "
-                "give validation_data or validation_split, or another monitor"
-            )
-        value = history[monitor][-1] * (1.0 if monitor.endswith("loss") else -1.0)
-        if value < self._best - self.min_delta:
-            self._best, self.best_epoch = value, training.epoch
+        if self._best.improved(training, by=self.min_delta):
+            self.best_epoch = training.epoch
             if self.restore_best:
                 self._weights = training.mlp.state_dict()
         elif self.best_epoch is None or training.epoch - self.best_epoch >= self.patience:
@@ -104,3 +134,123 @@ class EarlyStopping(Callback):
         """Give back the best weights."""
         if self.restore_best and self._weights is not None:
             training.mlp.load_state_dict(self._weights)
+
+
+class Checkpoint(Callback):
+    """Save the model to a file while it trains, for ``xpmlp.load``.
+
+    Parameters
+    ----------
+    path : path-like
+        May have fields, which are filled from the epoch's row of the history, and with ``epoch``,
+        counted from 1: ``"run-{epoch:03d}-{val_loss:.4f}.xpmlp"``. Without any, each file takes
+        the place of the one before, when it is complete. A brace that is no field is doubled.
+    epochs : int
+        After every so many epochs, and after the last.
+    monitor : str, optional
+        A key of the history, for ``best_only``; see ``EarlyStopping``.
+    best_only : bool
+        Save only what is better than all that was saved in this training.
+
+    Attributes
+    ----------
+    saved : Path or None
+        The file that was written last.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        epochs: int = 1,
+        monitor: str | None = None,
+        best_only: bool = False,
+    ) -> None:
+        if epochs < 1:
+            raise InvalidValueError(f"Checkpoint: epochs is {epochs}; expected 1 or more")
+        if monitor is not None and not best_only:
+            raise InvalidValueError(
+                f"Checkpoint: monitor={monitor!r} chooses nothing without best_only=True"
+            )
+        self.path = os.fspath(path)
+        self.epochs = epochs
+        self.monitor = monitor
+        self.best_only = best_only
+        self.saved: Path | None = None
+
+    def on_train_begin(self, training: "Training") -> None:
+        """Refuse a path that cannot be filled, and forget an earlier training."""
+        self._fill(training, dict.fromkeys(training.measures, 0.5))
+        self._best = _Best(self, training)
+        self._pending = False
+
+    def on_epoch_end(self, training: "Training") -> None:
+        """Save, if it is time."""
+        done = training.epoch + 1
+        due = done % self.epochs == 0
+        if self.best_only:
+            wanted = due and self._best.improved(training)
+        else:
+            wanted = due or training.stopped or done == training.epochs
+        self._pending = not wanted
+        if wanted:
+            self._save(training)
+
+    def on_train_end(self, training: "Training") -> None:
+        """Save the last epoch, if a callback that comes after this one has made it the last."""
+        if training.stopped and self._pending and not self.best_only:
+            self._save(training)
+
+    def _save(self, training: "Training") -> None:
+        row = {name: training.history[name][-1] for name in training.measures}
+        self.saved = self._fill(training, row)
+        training.mlp.save(self.saved)
+
+    def _fill(self, training: "Training", row: dict[str, float]) -> Path:
+        try:
+            return Path(self.path.format(epoch=training.epoch + 1, **row))
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
+            raise InvalidValueError(
+                f"Checkpoint: path {self.path!r} cannot be filled ({error}); this training has the "
+                f"fields epoch, {', '.join(row)}"
+            ) from error
+
+
+class ShowProgress(Callback):
+    """Show the training: a line per epoch, and a live one on a terminal with rich installed.
+
+    Parameters
+    ----------
+    stream : text file, optional
+        Standard output unless given.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream
+
+    def on_train_begin(self, training: "Training") -> None:
+        """Print the head of the table."""
+        from xpmlp.display import display
+
+        self._shown = display(sys.stdout if self.stream is None else self.stream, "val")
+        self._pass_on("on_train_begin", training)
+
+    def on_epoch_begin(self, training: "Training") -> None:
+        """Note the time."""
+        self._pass_on("on_epoch_begin", training)
+
+    def on_batch_end(self, training: "Training") -> None:
+        """Draw the live line."""
+        self._pass_on("on_batch_end", training)
+
+    def on_epoch_end(self, training: "Training") -> None:
+        """Print the epoch's line."""
+        self._pass_on("on_epoch_end", training)
+
+    def on_train_end(self, training: "Training") -> None:
+        """Take the live line away."""
+        self._pass_on("on_train_end", training)
+        del self._shown  # a terminal can be neither copied nor pickled, a callback can
+
+    def _pass_on(self, event: str, training: "Training") -> None:
+        getattr(self._shown, event)(training)
+        self.every = self._shown.every  # a live line looks again when it likes

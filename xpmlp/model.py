@@ -324,7 +324,6 @@ class MLP:
         ready = ready.placed(self.backend, self.dtype, data_on)
         self._settle(ready)
         asked.on_host = ready.on_host
-        self.progress = None
         return Training(self, ready=ready, batch_size=asked.batch_size, **options).run()
 
     # Use

@@ -91,6 +91,10 @@ class Training:
         Steps done in this epoch, and in a whole one.
     examples : int
         Rows of training data.
+    metrics : bool
+        Whether accuracy or R² is measured on them.
+    stopped : bool
+        Whether ``stop()`` has been called.
     """
 
     def __init__(
@@ -121,7 +125,7 @@ class Training:
         self.shuffle = shuffle
         self.metrics = metrics
         self.callbacks = callbacks
-        self._stopped = False
+        self.stopped = False
         self._next_order: np.ndarray | None = None
         self._schedule = schedule(optimizer.learning_rate)
         self._run: Run = mlp._compiled_step(optimizer, metrics)
@@ -129,27 +133,40 @@ class Training:
 
     def stop(self) -> None:
         """End the training after the current epoch."""
-        self._stopped = True
+        self.stopped = True
 
     @property
     def batch_loss(self) -> float:
         """Loss of the last step; reading it waits for the device."""
         return float(self.mlp.backend.to_numpy(self._state.loss))
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of the figures that each epoch adds to the history."""
+        metric = self.mlp.task.metric.name
+        shown = ("loss", metric) if self.metrics else ("loss",)
+        held_out = () if self.validation is None else ("val_loss", f"val_{metric}")
+        return (*shown, "learning_rate", "seconds", *held_out)
+
     def run(self) -> History:
         """Train. The model keeps the last finished epoch's weights whatever happens."""
-        self._notify("on_train_begin")
+        begun: list[Callback] = []
         try:
+            for callback in self.callbacks:
+                callback.on_train_begin(self)
+                begun.append(callback)
+            self.mlp.progress = None  # it is not that of the weights any more
             for epoch in range(self._first, self.epochs):
                 self.epoch, self.step = epoch, 0
                 self._notify("on_epoch_begin")
                 self._train_epoch()
                 self._notify("on_epoch_end")
-                if self._stopped:
+                if self.stopped:
                     break
             self.mlp.progress = self.progress()
         finally:
-            self._notify("on_train_end")
+            for callback in begun:
+                callback.on_train_end(self)
         return self.history
 
     def progress(self) -> Progress:

@@ -4,8 +4,9 @@ from argparse import Namespace
 from typing import Any
 
 from xpmlp.cli.models import Trained
-from xpmlp.cli.output import Output, number, percent, score, short
+from xpmlp.cli.output import Output, short
 from xpmlp.errors import DataError
+from xpmlp.figures import number, percent, score
 from xpmlp.plots import confusion_counts
 
 

@@ -75,18 +75,3 @@ def clean(text: str) -> str:
 def short(text: str, width: int) -> str:
     """Cut a name to a column's width."""
     return text if len(text) <= width else f"{text[: width - 3]}..."
-
-
-def percent(share: float) -> str:
-    """Format a share: ``"97.77 %"``."""
-    return f"{100 * share:.2f} %"
-
-
-def score(name: str, value: float) -> str:
-    """Format a metric by its name: accuracy in per cent, R² as a number."""
-    return percent(value) if name == "accuracy" else f"{value:.4f}"
-
-
-def number(value: float) -> str:
-    """Format a loss in at most nine characters."""
-    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.3e}"

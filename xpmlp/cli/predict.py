@@ -6,8 +6,9 @@ from typing import Any
 
 from xpmlp.cli.images import SUFFIXES, read_image
 from xpmlp.cli.models import Trained
-from xpmlp.cli.output import Output, percent, short
+from xpmlp.cli.output import Output, short
 from xpmlp.errors import DataError, InvalidValueError
+from xpmlp.figures import percent
 
 TOP = 3
 """Classes shown for a picture."""

@@ -10,13 +10,14 @@ import xpmlp
 from xpmlp import schedules
 from xpmlp.callbacks import Callback, EarlyStopping
 from xpmlp.cli.images import pixel_facts
-from xpmlp.cli.output import Output, number, score
+from xpmlp.cli.output import Output
 from xpmlp.cli.parser import SCHEDULES, fill_in
-from xpmlp.cli.progress import display
 from xpmlp.cli.runs import HISTORY, MODEL, PICTURE, RESULT, RunFolder
 from xpmlp.data import Dataset, load
 from xpmlp.diagnosis import Diagnosis
+from xpmlp.display import display
 from xpmlp.errors import MissingExtraError
+from xpmlp.figures import number, score
 from xpmlp.memory import gibibytes
 from xpmlp.model import MLP
 from xpmlp.optimizers import optimizer

@@ -5,9 +5,10 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from xpmlp.cli.output import Output, percent
-from xpmlp.cli.progress import Lines, Live, display
+from xpmlp.cli.output import Output
+from xpmlp.display import Lines, Live, display
 from xpmlp.errors import InvalidValueError
+from xpmlp.figures import percent
 
 if TYPE_CHECKING:
     from xpmlp.callbacks import Callback

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import xpmlp
-from xpmlp.cli import progress
+from xpmlp import display as progress
 
 console = pytest.importorskip("rich.console")
 

@@ -4,7 +4,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TextIO
 
 from xpmlp.callbacks import Callback
-from xpmlp.cli.output import number, score
+from xpmlp.figures import number, score
 
 if TYPE_CHECKING:
     from xpmlp.training import Training
@@ -39,15 +39,19 @@ def display(stream: TextIO, held_out: str) -> Callback:
 class Lines(Callback):
     """Plain lines, one per epoch."""
 
+    first = 0  # the epoch that this training began with; a continued one's is later
+
     def __init__(self, stream: TextIO, held_out: str) -> None:
         self.stream = stream
         self.label = "test" if held_out == "test" else "val."
 
     def on_train_begin(self, training: "Training") -> None:
         """Print the head of the table."""
-        self.started = perf_counter()
+        self.started, self.first = perf_counter(), training.epoch
         metric = {"r2": "R2"}.get(training.mlp.task.metric.name, "accuracy")
-        head = f"{'epoch':>9} {'loss':>9} {metric:>9}"
+        head = f"{'epoch':>9} {'loss':>9}"
+        if training.metrics:
+            head += f" {metric:>9}"
         if training.validation is not None:
             head += f" {self.label + ' loss':>10} {self.label + ' ' + metric:>14}"
         self.print(f"{head} {'examples/s':>11} {'time left':>10}", "dim")
@@ -61,15 +65,17 @@ class Lines(Callback):
         last = {name: values[-1] for name, values in training.history.items()}
         metric = training.mlp.task.metric.name
         row = f"{f'{training.epoch + 1}/{training.epochs}':>9} {number(last['loss']):>9}"
-        row += f" {score(metric, last[metric]):>9}"
-        if "val_loss" in last:
+        if training.metrics:
+            row += f" {score(metric, last[metric]):>9}"
+        if training.validation is not None:
             row += f" {number(last['val_loss']):>10} {score(metric, last[f'val_{metric}']):>14}"
         left = self.left(training, training.epoch + 1)
         return f"{row} {training.examples / max(last['seconds'], 1e-9):>11,.0f} {left:>10}"
 
     def left(self, training: "Training", done: float) -> str:
         """Estimate the time left from the epochs done, parts of epochs included."""
-        seconds = (perf_counter() - self.started) * (training.epochs - done) / done
+        pace = (perf_counter() - self.started) / (done - self.first)
+        seconds = pace * (training.epochs - done)
         minutes, seconds = divmod(round(seconds), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
@@ -111,9 +117,9 @@ class Live(Lines):
 
     def on_epoch_end(self, training: "Training") -> None:
         """Print the row of every epoch, or of every n-th where there are many."""
-        stride = -(-training.epochs // ROWS)
+        stride = -(-(training.epochs - self.first) // ROWS)
         done = training.epoch + 1
-        if done % stride == 0 or done in (1, training.epochs):
+        if done % stride == 0 or done in (self.first + 1, training.epochs):
             self.print(self.row(training))
         if perf_counter() - self.looked > INTERVAL:
             history = training.history
