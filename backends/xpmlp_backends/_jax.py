@@ -169,8 +169,9 @@ def can_round(device: Any) -> bool:
 
 def device_of(x: Array) -> str:
     """Name the device of an array, as ``create`` takes it; the first of several."""
-    device = min(x.devices(), key=lambda d: d.id)
-    return f"{device.platform}:{device.id}"
+    platform = {d.platform for d in x.devices()}.pop()
+    places = require("jax", "jax", INSTALL).devices(platform)
+    return f"{platform}:{min(places.index(d) for d in x.devices())}"
 
 
 def create(device: str | None = None) -> JaxBackend:

@@ -17,8 +17,9 @@ class StrictBackend(EagerBackend):
     capabilities = frozenset({"float64"})
 
     @property
-    def place(self) -> None:
-        """There is only one."""
+    def place(self) -> str:
+        """Which of array-api-strict's devices it is."""
+        return str(self.device._device)
 
     def owns(self, x: object) -> bool:
         """Whether x is a strict array on this device."""

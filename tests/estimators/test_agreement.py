@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
+import sklearn
 from sklearn import neural_network as scikit
 from sklearn.datasets import load_diabetes, load_digits, make_multilabel_classification
 from sklearn.exceptions import ConvergenceWarning
@@ -18,6 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*iprint.*:DeprecationWarning"),
 ]
 
+VERSION = tuple(map(int, sklearn.__version__.split(".")[:2]))
 DIGITS, DIGIT = load_digits(return_X_y=True)
 DIGITS = DIGITS[:500] / 16.0
 DIGIT = DIGIT[:500]
@@ -96,6 +98,8 @@ def assert_same(theirs: Any, found: Any, X: Any, rtol: float = 1e-8) -> None:
 @pytest.mark.parametrize("data", CLASSES)
 @pytest.mark.filterwarnings("ignore:Got `batch_size`:UserWarning")
 def test_classifiers(data: str, settings: str) -> None:
+    if (data, settings) == ("text", "early stopping") and VERSION < (1, 9):
+        pytest.skip("scikit-learn before 1.9 fails with text and early stopping")
     X, y = CLASSES[data]
     theirs, found = pair("MLPClassifier", **SETTINGS[settings])
     assert_same(theirs.fit(X, y), found.fit(X, y), X)
@@ -276,6 +280,8 @@ WRONG: dict[str, tuple[dict[str, Any], Any, Any]] = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_errors(case: str) -> None:
+    if case == "too few to hold out" and VERSION < (1, 7):
+        pytest.skip("scikit-learn 1.7 brought this check")
     settings, X, y = WRONG[case]
     theirs, found = pair("MLPClassifier", **settings)
     with pytest.raises(ValueError) as expected:  # noqa: PT011
@@ -320,7 +326,9 @@ def test_warnings(settings: dict[str, Any], category: type[Warning]) -> None:
     for estimator in (theirs, found):
         with pytest.warns(category) as caught:
             estimator.fit(DIGITS, DIGIT)
-        said.append([(w.category, str(w.message)) for w in caught])
+        # An old scikit-learn gives a new SciPy an option that it no more wants.
+        news = [w for w in caught if w.category is not DeprecationWarning]
+        said.append([(w.category, str(w.message)) for w in news])
     assert said[0] == said[1]
     assert caught[0].filename == __file__ or settings.get("solver") == "lbfgs"
 

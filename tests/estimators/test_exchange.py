@@ -14,7 +14,10 @@ import xpmlp
 from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.sklearn import MLPClassifier, MLPRegressor
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:.*iprint.*:DeprecationWarning"),
+]
 
 DIGITS, DIGIT = load_digits(return_X_y=True)
 DIGITS, DIGIT = DIGITS[:300] / 16.0, DIGIT[:300]

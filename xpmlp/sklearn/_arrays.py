@@ -18,7 +18,7 @@ from xpmlp_backends import backend as make_backend
 from xpmlp_backends import backend_of
 
 from xpmlp.contract import Backend
-from xpmlp.errors import BackendError
+from xpmlp.pickling import Home
 from xpmlp.sharing import detached
 
 Array = Any
@@ -112,29 +112,18 @@ def dtype_of(X: Array, asked: str | None) -> str:
     return "float32" if found == "float32" or found in SMALL_INTEGERS else "float64"
 
 
-class Place:
-    """Where the arrays of a fitted estimator are: a backend by name and device.
+def home_of(found: Backend | None) -> Home | None:
+    """Return what remembers a backend in pickles and copies; None for NumPy on the host."""
+    if found is None or found.name == "numpy":
+        return None
+    return Home(found.name, getattr(found, "place", str(found.device)), found)
 
-    It is made anew where the estimator is unpickled, and is the host where that cannot be.
-    """
 
-    def __init__(self, found: Backend | None) -> None:
-        self._backend = found
-        self._spec = None if found is None else (found.name, str(found.device))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_backend": None, "_spec": self._spec}
-
-    @property
-    def backend(self) -> Backend | None:
-        """The backend; None for NumPy on the host."""
-        if self._backend is None and self._spec is not None:
-            try:
-                self._backend = make_backend(*self._spec)
-            except BackendError:
-                self._spec = None
-        return self._backend
-
-    def array(self, host: np.ndarray) -> Array:
-        """Bring a NumPy array there."""
-        return host if self.backend is None else self.backend.asarray(host)
+def found_again(home: Home | None) -> Backend | None:
+    """Return the backend that is remembered; None for the host, and where it cannot be made."""
+    if home is not None and home.backend is None:
+        try:
+            home.backend = make_backend(home.name, home.device)
+        except Exception:  # the model has said why, and is on NumPy too
+            return None
+    return None if home is None else home.backend

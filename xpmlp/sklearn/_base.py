@@ -20,12 +20,13 @@ from xpmlp.inputs import taken
 from xpmlp.model import MLP
 from xpmlp.sklearn import _lbfgs, _parameters
 from xpmlp.sklearn._arrays import (
-    Place,
     checked_inputs,
     checked_pair,
     checked_weights,
     dtype_of,
     elsewhere,
+    found_again,
+    home_of,
     on_host,
     same_place,
 )
@@ -129,7 +130,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     def _make(self, here: Backend | None, sizes: list[int], dtype: str, seed: int) -> None:
         """Make the network, for X that is ``here`` (None on the host)."""
-        self._place = Place(here)
+        self._home = home_of(here)
         self.n_layers_ = len(sizes)
         self.history_ = History()
         self.mlp_ = MLP(
@@ -330,13 +331,13 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     def _tensors(self, suffix: str) -> list[Array]:
         """Return each layer's weights or biases where X was; views, if the model is there too."""
-        mlp, place = self.mlp_, self._place
+        mlp, there = self.mlp_, found_again(self._home)
         views = mlp.network.layout.views(mlp.backend.xp, mlp.weights.flat)
         found = [views[f"dense{i}.{suffix}"] for i in range(1, len(mlp.sizes))]
-        there = place.backend
         if isinstance(found[0], np.ndarray) if there is None else there.owns(found[0]):
             return found
-        return [place.array(mlp.backend.to_numpy(x)) for x in found]
+        host = [mlp.backend.to_numpy(x) for x in found]
+        return host if there is None else [there.asarray(x) for x in host]
 
     def _set_tensors(self, suffix: str, values: Sequence[Any]) -> None:
         mlp = self.mlp_
@@ -380,8 +381,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """
         check_is_fitted(self)
         self.mlp_.to(backend, device)
-        moved = self.mlp_.backend
-        self._place = Place(None if moved.name == "numpy" else moved)
+        self._home = home_of(self.mlp_.backend)
         if hasattr(self, "_best"):
             self._keep_best()
         return self
