@@ -12,6 +12,7 @@ from xpmlp.layers import Pass
 from xpmlp.memory import rows_within_chunk
 from xpmlp.ops import scaled
 from xpmlp.shortage import release
+from xpmlp.sparse import on_host
 from xpmlp.targets import spread
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def evaluate_batches(mlp: "MLP", X: Array, target: np.ndarray) -> dict[str, floa
 def _evaluate(mlp: "MLP", X: Array, target: np.ndarray) -> dict[str, float]:
     backend, xp, task = mlp.backend, mlp.backend.xp, mlp.task
     flat, statistics, n = mlp.weights.flat, mlp.weights.statistics, X.shape[0]
-    y = backend.asarray(target) if backend.owns(X) else target
+    y = target if on_host(X) else backend.asarray(target)
 
     def batch(run: Forward, start: int, stop: int) -> Array:
         x, part = (placed(backend, a[start:stop, ...]) for a in (X, y))

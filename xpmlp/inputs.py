@@ -24,7 +24,7 @@ from xpmlp.sharing import (
     shares_memory,
     take_over,
 )
-from xpmlp.sparse import SparseRows
+from xpmlp.sparse import SparseRows, on_host
 
 Array = Any
 
@@ -269,8 +269,7 @@ class Scaling:
         if pixels:
             return Scaling(self.mode, True, None, np.array([1 / 255]))
         if self.mode == "standard":
-            there = backend.owns(X) and not is_numpy_array(X)
-            mean, std = _moments(backend.to_numpy(X) if there else X)
+            mean, std = _moments(X if on_host(X) else backend.to_numpy(X))
             # A constant column has nothing to say: it becomes 0, not NaN.
             return Scaling(self.mode, False, mean, 1 / np.where(std > 0, std, 1.0))
         return Scaling(self.mode, False)

@@ -11,7 +11,7 @@ from xpmlp.inputs import Scaling, features, placed, taken, to_host, weights
 from xpmlp.memory import gibibytes, too_large
 from xpmlp.random import Purpose, generator
 from xpmlp.sharing import is_numpy_array
-from xpmlp.sparse import SparseRows
+from xpmlp.sparse import SparseRows, on_host
 from xpmlp.targets import Task, kind_of, spread
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Prepared:
         scaling = self.scaling.arrays(backend, dtype)
         X, y, weight = (x if stay else placed(backend, x) for x in self.data[:3])
         held = self.validation
-        if held is not None and not backend.owns(held[0]):
+        if held is not None and on_host(held[0]):
             held_stays, why = _stays(backend, held[0], held[0].nbytes, data_on, "validation data")
             held = held if held_stays else (placed(backend, held[0]), held[1])
             note = "; ".join(filter(None, (note, why))) or None

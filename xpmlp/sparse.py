@@ -13,6 +13,11 @@ from xpmlp.errors import InvalidTypeError
 from xpmlp.sharing import is_numpy_array
 
 
+def on_host(x: object) -> bool:
+    """Whether x are examples on the host, as ``xpmlp.inputs.features`` returns them."""
+    return is_numpy_array(x) or isinstance(x, SparseRows)
+
+
 class SparseRows:
     """A sparse matrix that gives its rows as a NumPy array does: dense, a copy of those asked for.
 
