@@ -122,6 +122,7 @@ class CublasLt:
         raw = (ctypes.c_char * (ld * columns * dtype.itemsize)).from_address(address)
         return np.frombuffer(raw, dtype).reshape(columns, ld).T[:rows]
 
+    @np.errstate(all="ignore")  # a GPU does not warn
     def _compute(
         self, described: Any, which: int, a: int, a_layout: int, b: int, b_layout: int, d: int,
         d_layout: int,
@@ -136,8 +137,7 @@ class CublasLt:
         ):
             matrix = self._factor(self._matrix(address, layout), described["compute"])
             factors.append(matrix.T if transposed else matrix)
-        with np.errstate(all="ignore"):  # a GPU does not warn
-            result = factors[0].astype(np.float64) @ factors[1].astype(np.float64)
+        result = factors[0].astype(np.float64) @ factors[1].astype(np.float64)
         epilogue = described[7]
         if epilogue != 1:
             raw = (ctypes.c_char * (len(out) * out.itemsize)).from_address(described[8])
