@@ -388,18 +388,22 @@ class MLP:
         backend: str | Backend | None = None,
         device: str | None = None,
         dtype: str | None = None,
+        **changes: Any,
     ) -> "MLP":
         """Return an independent copy, on this backend or another, in this dtype or another.
 
-        Nothing is rounded in float64: a copy in it has the precision "float32" again.
+        Nothing is rounded in float64: a copy in it has the precision "float32" again. ``changes``
+        are other arguments of ``MLP``, ``dropout=0.0`` for example, that keep the parameters.
         """
-        arguments = self._arguments | {"dtype": dtype or self.dtype}
+        arguments = self._arguments | {"dtype": dtype or self.dtype} | changes
         if arguments["dtype"] == "float64":
             arguments["precision"] = "float32"
         if backend is None:
             backend = self.backend if device is None else self.backend.name
         made = MLP(**arguments, backend=backend, device=device)
-        made.scaling, made._task, made.loss = self.scaling, self._task, self.loss
+        made.scaling = self.scaling
+        if not {"loss", "output", "targets"} & set(changes):
+            made._task, made.loss = self._task, self.loss
         made.epochs_trained, made.metadata = self.epochs_trained, deepcopy(self.metadata)
         made.load_state_dict(self.state_dict())
         return made

@@ -194,6 +194,14 @@ def test_warm_start(settings: str) -> None:
     assert_same(theirs, found, DIGITS)
 
 
+def test_parameters_of_the_network_may_change_between_fits() -> None:
+    theirs, found = pair("MLPClassifier", warm_start=True, max_iter=5)
+    for estimator in (theirs, found):
+        estimator.fit(DIGITS, DIGIT).set_params(alpha=5.0).fit(DIGITS, DIGIT)
+        estimator.set_params(activation="tanh").partial_fit(DIGITS, DIGIT)
+    assert_same(theirs, found, DIGITS)
+
+
 def test_a_warm_start_ends_with_the_best_weights_of_all() -> None:
     """The training is scikit-learn's, but there the later fit overwrites the best weights."""
     theirs, found = pair("MLPClassifier", warm_start=True, **SETTINGS["early stopping"])

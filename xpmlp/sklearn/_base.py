@@ -2,16 +2,14 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from xpmlp.callbacks import Callback
 from xpmlp.contract import Backend
@@ -20,16 +18,13 @@ from xpmlp.inputs import taken
 from xpmlp.model import MLP
 from xpmlp.sklearn import _lbfgs, _parameters
 from xpmlp.sklearn._arrays import (
-    checked_inputs,
     checked_pair,
     checked_weights,
     dtype_of,
     elsewhere,
-    found_again,
     home_of,
-    on_host,
-    same_place,
 )
+from xpmlp.sklearn._fitted import FittedMLP
 from xpmlp.sklearn._hooks import CallbackSupportMixin, Hooks, NoHooks
 from xpmlp.sklearn._monitor import Followed, Held, Monitor, first_best
 from xpmlp.training import History, Order
@@ -42,7 +37,7 @@ NOT_FINITE = (
 )
 
 
-class BaseMLP(CallbackSupportMixin, BaseEstimator):
+class BaseMLP(CallbackSupportMixin, FittedMLP):
     """Fitting, and what is fitted. Use `MLPClassifier` or `MLPRegressor`."""
 
     _numeric: ClassVar[bool]
@@ -98,7 +93,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if first:
             self._initialize(X, [X.shape[1], *hidden, self.n_outputs_])
         else:
-            self._check_warm(X, hidden)
+            self._go_on([X.shape[1], *hidden, self.n_outputs_])
+        self._home = home_of(elsewhere(X))
         hooks = NoHooks() if incremental else Hooks(self, *task, metadata)
         try:
             if _parameters.is_stochastic(self.solver):
@@ -133,26 +129,47 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         self._home = home_of(here)
         self.n_layers_ = len(sizes)
         self.history_ = History()
+        self._settings = self._network_settings()
         self.mlp_ = MLP(
             sizes,
-            _parameters.activation(self.activation),
-            **self._task(),
-            dropout=self.dropout,
-            input_dropout=self.input_dropout,
-            normalization=self.normalization,
-            residual=self.residual,
+            **self._settings,
             initializer="zeros",  # the weights are drawn, or taken from another estimator
-            l1=self.l1,
-            l2=self.alpha,
             penalty_on="sum",
-            max_norm=self.max_norm,
             scaling=None,
             dtype=dtype,
-            precision=self.precision,
             backend=self._backend(here),
             device=self.device,
             seed=seed,
         )
+
+    def _network_settings(self) -> dict[str, Any]:
+        """Return ``xpmlp.MLP``'s arguments that may change between two fits of one network."""
+        return self._task() | {
+            "activation": _parameters.activation(self.activation),
+            "dropout": self.dropout,
+            "input_dropout": self.input_dropout,
+            "normalization": self.normalization,
+            "residual": self.residual,
+            "l1": self.l1,
+            "l2": self.alpha,
+            "max_norm": self.max_norm,
+            "precision": self.precision,
+        }
+
+    def _go_on(self, sizes: list[int]) -> None:
+        """Take the network that is there, with the parameters of now: another ``alpha``, say."""
+        before = self.mlp_
+        if sizes != list(before.sizes):
+            raise InvalidValueError(
+                f"found layers of {sizes} units; the network that is to go on has "
+                f"{list(before.sizes)}. Make a new estimator, or set warm_start=False"
+            )
+        settings = self._network_settings()
+        if settings == self._settings:
+            return
+        self._settings = settings
+        self.mlp_ = before.copy(**settings)
+        self.mlp_.progress = before.progress
 
     def _backend(self, here: Backend | None) -> str | Backend:
         """Choose where to compute: as asked, else where X is, else NumPy."""
@@ -162,14 +179,6 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if here is not None and self.device is None:
             return here
         return here.name if here is not None else _default_backend()
-
-    def _check_warm(self, X: Array, hidden: list[int]) -> None:
-        found = [X.shape[1], *hidden, self.n_outputs_]
-        if found != list(self.mlp_.sizes):
-            raise InvalidValueError(
-                f"found layers of {found} units; the model that is to go on has "
-                f"{list(self.mlp_.sizes)}. Make a new estimator, or set warm_start=False"
-            )
 
     def _refuse_early_stopping(self, incremental: bool, held: Held | None) -> None:
         if incremental and self.early_stopping and held is None:
@@ -316,93 +325,6 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             return rows
 
         return order
-
-    # Use
-
-    def _outputs(self, X: Any, method: str, call: Callable[[MLP, Array], Array]) -> Array:
-        """Check X, and return what ``call(mlp, X)`` makes of it, in X's library."""
-        check_is_fitted(self)
-        same_place(self, X, method)
-        return call(self.mlp_, checked_inputs(self, X, reset=False))
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Whether there is a network."""
-        return hasattr(self, "mlp_")
-
-    def _tensors(self, suffix: str) -> list[Array]:
-        """Return each layer's weights or biases where X was; views, if the model is there too."""
-        mlp, there = self.mlp_, found_again(self._home)
-        views = mlp.network.layout.views(mlp.backend.xp, mlp.weights.flat)
-        found = [views[f"dense{i}.{suffix}"] for i in range(1, len(mlp.sizes))]
-        if isinstance(found[0], np.ndarray) if there is None else there.owns(found[0]):
-            return found
-        host = [mlp.backend.to_numpy(x) for x in found]
-        return host if there is None else [there.asarray(x) for x in host]
-
-    def _set_tensors(self, suffix: str, values: Sequence[Any]) -> None:
-        mlp = self.mlp_
-        given = {f"dense{i}.{suffix}": on_host(v) for i, v in enumerate(values, start=1)}
-        mlp.load_state_dict(mlp.state_dict() | given)
-
-    @property
-    def coefs_(self) -> list[Array]:
-        """Weight matrices, shape (inputs, outputs) each, in the library of the training's X."""
-        return self._tensors("W")
-
-    @coefs_.setter
-    def coefs_(self, values: Sequence[Any]) -> None:
-        self._set_tensors("W", values)
-
-    @property
-    def intercepts_(self) -> list[Array]:
-        """Biases, shape (outputs,) each."""
-        return self._tensors("b")
-
-    @intercepts_.setter
-    def intercepts_(self, values: Sequence[Any]) -> None:
-        self._set_tensors("b", values)
-
-    @property
-    def _fitted_array(self) -> Array:
-        """A fitted array, for scikit-learn to compare X with."""
-        return self.intercepts_[0]
-
-    def to(self, backend: str | Backend, device: str | None = None) -> Self:
-        """Move a fitted estimator to another backend, in place: fit on a GPU, predict on a laptop.
-
-        Parameters
-        ----------
-        backend, device
-            As for ``xpmlp.MLP.to``. Parameters given to the constructor stay as they are.
-
-        Returns
-        -------
-        self
-        """
-        check_is_fitted(self)
-        self.mlp_.to(backend, device)
-        self._home = home_of(self.mlp_.backend)
-        if hasattr(self, "_best"):
-            self._keep_best()
-        return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        # The best weights are the model's own once a training has ended.
-        state: dict[str, Any] = {**super().__getstate__()}
-        state.pop("_best", None)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if hasattr(self, "mlp_") and hasattr(self, "loss_curve_"):
-            self._keep_best()
-
-    def __sklearn_tags__(self) -> Any:
-        """Say what scikit-learn may expect: sparse input, and arrays of other libraries."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.array_api_support = True
-        return tags
 
     def _available_for_batches(self) -> bool:
         if not _parameters.is_stochastic(self.solver):

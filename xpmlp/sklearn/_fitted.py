@@ -1,0 +1,113 @@
+"""A fitted estimator: checks before predictions, weights to read and to set, moves and pickles."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from xpmlp.contract import Backend
+from xpmlp.model import MLP
+from xpmlp.pickling import Home
+from xpmlp.sklearn._arrays import checked_inputs, found_again, home_of, on_host, same_place
+
+Array = Any
+
+
+class FittedMLP(BaseEstimator):
+    """What there is after ``fit``, over the network ``mlp_``.
+
+    Attributes
+    ----------
+    mlp_ : MLP
+    """
+
+    mlp_: MLP
+    _home: Home | None
+    """Where the last X was; None for the host."""
+
+    def _outputs(self, X: Any, method: str, call: Callable[[MLP, Array], Array]) -> Array:
+        """Check X, and return what ``call(mlp, X)`` makes of it, in X's library."""
+        check_is_fitted(self)
+        same_place(self, X, method)
+        return call(self.mlp_, checked_inputs(self, X, reset=False))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether there is a network."""
+        return hasattr(self, "mlp_")
+
+    def _tensors(self, suffix: str) -> list[Array]:
+        """Return each layer's weights or biases where X was; views, if the model is there too."""
+        mlp, there = self.mlp_, found_again(self._home)
+        views = mlp.network.layout.views(mlp.backend.xp, mlp.weights.flat)
+        found = [views[f"dense{i}.{suffix}"] for i in range(1, len(mlp.sizes))]
+        if isinstance(found[0], np.ndarray) if there is None else there.owns(found[0]):
+            return found
+        host = [mlp.backend.to_numpy(x) for x in found]
+        return host if there is None else [there.asarray(x) for x in host]
+
+    def _set_tensors(self, suffix: str, values: Sequence[Any]) -> None:
+        mlp = self.mlp_
+        given = {f"dense{i}.{suffix}": on_host(v) for i, v in enumerate(values, start=1)}
+        mlp.load_state_dict(mlp.state_dict() | given)
+
+    @property
+    def coefs_(self) -> list[Array]:
+        """Weight matrices, shape (inputs, outputs) each, in the library of the training's X."""
+        return self._tensors("W")
+
+    @coefs_.setter
+    def coefs_(self, values: Sequence[Any]) -> None:
+        self._set_tensors("W", values)
+
+    @property
+    def intercepts_(self) -> list[Array]:
+        """Biases, shape (outputs,) each."""
+        return self._tensors("b")
+
+    @intercepts_.setter
+    def intercepts_(self, values: Sequence[Any]) -> None:
+        self._set_tensors("b", values)
+
+    @property
+    def _fitted_array(self) -> Array:
+        """A fitted array, for scikit-learn to compare X with."""
+        return self.intercepts_[0]
+
+    def to(self, backend: str | Backend, device: str | None = None) -> Self:
+        """Move a fitted estimator to another backend, in place: fit on a GPU, predict on a laptop.
+
+        Parameters
+        ----------
+        backend, device
+            As for ``xpmlp.MLP.to``. Parameters given to the constructor stay as they are.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        self.mlp_.to(backend, device)
+        self._home = home_of(self.mlp_.backend)
+        if hasattr(self, "_best"):
+            self._keep_best()
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The best weights are the model's own once a training has ended.
+        state: dict[str, Any] = {**super().__getstate__()}
+        state.pop("_best", None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if hasattr(self, "mlp_") and hasattr(self, "loss_curve_"):
+            self._keep_best()
+
+    def __sklearn_tags__(self) -> Any:
+        """Say what scikit-learn may expect: sparse input, and arrays of other libraries."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.array_api_support = True
+        return tags
