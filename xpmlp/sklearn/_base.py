@@ -1,22 +1,15 @@
 """What the two estimators share: fitting an ``xpmlp.MLP``, and scikit-learn's view of it."""
 
-import sys
-import warnings
-from collections.abc import Sequence
-from dataclasses import replace
+import os
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 
-from xpmlp.callbacks import Callback
 from xpmlp.contract import Backend
-from xpmlp.errors import DivergenceError, InvalidValueError
-from xpmlp.inputs import taken
+from xpmlp.errors import InvalidValueError
 from xpmlp.model import MLP
-from xpmlp.sklearn import _lbfgs, _parameters
+from xpmlp.sklearn import _batches, _lbfgs, _parameters
 from xpmlp.sklearn._arrays import (
     checked_pair,
     checked_weights,
@@ -26,8 +19,8 @@ from xpmlp.sklearn._arrays import (
 )
 from xpmlp.sklearn._fitted import FittedMLP
 from xpmlp.sklearn._hooks import CallbackSupportMixin, Hooks, NoHooks
-from xpmlp.sklearn._monitor import Followed, Held, Monitor, first_best
-from xpmlp.training import History, Order
+from xpmlp.sklearn._monitor import Held, first_best
+from xpmlp.training import History
 
 Array = Any
 
@@ -98,7 +91,8 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
         hooks = NoHooks() if incremental else Hooks(self, *task, metadata)
         try:
             if _parameters.is_stochastic(self.solver):
-                self._fit_stochastic(X, y, target, weight, held, incremental, hooks)
+                rows = _batches.Rows(X, y, target, weight)
+                _batches.train(self, rows, held, incremental=incremental, hooks=hooks)
             else:
                 self._refuse_callbacks()
                 _lbfgs.minimize(self, X, target, weight, hooks)
@@ -178,7 +172,7 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
             return asked
         if here is not None and self.device is None:
             return here
-        return here.name if here is not None else _default_backend()
+        return here.name if here is not None else os.environ.get("XPMLP_BACKEND") or "numpy"
 
     def _refuse_early_stopping(self, incremental: bool, held: Held | None) -> None:
         if incremental and self.early_stopping and held is None:
@@ -204,127 +198,19 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
         target = self._encode(y, first=False, incremental=True)
         return Held(X, target, y, checked_weights(weight, len(y)))
 
-    def _split(
-        self, X: Array, y: np.ndarray, target: np.ndarray, weight: np.ndarray | None
-    ) -> tuple[Array, np.ndarray, np.ndarray | None, Held]:
-        """Set rows aside for early stopping: the same that scikit-learn does."""
-        kept, rows = train_test_split(
-            np.arange(len(y)),
-            random_state=self._random_state,
-            test_size=self.validation_fraction,
-            stratify=self._stratum(target),
-        )
-        if len(rows) < 2:
-            raise ValueError(
-                "The validation set is too small. Increase 'validation_fraction' or the size of "
-                "your dataset."
-            )
-        where = elsewhere(X)
-        parts = [X[r] if where is None else taken(where, X, r) for r in (kept, rows)]
-        weights = [None if weight is None else weight[r] for r in (kept, rows)]
-        return parts[0], target[kept], weights[0], Held(parts[1], target[rows], y[rows], weights[1])
-
-    def _fit_stochastic(
-        self,
-        X: Array,
-        y: np.ndarray,
-        target: np.ndarray,
-        weight: np.ndarray | None,
-        held: Held | None,
-        incremental: bool,
-        hooks: Any,
-    ) -> None:
-        if self.early_stopping and held is None:
-            X, target, weight, held = self._split(X, y, target, weight)
-        goes_on = incremental and self.mlp_.progress is not None
-        if not goes_on:
-            self._rate = float(self.learning_rate_init)
-        self.n_iter_ = 0
-        monitor = Monitor(self, held, hooks)
-        try:
-            self.mlp_.fit(
-                X,
-                target,
-                epochs=1 if incremental else self.max_iter,
-                batch_size=self._batch_size(len(target)),
-                optimizer=_parameters.optimizer_of(self, self._schedule()),
-                sample_weight=weight,
-                validation_data=None if held is None else (held.X, held.target),
-                shuffle=self._order(len(target)) if self.shuffle else False,
-                metrics=False,
-                callbacks=[*(self.callbacks or ()), monitor],
-                continued=goes_on,
-            )
-        except KeyboardInterrupt:
-            _warn("Training interrupted by user.", UserWarning)
-        except DivergenceError as error:
-            if not self.early_stopping:
-                raise
-            monitor.diverged()
-            _warn(str(error), ConvergenceWarning)
-        else:
-            self._unfollow()
-            if self.n_iter_ == self.max_iter and not monitor.stopped and not incremental:
-                _warn(
-                    f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
-                    "optimization hasn't converged yet.",
-                    ConvergenceWarning,
-                )
-        self._end(monitor, incremental)
-
-    def _end(self, monitor: Monitor, incremental: bool) -> None:
-        """Give back the best weights, where early stopping has chosen them."""
-        self.converged_ = monitor.stopped
-        if self.early_stopping and (monitor.stopped or not incremental):
-            self.mlp_.weights.adopt(*self._best)
-            if incremental:
-                self._no_improvement_count = 0
-
     def _keep_best(self) -> None:
         """Remember the weights of now; each epoch ends with new arrays, so these stay."""
         self._best = (self.mlp_.weights.flat, self.mlp_.weights.statistics)
 
-    def _unfollow(self) -> None:
-        """Let what the model keeps for a later training hold a rate, not this estimator."""
-        progress = self.mlp_.progress
-        if progress is not None and isinstance(progress.optimizer.learning_rate, Followed):
-            optimizer = replace(progress.optimizer, learning_rate=self._rate)
-            self.mlp_.progress = replace(progress, optimizer=optimizer)
+    def _restore_best(self) -> None:
+        """Give the network its best weights back."""
+        self.mlp_.weights.adopt(*self._best)
 
     @property
     def _rule(self) -> str:
         """How the rate follows the training; only scikit-learn's "sgd" does."""
         named = isinstance(self.learning_rate, str) and self.solver == "sgd"
         return self.learning_rate if named else "constant"
-
-    def _schedule(self) -> Any:
-        if not isinstance(self.learning_rate, str):
-            return self.learning_rate
-        return self._rate if self._rule == "constant" else Followed(self._rate, self)
-
-    def _batch_size(self, n: int) -> int:
-        if isinstance(self.batch_size, str):
-            return min(200, n)
-        if self.batch_size > n:
-            _warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be "
-                "clipped",
-                UserWarning,
-            )
-        return int(min(self.batch_size, n))
-
-    def _order(self, n: int) -> Order:
-        """Return scikit-learn's orders: each epoch shuffles that of the one before."""
-        rows = np.arange(n)
-
-        def order(epoch: int, n: int) -> np.ndarray:
-            nonlocal rows
-            drawn = np.arange(n)
-            self._random_state.shuffle(drawn)
-            rows = rows[drawn]
-            return rows
-
-        return order
 
     def _available_for_batches(self) -> bool:
         if not _parameters.is_stochastic(self.solver):
@@ -333,19 +219,3 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
                 "stochastic."
             )
         return True
-
-    callbacks: Sequence[Callback] | None
-
-
-def _default_backend() -> str:
-    from os import environ
-
-    return environ.get("XPMLP_BACKEND") or "numpy"
-
-
-def _warn(message: str, category: type[Warning]) -> None:
-    """Warn, naming the line that called ``fit``: the first outside of this package and theirs."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back and frame.f_globals["__name__"].split(".")[0] in ("xpmlp", "sklearn"):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
