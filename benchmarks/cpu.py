@@ -26,6 +26,7 @@ PARTS = {
     "startup": "benchmarks.startup",
     "scaling": "benchmarks.scaling",
     "accuracy": "benchmarks.reaching",
+    "estimators": "benchmarks.estimators",
 }
 """Each part is a module with ``run(settings) -> results`` and ``lines(results)``."""
 
@@ -97,8 +98,9 @@ def disagreeing(results: Mapping[str, Any]) -> list[str]:
         for network, found in results.get("training", {}).items()
         for name in found["disagree"]
     ]
-    if "inference" in results:
-        wrong += import_module(PARTS["inference"]).disagreeing(results["inference"])
+    for part in ("inference", "estimators"):
+        if part in results:
+            wrong += import_module(PARTS[part]).disagreeing(results[part])
     return wrong
 
 
