@@ -50,6 +50,7 @@ MATHEMATICS = {
     "optimizers",
     "schedules",
     "ops",
+    "penalty",
     "step",
     "network",
     "metrics",

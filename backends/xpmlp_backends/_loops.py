@@ -1,9 +1,10 @@
 """Loops over NumPy arrays that numba compiles: one pass over memory each.
 
 Compiled code is cached on disk where numba finds a folder to write to. Arithmetic follows
-IEEE 754, NaN and infinity included; the only licence is to fuse a product and a sum into one
-rounding. Loops run on one thread: those of the matrix products wait actively for their next one,
-and a second pool beside them made both several times slower.
+IEEE 754, NaN and infinity included; the only licences are to fuse a product and a sum into one
+rounding and, in a ``summing`` kernel, to add in any order. Loops run on one thread: those of the
+matrix products wait actively for their next one, and a second pool beside them made both several
+times slower.
 
 The formulas are those of the operations that call them (``_numba``); results go to the last
 arguments, updates to the first.
@@ -25,19 +26,19 @@ if getattr(numba.config, "DISABLE_JIT", 0):
 class Kernel:
     """A loop that is compiled when it is first called, for the dtypes of that call."""
 
-    def __init__(self, loop: Callable[..., Any]) -> None:
-        self._loop = loop
+    def __init__(self, loop: Callable[..., Any], any_order: bool = False) -> None:
+        self._compile = partial(compiled, loop, any_order)
         try:
-            self._compiled = compiled(loop, cache=True)
+            self._compiled = self._compile(cache=True)
         except RuntimeError:  # no folder to keep it in
-            self._compiled = compiled(loop)
+            self._compiled = self._compile()
 
     def __call__(self, *args: Any) -> None:
         """Run it."""
         try:
             self._compiled(*args)
         except OSError:  # compiled, but the folder to keep it in is full, or not ours
-            self._compiled = compiled(self._loop)
+            self._compiled = self._compile()
             self._compiled(*args)
 
     def bound(self, *args: Any) -> Callable[[], Any]:
@@ -46,9 +47,14 @@ class Kernel:
         return partial(self._compiled if found is None else found.entry_point, *args)
 
 
-def compiled(f: Callable[..., Any], cache: bool = False) -> Any:
+def compiled(f: Callable[..., Any], any_order: bool = False, cache: bool = False) -> Any:
     """Let numba compile a function when it is first called."""
-    return numba.njit(f, cache=cache, error_model="numpy", fastmath={"contract"})
+    licences = {"contract", "reassoc"} if any_order else {"contract"}
+    return numba.njit(f, cache=cache, error_model="numpy", fastmath=licences)
+
+
+summing = partial(Kernel, any_order=True)
+"""A kernel with a sum that need not wait for each addition: it takes a fifth of the time."""
 
 
 # Dense maps
@@ -242,6 +248,28 @@ def accumulate(
 
 
 # Updates, in place
+
+
+@summing
+def penalize(W: Array, dW: Array, l1: Array | None, l2: Array | None, value: Array) -> None:
+    W, dW = W.reshape(-1), dW.reshape(-1)
+    zero, one = W.dtype.type(0), W.dtype.type(1)
+    magnitudes, squares = 0.0, 0.0  # in float64
+    for i in range(W.shape[0]):
+        w, d = W[i], dW[i]
+        if l1 is not None:
+            magnitudes += abs(w)
+            d += l1[()] * (one if w > zero else -one if w < zero else w)  # NaN stays
+        if l2 is not None:
+            squares += w * w
+            d += l2[()] * w
+        dW[i] = d
+    total = 0.0
+    if l1 is not None:
+        total += l1[()] * magnitudes
+    if l2 is not None:
+        total += 0.5 * l2[()] * squares
+    value[()] = total
 
 
 @Kernel
