@@ -149,53 +149,55 @@ def dropout(key: Array, threshold: int, kept: float, mask: Array) -> None:
         mask[i] = one if np.int32(x) >= threshold else zero
 
 
-@compiled
-def log_softmax(z: Array, bound: float, shifted: Array, p: Array) -> Any:
-    """Fill one row's z − max and softmax(z), and return ln Σ exp(z − max)."""
+@Kernel
+def below_largest(z: Array, bound: float, shifted: Array) -> None:
     largest, smallest = z.dtype.type(bound), z.dtype.type(-bound)
-    top = smallest
-    for j in range(z.shape[0]):
-        v = z[j]
-        v = largest if v > largest else smallest if v < smallest else v
-        shifted[j] = v
-        if not v <= top:  # NaN too, and then it stays
-            top = v
-    total = z.dtype.type(0)
-    for j in range(z.shape[0]):
-        shifted[j] -= top
-        p[j] = np.exp(shifted[j])
+    for i in range(z.shape[0]):
+        top = smallest
+        for j in range(z.shape[1]):
+            top = z[i, j] if z[i, j] > top else top
+        top = min(top, largest)
+        for j in range(z.shape[1]):
+            v = z[i, j]
+            v = largest if v > largest else smallest if v < smallest else v  # NaN stays
+            shifted[i, j] = v - top
+
+
+@partial(compiled, any_order=True)
+def normalize(p: Array) -> Any:
+    """Divide a row by its sum, and return the sum's logarithm."""
+    total = p.dtype.type(0)
+    for j in range(p.shape[0]):
         total += p[j]
-    for j in range(z.shape[0]):
+    for j in range(p.shape[0]):
         p[j] /= total
     return np.log(total)
 
 
-@Kernel
-def softmax_cross_entropy(z: Array, t: Array, bound: float, rows: Array, dz: Array) -> None:
-    shifted = np.empty(z.shape[1], z.dtype)
-    for i in range(z.shape[0]):
-        log_total = log_softmax(z[i], bound, shifted, dz[i])
-        loss = z.dtype.type(0)
-        for j in range(z.shape[1]):
-            loss -= t[i, j] * (shifted[j] - log_total)
+@summing
+def softmax_cross_entropy(shifted: Array, t: Array, rows: Array, dz: Array) -> None:
+    for i in range(dz.shape[0]):
+        log_total = normalize(dz[i])
+        loss = dz.dtype.type(0)
+        for j in range(dz.shape[1]):
+            loss -= t[i, j] * (shifted[i, j] - log_total)
             dz[i, j] -= t[i, j]
         rows[i] = loss
 
 
-@Kernel
+@summing
 def label_cross_entropy(
-    z: Array, labels: Array, smoothing: float, bound: float, rows: Array, dz: Array
+    shifted: Array, labels: Array, smoothing: float, rows: Array, dz: Array
 ) -> None:
-    shifted = np.empty(z.shape[1], z.dtype)
-    spread, own = z.dtype.type(smoothing / z.shape[1]), z.dtype.type(1.0 - smoothing)
-    for i in range(z.shape[0]):
-        log_total = log_softmax(z[i], bound, shifted, dz[i])
+    spread, own = dz.dtype.type(smoothing / dz.shape[1]), dz.dtype.type(1.0 - smoothing)
+    for i in range(dz.shape[0]):
+        log_total = normalize(dz[i])
         k = labels[i]
-        loss = own * (log_total - shifted[k])
+        loss = own * (log_total - shifted[i, k])
         dz[i, k] -= own
         if smoothing != 0.0:
-            for j in range(z.shape[1]):
-                loss += spread * (log_total - shifted[j])
+            for j in range(dz.shape[1]):
+                loss += spread * (log_total - shifted[i, j])
                 dz[i, j] -= spread
         rows[i] = loss
 

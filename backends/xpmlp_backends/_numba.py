@@ -121,17 +121,24 @@ def dropout_mask(key: Array, shape: tuple[int, ...], rate: float, dtype: Any) ->
 
 def softmax_cross_entropy(z: Array, target: Array) -> tuple[Array, Array]:
     """−Σⱼ tⱼ ln softmax(z)ⱼ and softmax(z) − t."""
-    rows, dz = empty(z, z.shape[:1], z.dtype), empty(z, z.shape, z.dtype)
-    launch(loops.softmax_cross_entropy, z, target, 0.5 * float(np.finfo(z.dtype).max), rows, dz)
+    rows, (shifted, dz) = empty(z, z.shape[:1], z.dtype), _exponentials(z)
+    launch(loops.softmax_cross_entropy, shifted, target, rows, dz)
     return rows, dz
 
 
 def label_cross_entropy(z: Array, labels: Array, smoothing: float = 0.0) -> tuple[Array, Array]:
     """The same for class indices."""
-    rows, dz = empty(z, z.shape[:1], z.dtype), empty(z, z.shape, z.dtype)
-    bound = 0.5 * float(np.finfo(z.dtype).max)
-    launch(loops.label_cross_entropy, z, labels, smoothing, bound, rows, dz)
+    rows, (shifted, dz) = empty(z, z.shape[:1], z.dtype), _exponentials(z)
+    launch(loops.label_cross_entropy, shifted, labels, smoothing, rows, dz)
     return rows, dz
+
+
+def _exponentials(z: Array) -> tuple[Array, Array]:
+    """z less each row's largest, and exp of it: NumPy's takes many numbers at once."""
+    shifted, exps = empty(z, z.shape, z.dtype), empty(z, z.shape, z.dtype)
+    launch(loops.below_largest, z, 0.5 * float(np.finfo(z.dtype).max), shifted)
+    launch(np.exp, shifted, exps)
+    return shifted, exps
 
 
 def batch_mean(rows: Array, dz: Array, weight: Array | None) -> tuple[Array, Array]:
