@@ -43,8 +43,22 @@ class Kernel:
 
     def bound(self, *args: Any) -> Callable[[], Any]:
         """Return a call with these arguments that does not look for their types any more."""
-        found = self._compiled.overloads.get(tuple(map(numba.typeof, args)))
+        found = self._compiled.overloads.get(tuple(map(_type, args)))
         return partial(self._compiled if found is None else found.entry_point, *args)
+
+
+_typeof: Callable[[Any], Any] = numba.typeof
+_types: dict[Any, Any] = {}
+
+
+def _type(x: Any) -> Any:
+    """Return numba's type of an argument, which for an array takes longer than a small loop."""
+    if not isinstance(x, np.ndarray):
+        return _typeof(x)
+    kind = (x.dtype, x.ndim, x.flags.num)
+    if kind not in _types:
+        _types[kind] = _typeof(x)
+    return _types[kind]
 
 
 def compiled(f: Callable[..., Any], any_order: bool = False, cache: bool = False) -> Any:
