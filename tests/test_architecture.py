@@ -52,6 +52,7 @@ MATHEMATICS = {
     "optimizers",
     "schedules",
     "ops",
+    "penalty",
     "step",
     "network",
     "metrics",

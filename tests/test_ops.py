@@ -5,6 +5,7 @@ new one, or a new fast kernel for an old one, cannot go untested.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import array_api_compat.numpy as numpy_xp
@@ -16,6 +17,7 @@ from xpmlp import losses, metrics
 from xpmlp.activations import ACTIVATIONS
 from xpmlp.ops import OPERATIONS, Ops
 from xpmlp.parameters import ALIGNMENT, Layout
+from xpmlp.penalty import Penalty
 from xpmlp.random import dropout_keys, dropout_mask
 
 BAR = {"float64": 2e-15, "float32": 2e-6}
@@ -188,6 +190,21 @@ def pack(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Ar
     yield [layout, tensors]
 
 
+def penalize(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    W, dW = rng.standard_normal((n_in, n_out)), rng.standard_normal((n_in, n_out))
+    W[0, 0] = 0.0
+    for l1, l2 in ((0.3, 0.0), (0.0, 0.7), (0.3, 0.7), (np.array(0.3), np.array(0.7))):
+        yield [Penalty(l1, l2), W, dW]
+    yield [Doubled(l2=0.7), W, dW]
+
+
+class Doubled(Penalty):
+    """A penalty with a gradient of its own."""
+
+    def add_gradient(self, xp: Any, W: Any, dW: Any) -> Any:
+        return dW + 2 * self.l2 * W
+
+
 def flat(count: int, *settings: float) -> Callable[..., Iterator[Arguments]]:
     """Arguments of an update: parameters, gradient and averages, then the rate and settings."""
 
@@ -227,6 +244,7 @@ CASES: dict[str, Callable[..., Iterator[Arguments]]] = {
     "sigmoid_cross_entropy": sigmoid_cross_entropy,
     "dropout_mask": mask,
     "gather_batch": gather,
+    "penalize": penalize,
     "pack": pack,
     "clip_by_norm": clip,
     "sgd": flat(0),
@@ -268,6 +286,8 @@ def call(backend: Any, ops: Ops, name: str, arguments: Arguments, dtype: str) ->
             return backend.asarray(a.copy(), dtype if a.dtype == np.float64 else None)
         if isinstance(a, dict):
             return {key: convert(value) for key, value in a.items()}
+        if isinstance(a, Penalty):
+            return replace(a, l1=convert(a.l1), l2=convert(a.l2))
         return getattr(ops.xp, dtype) if a is Dtype else a
 
     given = [convert(a) for a in arguments]
@@ -299,6 +319,8 @@ def judge(name: str, arguments: Arguments, dtype: str) -> list[Any]:
             return a.astype(dtype).astype(np.float64)
         if isinstance(a, dict):
             return {key: rounded(value) for key, value in a.items()}
+        if isinstance(a, Penalty):
+            return replace(a, l1=rounded(a.l1), l2=rounded(a.l2))
         return a
 
     host = make_backend("numpy")

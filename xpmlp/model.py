@@ -17,12 +17,13 @@ from xpmlp.inputs import Scaling, features
 from xpmlp.layers import Brick, activate, chain
 from xpmlp.network import Network
 from xpmlp.optimizers import Optimizer, optimizer
+from xpmlp.penalty import Penalty
 from xpmlp.placement import backend_for, check_precision
 from xpmlp.prepare import Prepared, encode, pair, prepare
 from xpmlp.random import as_seed, fresh_seed
 from xpmlp.sharing import give_back
 from xpmlp.shortage import Request, advice_on_training, advice_on_use, guarded
-from xpmlp.step import Penalty, TrainingStep
+from xpmlp.step import TrainingStep
 from xpmlp.summary import summary
 from xpmlp.targets import KINDS, Task, check_names
 from xpmlp.training import History, Order, Progress, Training

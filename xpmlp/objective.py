@@ -16,8 +16,9 @@ from xpmlp.feeding import Drawn, Feed, FromHost, OnDevice
 from xpmlp.inference import ROWS
 from xpmlp.memory import rows_within_chunk
 from xpmlp.optimizers import Optimizer, Updated
+from xpmlp.penalty import Penalty
 from xpmlp.prepare import prepare
-from xpmlp.step import Penalty, TrainingStep, first_state
+from xpmlp.step import TrainingStep, first_state
 
 if TYPE_CHECKING:
     from xpmlp.model import MLP

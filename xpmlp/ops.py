@@ -23,6 +23,7 @@ from xpmlp.losses import label_cross_entropy, sigmoid_cross_entropy, softmax_cro
 from xpmlp.metrics import is_largest
 from xpmlp.optimizers import UPDATES
 from xpmlp.parameters import Layout
+from xpmlp.penalty import penalize
 from xpmlp.random import dropout_mask
 from xpmlp.special import erf
 from xpmlp.totals import accumulate, assess, batch_mean
@@ -83,8 +84,9 @@ class Ops:
     """The table. Each operation's arguments are those of its reference, without ``xp``.
 
     Operations are pure, with two exceptions that let a step run without new memory: places given
-    as ``out`` may be written to, and the updates (``sgd`` to ``adam``, ``accumulate``) may
-    overwrite parameters, moments and totals. In any case what is returned counts.
+    as ``out`` may be written to, and the updates (``sgd`` to ``adam``, ``accumulate``,
+    ``penalize``) may overwrite parameters, moments, totals and the gradient that they add to. In
+    any case what is returned counts.
 
     Attributes
     ----------
@@ -112,6 +114,7 @@ class Ops:
     accumulate: Operation
     dropout_mask: Operation
     gather_batch: Operation
+    penalize: Operation
     pack: Operation
     clip_by_norm: Operation
     sgd: Operation
@@ -143,6 +146,7 @@ class Ops:
             accumulate=partial(accumulate, xp),
             dropout_mask=partial(dropout_mask, xp, device=device),
             gather_batch=partial(gather_batch, xp),
+            penalize=partial(penalize, xp),
             pack=partial(pack, xp, device),
             **{name: partial(update, xp) for name, update in UPDATES.items()},
         )

@@ -59,6 +59,8 @@ def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
 
 def dropout_keys(seed: int, epoch: int, steps: int, layers: int) -> np.ndarray:
     """Two key words per step and dropout layer: int32, shape (steps, layers, 2)."""
+    if not layers:
+        return np.zeros((steps, 0, 2), np.int32)
     words = generator(seed, Purpose.DROPOUT, epoch).integers(
         0, 2**32, size=(steps, layers, 2), dtype=np.uint32
     )

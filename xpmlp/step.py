@@ -5,7 +5,7 @@ plain loop on NumPy, inside ``jit`` on JAX, and can be captured as a CUDA graph.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from xpmlp.contract import Data, Plan, State
@@ -15,69 +15,9 @@ from xpmlp.metrics import Metric
 from xpmlp.network import Network
 from xpmlp.ops import Ops
 from xpmlp.optimizers import Optimizer
+from xpmlp.penalty import Penalty
 
 Array = Any
-
-
-def _counts(strength: Array | float) -> bool:
-    """Whether a λ is not 0; one that is an array has been divided by weights."""
-    return not isinstance(strength, int | float) or strength != 0
-
-
-@dataclass(frozen=True)
-class Penalty:
-    """What is added to the loss for large weights, and the bound on them.
-
-    λ₁ Σ|W| + ½ λ₂ ΣW² over all weight matrices, biases excepted (both: the elastic net);
-    its gradient is λ₁ sign(W) + λ₂ W. ``max_norm`` bounds the Euclidean norm of each unit's
-    incoming weights, W's columns, after every update (Srebro and Shraibman 2005).
-
-    The batch's loss is a mean, Σ wᵢ·rowsᵢ / Σ wᵢ. The penalty is added to that mean, or, with
-    ``penalty_on="sum"``, to the sum before it is divided: λ/Σ wᵢ in the place of λ. So the more
-    data there are, the less it counts, as a prior does (and scikit-learn's ``alpha``).
-    """
-
-    l1: Array | float = 0.0
-    l2: Array | float = 0.0
-    max_norm: float | None = None
-    penalty_on: str = "mean"
-
-    @property
-    def is_zero(self) -> bool:
-        """Whether nothing is added to the loss."""
-        return not (_counts(self.l1) or _counts(self.l2))
-
-    def of_batch(self, xp: Any, rows: int, weight: Array | None = None) -> "Penalty":
-        """Return what is added to the mean over a batch of so many rows, or of these weights."""
-        if self.penalty_on == "mean" or self.is_zero:
-            return self
-        total: Any = rows
-        if weight is not None:
-            tiny = float(xp.finfo(weight.dtype).smallest_normal)
-            total = xp.maximum(xp.sum(weight), tiny)
-        l1, l2 = (s / total if _counts(s) else 0.0 for s in (self.l1, self.l2))
-        return replace(self, l1=l1, l2=l2)
-
-    def value(self, xp: Any, weights: list[Array]) -> Array | float:
-        """λ₁ Σ|W| + ½ λ₂ ΣW²."""
-        total: Array | float = 0.0
-        for W in weights:
-            if _counts(self.l1):
-                total = total + self.l1 * xp.sum(xp.abs(W))
-            if _counts(self.l2):
-                total = total + 0.5 * self.l2 * xp.sum(W * W)
-        return total
-
-    def add_gradient(self, xp: Any, W: Array, dW: Array) -> Array:
-        """dW + λ₁ sign(W) + λ₂ W."""
-        if _counts(self.l1):
-            dW = dW + self.l1 * xp.sign(W)
-        return dW + self.l2 * W if _counts(self.l2) else dW
-
-    def bound(self, xp: Any, W: Array) -> Array:
-        """W with each column longer than ``max_norm`` shortened to it."""
-        norm = xp.sqrt(xp.sum(W * W, axis=0))
-        return W * (self.max_norm / xp.maximum(norm, self.max_norm))
 
 
 @dataclass(frozen=True)
@@ -146,16 +86,14 @@ class TrainingStep:
 
         The loss is the weighted mean over the rows plus the penalty.
         """
-        xp = self.ops.xp
         z, backward = self.model.forward(self.ops, params, x, run)
         value, dz, score = self.ops.assess(self.ops, self.loss, self.metric, z, y, weight)
         _, grads = backward(dz, False)
         if not self.penalty.is_zero:
-            penalty = self.penalty.of_batch(xp, x.shape[0], weight)
-            weights = [params[name] for name in self.network.weights]
-            value = value + penalty.value(xp, weights)
-            for name, W in zip(self.network.weights, weights, strict=True):
-                grads[name] = penalty.add_gradient(xp, W, grads[name])
+            penalty = self.penalty.of_batch(self.ops.xp, x.shape[0], weight)
+            for name in self.network.weights:
+                part, grads[name] = self.ops.penalize(penalty, params[name], grads[name])
+                value = value + part
         return value, grads, score
 
     def _bounded(self, flat: Array) -> Array:

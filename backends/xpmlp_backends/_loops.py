@@ -1,9 +1,10 @@
 """Loops over NumPy arrays that numba compiles: one pass over memory each.
 
 Compiled code is cached on disk where numba finds a folder to write to. Arithmetic follows
-IEEE 754, NaN and infinity included; the only licence is to fuse a product and a sum into one
-rounding. Loops run on one thread: those of the matrix products wait actively for their next one,
-and a second pool beside them made both several times slower.
+IEEE 754, NaN and infinity included; the only licences are to fuse a product and a sum into one
+rounding and, in a ``summing`` kernel, to add in any order. Loops run on one thread: those of the
+matrix products wait actively for their next one, and a second pool beside them made both several
+times slower.
 
 The formulas are those of the operations that call them (``_numba``); results go to the last
 arguments, updates to the first.
@@ -25,30 +26,49 @@ if getattr(numba.config, "DISABLE_JIT", 0):
 class Kernel:
     """A loop that is compiled when it is first called, for the dtypes of that call."""
 
-    def __init__(self, loop: Callable[..., Any]) -> None:
-        self._loop = loop
+    def __init__(self, loop: Callable[..., Any], any_order: bool = False) -> None:
+        self._compile = partial(compiled, loop, any_order)
         try:
-            self._compiled = compiled(loop, cache=True)
+            self._compiled = self._compile(cache=True)
         except RuntimeError:  # no folder to keep it in
-            self._compiled = compiled(loop)
+            self._compiled = self._compile()
 
     def __call__(self, *args: Any) -> None:
         """Run it."""
         try:
             self._compiled(*args)
         except OSError:  # compiled, but the folder to keep it in is full, or not ours
-            self._compiled = compiled(self._loop)
+            self._compiled = self._compile()
             self._compiled(*args)
 
     def bound(self, *args: Any) -> Callable[[], Any]:
         """Return a call with these arguments that does not look for their types any more."""
-        found = self._compiled.overloads.get(tuple(map(numba.typeof, args)))
+        found = self._compiled.overloads.get(tuple(map(_type, args)))
         return partial(self._compiled if found is None else found.entry_point, *args)
 
 
-def compiled(f: Callable[..., Any], cache: bool = False) -> Any:
+_typeof: Callable[[Any], Any] = numba.typeof
+_types: dict[Any, Any] = {}
+
+
+def _type(x: Any) -> Any:
+    """Return numba's type of an argument, which for an array takes longer than a small loop."""
+    if not isinstance(x, np.ndarray):
+        return _typeof(x)
+    kind = (x.dtype, x.ndim, x.flags.num)
+    if kind not in _types:
+        _types[kind] = _typeof(x)
+    return _types[kind]
+
+
+def compiled(f: Callable[..., Any], any_order: bool = False, cache: bool = False) -> Any:
     """Let numba compile a function when it is first called."""
-    return numba.njit(f, cache=cache, error_model="numpy", fastmath={"contract"})
+    licences = {"contract", "reassoc"} if any_order else {"contract"}
+    return numba.njit(f, cache=cache, error_model="numpy", fastmath=licences)
+
+
+summing = partial(Kernel, any_order=True)
+"""A kernel with a sum that need not wait for each addition: it takes a fifth of the time."""
 
 
 # Dense maps
@@ -143,53 +163,55 @@ def dropout(key: Array, threshold: int, kept: float, mask: Array) -> None:
         mask[i] = one if np.int32(x) >= threshold else zero
 
 
-@compiled
-def log_softmax(z: Array, bound: float, shifted: Array, p: Array) -> Any:
-    """Fill one row's z − max and softmax(z), and return ln Σ exp(z − max)."""
+@Kernel
+def below_largest(z: Array, bound: float, shifted: Array) -> None:
     largest, smallest = z.dtype.type(bound), z.dtype.type(-bound)
-    top = smallest
-    for j in range(z.shape[0]):
-        v = z[j]
-        v = largest if v > largest else smallest if v < smallest else v
-        shifted[j] = v
-        if not v <= top:  # NaN too, and then it stays
-            top = v
-    total = z.dtype.type(0)
-    for j in range(z.shape[0]):
-        shifted[j] -= top
-        p[j] = np.exp(shifted[j])
+    for i in range(z.shape[0]):
+        top = smallest
+        for j in range(z.shape[1]):
+            top = z[i, j] if z[i, j] > top else top
+        top = min(top, largest)
+        for j in range(z.shape[1]):
+            v = z[i, j]
+            v = largest if v > largest else smallest if v < smallest else v  # NaN stays
+            shifted[i, j] = v - top
+
+
+@partial(compiled, any_order=True)
+def normalize(p: Array) -> Any:
+    """Divide a row by its sum, and return the sum's logarithm."""
+    total = p.dtype.type(0)
+    for j in range(p.shape[0]):
         total += p[j]
-    for j in range(z.shape[0]):
+    for j in range(p.shape[0]):
         p[j] /= total
     return np.log(total)
 
 
-@Kernel
-def softmax_cross_entropy(z: Array, t: Array, bound: float, rows: Array, dz: Array) -> None:
-    shifted = np.empty(z.shape[1], z.dtype)
-    for i in range(z.shape[0]):
-        log_total = log_softmax(z[i], bound, shifted, dz[i])
-        loss = z.dtype.type(0)
-        for j in range(z.shape[1]):
-            loss -= t[i, j] * (shifted[j] - log_total)
+@summing
+def softmax_cross_entropy(shifted: Array, t: Array, rows: Array, dz: Array) -> None:
+    for i in range(dz.shape[0]):
+        log_total = normalize(dz[i])
+        loss = dz.dtype.type(0)
+        for j in range(dz.shape[1]):
+            loss -= t[i, j] * (shifted[i, j] - log_total)
             dz[i, j] -= t[i, j]
         rows[i] = loss
 
 
-@Kernel
+@summing
 def label_cross_entropy(
-    z: Array, labels: Array, smoothing: float, bound: float, rows: Array, dz: Array
+    shifted: Array, labels: Array, smoothing: float, rows: Array, dz: Array
 ) -> None:
-    shifted = np.empty(z.shape[1], z.dtype)
-    spread, own = z.dtype.type(smoothing / z.shape[1]), z.dtype.type(1.0 - smoothing)
-    for i in range(z.shape[0]):
-        log_total = log_softmax(z[i], bound, shifted, dz[i])
+    spread, own = dz.dtype.type(smoothing / dz.shape[1]), dz.dtype.type(1.0 - smoothing)
+    for i in range(dz.shape[0]):
+        log_total = normalize(dz[i])
         k = labels[i]
-        loss = own * (log_total - shifted[k])
+        loss = own * (log_total - shifted[i, k])
         dz[i, k] -= own
         if smoothing != 0.0:
-            for j in range(z.shape[1]):
-                loss += spread * (log_total - shifted[j])
+            for j in range(dz.shape[1]):
+                loss += spread * (log_total - shifted[i, j])
                 dz[i, j] -= spread
         rows[i] = loss
 
@@ -242,6 +264,28 @@ def accumulate(
 
 
 # Updates, in place
+
+
+@summing
+def penalize(W: Array, dW: Array, l1: Array | None, l2: Array | None, value: Array) -> None:
+    W, dW = W.reshape(-1), dW.reshape(-1)
+    zero, one = W.dtype.type(0), W.dtype.type(1)
+    magnitudes, squares = 0.0, 0.0  # in float64
+    for i in range(W.shape[0]):
+        w, d = W[i], dW[i]
+        if l1 is not None:
+            magnitudes += abs(w)
+            d += l1[()] * (one if w > zero else -one if w < zero else w)  # NaN stays
+        if l2 is not None:
+            squares += w * w
+            d += l2[()] * w
+        dW[i] = d
+    total = 0.0
+    if l1 is not None:
+        total += l1[()] * magnitudes
+    if l2 is not None:
+        total += 0.5 * l2[()] * squares
+    value[()] = total
 
 
 @Kernel

@@ -13,6 +13,7 @@ import numpy as np
 from xpmlp.activations import ACTIVATIONS, Activation
 from xpmlp.contract import Array
 from xpmlp.ops import Ops
+from xpmlp.penalty import Penalty, counts
 from xpmlp_backends import _loops as loops
 from xpmlp_backends._inplace import DOT, dense_activation, products_grad
 from xpmlp_backends._record import empty, launch
@@ -33,6 +34,7 @@ def fused(ops: Ops) -> Ops:
         is_largest=is_largest,
         accumulate=accumulate,
         dropout_mask=dropout_mask,
+        penalize=partial(penalize, ops.penalize),
         sgd=sgd,
         momentum=momentum,
         nesterov=nesterov,
@@ -119,17 +121,24 @@ def dropout_mask(key: Array, shape: tuple[int, ...], rate: float, dtype: Any) ->
 
 def softmax_cross_entropy(z: Array, target: Array) -> tuple[Array, Array]:
     """−Σⱼ tⱼ ln softmax(z)ⱼ and softmax(z) − t."""
-    rows, dz = empty(z, z.shape[:1], z.dtype), empty(z, z.shape, z.dtype)
-    launch(loops.softmax_cross_entropy, z, target, 0.5 * float(np.finfo(z.dtype).max), rows, dz)
+    rows, (shifted, dz) = empty(z, z.shape[:1], z.dtype), _exponentials(z)
+    launch(loops.softmax_cross_entropy, shifted, target, rows, dz)
     return rows, dz
 
 
 def label_cross_entropy(z: Array, labels: Array, smoothing: float = 0.0) -> tuple[Array, Array]:
     """The same for class indices."""
-    rows, dz = empty(z, z.shape[:1], z.dtype), empty(z, z.shape, z.dtype)
-    bound = 0.5 * float(np.finfo(z.dtype).max)
-    launch(loops.label_cross_entropy, z, labels, smoothing, bound, rows, dz)
+    rows, (shifted, dz) = empty(z, z.shape[:1], z.dtype), _exponentials(z)
+    launch(loops.label_cross_entropy, shifted, labels, smoothing, rows, dz)
     return rows, dz
+
+
+def _exponentials(z: Array) -> tuple[Array, Array]:
+    """z less each row's largest, and exp of it: NumPy's takes many numbers at once."""
+    shifted, exps = empty(z, z.shape, z.dtype), empty(z, z.shape, z.dtype)
+    launch(loops.below_largest, z, 0.5 * float(np.finfo(z.dtype).max), shifted)
+    launch(np.exp, shifted, exps)
+    return shifted, exps
 
 
 def batch_mean(rows: Array, dz: Array, weight: Array | None) -> tuple[Array, Array]:
@@ -155,12 +164,23 @@ def accumulate(
     return totals, carry, finite
 
 
-def _array(number: Any) -> Array:
-    """Return a number that was read from an array as an array again."""
-    return number if isinstance(number, np.ndarray) else np.asarray(number)
+def _array(number: Any, dtype: Any = None) -> Array:
+    """Return a number as an array; one that was read from an array, as that was."""
+    return number if isinstance(number, np.ndarray) else np.asarray(number, dtype)
 
 
 # Updates, in place
+
+
+def penalize(plain: Any, penalty: Penalty, W: Array, dW: Array) -> tuple[Array, Array]:
+    """W's part of the penalty's value, and dW with that of its gradient."""
+    if type(penalty) is not Penalty:  # it may have formulas of its own
+        parts: tuple[Array, Array] = plain(penalty, W, dW)
+        return parts
+    strengths = (_array(s, W.dtype) if counts(s) else None for s in (penalty.l1, penalty.l2))
+    value = empty(W, (), W.dtype)
+    launch(loops.penalize, W, dW, *strengths, value)
+    return value, dW
 
 
 def sgd(p: Array, g: Array, rate: Array) -> Array:

@@ -4,7 +4,7 @@ from typing import Any
 
 from xpmlp.losses import Loss
 from xpmlp.optimizers import Optimizer
-from xpmlp.step import Penalty
+from xpmlp.penalty import Penalty
 
 ACTIVATIONS = {
     "identity": ("{z}", "1"),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpmlp.layers import Brick, Pass
+from xpmlp.penalty import Penalty
 from xpmlp.random import dropout_keys
-from xpmlp.step import Penalty
 from xpmlp.trace import Record, Trace
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from xpmlp.callbacks import Callback
 from xpmlp.errors import DivergenceError
 from xpmlp.model import MLP
 from xpmlp.optimizers import SGD
-from xpmlp.step import Penalty
+from xpmlp.penalty import Penalty
 
 if TYPE_CHECKING:
     from xpmlp.training import Training

@@ -1,0 +1,79 @@
+"""The penalty on large weights: what it adds to the loss and to the gradient."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+Array = Any
+
+
+def counts(strength: Array | float) -> bool:
+    """Whether a λ is not 0; one that is an array has been divided by weights."""
+    return not isinstance(strength, int | float) or strength != 0
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """What is added to the loss for large weights, and the bound on them.
+
+    λ₁ Σ|W| + ½ λ₂ ΣW² over all weight matrices, biases excepted (both: the elastic net);
+    its gradient is λ₁ sign(W) + λ₂ W. ``max_norm`` bounds the Euclidean norm of each unit's
+    incoming weights, W's columns, after every update (Srebro and Shraibman 2005).
+
+    The batch's loss is a mean, Σ wᵢ·rowsᵢ / Σ wᵢ. The penalty is added to that mean, or, with
+    ``penalty_on="sum"``, to the sum before it is divided: λ/Σ wᵢ in the place of λ. So the more
+    data there are, the less it counts, as a prior does (and scikit-learn's ``alpha``).
+    """
+
+    l1: Array | float = 0.0
+    l2: Array | float = 0.0
+    max_norm: float | None = None
+    penalty_on: str = "mean"
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether nothing is added to the loss."""
+        return not (counts(self.l1) or counts(self.l2))
+
+    def of_batch(self, xp: Any, rows: int, weight: Array | None = None) -> "Penalty":
+        """Return what is added to the mean over a batch of so many rows, or of these weights."""
+        if self.penalty_on == "mean" or self.is_zero:
+            return self
+        total: Any = rows
+        if weight is not None:
+            tiny = float(xp.finfo(weight.dtype).smallest_normal)
+            total = xp.maximum(xp.sum(weight), tiny)
+        l1, l2 = (s / total if counts(s) else 0.0 for s in (self.l1, self.l2))
+        return replace(self, l1=l1, l2=l2)
+
+    def value(self, xp: Any, weights: list[Array]) -> Array | float:
+        """λ₁ Σ|W| + ½ λ₂ ΣW²."""
+        total: Array | float = 0.0
+        for W in weights:
+            if counts(self.l1):
+                total = total + self.l1 * xp.sum(xp.abs(W))
+            if counts(self.l2):
+                total = total + 0.5 * self.l2 * xp.sum(W * W)
+        return total
+
+    def add_gradient(self, xp: Any, W: Array, dW: Array) -> Array:
+        """dW + λ₁ sign(W) + λ₂ W."""
+        if counts(self.l1):
+            dW = dW + self.l1 * xp.sign(W)
+        return dW + self.l2 * W if counts(self.l2) else dW
+
+    def bound(self, xp: Any, W: Array) -> Array:
+        """W with each column longer than ``max_norm`` shortened to it."""
+        norm = xp.sqrt(xp.sum(W * W, axis=0))
+        return W * (self.max_norm / xp.maximum(norm, self.max_norm))
+
+
+def penalize(xp: Any, penalty: Penalty, W: Array, dW: Array) -> tuple[Array, Array]:
+    """One weight matrix's part of the penalty's value, and dW with that of its gradient.
+
+    Parameters
+    ----------
+    penalty : Penalty
+        Not zero; its strengths may be arrays of shape ().
+    W, dW : Array, shape (fan_in, fan_out)
+    """
+    return penalty.value(xp, [W]), penalty.add_gradient(xp, W, dW)
