@@ -26,7 +26,7 @@ KERNEL_ACTIVATIONS = (
 """In the order of ``enum Activation``, whose last is no activation: the error function."""
 
 KERNEL_LOSSES = (
-    losses.MSE, losses.MAE, losses.Huber, losses.Quantile, losses.Poisson,
+    losses.MSE, losses.MAE, losses.Huber, losses.Quantile, losses.Poisson, losses.PoissonDeviance,
     losses.BinaryCrossEntropy, losses.CategoricalCrossEntropy,
     losses.SparseCategoricalCrossEntropy,
 )  # fmt: skip

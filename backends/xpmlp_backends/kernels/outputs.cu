@@ -78,10 +78,11 @@ template <typename T> __device__ T element_loss(int loss, T z, T y, T setting, T
         *dz = (below - setting) * magnitude(sign(e));
         return e * (below - setting);
     }
-    case POISSON: {
+    case POISSON: case POISSON_DEVIANCE: {
         T bound = sizeof(T) == 8 ? T(700) : T(80), rate = exp(z > bound ? bound : z);
         *dz = rate - y;
-        return rate - y * z;
+        T of_count = loss == POISSON_DEVIANCE && y != 0 ? y * log(y) - y : T(0);
+        return rate - y * z + of_count;
     }
     case BINARY: {
         T t = setting == 0 ? y : y * (1 - setting) + setting / 2;
