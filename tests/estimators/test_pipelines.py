@@ -37,6 +37,7 @@ pytestmark = [
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:300], Y[:300]
 PATIENTS, PROGRESSION = load_diabetes(return_X_y=True)
+VERSION = tuple(map(int, sklearn.__version__.split(".")[:2]))
 FAST: dict[str, Any] = {
     "hidden_layer_sizes": (16,),
     "max_iter": 40,
@@ -98,6 +99,8 @@ def test_calibration() -> None:
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_frames_and_their_names(library: str) -> None:
+    if library == "polars" and VERSION < (1, 9):
+        pytest.skip("scikit-learn before 1.9 does not read the names of polars' frames of now")
     frames = pytest.importorskip(library)
     names = [f"pixel {i}" for i in range(64)]
     frame = frames.DataFrame(dict(zip(names, X.T / 16, strict=True)))

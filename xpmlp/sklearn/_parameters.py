@@ -53,12 +53,13 @@ def activation(spec: Any) -> Any:
     return RENAMED.get(spec, spec) if isinstance(spec, str) else spec
 
 
-def loss(spec: Any, outputs: int) -> Any:
+def loss(spec: Any, outputs: int, solver: Any) -> Any:
     """Return what ``xpmlp.MLP`` calls a loss; None is the one that belongs to the classes."""
     if not isinstance(spec, str):
         return spec
     if spec == "squared_error":
-        return MSE(average=outputs > 1)
+        # L-BFGS needs a value whose gradient is the gradient.
+        return MSE(average=outputs > 1 and is_stochastic(solver))
     return {"log_loss": None, "poisson": "poisson_deviance"}.get(spec, spec)
 
 

@@ -355,7 +355,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _task(self) -> dict[str, Any]:
         self.out_activation_ = "softmax" if self._kind == "labels" else "logistic"
-        loss = _parameters.loss(self.loss, self.n_outputs_)
+        loss = _parameters.loss(self.loss, self.n_outputs_, self.solver)
         # A loss that does not make probabilities of the outputs itself is given probabilities.
         plain = loss is not None and find_loss(loss).link == "identity"
         output = _parameters.activation(self.out_activation_) if plain else None

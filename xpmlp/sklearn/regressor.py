@@ -284,7 +284,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return y
 
     def _task(self) -> dict[str, Any]:
-        loss = _parameters.loss(self.loss, self.n_outputs_)
+        loss = _parameters.loss(self.loss, self.n_outputs_, self.solver)
         self.out_activation_ = find_loss(loss).link
         return {"targets": "values", "loss": loss}
 
