@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,12 +13,25 @@ from xpmlp.losses import LOSSES
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
 
 
+def example(number: int) -> str:
+    """The code of an example, of which there are two."""
+    found: list[str] = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(found) == 2
+    return found[number]
+
+
+def test_the_estimators_example_runs() -> None:
+    pytest.importorskip("sklearn", reason="the README's example is of scikit-learn's data")
+    names: dict[str, Any] = {}
+    exec(example(1), names)
+    assert names["model"].best_validation_score_ > 0.95
+
+
 def test_the_library_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch", reason="the README's example moves a model to torch")
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     names: dict[str, object] = {}
-    exec(code, names)
+    exec(example(0), names)
     history = names["history"]
     assert isinstance(history, dict)
     assert len(history["val_accuracy"]) == 20
@@ -28,8 +42,8 @@ def test_the_library_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_its_counts_are_right() -> None:
     assert "fourteen activations" in README
     assert len(set(ACTIVATIONS) - {"exp"}) == 14  # exp is Poisson's link
-    assert "eight losses" in README
-    assert len(LOSSES) == 8
+    assert "nine losses" in README
+    assert len(LOSSES) == 9
 
 
 def test_the_commands_and_pictures_it_names_exist() -> None:
