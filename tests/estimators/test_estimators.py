@@ -237,6 +237,19 @@ def test_validation_data_of_ones_own() -> None:
     np.testing.assert_allclose(weighted.history_["val_score"][-1], expected)
 
 
+def test_validation_data_need_not_have_all_classes() -> None:
+    few = Y[:50] < 5
+    held = {"X_val": X[:50][few], "y_val": Y[:50][few]}
+    for settings in (
+        {"learning_rate_init": 0.02},
+        {"warm_start": True, "learning_rate_init": 0.02},
+    ):
+        found = classifier(**settings).fit(X, Y, **held).fit(X, Y, **held)
+        assert found.history_["val_score"][-1] > 0.5
+    with pytest.raises(ValueError, match="classes not in"):
+        classifier().fit(X, Y, X_val=X[:50], y_val=Y[:50] + 5)
+
+
 def test_half_of_validation_data() -> None:
     with pytest.raises(InvalidValueError, match="one without the other"):
         classifier().fit(X, Y, X_val=X)

@@ -7,7 +7,7 @@ and every prediction, is given in the library of the X that it belongs to.
 from typing import Any
 
 import numpy as np
-from sklearn.utils import _array_api
+from sklearn.utils import _array_api, column_or_1d
 from sklearn.utils.validation import (
     _check_sample_weight,
     _check_y,
@@ -78,6 +78,8 @@ def checked_pair(
         y = _check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
         check_consistent_length(X, y)
     y = y.toarray() if hasattr(y, "toarray") else y
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = column_or_1d(y, warn=True)
     return X, y
 
 

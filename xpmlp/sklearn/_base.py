@@ -44,8 +44,12 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
 
     # What the two do each in their own way
 
-    def _encode(self, y: np.ndarray, first: bool, incremental: bool) -> np.ndarray:
-        """Check targets, and return what the network is to learn: shape (n,) or (n, outputs)."""
+    def _learn_targets(self, y: np.ndarray, first: bool, incremental: bool) -> None:
+        """Set what the targets of a training say: ``n_outputs_``, and ``classes_``."""
+        raise NotImplementedError
+
+    def _encode(self, y: np.ndarray) -> np.ndarray:
+        """Return what the network is to learn of targets: shape (n,) or (n, outputs)."""
         raise NotImplementedError
 
     def _task(self) -> dict[str, Any]:
@@ -79,7 +83,8 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
         task, metadata = (X, y), {"sample_weight": sample_weight}
         X, y = checked_pair(self, X, y, reset=first, numeric=self._numeric)
         weight = self._weighted(y, checked_weights(sample_weight, len(y)), incremental)
-        target = self._encode(y, first, incremental)
+        self._learn_targets(y, first, incremental)
+        target = self._encode(y)
         held = self._given_validation(*validation)
         self._refuse_early_stopping(incremental, held)
         self._random_state = check_random_state(self.random_state)
@@ -195,8 +200,7 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
         if X is None or y is None:
             raise InvalidValueError("X_val and y_val: found one without the other; pass both")
         X, y = checked_pair(self, X, y, reset=False, numeric=self._numeric)
-        target = self._encode(y, first=False, incremental=True)
-        return Held(X, target, y, checked_weights(weight, len(y)))
+        return Held(X, self._encode(y), y, checked_weights(weight, len(y)))
 
     def _keep_best(self) -> None:
         """Remember the weights of now; each epoch ends with new arrays, so these stay."""

@@ -7,7 +7,7 @@ from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.neural_network import MLPClassifier as ScikitClassifier
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import column_or_1d, compute_sample_weight
+from sklearn.utils import compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
@@ -316,42 +316,33 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     # Inside
 
-    def _encode(self, y: np.ndarray, first: bool, incremental: bool) -> np.ndarray:
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+    def _learn_targets(self, y: np.ndarray, first: bool, incremental: bool) -> None:
         if not hasattr(self, "classes_") or (first and not incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
-        else:
-            self._check_classes(unique_labels(y))
-        self.n_outputs_ = self._outputs_of_classes()
-        if self._kind == "multilabel":
-            return (y > 0).astype(np.int32)
-        if len(self.classes_) == 1:
-            return np.zeros(len(y), dtype=np.int32)
-        return np.searchsorted(self.classes_, y).astype(np.int32)
+        elif self.warm_start and set(found := unique_labels(y)) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the "
+                f"previous call to fit. Previously got {self.classes_}, `y` has {found}"
+            )
+        self.n_outputs_ = 1 if self._kind == "binary" else len(self.classes_)
 
-    def _check_classes(self, found: np.ndarray) -> None:
-        if self.warm_start:
-            if set(found) != set(self.classes_):
-                raise ValueError(
-                    "warm_start can only be used where `y` has the same classes as in the "
-                    f"previous call to fit. Previously got {self.classes_}, `y` has {found}"
-                )
-        elif len(np.setdiff1d(found, self.classes_, assume_unique=True)):
+    def _encode(self, y: np.ndarray) -> np.ndarray:
+        found = unique_labels(y)
+        if len(np.setdiff1d(found, self.classes_, assume_unique=True)):
             raise ValueError(
                 "`y` has classes not in `self.classes_`. "
                 f"`self.classes_` has {self.classes_}. 'y' has {found}."
             )
+        if self._kind == "multilabel":
+            return (y > 0).astype(np.int32)
+        return np.searchsorted(self.classes_, y).astype(np.int32)
 
     @property
     def _kind(self) -> str:
         if self._label_binarizer.y_type_.startswith("multilabel"):
             return "multilabel"
         return "labels" if len(self.classes_) > 2 else "binary"
-
-    def _outputs_of_classes(self) -> int:
-        return 1 if self._kind == "binary" else len(self.classes_)
 
     def _task(self) -> dict[str, Any]:
         self.out_activation_ = "softmax" if self._kind == "labels" else "logistic"

@@ -6,7 +6,6 @@ import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
 from sklearn.neural_network import MLPRegressor as ScikitRegressor
-from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 
 from xpmlp.losses import loss as find_loss
@@ -277,10 +276,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     # Inside
 
-    def _encode(self, y: np.ndarray, first: bool, incremental: bool) -> np.ndarray:
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+    def _learn_targets(self, y: np.ndarray, first: bool, incremental: bool) -> None:
         self.n_outputs_ = 1 if y.ndim == 1 else y.shape[1]
+
+    def _encode(self, y: np.ndarray) -> np.ndarray:
         return y
 
     def _task(self) -> dict[str, Any]:
