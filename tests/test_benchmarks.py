@@ -10,7 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import cpu, inference, memory, reaching, report, rounds, scaling, startup, training
+from benchmarks import (
+    cpu,
+    estimators,
+    inference,
+    memory,
+    reaching,
+    report,
+    rounds,
+    scaling,
+    startup,
+    training,
+)
 from benchmarks.contestants import Products, Xpmlp, prepare, products
 from benchmarks.peers import Jax, ScikitLearn, Torch
 from benchmarks.problems import Problem, expected_classes, flops
@@ -150,6 +161,20 @@ def everything() -> dict[str, Any]:
                 "left_out": left_out,
             }
         },
+        "estimators": {
+            "MNIST / 255, float64, 5 epochs": {
+                name: {
+                    "seconds": times,
+                    "times_xpmlp": 12_345.6,
+                    "epochs": 200,
+                    "accuracy": 0.985,
+                    "apart": 0.0,
+                    "dtype": "float64",
+                }
+                for name in (estimators.US, "without numba", estimators.THEM)
+            },
+            "left_out": {"MNIST": "it could not be read, which is said at great length " * 3},
+        },
         "memory": {
             "rows": 60_000,
             "contestants": dict.fromkeys(names, peaks),
@@ -193,9 +218,19 @@ def test_some_parts_do_not_replace_all(tmp_path: Path) -> None:
     whole = (tmp_path / "cpu-2026-01-01.json").read_bytes()
     cpu.write({k: v for k, v in results.items() if k not in ("memory", "scaling")}, tmp_path)
     assert (tmp_path / "cpu-2026-01-01.json").read_bytes() == whole
-    assert (tmp_path / "cpu-2026-01-01-training-inference-startup-accuracy.json").exists()
+    assert (
+        tmp_path / "cpu-2026-01-01-training-inference-startup-accuracy-estimators.json"
+    ).exists()
 
 
 def test_a_network_that_is_not_there_is_said() -> None:
     with pytest.raises(SystemExit, match="found 9-9-9; expected of 2-16-2, "):
         training.run(Settings(True, 1, ("9-9-9",), 1, 1))
+
+
+def test_estimators_that_train_otherwise_are_found() -> None:
+    found = estimators.measure(*next(estimators.cases(quick=True))[1:], rounds=1)
+    assert estimators.disagreeing({"digits": found}) == []
+    assert {row["epochs"] for row in found.values()} == {2}
+    found[estimators.US] |= {"apart": 1e-3}
+    assert estimators.disagreeing({"digits": found, "left_out": {}}) == ["xpmlp of digits"]

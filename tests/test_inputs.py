@@ -249,6 +249,10 @@ def test_bad_epochs(epochs: Any) -> None:
     [
         ({"activation": "rellu"}, "activation 'rellu'.*Did you mean 'relu'"),
         ({"loss": "msee"}, "loss 'msee'.*Did you mean 'mse'"),
+        ({"targets": "lables"}, "unknown targets 'lables'.*Did you mean 'labels'"),
+        ({"targets": 3}, "unknown targets 3.*Known: binary, labels, multilabel, one_hot, values"),
+        ({"targets": ""}, "unknown targets ''"),
+        ({"targets": "values", "loss": "binary_cross_entropy"}, "takes .* found values"),
         ({"output": "softmx"}, "activation 'softmx'.*Did you mean 'softmax'"),
         ({"initializer": "glorott"}, "initializer 'glorott'.*Did you mean 'glorot'"),
         ({"normalization": "bach"}, "normalization 'bach'.*Did you mean 'batch'"),

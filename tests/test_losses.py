@@ -1,5 +1,6 @@
 """Losses: each row's value and gradient against PyTorch, and where numbers end."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,20 +10,24 @@ from test_gradients import TORCH_LOSSES
 from test_special import extremes
 
 import xpmlp
+from xpmlp import metrics
 from xpmlp.errors import GradientError, InvalidTypeError, InvalidValueError
 from xpmlp.losses import (
     LOSSES,
+    MSE,
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
     Huber,
     Loss,
     Poisson,
+    PoissonDeviance,
     Quantile,
     SparseCategoricalCrossEntropy,
     loss,
 )
 
 torch = pytest.importorskip("torch")
+F = torch.nn.functional
 
 BAR = {"float64": 4e-15, "float32": 2e-6}
 MANY: list[Loss] = [
@@ -161,11 +166,124 @@ def test_mse_has_the_half(backend: Any) -> None:
     assert_close(dz, [[2.0, 1.0]])
 
 
+@pytest.mark.parametrize("dtype", BAR)
+@pytest.mark.parametrize("outputs", [1, 2, 5])
+def test_mse_averaged_over_the_outputs(backend: Any, outputs: int, dtype: str) -> None:
+    """Its value is the mean's, its gradient that of the sum."""
+    rng = np.random.default_rng(1)
+    z, y = (rng.standard_normal((30, outputs)).astype(dtype) for _ in range(2))
+    tensor = torch.tensor(z, dtype=torch.float64, requires_grad=True)
+    squares = F.mse_loss(tensor, torch.tensor(y, dtype=torch.float64), reduction="none")
+    (0.5 * squares.sum()).backward()
+    rows, dz = both(backend, MSE(average=True), z, y)
+    assert_close(rows, 0.5 * squares.mean(1).detach(), rtol=BAR[dtype])
+    assert_close(dz, tensor.grad, of_max=BAR[dtype])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("average", [False, True])
+def test_batches_of_averaged_mse(backend: Any, average: bool, weighted: bool) -> None:
+    """Fused kernels have no such loss: they would return the sum."""
+    rng = np.random.default_rng(2)
+    z, y, w = rng.standard_normal((9, 4)), rng.standard_normal((9, 4)), rng.uniform(0.5, 2.0, 9)
+    given = [backend.asarray(z), backend.asarray(y), backend.asarray(w) if weighted else None]
+    value, dz, score = backend.ops.assess(backend.ops, MSE(average), metrics.R2, *given)
+    share = (w if weighted else np.ones(9)) / (w.sum() if weighted else 9)
+    squares = (z - y) ** 2
+    rows = 0.5 * (squares.mean(axis=1) if average else squares.sum(axis=1))
+    assert_close(backend.to_numpy(value), np.sum(share * rows), rtol=1e-14)
+    assert_close(backend.to_numpy(dz), share[:, None] * (z - y), of_max=1e-14)
+    assert float(backend.to_numpy(score).sum()) == pytest.approx(squares.sum(), rel=1e-14)
+
+
+def test_a_model_reports_averaged_mse_and_trains_by_the_sum(backend: Any) -> None:
+    rng = np.random.default_rng(3)
+    X, y = rng.standard_normal((8, 3)), rng.standard_normal((8, 4))
+    mlp = xpmlp.MLP([3, 4], loss=MSE(average=True), backend=backend, dtype="float64", seed=0)
+    before = mlp.state_dict()
+    e = X @ before["dense1.W"] + before["dense1.b"] - y
+    history = mlp.fit(X, y, epochs=1, batch_size=None, optimizer=xpmlp.SGD(0.1))
+    assert history["loss"] == pytest.approx([0.5 * np.mean(e**2)], rel=1e-13)
+    after = mlp.state_dict()
+    assert_close(after["dense1.W"], before["dense1.W"] - 0.1 / 8 * X.T @ e, of_max=1e-14)
+    e = X @ after["dense1.W"] + after["dense1.b"] - y
+    assert mlp.evaluate(X, y)["loss"] == pytest.approx(0.5 * np.mean(e**2), rel=1e-13)
+
+
+@pytest.mark.parametrize("average", [False, True])
+@pytest.mark.parametrize("trained", [False, True])
+def test_averaging_is_saved(tmp_path: Path, trained: bool, average: bool) -> None:
+    X, y = np.arange(6.0).reshape(3, 2), np.array([[1.0, 2.0], [0.5, -1.0], [3.0, 0.0]])
+    mlp = xpmlp.MLP([2, 2], loss=MSE(average), backend="numpy", dtype="float64", seed=0)
+    if trained:
+        mlp.fit(X, y, epochs=1)
+    mlp.save(tmp_path / "m.xpmlp")
+    loaded = xpmlp.load(tmp_path / "m.xpmlp", backend="numpy")
+    assert loaded.loss == MSE(average)
+    loaded.fit(X, y, epochs=1)
+    p = loaded.parameters
+    squares = (X @ p["dense1.W"] + p["dense1.b"] - y) ** 2
+    expected = 0.5 * (squares.mean() if average else squares.sum(axis=1).mean())
+    assert loaded.evaluate(X, y)["loss"] == pytest.approx(expected, rel=1e-13)
+
+
 def test_huber_joins_its_branches(backend: Any) -> None:
     z = np.array([[0.5], [-0.5], [0.5 + 1e-12], [2.0], [-2.0]])
     rows, dz = both(backend, Huber(0.5), z, np.zeros_like(z))
     assert_close(rows, [0.125, 0.125, 0.125, 0.875, 0.875], atol=1e-12)
     assert_close(dz[:, 0], [0.5, -0.5, 0.5, 0.5, -0.5])
+
+
+# The Poisson deviance
+
+
+@pytest.mark.parametrize("dtype", BAR)
+def test_no_deviance_where_the_rate_is_the_count(backend: Any, dtype: str) -> None:
+    y = np.array([[0.0, 1.0, 2.0], [7.0, 0.5, 100.0], [1e-3, 0.0, 12.0]], dtype)
+    with np.errstate(divide="ignore"):
+        z = np.maximum(np.log(y), -1000.0).astype(dtype)  # exp(-1000) is 0
+    rows, dz = both(backend, PoissonDeviance(), z, y)
+    assert_close(rows, np.zeros(3), atol=100 * 8 * float(np.finfo(dtype).eps))
+    assert_close(dz, np.zeros((3, 3)), atol=100 * 8 * float(np.finfo(dtype).eps))
+    rows, _ = both(backend, PoissonDeviance(), (z + 0.25).astype(dtype), y)
+    expected = np.sum(y.astype(float) * (np.exp(0.25) - 1 - 0.25), axis=1)
+    assert_close(rows, expected, rtol=1e4 * float(np.finfo(dtype).eps))
+
+
+@pytest.mark.parametrize("dtype", BAR)
+def test_deviance_and_likelihood_differ_by_what_depends_on_the_counts(
+    backend: Any, dtype: str
+) -> None:
+    """Σ (y ln y − y), where 0 ln 0 is 0; so the gradient is the same, bit by bit."""
+    rng = np.random.default_rng(4)
+    y = rng.poisson(1.5, (40, 3)).astype(dtype)
+    assert 5 < (y == 0).sum() < 100
+    z = (2 * rng.standard_normal(y.shape)).astype(dtype)
+    deviance, dz = both(backend, PoissonDeviance(), z, y)
+    likelihood, expected_dz = both(backend, Poisson(), z, y)
+    t = torch.tensor(y, dtype=torch.float64)
+    by_counts = (torch.xlogy(t, t) - t).sum(1).numpy()
+    assert_close(
+        deviance.astype(float) - likelihood, by_counts, atol=200 * float(np.finfo(dtype).eps)
+    )
+    np.testing.assert_array_equal(dz, expected_dz)
+    assert_close(dz, np.exp(z.astype(float)) - y, of_max=BAR[dtype])
+    assert (deviance >= -100 * np.finfo(dtype).eps).all()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_batches_of_the_deviance(backend: Any, weighted: bool) -> None:
+    """Where kernels compute it, too; against SciPy."""
+    special = pytest.importorskip("scipy.special")
+    rng = np.random.default_rng(5)
+    z, y, w = rng.standard_normal((9, 4)), rng.poisson(1.0, (9, 4)) * 1.0, rng.uniform(0.5, 2, 9)
+    assert (y == 0).any()
+    given = [backend.asarray(z), backend.asarray(y), backend.asarray(w) if weighted else None]
+    value, dz, _ = backend.ops.assess(backend.ops, PoissonDeviance(), None, *given)
+    share = (w if weighted else np.ones(9)) / (w.sum() if weighted else 9)
+    rows = special.kl_div(y, np.exp(z)).sum(axis=1)  # y ln(y/μ) − y + μ
+    assert_close(backend.to_numpy(value), np.sum(share * rows), rtol=1e-13)
+    assert_close(backend.to_numpy(dz), share[:, None] * (np.exp(z) - y), of_max=1e-14)
 
 
 def test_the_quantile_loss_finds_the_quantile() -> None:

@@ -15,7 +15,8 @@ from xpmlp_backends._base import EagerBackend
 
 import xpmlp
 from xpmlp import feeding, objective
-from xpmlp.errors import XpmlpError
+from xpmlp.errors import InvalidValueError, XpmlpError
+from xpmlp.inputs import Scaling
 from xpmlp.objective import Objective
 
 torch = pytest.importorskip("torch")
@@ -319,11 +320,18 @@ def test_what_comes_out_and_goes_in_is_copied(backend: Any) -> None:
 def test_a_loss_that_is_another_at_each_call(options: dict[str, Any]) -> None:
     mlp = model(**options)
     before = mlp.state_dict()
-    with pytest.raises(xpmlp.errors.InvalidValueError, match="dropout or batch norm.*sgd or adam"):
+    with pytest.raises(InvalidValueError, match=r"dropout or batch norm.*sgd or adam"):
         Objective(mlp, X, LABELS)
     assert mlp._task is None
     for name, value in mlp.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
+
+
+def test_a_bound_on_the_weights_is_no_part_of_the_loss() -> None:
+    mlp = model(max_norm=1.5)
+    with pytest.raises(InvalidValueError, match=r"found max_norm=1\.5.*sgd or adam"):
+        Objective(mlp, X, LABELS)
+    assert mlp._task is None
 
 
 def with_value(x: np.ndarray, value: float) -> np.ndarray:
@@ -358,7 +366,7 @@ def test_bad_data_are_refused_as_in_fit(backend: Any, x: Any, y: Any, w: Any, ma
     assert type(found.value) is type(in_fit.value)
     assert str(found.value) == str(in_fit.value)
     assert mlp._task is None
-    assert mlp.scaling == xpmlp.inputs.Scaling.make("standard")
+    assert mlp.scaling == Scaling.make("standard")
     for name, value in mlp.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
     if x.dtype.kind == "f":

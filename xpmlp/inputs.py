@@ -192,7 +192,8 @@ def _refuse_nonfinite(
     """
     if not dtype_name(flat).startswith("float"):
         return
-    squares = flat.dot(flat) if xp is np else flat @ flat  # of NumPy's two, the quicker for a row
+    with np.errstate(over="ignore"):
+        squares = flat.dot(flat) if xp is np else flat @ flat  # the quicker of NumPy's for a row
     if isfinite(squares) or bool(xp.all(xp.isfinite(flat))):  # or only the squares overflowed
         return
     place, value = first()

@@ -25,7 +25,7 @@ from xpmlp.sharing import give_back
 from xpmlp.shortage import Request, advice_on_training, advice_on_use, guarded
 from xpmlp.step import TrainingStep
 from xpmlp.summary import summary
-from xpmlp.targets import KINDS, Task, check_names
+from xpmlp.targets import KINDS, Task, check_names, check_outputs
 from xpmlp.training import History, Order, Progress, Training
 from xpmlp.weights import Weights
 
@@ -154,7 +154,10 @@ class MLP:
         if targets not in (None, *KINDS):
             raise unknown_name("targets", targets, KINDS)
         check_names(loss, output)  # a wrong name should be said now, not at the first fit
-        self._task = None if targets is None else Task.make(targets, loss, output)
+        self._task = None
+        if targets is not None:
+            check_outputs(targets, self.sizes[-1])
+            self._task = Task.make(targets, loss, output)
         self.epochs_trained = 0
         self.metadata: dict[str, Any] = {}
         self.progress: Progress | None = None
@@ -402,7 +405,8 @@ class MLP:
         if backend is None:
             backend = self.backend if device is None else self.backend.name
         made = MLP(**arguments, backend=backend, device=device)
-        made.scaling = self.scaling
+        if "scaling" not in changes:
+            made.scaling = self.scaling
         if not {"loss", "output", "targets"} & set(changes):
             made._task, made.loss = self._task, self.loss
         made.epochs_trained, made.metadata = self.epochs_trained, deepcopy(self.metadata)
@@ -465,7 +469,7 @@ class MLP:
         # Rates come with each step's plan, so a step serves all of them.
         key = (replace(optimizer, learning_rate=1.0), metrics)
         if key not in self._compiled:
-            self._compiled[key] = self.backend.compile(self._step(optimizer, metrics))
+            self._compiled[key] = self.backend.compile(self._step(*key))
         return self._compiled[key]
 
     def _prepare(self, X: Any, y: Any) -> tuple[Array, Array]:

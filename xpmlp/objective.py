@@ -63,6 +63,11 @@ class Objective:
                 "found dropout or batch normalization in a network whose loss has to be the same "
                 "at each call; leave them out, or train with sgd or adam"
             )
+        if mlp.penalty.max_norm is not None:
+            raise InvalidValueError(
+                f"found max_norm={mlp.penalty.max_norm:g}, a bound after each step that is no part "
+                "of the loss; leave it out, or train with sgd or adam"
+            )
         ready = prepare(mlp, X, y, sample_weight)
         weight = ready.data.weight
         ready = ready.placed(mlp.backend, mlp.dtype, "auto")
@@ -115,7 +120,8 @@ class Objective:
     def adopt(self, flat: np.ndarray) -> None:
         """Set the model's parameters."""
         weights = self._mlp.weights
-        weights.adopt(self._mlp.backend.asarray(flat, self._mlp.dtype), weights.statistics)
+        own = self._mlp.backend.asarray(np.array(flat), self._mlp.dtype)
+        weights.adopt(own, weights.statistics)
 
     def _penalized(
         self, flat: np.ndarray, loss: float, gradient: np.ndarray

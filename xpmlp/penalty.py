@@ -38,11 +38,12 @@ class Penalty:
         """Return what is added to the mean over a batch of so many rows, or of these weights."""
         if self.penalty_on == "mean" or self.is_zero:
             return self
-        total: Any = rows
+        share: Any = 1.0 / rows
         if weight is not None:
-            tiny = float(xp.finfo(weight.dtype).smallest_normal)
-            total = xp.maximum(xp.sum(weight), tiny)
-        l1, l2 = (s / total if counts(s) else 0.0 for s in (self.l1, self.l2))
+            total, tiny = xp.sum(weight), float(xp.finfo(weight.dtype).smallest_normal)
+            # Rows that weigh nothing count as left out: without them there is no penalty either.
+            share = xp.astype(total > 0, weight.dtype) / xp.maximum(total, tiny)
+        l1, l2 = (s * share if counts(s) else 0.0 for s in (self.l1, self.l2))
         return replace(self, l1=l1, l2=l2)
 
     def value(self, xp: Any, weights: list[Array]) -> Array | float:

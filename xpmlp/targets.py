@@ -132,6 +132,17 @@ def check_names(loss: Any, output: Any) -> None:
         activation(output)
 
 
+def check_outputs(kind: str, outputs: int) -> None:
+    """Refuse a kind of targets that a network with so many outputs cannot learn."""
+    fitting = {"binary": (outputs == 1, "one output, or targets='multilabel'")}
+    fitting |= dict.fromkeys(("labels", "one_hot"), (outputs > 1, "an output for each class"))
+    fits, expected = fitting.get(kind, (True, ""))
+    if not fits:
+        raise InvalidValueError(
+            f"targets: found {kind!r} for {outputs} outputs; expected {expected}"
+        )
+
+
 def kind_of(y: np.ndarray, outputs: int, loss: Any, name: str = "y") -> str:
     """Tell what targets are from their dtype, shape and values, and the network's outputs.
 

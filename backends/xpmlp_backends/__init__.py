@@ -78,11 +78,14 @@ def backend_of(x: Any) -> Backend | None:
     BackendError
         If the library is there and the backend cannot work all the same.
     """
+    from array_api_compat import is_array_api_obj  # takes longer than all else in here
+
     library = type(x).__module__.split(".")[0]
     name = {"jaxlib": "jax", "array_api_strict": "strict"}.get(library, library)
-    if name not in TABLE or not hasattr(x, "shape"):
+    if name not in TABLE or not is_array_api_obj(x):
         return None
-    return backend(name, importlib.import_module(TABLE[name]).device_of(x))
+    found = backend(name, importlib.import_module(TABLE[name]).device_of(x))
+    return found if found.owns(x) else None  # NumPy's scalars are no arrays
 
 
 def _create(module: str, device: str | None) -> Backend:

@@ -1,5 +1,10 @@
 """What the estimators have beside scikit-learn's: each does what its name says."""
 
+import copy
+import gc
+import pickle
+import warnings
+import weakref
 from typing import Any
 
 import numpy as np
@@ -10,7 +15,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits, make_multilabel_classification
 
 import xpmlp
-from xpmlp.errors import GradientError, InvalidValueError
+from xpmlp.errors import GradientError, InvalidTypeError, InvalidValueError
 from xpmlp.sklearn import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -290,7 +295,9 @@ def test_callbacks() -> None:
     found = classifier(callbacks=[Watch()]).fit(X, Y)
     assert seen == found.loss_curve_
     assert found.n_iter_ == 4
-    with pytest.raises(InvalidValueError, match="solver='lbfgs', which has no epochs"):
+    with pytest.raises(
+        InvalidValueError, match="1 callbacks with solver='lbfgs', which has neither"
+    ):
         classifier(callbacks=[Watch()], solver="lbfgs").fit(X, Y)
 
 
@@ -375,3 +382,193 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(xpmlp.errors.MissingExtraError, match=r"xpmlp\[sklearn\]"):
         importlib.import_module("xpmlp.sklearn")
+
+
+# What goes wrong leaves things as they were
+
+
+def test_a_batch_that_weighs_nothing_is_left_out(backend: Any) -> None:
+    w = np.ones(400)
+    w[:200] = 0.0
+    plain: dict[str, Any] = {"solver": "sgd", "momentum": 0.0, "shuffle": False, "alpha": 0.5}
+    found = classifier(**plain, backend=backend, max_iter=5).fit(X, Y, w)
+    expected = classifier(**plain, max_iter=5)
+    expected.partial_fit(X[200:], Y[200:], classes=np.arange(10))
+    for _ in range(4):
+        expected.partial_fit(X[200:], Y[200:])
+    assert distance(found, expected) < 1e-10
+    for solver in ("adam", "rmsprop"):
+        done = classifier(solver=solver, backend=backend, learning_rate_init=0.02).fit(X, Y, w)
+        assert done.score(X[200:], Y[200:]) > 0.7
+
+
+def state(estimator: Any) -> dict[str, Any]:
+    """What an estimator says of itself."""
+    names = ("classes_", "n_outputs_", "n_iter_", "loss_curve_", "n_features_in_", "history_")
+    return {n: copy.deepcopy(getattr(estimator, n)) for n in names if hasattr(estimator, n)}
+
+
+FAILING: dict[str, tuple[dict[str, Any], Any]] = {
+    "backend": ({"backend": "cupy-that-is-not-there"}, np.array(list("abcde") * 80)),
+    "split": ({"early_stopping": True, "validation_fraction": 0.001}, Y % 2),
+    "callback": ({"callbacks": [3]}, Y),
+    "validation": ({}, None),
+    "solver": ({"solver": "lbfgs", "dropout": 0.5}, Y),
+    "rate": ({"solver": "sgd", "activation": "identity", "learning_rate_init": 1e200}, Y),
+}
+
+
+@pytest.mark.parametrize("case", FAILING)
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_fit_that_fails_changes_nothing(case: str, warm: bool) -> None:
+    settings, y = FAILING[case]
+    made = classifier(warm_start=warm).fit(X, Y % 3)
+    before, p = state(made), made.predict_proba(X)
+    more = {"X_val": X[:, :3], "y_val": Y} if y is None else {}
+    with pytest.raises((ValueError, TypeError)):
+        made.set_params(**settings).fit(X, Y % 3 if warm or y is None else y, **more)
+    np.testing.assert_equal(state(made), before)
+    np.testing.assert_array_equal(made.predict_proba(X), p)
+    new = classifier(**settings)
+    with pytest.raises((ValueError, TypeError)):
+        new.fit(X, Y if y is None else y, **more)
+    assert not hasattr(new, "classes_")
+
+
+def test_a_callback_that_fails_later_leaves_the_best_weights() -> None:
+    class Fail(xpmlp.Callback):
+        def on_epoch_end(self, training: Any) -> None:
+            if training.epoch == 5:
+                raise RuntimeError("no more")
+
+    made = classifier(callbacks=[Fail()], early_stopping=True, learning_rate_init=0.3)
+    with pytest.raises(RuntimeError, match="no more"):
+        made.fit(X[:300], Y[:300], X_val=X[300:], y_val=Y[300:])
+    assert made.n_iter_ == len(made.loss_curve_) == 6
+    assert made.score(X[300:], Y[300:]) == made.best_validation_score_
+
+
+@pytest.mark.parametrize("how", ["pickle", "copy", "move"])
+def test_the_best_weights_travel(how: str) -> None:
+    made = classifier(early_stopping=True, n_iter_no_change=3, learning_rate_init=0.3)
+    for _ in range(200):
+        made.partial_fit(X[:300], Y[:300], classes=np.arange(10), X_val=X[300:], y_val=Y[300:])
+        if made.converged_:
+            break
+        if how == "move":
+            made.to("numpy")
+        made = {
+            "pickle": lambda m: pickle.loads(pickle.dumps(m)),
+            "copy": copy.deepcopy,
+            "move": lambda m: m,
+        }[how](made)
+    assert made.converged_
+    assert made.score(X[300:], Y[300:]) == made.best_validation_score_
+
+
+CHANGES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({"solver": "lbfgs"}, {"solver": "adam"}, "fit"),
+    ({"solver": "lbfgs"}, {"solver": "adam"}, "partial_fit"),
+    ({}, {"early_stopping": True}, "fit"),
+    ({"early_stopping": True}, {"early_stopping": False}, "fit"),
+    ({}, {"early_stopping": True}, "partial_fit"),
+    ({}, {"solver": "sgd"}, "partial_fit"),
+    ({"solver": "sgd"}, {"solver": "sgd", "nesterovs_momentum": False}, "partial_fit"),
+    ({}, {"dtype": "float32"}, "fit"),
+    ({}, {"backend": "strict"}, "partial_fit"),
+]
+
+
+@pytest.mark.parametrize(("first", "then", "how"), CHANGES, ids=str)
+def test_the_kind_of_training_may_change(
+    first: dict[str, Any], then: dict[str, Any], how: str
+) -> None:
+    made = classifier(warm_start=True, **first).fit(X, Y)
+    start = made.mlp_.evaluate(X, Y)["loss"]
+    held = {"X_val": X[:50], "y_val": Y[:50]} if then.get("early_stopping") else {}
+    getattr(made.set_params(max_iter=3, **then), how)(X, Y, **held)
+    assert made.mlp_.evaluate(X, Y)["loss"] < 1.1 * start
+    assert len(made.loss_curve_) >= made.n_iter_ >= 1
+    assert (made.best_loss_ is None) == made.early_stopping
+    if "dtype" in then:
+        assert made.coefs_[0].dtype == "float32"
+    if "backend" in then:
+        assert made.mlp_.backend.name == "strict"
+
+
+def test_what_cannot_change_is_said() -> None:
+    made = classifier(warm_start=True).fit(X, Y).set_params(normalization="layer")
+    with pytest.raises(InvalidValueError, match=r"normalization: found 'layer'.* has None"):
+        made.fit(X, Y)
+
+
+COSINE = xpmlp.schedules.Cosine(0.05)
+COMBINATIONS: list[tuple[dict[str, Any], str]] = [
+    ({"solver": "lbfgs", "max_norm": 0.1}, "found max_norm=0.1"),
+    ({"solver": "lbfgs", "learning_rate": COSINE}, r"Cosine.*'lbfgs', which has neither"),
+    ({"solver": xpmlp.AdamW(0.1), "learning_rate": COSINE}, "a solver with a rate of its own"),
+    ({"callbacks": [3]}, "callbacks: found 3"),
+    ({"callbacks": [xpmlp.EarlyStopping]}, r"callbacks: found <class .*expected objects"),
+    ({"device": "cuda:0"}, r"device: found 'cuda:0' without a backend"),
+    ({"hidden_layer_sizes": ("a",)}, r"hidden_layer_sizes: found \('a',\)"),
+    ({"loss": "binary_cross_entropy"}, r"found 'binary_cross_entropy'.*10 outputs.*'log_loss'"),
+    ({"loss": "poisson"}, "found 'poisson_deviance'"),
+]
+
+
+@pytest.mark.parametrize(("settings", "found"), COMBINATIONS)
+def test_parameters_that_do_not_fit_together(settings: dict[str, Any], found: str) -> None:
+    with pytest.raises((InvalidValueError, InvalidTypeError), match=found):
+        classifier(**settings).fit(X, Y)
+
+
+def test_smoothed_labels_of_two_classes_are_pointed_to_their_loss() -> None:
+    smoothed = xpmlp.losses.SparseCategoricalCrossEntropy(label_smoothing=0.1)
+    with pytest.raises(InvalidValueError, match=r"softmax after 1 outputs.*binary_cross_entropy"):
+        classifier(loss=smoothed).fit(X, Y > 4)
+
+
+def test_weights_of_validation_data_need_the_data() -> None:
+    with pytest.raises(InvalidValueError, match="sample_weight_val"):
+        classifier().fit(X, Y, sample_weight_val=np.ones(3))
+
+
+def test_lbfgs_measures_validation_data() -> None:
+    made = classifier(solver="lbfgs", max_iter=5).fit(X, Y, X_val=X[:50], y_val=Y[:50])
+    assert len(made.history_["val_loss"]) == len(made.history_["val_score"]) == 5
+    assert made.history_["val_score"][-1] == made.score(X[:50], Y[:50])
+    assert made.converged_ is False
+
+
+def test_a_schedule_in_partial_fit_is_over_max_iter_calls() -> None:
+    parts, whole = (classifier(max_iter=6, learning_rate=COSINE) for _ in range(2))
+    for _ in range(6):
+        parts.partial_fit(X, Y, classes=np.arange(10))
+    whole.fit(X, Y)
+    rates = whole.history_["learning_rate"]
+    np.testing.assert_allclose(parts.history_["learning_rate"], rates)
+
+
+def test_numpys_numbers_are_numbers() -> None:
+    half = np.float32(0.5)
+    classifier(dropout=half, input_dropout=half, beta_1=half, beta_2=half).fit(X, Y)
+    assert classifier(activation=("relu",)).fit(X, Y).score(X, Y) > 0.1
+
+
+def test_huge_inputs_predict_without_a_warning() -> None:
+    made = regressor(activation="tanh").fit(PATIENTS, PROGRESSION)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isfinite(made.predict(PATIENTS * 1e200)).all()
+
+
+def test_a_fitted_estimator_is_free_when_it_is_dropped() -> None:
+    """Without the garbage collector: a GPU's memory would wait for it."""
+    made = classifier(solver="sgd", learning_rate="invscaling").fit(X, Y)
+    mlp = weakref.ref(made.mlp_)
+    gc.disable()
+    try:
+        del made
+        assert mlp() is None
+    finally:
+        gc.enable()

@@ -18,6 +18,7 @@ from xpmlp_backends import backend as make_backend
 from xpmlp_backends import backend_of
 
 from xpmlp.contract import Backend
+from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.pickling import Home
 from xpmlp.sharing import detached
 
@@ -35,7 +36,12 @@ def on_host(x: Any) -> Any:
     if isinstance(x, np.ndarray):
         return np.asarray(x)
     found = backend_of(x)
-    return x if found is None else found.to_numpy(detached(x))
+    if found is None:
+        return x
+    x = detached(x)
+    if str(x.dtype).endswith("bfloat16"):  # NumPy has none
+        x = found.xp.astype(x, found.xp.float32)
+    return found.to_numpy(x)
 
 
 def elsewhere(x: Any) -> Backend | None:
@@ -50,16 +56,41 @@ def checked_inputs(estimator: Any, X: Any, *, reset: bool) -> Array:
     nothing depends on scikit-learn's ``array_api_dispatch``.
     """
     if elsewhere(X) is not None:
+        _refuse_shape(X)
         return validate_data(estimator, X, reset=reset, skip_check_array=True)
     return validate_data(
         estimator, X, reset=reset, accept_sparse=["csr", "csc"], dtype=DTYPES, order="C"
     )
 
 
+def _refuse_shape(X: Array) -> None:
+    """Refuse what is no matrix, before its columns are counted."""
+    if len(X.shape) != 2:
+        raise InvalidValueError(
+            f"Expected 2D array, got {len(X.shape)}D array instead: X has shape {tuple(X.shape)}. "
+            "One example is X.reshape(1, -1), one feature X.reshape(-1, 1)"
+        )
+    if X.shape[1] == 0:
+        raise InvalidValueError(
+            f"Found array with 0 feature(s) (shape={tuple(X.shape)}) while a minimum of 1 is "
+            "required."
+        )
+    layout = str(getattr(X, "layout", "torch.strided"))
+    if layout != "torch.strided":
+        raise InvalidTypeError(
+            f"X: found a tensor of layout {layout}; expected a dense one, X.to_dense(), or a "
+            "sparse matrix of SciPy's"
+        )
+
+
 def checked_pair(
     estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool
 ) -> tuple[Array, np.ndarray]:
     """Check X and y; y comes back as a NumPy array of one or two dimensions."""
+    if y is None:
+        raise InvalidValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None"
+        )
     y = on_host(y)
     if elsewhere(X) is None:
         X, y = validate_data(

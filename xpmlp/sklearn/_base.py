@@ -1,6 +1,9 @@
 """What the two estimators share: fitting an ``xpmlp.MLP``, and scikit-learn's view of it."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -19,7 +22,7 @@ from xpmlp.sklearn._arrays import (
 )
 from xpmlp.sklearn._fitted import FittedMLP
 from xpmlp.sklearn._hooks import CallbackSupportMixin, Hooks, NoHooks
-from xpmlp.sklearn._monitor import Held, first_best
+from xpmlp.sklearn._monitor import Held
 from xpmlp.training import History
 
 Array = Any
@@ -78,33 +81,53 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
         validation: tuple[Any, Any, Any],
         incremental: bool = False,
     ) -> Self:
+        self._refuse_combinations(incremental, validation)
         hidden = _parameters.hidden_sizes(self.hidden_layer_sizes)
         first = not hasattr(self, "mlp_") or not (self.warm_start or incremental)
         task, metadata = (X, y), {"sample_weight": sample_weight}
         X, y = checked_pair(self, X, y, reset=first, numeric=self._numeric)
         weight = self._weighted(y, checked_weights(sample_weight, len(y)), incremental)
         self._learn_targets(y, first, incremental)
-        target = self._encode(y)
+        rows = _batches.Rows(X, y, self._encode(y), weight)
         held = self._given_validation(*validation)
-        self._refuse_early_stopping(incremental, held)
         self._random_state = check_random_state(self.random_state)
+        sizes = [X.shape[1], *hidden, self.n_outputs_]
         if first:
-            self._initialize(X, [X.shape[1], *hidden, self.n_outputs_])
+            self._initialize(X, sizes)
         else:
-            self._go_on([X.shape[1], *hidden, self.n_outputs_])
+            self._go_on(sizes)
         self._home = home_of(elsewhere(X))
+        self.converged_ = False
         hooks = NoHooks() if incremental else Hooks(self, *task, metadata)
         try:
             if _parameters.is_stochastic(self.solver):
-                rows = _batches.Rows(X, y, target, weight)
                 _batches.train(self, rows, held, incremental=incremental, hooks=hooks)
             else:
-                self._refuse_callbacks()
-                _lbfgs.minimize(self, X, target, weight, hooks)
+                _lbfgs.minimize(self, rows, held, hooks)
         except ArithmeticError as error:  # DivergenceError is one
             raise InvalidValueError(f"{NOT_FINITE} ({error})") from error
         hooks.finish()
         return self
+
+    @contextmanager
+    def _unless_it_fails(self) -> Iterator[None]:
+        """Put everything back as it was if what is done fails before an epoch is finished."""
+        before, mlp = dict(self.__dict__), self.__dict__.get("mlp_")
+        epochs, weights, progress = 0, None, None
+        if mlp is not None:
+            epochs, progress = mlp.epochs_trained, mlp.progress
+            weights = (mlp.weights.flat, mlp.weights.statistics)
+        try:
+            yield
+        except BaseException:
+            now = self.__dict__.get("mlp_")
+            if now is None or now.epochs_trained in (0, epochs):  # a new network, or the same
+                self.__dict__.clear()
+                self.__dict__.update(before)
+                if mlp is not None and weights is not None:
+                    mlp.weights.adopt(*weights)
+                    mlp.progress = progress
+            raise
 
     def _initialize(self, X: Array, sizes: list[int]) -> None:
         """Make the network, draw its weights, and forget all that was fitted."""
@@ -116,12 +139,8 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
         drawn = _parameters.initial_weights(sizes, names, self._random_state)
         self.mlp_.load_state_dict(self.mlp_.state_dict() | drawn)
         self.n_iter_ = self.t_ = 0
-        if _parameters.is_stochastic(self.solver):
-            self.loss_curve_: list[float] = []
-            self._no_improvement_count = 0
-            for name, value in first_best(self.early_stopping).items():
-                setattr(self, name, value)
-            self._keep_best()
+        for name in _batches.FIGURES:
+            self.__dict__.pop(name, None)
 
     def _make(self, here: Backend | None, sizes: list[int], dtype: str, seed: int) -> None:
         """Make the network, for X that is ``here`` (None on the host)."""
@@ -129,6 +148,7 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
         self.n_layers_ = len(sizes)
         self.history_ = History()
         self._settings = self._network_settings()
+        self._asked = (self.backend, self.device, self.dtype)
         self.mlp_ = MLP(
             sizes,
             **self._settings,
@@ -145,8 +165,8 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
         """Return ``xpmlp.MLP``'s arguments that may change between two fits of one network."""
         return self._task() | {
             "activation": _parameters.activation(self.activation),
-            "dropout": self.dropout,
-            "input_dropout": self.input_dropout,
+            "dropout": _parameters.rates(self.dropout),
+            "input_dropout": float(self.input_dropout),
             "normalization": self.normalization,
             "residual": self.residual,
             "l1": self.l1,
@@ -157,18 +177,28 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
 
     def _go_on(self, sizes: list[int]) -> None:
         """Take the network that is there, with the parameters of now: another ``alpha``, say."""
-        before = self.mlp_
-        if sizes != list(before.sizes):
-            raise InvalidValueError(
-                f"found layers of {sizes} units; the network that is to go on has "
-                f"{list(before.sizes)}. Make a new estimator, or set warm_start=False"
-            )
-        settings = self._network_settings()
-        if settings == self._settings:
+        before, settings = self.mlp_, self._network_settings()
+        for name, found, old in (
+            ("layers", sizes, list(before.sizes)),
+            ("normalization", self.normalization, self._settings["normalization"]),
+        ):
+            if found != old:
+                raise InvalidValueError(
+                    f"{name}: found {found!r}; the network that is to go on has {old!r}. Make a "
+                    "new estimator, or set warm_start=False"
+                )
+        place = (self.backend, self.device, self.dtype)
+        if (settings, place) == (self._settings, self._asked):
             return
-        self._settings = settings
-        self.mlp_ = before.copy(**settings)
-        self.mlp_.progress = before.progress
+        moved: dict[str, Any] = {}
+        if place != self._asked:
+            moved = {"backend": self.backend, "device": self.device, "dtype": self.dtype}
+        self._settings, self._asked = settings, place
+        self.mlp_ = before.copy(**moved, **settings)
+        if before.progress is not None:
+            to_there = partial(self.mlp_.backend.asarray, dtype=self.mlp_.dtype)
+            progress = before.progress.moved(before.backend.to_numpy)
+            self.mlp_.progress = progress.moved(to_there)
 
     def _backend(self, here: Backend | None) -> str | Backend:
         """Choose where to compute: as asked, else where X is, else NumPy."""
@@ -179,36 +209,26 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
             return here
         return here.name if here is not None else os.environ.get("XPMLP_BACKEND") or "numpy"
 
-    def _refuse_early_stopping(self, incremental: bool, held: Held | None) -> None:
-        if incremental and self.early_stopping and held is None:
+    def _refuse_combinations(self, incremental: bool, validation: tuple[Any, Any, Any]) -> None:
+        """Refuse what cannot work together, before anything is done."""
+        X_val, y_val, weight = validation
+        if (X_val is None) != (y_val is None):
+            raise InvalidValueError("X_val and y_val: found one without the other; pass both")
+        if X_val is None and weight is not None:
+            raise InvalidValueError("sample_weight_val: found it without X_val and y_val")
+        if incremental and self.early_stopping and X_val is None:
             raise InvalidValueError(
                 "partial_fit does not support early_stopping=True without validation data: "
                 "pass X_val and y_val"
             )
-
-    def _refuse_callbacks(self) -> None:
-        if self.callbacks:
-            raise InvalidValueError(
-                f"callbacks: found {len(self.callbacks)} with solver='lbfgs', which has no epochs; "
-                "use 'sgd' or 'adam', or scikit-learn's set_callbacks"
-            )
+        _parameters.refuse_combinations(self)
 
     def _given_validation(self, X: Any, y: Any, weight: Any) -> Held | None:
         """Check validation data that were passed to ``fit``."""
-        if X is None and y is None:
+        if X is None:
             return None
-        if X is None or y is None:
-            raise InvalidValueError("X_val and y_val: found one without the other; pass both")
         X, y = checked_pair(self, X, y, reset=False, numeric=self._numeric)
         return Held(X, self._encode(y), y, checked_weights(weight, len(y)))
-
-    def _keep_best(self) -> None:
-        """Remember the weights of now; each epoch ends with new arrays, so these stay."""
-        self._best = (self.mlp_.weights.flat, self.mlp_.weights.statistics)
-
-    def _restore_best(self) -> None:
-        """Give the network its best weights back."""
-        self.mlp_.weights.adopt(*self._best)
 
     @property
     def _rule(self) -> str:

@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 from xpmlp.errors import DivergenceError
 from xpmlp.inputs import taken
 from xpmlp.sklearn._arrays import elsewhere
-from xpmlp.sklearn._monitor import Followed, Held, Monitor
+from xpmlp.sklearn._monitor import Followed, Held, Monitor, Within, first_best
 from xpmlp.sklearn._parameters import optimizer_of
 from xpmlp.training import Order
 
@@ -49,10 +49,10 @@ def train(estimator: Any, rows: Rows, held: Held | None, *, incremental: bool, h
     e = estimator
     if e.early_stopping and held is None:
         rows, held = set_aside(e, rows)
-    goes_on = incremental and e.mlp_.progress is not None
+    _begin(e)
+    goes_on = incremental and _same_kind(e)
     if not goes_on:
         e._rate = float(e.learning_rate_init)
-    e.n_iter_ = 0
     monitor = Monitor(e, held, hooks)
     n = len(rows.target)
     try:
@@ -66,7 +66,7 @@ def train(estimator: Any, rows: Rows, held: Held | None, *, incremental: bool, h
             validation_data=None if held is None else (held.X, held.target),
             shuffle=_order(e._random_state, n) if e.shuffle else False,
             metrics=False,
-            callbacks=[*(e.callbacks or ()), monitor],
+            callbacks=[monitor, *(e.callbacks or ())],
             continued=goes_on,
         )
     except KeyboardInterrupt:
@@ -84,11 +84,39 @@ def train(estimator: Any, rows: Rows, held: Held | None, *, incremental: bool, h
                 "optimization hasn't converged yet.",
                 ConvergenceWarning,
             )
-    e.converged_ = monitor.stopped
-    if e.early_stopping and (monitor.stopped or not incremental):
-        e._restore_best()
-        if incremental:  # each stop counts for itself
-            e._no_improvement_count = 0
+    finally:
+        e.converged_ = monitor.stopped
+        if e.early_stopping and (monitor.stopped or not incremental):
+            e.mlp_.load_state_dict(e._best)
+            if incremental:  # each stop counts for itself
+                e._no_improvement_count = 0
+
+
+FIGURES = (
+    "loss_curve_", "_no_improvement_count", "validation_scores_", "best_validation_score_",
+    "best_loss_", "_best",
+)  # fmt: skip
+"""Fitted attributes of these solvers, which grow from fit to fit until a first one begins anew."""
+
+
+def _begin(estimator: Any) -> None:
+    """Make the fitted attributes that are not there yet, or are of the other kind of stopping."""
+    e = estimator
+    e.n_iter_ = 0
+    if not hasattr(e, "loss_curve_"):
+        e.loss_curve_, e._no_improvement_count = [], 0
+    if getattr(e, "best_loss_", e) is e or (e.best_loss_ is None) != e.early_stopping:
+        for name, value in first_best(e.early_stopping).items():
+            setattr(e, name, value)
+    if e.early_stopping and not hasattr(e, "_best"):
+        e._best = e.mlp_.state_dict()
+
+
+def _same_kind(estimator: Any) -> bool:
+    """Whether there are running averages of an optimiser like the one that is to go on."""
+    progress = estimator.mlp_.progress
+    wanted = optimizer_of(estimator, float(estimator.learning_rate_init))
+    return progress is not None and type(progress.optimizer) is type(wanted)
 
 
 def set_aside(estimator: Any, rows: Rows) -> tuple[Rows, Held]:
@@ -119,7 +147,7 @@ def _rate(estimator: Any) -> Any:
     """Return the rate, or the schedule that gives it."""
     e = estimator
     if not isinstance(e.learning_rate, str):
-        return e.learning_rate
+        return Within(e.learning_rate.rate, e.learning_rate, e.max_iter)
     return e._rate if e._rule == "constant" else Followed(e._rate, e)
 
 

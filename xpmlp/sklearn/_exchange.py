@@ -15,6 +15,9 @@ ACTIVATIONS = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "r
 LOSSES = {"identity": "squared_error", "exp": "poisson"}
 """scikit-learn's losses of values, by the activation of their output."""
 
+FIXED = ("hidden_layer_sizes", "activation", "loss", "normalization", "residual")
+"""Parameters that make another network."""
+
 FITTED = (
     "n_iter_", "t_", "n_layers_", "n_outputs_", "out_activation_", "loss_", "loss_curve_",
     "best_loss_", "validation_scores_", "best_validation_score_", "n_features_in_",
@@ -68,11 +71,17 @@ def from_sklearn(cls: Any, estimator: Any, source: Any, parameters: dict[str, An
     made = cls(**(estimator.get_params() | parameters))
     if not hasattr(estimator, "coefs_"):
         return made
+    plain = cls(**estimator.get_params())
+    changed = [n for n in FIXED if getattr(made, n) != getattr(plain, n)]
+    if changed:
+        raise InvalidValueError(
+            f"from_sklearn: found {', '.join(changed)} beside a fitted estimator, whose network it "
+            "would not be; leave them out, or pass an estimator that is not fitted"
+        )
     _copy(estimator, made)
     sizes = [len(estimator.coefs_[0]), *(W.shape[1] for W in estimator.coefs_)]
     made._make(None, sizes, made.dtype or str(estimator.coefs_[0].dtype), seed=0)
     made.coefs_, made.intercepts_ = estimator.coefs_, estimator.intercepts_
-    made._keep_best()
     if hasattr(made, "loss_curve_"):
         made.history_["loss"] = list(made.loss_curve_)
     return made

@@ -90,20 +90,7 @@ class FittedMLP(BaseEstimator):
         check_is_fitted(self)
         self.mlp_.to(backend, device)
         self._home = home_of(self.mlp_.backend)
-        if hasattr(self, "_best"):
-            self._keep_best()
         return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        # The best weights are the model's own once a training has ended.
-        state: dict[str, Any] = {**super().__getstate__()}
-        state.pop("_best", None)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if hasattr(self, "mlp_") and hasattr(self, "loss_curve_"):
-            self._keep_best()
 
     def __sklearn_tags__(self) -> Any:
         """Say what scikit-learn may expect: sparse input, and arrays of other libraries."""

@@ -8,12 +8,22 @@ import scipy.optimize
 from sklearn.utils.optimize import _check_optimize_result
 
 from xpmlp.objective import Objective
+from xpmlp.sklearn._batches import Rows
+from xpmlp.sklearn._monitor import Held
 
 # SciPy printed what it did until 1.15; now we do, in any version.
 
 
-def minimize(estimator: Any, X: Any, target: Any, weight: Any, hooks: Any) -> None:
+def minimize(estimator: Any, rows: Rows, held: Held | None, hooks: Any) -> None:
     """Train an estimator's model, and set the fitted attributes that this solver has.
+
+    Parameters
+    ----------
+    estimator : BaseMLP
+    rows : Rows
+    held : Held or None
+        Rows to measure after each iteration.
+    hooks : Hooks
 
     Raises
     ------
@@ -21,7 +31,7 @@ def minimize(estimator: Any, X: Any, target: Any, weight: Any, hooks: Any) -> No
         If the data and a block of rows do not fit on the device.
     """
     e = estimator
-    objective = Objective(e.mlp_, X, target, weight)
+    objective = Objective(e.mlp_, rows.X, rows.target, rows.weight)
     seen: list[float] = []  # the loss at each point that was tried; the last is the iteration's
 
     def value(flat: np.ndarray) -> tuple[float, np.ndarray]:
@@ -32,7 +42,12 @@ def minimize(estimator: Any, X: Any, target: Any, weight: Any, hooks: Any) -> No
     def after_iteration(flat: np.ndarray) -> None:
         objective.adopt(flat)
         e.n_iter_ += 1
-        e.history_.setdefault("loss", []).append(seen[-1])
+        figures = {"loss": seen[-1]}
+        if held is not None:
+            figures["val_loss"] = e.mlp_.evaluate(held.X, held.target)["loss"]
+            figures["val_score"] = e._validation_score(held)
+        for name, figure in figures.items():
+            e.history_.setdefault(name, []).append(figure)
         if e.verbose:
             print(f"Iteration {e.n_iter_}, loss = {seen[-1]:.8f}")
         if hooks.end():
@@ -53,6 +68,7 @@ def minimize(estimator: Any, X: Any, target: Any, weight: Any, hooks: Any) -> No
     hooks.end()
     objective.adopt(result.x)
     e.loss_ = float(result.fun)
+    e.converged_ = result.status == 0
     e.n_iter_ = _check_optimize_result("lbfgs", result, e.max_iter)
     if not isfinite(e.loss_) or not np.isfinite(result.x).all():
         raise ArithmeticError(f"the loss is {e.loss_} after {e.n_iter_} iterations")

@@ -35,6 +35,19 @@ class Followed(Schedule):
         return [self.estimator._rate] * steps
 
 
+@dataclass(frozen=True)
+class Within(Schedule):
+    """A schedule over ``max_iter`` epochs, also where ``partial_fit`` trains them one by one."""
+
+    schedule: Schedule | None = None
+    epochs: int = 1
+
+    def rates(self, epoch: int, steps: int, total: float, history: Any) -> list[float]:
+        """Return the rate of each step of an epoch."""
+        assert self.schedule is not None
+        return self.schedule.rates(epoch, steps, max(self.epochs, epoch + 1), history)
+
+
 class Monitor(Callback):
     """After each epoch: records, prints, counts epochs without improvement, and stops.
 
@@ -78,6 +91,10 @@ class Monitor(Callback):
         if self.stopped:
             training.stop()
 
+    def on_train_end(self, training: Training) -> None:
+        """Take note of another callback's stop."""
+        self.stopped |= training.stopped
+
     def record(self, figures: dict[str, float]) -> None:
         """Take an epoch's figures into the fitted attributes, and print them."""
         e = self.estimator
@@ -106,7 +123,7 @@ class Monitor(Callback):
             worse, best = score < e.best_validation_score_ + e.tol, e.best_validation_score_
             if score > best:
                 e.best_validation_score_ = score
-                e._keep_best()
+                e._best = e.mlp_.state_dict()
         else:
             worse, best = e.loss_ > e.best_loss_ - e.tol, e.best_loss_
             e.best_loss_ = min(best, e.loss_)

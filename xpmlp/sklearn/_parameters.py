@@ -1,5 +1,6 @@
 """From scikit-learn's parameters to xpmlp's: layers, activations, losses, solvers, rates."""
 
+import os
 from dataclasses import replace
 from itertools import pairwise
 from numbers import Real
@@ -9,7 +10,9 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from xpmlp.activations import ACTIVATIONS, Activation
+from xpmlp.callbacks import Callback
 from xpmlp.contract import PRECISIONS
+from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.losses import LOSSES, MSE, Loss
 from xpmlp.normalization import NORMALIZATIONS
 from xpmlp.optimizers import OPTIMIZERS, Adam, Momentum, Nesterov, Optimizer, optimizer
@@ -38,17 +41,51 @@ CONSTRAINTS: dict[str, list[Any]] = {
 """What the parameters that scikit-learn does not have, or has for less, may be."""
 
 
+def refuse_combinations(estimator: Any) -> None:
+    """Refuse parameters that a solver has no use for, and that nobody gives in vain."""
+    e = estimator
+    scheduled = isinstance(e.learning_rate, Schedule)
+    for callback in e.callbacks or ():
+        if not isinstance(callback, Callback):
+            raise InvalidTypeError(
+                f"callbacks: found {callback!r}; expected objects such as xpmlp.Checkpoint(path); "
+                "scikit-learn's own are given to set_callbacks"
+            )
+    if not is_stochastic(e.solver) and (e.callbacks or scheduled):
+        found = f"{len(e.callbacks)} callbacks" if e.callbacks else f"{e.learning_rate!r}"
+        raise InvalidValueError(
+            f"found {found} with solver='lbfgs', which has neither epochs nor rates; use 'sgd' or "
+            "'adam'"
+        )
+    if scheduled and isinstance(e.solver, Optimizer):
+        raise InvalidValueError(
+            f"learning_rate: found {e.learning_rate!r} beside a solver with a rate of its own; "
+            f"give it the schedule: {type(e.solver).__name__}({e.learning_rate!r})"
+        )
+    if e.device is not None and e.backend is None and not os.environ.get("XPMLP_BACKEND"):
+        raise InvalidValueError(
+            f"device: found {e.device!r} without a backend; add backend='torch', 'jax' or 'cupy'"
+        )
+
+
 def hidden_sizes(spec: Any) -> list[int]:
     """Units of the hidden layers, as a list."""
     sizes = list(spec) if hasattr(spec, "__iter__") else [spec]
+    if not all(isinstance(n, Real) and not isinstance(n, bool) for n in sizes):
+        raise InvalidTypeError(f"hidden_layer_sizes: found {spec!r}; expected whole numbers")
     if np.any(np.array(sizes) <= 0):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
     return sizes
 
 
+def rates(spec: Any) -> Any:
+    """Return one rate of dropout, or one for each layer, as Python's numbers."""
+    return [float(rate) for rate in spec] if hasattr(spec, "__iter__") else float(spec)
+
+
 def activation(spec: Any) -> Any:
     """Return what ``xpmlp.MLP`` calls an activation, or a list of them."""
-    if isinstance(spec, list):
+    if isinstance(spec, list) or (isinstance(spec, tuple) and not all(map(callable, spec))):
         return [activation(one) for one in spec]
     return RENAMED.get(spec, spec) if isinstance(spec, str) else spec
 
@@ -85,7 +122,11 @@ def optimizer_of(estimator: Any, rate: float | Schedule) -> Optimizer:
         return cls(rate, momentum=float(e.momentum), rate_inside=inside)
     if e.solver == "adam":
         return Adam(
-            rate, beta1=e.beta_1, beta2=e.beta_2, epsilon=float(e.epsilon), epsilon_hat=True
+            rate,
+            beta1=float(e.beta_1),
+            beta2=float(e.beta_2),
+            epsilon=float(e.epsilon),
+            epsilon_hat=True,
         )
     chosen = optimizer(e.solver)
     return replace(chosen, learning_rate=rate) if isinstance(e.solver, str) else chosen

@@ -12,7 +12,9 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
+from xpmlp.contract import Backend
 from xpmlp.errors import InvalidValueError
+from xpmlp.losses import LOSSES
 from xpmlp.losses import loss as find_loss
 from xpmlp.sklearn import _parameters
 from xpmlp.sklearn._arrays import elsewhere, on_host
@@ -77,8 +79,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     max_fun : int
         Most evaluations of "lbfgs".
     loss : "log_loss", a loss of xpmlp's, or callable (xp, z, y) -> (rows, dz)
-        ``xpmlp.losses.SparseCategoricalCrossEntropy(label_smoothing=0.1)``, for example. A loss of
-        values, such as "mse" or your own, compares probabilities with 0 and 1.
+        ``xpmlp.losses.SparseCategoricalCrossEntropy(label_smoothing=0.1)``, for example, and
+        ``BinaryCrossEntropy`` for two classes or several labels. A loss of values, such as "mse" or
+        your own, compares probabilities with 0 and 1.
     class_weight : dict, list of dict, "balanced" or None
         A weight for each class, in which its rows' weights are multiplied.
     l1 : float
@@ -94,7 +97,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Whether hidden layers that keep the width add their input to their output.
     dtype : {"float32", "float64"}, optional
         To compute in; X's own unless given. Integers of 8 and 16 bits are computed in float32,
-        which holds them exactly, and all else in float64.
+        which holds them exactly, and other integers in float64.
     precision : {"float32", "tf32", "bf16"}
         Of a GPU's matrix products.
     backend : str or Backend, optional
@@ -215,8 +218,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         sample_weight : array-like, shape (n,), optional
             A weight of 2 counts as the row twice.
         X_val, y_val, sample_weight_val : optional
-            Rows to measure after each epoch: ``history_["val_loss"]``, and what
-            ``early_stopping`` goes by.
+            Rows to measure after each epoch: ``history_["val_loss"]``, and ``"val_score"``, which
+            ``early_stopping`` goes by, and in which weights count.
 
         Returns
         -------
@@ -230,7 +233,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         DeviceMemoryError
             If the device's memory is too small, with a batch size that fits.
         """
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+        with self._unless_it_fails():
+            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
 
     @available_if(lambda self: self._available_for_batches())
     @_fit_context(prefer_skip_nested_validation=True)
@@ -261,12 +265,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         self
         """
-        y = on_host(y)
-        if _check_partial_fit_first_call(self, on_host(classes)):
-            self._label_binarizer = LabelBinarizer()
-            multilabel = type_of_target(y).startswith("multilabel")
-            self._label_binarizer.fit(y if multilabel else self.classes_)
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
+        y, held = on_host(y), (X_val, y_val, sample_weight_val)
+        with self._unless_it_fails():
+            if _check_partial_fit_first_call(self, on_host(classes)):
+                self._label_binarizer = LabelBinarizer()
+                multilabel = type_of_target(y).startswith("multilabel")
+                self._label_binarizer.fit(y if multilabel else self.classes_)
+            return self._fit(X, y, sample_weight, held, incremental=True)
 
     def predict(self, X: Any) -> Array:
         """Return each row's class; for several labels, shape (n, labels), 0 or 1 for each."""
@@ -345,12 +350,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return "labels" if len(self.classes_) > 2 else "binary"
 
     def _task(self) -> dict[str, Any]:
-        self.out_activation_ = "softmax" if self._kind == "labels" else "logistic"
+        link = "softmax" if self._kind == "labels" else "sigmoid"
+        self.out_activation_ = {"sigmoid": "logistic"}.get(link, link)
         loss = _parameters.loss(self.loss, self.n_outputs_, self.solver)
+        own = link if loss is None else find_loss(loss).link
+        if own not in (link, "identity"):
+            fitting = [n for n, made in LOSSES.items() if made.link == link]
+            raise InvalidValueError(
+                f"loss: found {find_loss(loss).name!r}, which has {own} after {self.n_outputs_} "
+                f"outputs; expected 'log_loss', {', '.join(fitting)} for these classes, or a loss "
+                "of values such as 'mse'"
+            )
         # A loss that does not make probabilities of the outputs itself is given probabilities.
-        plain = loss is not None and find_loss(loss).link == "identity"
-        output = _parameters.activation(self.out_activation_) if plain else None
-        return {"targets": self._kind, "loss": loss, "output": output}
+        return {"targets": self._kind, "loss": loss, "output": link if own == "identity" else None}
 
     def _weighted(self, y: np.ndarray, weight: np.ndarray | None, incremental: bool) -> Any:
         if self.class_weight is None:
@@ -370,11 +382,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         p = on_host(self.mlp_.predict_proba(held.X))
         if not np.isfinite(p).all():
             return float("nan")
-        predicted = self._as_labels(self.mlp_.predict(held.X))
-        return float(accuracy_score(held.y, on_host(predicted), sample_weight=held.weight))
+        found = p > 0.5 if self._kind == "multilabel" else p.argmax(axis=1)
+        return float(accuracy_score(held.y, self._as_labels(found), sample_weight=held.weight))
 
     def _as_labels(self, index: Array) -> Array:
-        """Return the classes of these numbers, in their library unless the classes are text."""
+        """Return the classes of these numbers, in their library where it has such classes."""
         there = elsewhere(index)
         if self._kind == "multilabel":
             return (
@@ -382,9 +394,18 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
         if len(self.classes_) == 1:
             index = index * 0
-        if there is None or self.classes_.dtype.kind not in "buif":
+        classes = None if there is None else self._classes_there(there)
+        if there is None or classes is None:
             return self.classes_[on_host(index)]
-        return there.xp.take(there.asarray(self.classes_), index, axis=0)
+        return there.xp.take(classes, index, axis=0)
+
+    def _classes_there(self, there: Backend) -> Array | None:
+        """Return the classes on a device; None where its library does not have such numbers."""
+        if self.classes_.dtype.kind not in "bif" and self.classes_.dtype != np.uint8:
+            return None
+        classes = there.asarray(self.classes_)
+        back = there.to_numpy(classes)
+        return classes if np.array_equal(back, self.classes_) else None
 
     def __sklearn_tags__(self) -> Any:
         """Several labels for a row are welcome."""

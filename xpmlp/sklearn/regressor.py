@@ -87,7 +87,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Whether hidden layers that keep the width add their input to their output.
     dtype : {"float32", "float64"}, optional
         To compute in; X's own unless given. Integers of 8 and 16 bits are computed in float32,
-        which holds them exactly, and all else in float64.
+        which holds them exactly, and other integers in float64.
     precision : {"float32", "tf32", "bf16"}
         Of a GPU's matrix products.
     backend : str or Backend, optional
@@ -194,8 +194,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         sample_weight : array-like, shape (n,), optional
             A weight of 2 counts as the row twice.
         X_val, y_val, sample_weight_val : optional
-            Rows to measure after each epoch: ``history_["val_loss"]``, and what
-            ``early_stopping`` goes by.
+            Rows to measure after each epoch: ``history_["val_loss"]``, and ``"val_score"``, which
+            ``early_stopping`` goes by, and in which weights count.
 
         Returns
         -------
@@ -209,7 +209,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         DeviceMemoryError
             If the device's memory is too small, with a batch size that fits.
         """
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+        with self._unless_it_fails():
+            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
 
     @available_if(lambda self: self._available_for_batches())
     @_fit_context(prefer_skip_nested_validation=True)
@@ -237,7 +238,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         self
         """
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
+        held = (X_val, y_val, sample_weight_val)
+        with self._unless_it_fails():
+            return self._fit(X, y, sample_weight, held, incremental=True)
 
     def predict(self, X: Any) -> Array:
         """Return the predicted values, shape (n,), or (n, outputs) for several."""
