@@ -123,4 +123,4 @@ def write(results: Mapping[str, Any], folder: Path) -> None:
         pictures.training(results["training"], folder / f"{stem}.png")
     if "scaling" in results:
         pictures.scaling(results["scaling"], folder / f"{stem}-scaling.png")
-    print(f"written: {folder / stem}.json, .md and .png")
+    print(f"written: {', '.join(sorted(path.name for path in folder.glob(f'{stem}[.-]*')))}")
