@@ -5,6 +5,7 @@ import gc
 import pickle
 import warnings
 import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -296,9 +297,33 @@ def test_callbacks() -> None:
     assert seen == found.loss_curve_
     assert found.n_iter_ == 4
     with pytest.raises(
-        InvalidValueError, match="1 callbacks with solver='lbfgs', which has neither"
+        InvalidValueError, match="found callbacks with solver='lbfgs', which has neither"
     ):
         classifier(callbacks=[Watch()], solver="lbfgs").fit(X, Y)
+
+
+def test_checkpoints(tmp_path: Path) -> None:
+    class Keep(xpmlp.Callback):
+        def on_epoch_end(self, training: Any) -> None:
+            kept.append(training.mlp.state_dict())
+
+    kept: list[dict[str, np.ndarray]] = []
+    saving = xpmlp.Checkpoint(tmp_path / "best.xpmlp", best_only=True)
+    made = classifier(callbacks=[saving, Keep()], learning_rate_init=0.3, max_iter=60)
+    made.fit(X[:300], Y[:300], X_val=X[300:], y_val=Y[300:])
+    best = int(np.argmin(made.history_["val_loss"]))
+    assert best + 1 < made.n_iter_
+    saved = xpmlp.load(tmp_path / "best.xpmlp")
+    for name, value in saved.state_dict().items():
+        np.testing.assert_array_equal(value, kept[best][name])
+
+
+def test_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    classifier(max_iter=3, callbacks=[xpmlp.ShowProgress()]).fit(X, Y, X_val=X, y_val=Y)
+    lines = capsys.readouterr().out.splitlines()
+    assert "val. loss" in lines[0]
+    assert [line.split()[0] for line in lines[1:]] == ["1/3", "2/3", "3/3"]
+    assert max(map(len, lines)) <= 80
 
 
 def test_dropout_with_lbfgs() -> None:

@@ -52,7 +52,7 @@ def refuse_combinations(estimator: Any) -> None:
                 "scikit-learn's own are given to set_callbacks"
             )
     if not is_stochastic(e.solver) and (e.callbacks or scheduled):
-        found = f"{len(e.callbacks)} callbacks" if e.callbacks else f"{e.learning_rate!r}"
+        found = "callbacks" if e.callbacks else f"{e.learning_rate!r}"
         raise InvalidValueError(
             f"found {found} with solver='lbfgs', which has neither epochs nor rates; use 'sgd' or "
             "'adam'"
