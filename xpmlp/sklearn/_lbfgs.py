@@ -11,8 +11,6 @@ from xpmlp.objective import Objective
 from xpmlp.sklearn._batches import Rows
 from xpmlp.sklearn._monitor import Held
 
-# SciPy printed what it did until 1.15; now we do, in any version.
-
 
 def minimize(estimator: Any, rows: Rows, held: Held | None, hooks: Any) -> None:
     """Train an estimator's model, and set the fitted attributes that this solver has.
@@ -48,7 +46,7 @@ def minimize(estimator: Any, rows: Rows, held: Held | None, hooks: Any) -> None:
             figures["val_score"] = e._validation_score(held)
         for name, figure in figures.items():
             e.history_.setdefault(name, []).append(figure)
-        if e.verbose:
+        if e.verbose:  # SciPy said nothing more from 1.15 on
             print(f"Iteration {e.n_iter_}, loss = {seen[-1]:.8f}")
         if hooks.end():
             raise StopIteration
