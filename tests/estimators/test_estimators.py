@@ -256,6 +256,13 @@ def test_validation_data_need_not_have_all_classes() -> None:
         classifier().fit(X, Y, X_val=X[:50], y_val=Y[:50] + 5)
 
 
+def test_what_was_not_measured_is_not_in_the_history() -> None:
+    made = classifier()
+    made.partial_fit(X, Y, classes=np.arange(10), X_val=X[:50], y_val=Y[:50])
+    made.partial_fit(X, Y)
+    assert [len(made.history_[name]) for name in ("loss", "val_loss", "val_score")] == [2, 1, 1]
+
+
 def test_half_of_validation_data() -> None:
     with pytest.raises(InvalidValueError, match="one without the other"):
         classifier().fit(X, Y, X_val=X)

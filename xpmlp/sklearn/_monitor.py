@@ -79,7 +79,7 @@ class Monitor(Callback):
         e = self.estimator
         e.n_iter_ += 1
         e.t_ += training.examples
-        figures = {name: values[-1] for name, values in training.history.items()}
+        figures = {name: training.history[name][-1] for name in training.measures}
         self.record(figures)
         self.count()
         if e._rule == "invscaling":
