@@ -20,12 +20,9 @@ ESTIMATORS = [
 ]
 
 
-def library(check: Any) -> str | None:
-    """The array library that a check is of."""
-    words = {**getattr(check, "keywords", {})}
-    places = (words.get("X_ns_and_device"), words.get("other_ns_and_device"))
-    names = [words.get("array_namespace"), *(getattr(place, "xp", None) for place in places)]
-    return next((str(name) for name in names if name and "cupy" in str(name)), None)
+def asks_for(check: Any, *words: str) -> bool:
+    """Whether a check is of a library or device of these names."""
+    return any(word in str(getattr(check, "keywords", {})) for word in words)
 
 
 def strictly(estimators: list[Any]) -> Any:
@@ -35,7 +32,13 @@ def strictly(estimators: list[Any]) -> Any:
     except TypeError:
         made = parametrize_with_checks(estimators)
     names, cases = made.args
-    return pytest.mark.parametrize(names, list(cases), **made.kwargs)  # pytest wants no generator
+    return pytest.mark.parametrize(names, [marked(case) for case in cases], **made.kwargs)
+
+
+def marked(case: Any) -> Any:
+    """What needs a GPU is part of the GPU suite."""
+    on_gpu = isinstance(case, tuple) and asks_for(case[-1], "cupy", "cuda")
+    return pytest.param(*case, marks=pytest.mark.gpu) if on_gpu else case
 
 
 @strictly(ESTIMATORS)
@@ -46,7 +49,7 @@ def strictly(estimators: list[Any]) -> Any:
 def test_check(estimator: Any, check: Any) -> None:
     if "array_api" in str(check) and VERSION < (1, 9):
         pytest.skip("scikit-learn before 1.9 wants classes_ to be where X is")
-    if library(check) and (reason := why_not("cupy")):
+    if asks_for(check, "cupy") and (reason := why_not("cupy")):
         pytest.skip(f"CuPy is installed, and cannot be used: {reason}")
     check(estimator)
 
