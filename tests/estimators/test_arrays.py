@@ -1,5 +1,6 @@
 """Arrays of every library: X stays where it lies, and what is fitted and predicted is there too."""
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -178,3 +179,46 @@ def test_the_backend_of_an_array(backend: Any) -> None:
 @pytest.mark.parametrize("x", [[1.0, 2.0], 3.0, "text", None, range(3)])
 def test_what_is_no_array_has_no_backend(x: Any) -> None:
     assert backend_of(x) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda X: X[0], r"Expected 2D array, got 1D array instead.* \(64,\)"),
+        (lambda X: X[:, :0], r"Found array with 0 feature\(s\)"),
+        (lambda X: X.to_sparse(), r"layout torch.sparse_coo; expected a dense one"),
+    ],
+)
+def test_tensors_that_are_no_matrices(change: Any, found: str) -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises((ValueError, TypeError), match=found):
+        MLPClassifier(**FAST).fit(change(torch.tensor(X)), Y)
+
+
+def test_targets_are_needed_and_may_be_of_sixteen_bits() -> None:
+    torch = pytest.importorskip("torch")
+    for data in (X, torch.tensor(X)):
+        with pytest.raises(ValueError, match="requires y to be passed, but the target y is None"):
+            MLPClassifier(**FAST).fit(data, None)
+    y = torch.tensor(PROGRESSION / 100).to(torch.bfloat16)
+    found = MLPRegressor(**FAST).fit(torch.tensor(PATIENTS), y)
+    expected = MLPRegressor(**FAST).fit(PATIENTS, y.float().numpy())
+    predicted = found.predict(torch.tensor(PATIENTS)).numpy()
+    assert_close(predicted, expected.predict(PATIENTS), of_max=1e-10)
+
+
+def test_classes_that_a_library_does_not_have() -> None:
+    """JAX without its 64-bit mode, say; PyTorch cannot take from uint16."""
+    torch = pytest.importorskip("torch")
+    found = MLPClassifier(**FAST).fit(torch.tensor(X), Y.astype(np.uint16) + 60_000)
+    predicted = found.predict(torch.tensor(X))
+    assert isinstance(predicted, np.ndarray)
+    assert (predicted == MLPClassifier(**FAST).fit(X, Y).predict(X) + 60_000).all()
+
+
+def test_weights_are_where_they_were_after_a_pickle() -> None:
+    torch = pytest.importorskip("torch")
+    found = MLPClassifier(**FAST).fit(torch.tensor(X), Y)
+    again = pickle.loads(pickle.dumps(found))
+    assert isinstance(again.coefs_[0], torch.Tensor)
+    assert (again.coefs_[0] == found.coefs_[0]).all()

@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("sklearn")
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits, make_multilabel_classification
+from sklearn.exceptions import ConvergenceWarning
 
 import xpmlp
 from xpmlp.errors import GradientError, InvalidTypeError, InvalidValueError
@@ -604,3 +605,21 @@ def test_a_fitted_estimator_is_free_when_it_is_dropped() -> None:
         assert mlp() is None
     finally:
         gc.enable()
+
+
+def test_a_divergence_under_early_stopping_gives_the_best_weights_back() -> None:
+    made = regressor(
+        activation="identity", solver="sgd", learning_rate_init=1.0, early_stopping=True
+    )
+    with pytest.warns(ConvergenceWarning, match=r"diverged in epoch .*[Tt]he learning rate"):
+        made.fit(PATIENTS * 100, PROGRESSION)
+    assert np.isnan(made.validation_scores_[-1])
+    assert type(made.validation_scores_[-1]) is float
+    assert len(made.loss_curve_) == len(made.history_["loss"]) == made.n_iter_
+    assert made.converged_
+    assert np.isfinite(made.predict(PATIENTS)).all()
+
+
+def test_lbfgs_that_leaves_the_finite_numbers() -> None:
+    with pytest.raises(InvalidValueError, match=r"non-finite.*the loss is (nan|inf)"):
+        regressor(solver="lbfgs").fit(PATIENTS * 1e300, PROGRESSION)

@@ -142,3 +142,23 @@ def test_what_matters_to_training_alone_is_left_out() -> None:
     assert theirs.solver == "adam"
     scheduled = MLPClassifier(**FAST, learning_rate=xpmlp.schedules.Cosine(0.01))
     assert scheduled.fit(DIGITS, DIGIT).to_sklearn().learning_rate == "constant"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("hidden_layer_sizes", (7,)), ("activation", "tanh"), ("normalization", "layer")],
+)
+def test_another_network_than_the_fitted_one(setting: str, value: Any) -> None:
+    theirs = scikit.MLPClassifier(**FAST).fit(DIGITS, DIGIT)
+    with pytest.raises(InvalidValueError, match=f"from_sklearn: found {setting} beside a fitted"):
+        MLPClassifier.from_sklearn(theirs, **{setting: value})
+    MLPClassifier.from_sklearn(scikit.MLPClassifier(**FAST), **{setting: value})
+
+
+def test_an_output_that_scikit_learn_does_not_have() -> None:
+    ours = MLPRegressor(**FAST, loss="poisson").fit(DIGITS, DIGIT)
+    if "loss" in scikit.MLPRegressor().get_params():
+        np.testing.assert_allclose(ours.to_sklearn().predict(DIGITS), ours.predict(DIGITS))
+    else:
+        with pytest.raises(InvalidValueError, match=r"has it from 1\.7 on"):
+            ours.to_sklearn()
