@@ -57,6 +57,26 @@ def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     return generator(seed, Purpose.SHUFFLE, epoch).permutation(n).astype(np.int32)
 
 
+def as_order(rows: Any, n: int) -> np.ndarray:
+    """Check what a user's ``shuffle`` returned: int32, shape (n,).
+
+    Raises
+    ------
+    InvalidValueError
+    """
+    order = np.asarray(rows)
+    right = order.shape == (n,) and order.dtype.kind in "iu"
+    if not right or order.min() < 0 or order.max() >= n:
+        ends = (
+            f", {order.min()} to {order.max()}" if order.size and order.dtype.kind in "iuf" else ""
+        )
+        raise InvalidValueError(
+            f"shuffle: the function returned {order.dtype} of shape {order.shape}{ends}; expected "
+            f"{n} integers, 0 to {n - 1}"
+        )
+    return order.astype(np.int32)
+
+
 def dropout_keys(seed: int, epoch: int, steps: int, layers: int) -> np.ndarray:
     """Two key words per step and dropout layer: int32, shape (steps, layers, 2)."""
     if not layers:

@@ -11,10 +11,10 @@ import numpy as np
 from xpmlp.callbacks import Callback
 from xpmlp.contract import Execution, Memory, Plan, Run, State
 from xpmlp.divergence import locate
-from xpmlp.errors import DivergenceError, InvalidValueError
+from xpmlp.errors import DivergenceError
 from xpmlp.feeding import Drawn, Feed, FromHost, OnDevice, Piece
 from xpmlp.inference import evaluate_batches
-from xpmlp.random import dropout_keys, permutation
+from xpmlp.random import as_order, dropout_keys, permutation
 from xpmlp.schedules import schedule
 from xpmlp.step import first_state
 
@@ -324,23 +324,3 @@ class Training:
             found = locate(self.mlp, X, y, before, after)
             break
         return found or "the loss is not finite. Try a smaller learning rate, or clip_norm=1.0"
-
-
-def as_order(rows: Any, n: int) -> np.ndarray:
-    """Check what a user's ``shuffle`` returned: int32, shape (n,).
-
-    Raises
-    ------
-    InvalidValueError
-    """
-    order = np.asarray(rows)
-    right = order.shape == (n,) and order.dtype.kind in "iu"
-    if not right or order.min() < 0 or order.max() >= n:
-        ends = (
-            f", {order.min()} to {order.max()}" if order.size and order.dtype.kind in "iuf" else ""
-        )
-        raise InvalidValueError(
-            f"shuffle: the function returned {order.dtype} of shape {order.shape}{ends}; expected "
-            f"{n} integers, 0 to {n - 1}"
-        )
-    return order.astype(np.int32)
