@@ -158,7 +158,7 @@ def test_divergence_keeps_the_last_good_epoch(
     class Spoil(Callback):
         def on_epoch_begin(self, training: Any) -> None:
             if training.epoch == 2:
-                training._state = training._state._replace(params=training._state.params * np.nan)
+                training.state = training.state._replace(params=training.state.params * np.nan)
 
     monkeypatch.setattr(train, "display", lambda *_: Spoil())
     assert main(QUICK) == 2

@@ -24,7 +24,7 @@ from xpmlp.optimizers import optimizer
 from xpmlp.summary import rounding
 
 if TYPE_CHECKING:
-    from xpmlp.training import History
+    from xpmlp.progress import History
 
 VALIDATION_SPLIT = 0.1
 """Share of the training part that early stopping watches."""
