@@ -151,17 +151,27 @@ class Checkpoints(Callback):
             If another process has the folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with locked(self.folder, "a training that keeps its checkpoints there"):
-            if resume is False and self.files():
-                raise InvalidValueError(
-                    f"checkpoints: found those of an earlier training in {self.folder}. resume="
-                    "True goes on from the newest; or give another folder, or remove them first"
-                )
-            with Interruption(self.tell) as self._signals:
-                if isinstance(resume, bool):
-                    yield self.newest() if resume else None
-                else:
-                    yield Saved.read(Path(resume).expanduser())
+        try:
+            with locked(self.folder, "a training that keeps its checkpoints there"):
+                saved = self._to_go_on_from(resume)
+                with Interruption(self.tell) as self._signals:
+                    try:
+                        yield saved
+                    finally:
+                        self._signals.answer()  # one that came after the last look
+        finally:
+            with suppress(OSError):
+                self.folder.rmdir()  # if there is nothing in it
+
+    def _to_go_on_from(self, resume: bool | str | os.PathLike[str]) -> "Saved | None":
+        if not isinstance(resume, bool):
+            return Saved.read(Path(resume).expanduser())
+        if not resume and self.files():
+            raise InvalidValueError(
+                f"checkpoints: found those of an earlier training in {self.folder}. resume=True "
+                "goes on from the newest; or give another folder, or remove them first"
+            )
+        return self.newest() if resume else None
 
     def callbacks(self) -> tuple[Callback, ...]:
         """Return what a training has to call, after all other callbacks."""
@@ -210,7 +220,7 @@ class Checkpoints(Callback):
         """Remove all checkpoints, and the folder if nothing else is in it."""
         for path in self.files():
             path.unlink()
-        with suppress(OSError):
+        with suppress(OSError):  # it may never have been made
             self.folder.rmdir()
 
 

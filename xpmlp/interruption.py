@@ -46,9 +46,10 @@ class Interruption:
 
     def answer(self) -> None:
         """Do what the signal does without this block: mostly raise, or end the process."""
-        if self.caught is not None:
+        number, self.caught = self.caught, None
+        if number is not None:
             self.__exit__()
-            signal.raise_signal(self.caught)
+            signal.raise_signal(number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.caught is not None:
