@@ -15,7 +15,7 @@ import numpy as np
 
 from xpmlp import container
 from xpmlp.activations import ACTIVATIONS, Activation, activation
-from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError
+from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError, short
 from xpmlp.losses import LOSSES, CustomLoss
 from xpmlp.losses import loss as find_loss
 from xpmlp.targets import KINDS, Task
@@ -106,10 +106,17 @@ def load(
     try:
         return _rebuild(config, tensors, backend, device, dict(custom or {}))
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(f"{path}: {short(error, 500)}") from error
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise CheckpointError(
-            f"{path}: its configuration does not fit its arrays: {error}"
+            f"{path}: its configuration does not fit its arrays: {short(error, 500)}"
         ) from error
 
 
