@@ -17,7 +17,7 @@ import numpy as np
 
 from xpmlp import container
 from xpmlp.activations import ACTIVATIONS, Activation, activation
-from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError
+from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError, short
 from xpmlp.losses import LOSSES, CustomLoss
 from xpmlp.losses import loss as find_loss
 from xpmlp.random import as_seed
@@ -205,10 +205,17 @@ def _blaming(path: Any) -> Iterator[None]:
     try:
         yield
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise CheckpointError(f"{path}: {short(error, 500)}") from error
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise CheckpointError(
-            f"{path}: its configuration does not fit its arrays: {error}"
+            f"{path}: its configuration does not fit its arrays: {short(error, 500)}"
         ) from error
 
 
