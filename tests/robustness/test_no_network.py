@@ -81,7 +81,7 @@ def guarded(code: str, folder: Path, **environment: str) -> str:
         cwd=folder,
         env=kept
         | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        | {"XPMLP_CACHE_DIR": str(folder), "MPLCONFIGDIR": str(folder)}
+        | {"XDG_CACHE_HOME": str(folder)}
         | environment,
         capture_output=True,
         text=True,
