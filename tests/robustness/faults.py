@@ -171,22 +171,37 @@ def each_killed(within: Path, action: Callable[[], Any]) -> Iterator[int]:
 
 
 def in_child(action: Callable[[], Any], n: int | None, within: Path) -> int:
-    """Do something in a forked child that is killed at the n-th call; return its exit status."""
-    child = fork()
+    """Do something in a child process that is killed at the n-th call; return its exit status."""
+
+    def until_killed() -> None:
+        with failing(n, KILL, within):
+            action()
+
+    return ended(started(until_killed))
+
+
+def started(action: Callable[[], Any]) -> int:
+    """Do something in a forked child, which then ends; return its process id."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of libraries with threads, which a child does not use
+        child = os.fork()
     if child == 0:
         try:
-            with failing(n, KILL, within):
-                action()
+            action()
             os._exit(0)
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(1)
+    return child
+
+
+def ended(child: int) -> int:
+    """Wait for a child's end; return its exit status, negative for a signal."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def fork() -> int:
-    """Fork; libraries that warn of their threads are not used in the child."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return os.fork()
+def kill(child: int) -> None:
+    """Kill a child and wait for its end."""
+    os.kill(child, signal.SIGKILL)
+    assert ended(child) == -signal.SIGKILL
