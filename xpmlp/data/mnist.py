@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from xpmlp.atomic import write_atomically
-from xpmlp.data.dataset import Array, Dataset, PathLike, reading, short
+from xpmlp.data.dataset import Array, Dataset, PathLike, opened
 from xpmlp.data.idx import decompressed, parse_idx, read_at_most
-from xpmlp.errors import DataError, DownloadError, XpmlpError, require
+from xpmlp.errors import DataError, DownloadError, XpmlpError, require, short
 
 logger = logging.getLogger("xpmlp")
 
@@ -146,7 +146,7 @@ def _find(folder: Path, name: str) -> Path | None:
 
 
 def _verified_file(path: Path, name: str) -> bytearray:
-    with reading(path), open(path, "rb") as file:
+    with opened(path) as file:
         return _verified(file, name, str(path))
 
 
