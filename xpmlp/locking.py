@@ -35,10 +35,10 @@ def _module(name: str) -> Any:
 fcntl, msvcrt = _module("fcntl"), _module("msvcrt")
 
 
-def quietly(call: Callable[[Any], None], argument: Any) -> None:
+def quietly(call: Callable[..., None], *arguments: Any) -> None:
     """Clean up: a failure of that must not hide the one before it, nor undo a success."""
     with contextlib.suppress(OSError):
-        call(argument)
+        call(*arguments)
 
 
 def lock(handle: int) -> bool | None:
