@@ -10,12 +10,10 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from xpmlp.errors import naming
-from xpmlp.locking import lock
+from xpmlp.locking import lock, quietly
 
 _RENAMES_OPEN_FILES = os.name != "nt"
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -80,9 +78,9 @@ def _replace(path: Path, data: memoryview) -> None:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
         with contextlib.ExitStack() as cleanup:
             handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
-            cleanup.callback(_quietly, os.unlink, temporary)  # not there any more if all went well
+            cleanup.callback(quietly, os.unlink, temporary)  # not there any more if all went well
             opened = cleanup.enter_context(contextlib.ExitStack())
-            opened.callback(_quietly, os.close, handle)  # after the fsync nothing can be lost
+            opened.callback(quietly, os.close, handle)  # after the fsync nothing can be lost
             # Until it is locked it looks like a dead writer's, and another may remove it.
             if lock(handle) is False or not os.path.exists(temporary):
                 continue
@@ -92,11 +90,6 @@ def _replace(path: Path, data: memoryview) -> None:
                 opened.close()
             os.replace(temporary, path)  # while the lock is held
             return
-
-
-def _quietly(call: Callable[[Any], None], argument: Any) -> None:
-    with contextlib.suppress(OSError):
-        call(argument)
 
 
 def _write_all(handle: int, data: memoryview) -> None:

@@ -17,7 +17,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from xpmlp.atomic import write_atomically
-from xpmlp.errors import CheckpointError, InvalidValueError, short
+from xpmlp.errors import CheckpointError, InvalidValueError, naming, short
 from xpmlp.regular import open_regular
 
 FORMAT = 2
@@ -110,7 +110,7 @@ def _parts(path: Path) -> tuple[Any, bytes]:
     Memory stays within the file's size and a constant for the header. The tensors will be copies,
     which makes the size twice.
     """
-    with open_regular(path, CheckpointError) as file:
+    with naming(path), open_regular(path, CheckpointError) as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if length > MAX_HEADER:
