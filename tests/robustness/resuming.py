@@ -64,11 +64,12 @@ class Run:
         progress = self.mlp.progress
         assert progress is not None
         moments = [self.mlp.backend.to_numpy(m).tobytes() for m in progress.moments]
+        figures = {name: values for name, values in self.history.items() if name != "seconds"}
         return {
             "weights": {name: w.tobytes() for name, w in self.mlp.state_dict().items()},
             "moments": moments,
             "counts": (progress.steps, progress.epochs, self.mlp.epochs_trained),
-            "history": {
+            "history": {name: np.array(values).tobytes() for name, values in figures.items()},
                 k: np.array(v).tobytes() for k, v in self.history.items() if k != "seconds"
             },
             "stopping": (self.stopping.best_epoch, self.stopping._best.value),

@@ -103,7 +103,7 @@ def test_a_damaged_file_gives_way_to_the_one_before(tmp_path: Path) -> None:
     for damaged in (files[-1:], files[1:]):
         for path in damaged:
             path.write_bytes(path.read_bytes()[:-1])
-        with pytest.warns(UserWarning) as warned:
+        with pytest.warns(UserWarning, match="it was cut") as warned:
             assert Run().fit(checkpoints=tmp_path, resume=True).facts() == whole
         good = files[-len(damaged) - 1].name
         assert [w.message.args[0].count(good) for w in warned] == [1] * len(damaged)
@@ -205,17 +205,17 @@ def test_a_seed_that_was_drawn_is_the_files(tmp_path: Path) -> None:
     [
         ({"checkpoint_every": 5}, "checkpoint_every: needs a folder"),
         ({"resume": True}, "resume: needs a folder"),
-        ({"checkpoints": "c", "checkpoint_every": 0}, "every is 0; expected a whole number"),
-        ({"checkpoints": "c", "checkpoint_every": 1.5}, "every is 1.5"),
-        ({"checkpoints": "c", "checkpoint_every": True}, "every is True"),
-        ({"checkpoints": "c", "checkpoint_every": "5"}, "every is '5'"),
+        ({"checkpoints": "c", "checkpoint_every": 0}, "every: found 0; expected a whole number"),
+        ({"checkpoints": "c", "checkpoint_every": 1.5}, "every: found 1.5"),
+        ({"checkpoints": "c", "checkpoint_every": True}, "every: found True"),
+        ({"checkpoints": "c", "checkpoint_every": "5"}, "every: found '5'"),
     ],
 )
 def test_bad_arguments(options: Any, match: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidValueError, match=match):
         Run().fit(**options)
-    with pytest.raises(InvalidValueError, match="keep is 0"):
+    with pytest.raises(InvalidValueError, match="keep: found 0"):
         xpmlp.Checkpoints("c", keep=0)
     with pytest.raises(InvalidValueError, match="which has its own every"):
         Run().fit(checkpoints=xpmlp.Checkpoints("c"), checkpoint_every=3)
@@ -254,7 +254,8 @@ def test_an_explosion_leaves_the_last_good_checkpoint(
         )  # fmt: skip
     words = str(info.value).split()
     epoch, step = int(words[words.index("epoch") + 1]), int(words[words.index("step") + 1])
-    assert 10 * (epoch - 1) + step == len(taken) + 1
+    # At that step the loss was not finite, or only what it left behind.
+    assert 10 * (epoch - 1) + step in (len(taken), len(taken) + 1)
     for path in keep.files():
         for value in xpmlp.load(path, backend="numpy").state_dict().values():
             assert np.isfinite(value).all()
@@ -350,14 +351,17 @@ def test_a_forged_training_is_refused_or_harmless(tmp_path: Path, tried: Any) ->
     made = forgeries(small_checkpoint(tmp_path / "all"))
     for n, (name, forged) in enumerate(made):
         path.write_bytes(forged)
+        said = ""
         try:
             mlp = go_on(path, tmp_path / f"{n}")
         except XpmlpError as error:
-            refused += 1
-            assert str(path) in str(error) or "diverged" in str(error), name
-            assert len(str(error)) < 2000, name
-        else:
+            said = str(error)
+        if not said:
             assert np.isfinite(mlp.predict_proba(data()[0])).all(), name
+            continue
+        refused += 1
+        assert str(path) in said or "diverged" in said, name
+        assert len(said) < 2000, name
     tried(f"{len(made)} forged checkpoints: {refused} refused, the others harmless")
     assert refused > 0.8 * len(made)
 
