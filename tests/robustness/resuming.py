@@ -70,8 +70,6 @@ class Run:
             "moments": moments,
             "counts": (progress.steps, progress.epochs, self.mlp.epochs_trained),
             "history": {name: np.array(values).tobytes() for name, values in figures.items()},
-                k: np.array(v).tobytes() for k, v in self.history.items() if k != "seconds"
-            },
             "stopping": (self.stopping.best_epoch, self.stopping._best.value),
         }
 
