@@ -45,7 +45,7 @@ def write_atomically(path: Path, content: bytes | bytearray | memoryview) -> Non
             _write_through(path, data)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(path)
+        remove_stale(path.parent, path.name)
         _replace(path, data)
     # By now the file is there; some file systems flush no folders, and some folders are not ours.
     with contextlib.suppress(OSError):
@@ -98,18 +98,24 @@ def _write_all(handle: int, data: memoryview) -> None:
         data = data[os.write(handle, data) :]
 
 
-def _remove_stale(path: Path) -> None:
-    """Remove the temporaries that no writer holds; failing to costs only their space."""
+def remove_stale(folder: Path, name: str | None = None) -> None:
+    """Remove the temporaries that no writer holds; failing to costs only their space.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str, optional
+        Those of this file; of all files unless given.
+    """
     if not _RENAMES_OPEN_FILES:
         return  # there a writer lets go of its lock a moment too early
-    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.tmp")
+    ours = re.compile(rf"\.{re.escape(name) if name else '.+'}\.[0-9a-f]{{16}}\.tmp")
     with contextlib.suppress(OSError):
-        for name in filter(ours.fullmatch, os.listdir(path.parent)):
-            temporary = path.with_name(name)
+        for found in filter(ours.fullmatch, os.listdir(folder)):
             with contextlib.suppress(OSError):
-                handle = os.open(temporary, os.O_RDWR | _NOFOLLOW)
+                handle = os.open(folder / found, os.O_RDWR | _NOFOLLOW)
                 try:
                     if lock(handle):
-                        os.unlink(temporary)
+                        os.unlink(folder / found)
                 finally:
                     os.close(handle)
