@@ -33,7 +33,7 @@ FULL = "full"
 
 BY_PATH = ("open", "replace", "rename", "mkdir", "rmdir", "unlink", "remove", "stat", "lstat")
 BY_PATH += ("scandir", "listdir", "chmod", "link", "utime", "truncate")
-BY_HANDLE = ("read", "write", "fsync", "close", "ftruncate")
+BY_HANDLE = ("read", "readinto", "write", "fsync", "close", "ftruncate")
 
 
 class Faults:
@@ -120,7 +120,7 @@ def failing(n: int | None, fault: Any, within: Path) -> Iterator[list[str]]:
     faults = Faults(n, fault, within)
     with contextlib.ExitStack() as stack:
         replacements: dict[str, Any] = {name: faults.by_path(name) for name in BY_PATH}
-        replacements |= {name: faults.by_handle(name) for name in BY_HANDLE}
+        replacements |= {name: faults.by_handle(name) for name in BY_HANDLE if hasattr(os, name)}
         for name, function in replacements.items():
             stack.enter_context(mock.patch.object(os, name, function))
         flock = faults.by_handle("flock", fcntl)

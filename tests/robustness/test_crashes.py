@@ -295,9 +295,10 @@ def test_a_full_device(tmp_path: Path) -> None:
 def test_a_pipe_is_written_to_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / NAME)
     received: list[bytes] = []
-    reader = threading.Thread(target=lambda: received.append((tmp_path / NAME).read_bytes()))
+    read = (tmp_path / NAME).read_bytes
+    reader = threading.Thread(target=lambda: received.append(read()), daemon=True)
     reader.start()
     write_atomically(tmp_path / NAME, content())
-    reader.join()
+    reader.join(10)
     assert received == [content()]
     assert os.listdir(tmp_path) == [NAME]
