@@ -460,45 +460,6 @@ def test_a_file_of_a_newer_version_says_so(tmp_path: Path) -> None:
 # Whole or not at all
 
 
-class Interrupt(BaseException):
-    """Stands for Ctrl-C, which is no Exception."""
-
-
-def failing(name: str, nth: int, error: BaseException) -> Callable[..., Any]:
-    """The function of ``os`` that works until its nth call."""
-    original, calls = getattr(os, name), iter(range(1, 1000))
-
-    def call(*args: Any, **options: Any) -> Any:
-        if next(calls) == nth:
-            raise error
-        return original(*args, **options)
-
-    return call
-
-
-def half_a_write(error: BaseException) -> Callable[..., Any]:
-    """``os.fdopen`` whose file takes half of what is written, as a full disk does."""
-    original = os.fdopen
-
-    def fdopen(*args: Any, **options: Any) -> Any:
-        file = original(*args, **options)
-
-        class Half:
-            def __enter__(self) -> Any:
-                return self
-
-            def __exit__(self, *error: object) -> None:
-                file.close()
-
-            def write(self, content: bytes) -> int:
-                file.write(content[: len(content) // 2])
-                raise error
-
-        return Half()
-
-    return fdopen
-
-
 @pytest.fixture
 def old_file(tmp_path: Path) -> Iterator[Path]:
     """A model file that a failing save must leave; afterwards there must be nothing else."""
@@ -506,32 +467,6 @@ def old_file(tmp_path: Path) -> Iterator[Path]:
     path.write_bytes(small_file())
     yield path
     assert os.listdir(tmp_path) == ["m.xpmlp"]
-
-
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), Interrupt()])
-@pytest.mark.parametrize("call", ["write", "fsync", "chmod", "replace"])
-def test_a_failing_save_leaves_the_old_file(
-    call: str, error: BaseException, old_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        if call == "write":
-            patch.setattr(os, "fdopen", half_a_write(error))
-        else:
-            patch.setattr(os, call, failing(call, 1, error))
-        with pytest.raises(type(error)):
-            trained("plain").save(old_file)
-    assert old_file.read_bytes() == small_file()
-    trained("plain").save(old_file)  # and the next one works
-    assert content(xpmlp.load(old_file, backend="numpy")) == content(trained("plain"))
-
-
-def test_a_folder_that_cannot_be_flushed_has_the_whole_new_file(
-    old_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Some network file systems refuse it; by then the file is there, so that is no failure."""
-    monkeypatch.setattr(os, "fsync", failing("fsync", 2, OSError(22, "Invalid argument")))
-    trained("plain").save(old_file)
-    assert content(xpmlp.load(old_file, backend="numpy")) == content(trained("plain"))
 
 
 @pytest.mark.parametrize(

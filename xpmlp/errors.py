@@ -3,9 +3,11 @@
 A message says what (the file or parameter), what was found, what was expected, and the remedy.
 """
 
+import contextlib
 import difflib
 import importlib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 
@@ -55,6 +57,17 @@ class RunLockedError(XpmlpError, OSError):
 
 class MissingExtraError(XpmlpError, ImportError):
     """An optional dependency is not installed."""
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Give an ``OSError`` the name of the file: a failing read or write knows none."""
+    try:
+        yield
+    except OSError as error:
+        # Also in place of a temporary file's name, which would tell the user nothing.
+        error.filename, error.filename2 = os.fspath(path), None
+        raise
 
 
 def unknown_name(kind: str, found: object, names: Iterable[str]) -> InvalidValueError:

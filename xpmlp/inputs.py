@@ -92,9 +92,7 @@ def taken(backend: Backend, x: Array, rows: np.ndarray) -> Array:
     return backend.xp.take(x, backend.asarray(rows.astype(np.int32)), axis=0)
 
 
-def features(
-    backend: Backend, X: Any, columns: int, dtype: str, name: str = "X", rows: int | None = None
-) -> Array:
+def features(backend: Backend, X: Any, columns: int, dtype: str, name: str = "X") -> Array:
     """Check a matrix of examples, and leave it where it lies: on the host or on the device.
 
     Parameters
@@ -108,8 +106,6 @@ def features(
         The model's dtype; wider floats and integers become it, narrower ones stay.
     name : str
         What to call it in messages.
-    rows : int, optional
-        Expected number of rows.
 
     Raises
     ------
@@ -119,13 +115,13 @@ def features(
         For a wrong shape, no rows, NaN or infinity (with the first place).
     """
     if is_sparse(X):
-        return _sparse_features(X, columns, dtype, name, rows)
+        return _sparse_features(X, columns, dtype, name)
     theirs = foreign(backend, X)
     if theirs and not shares_memory(backend, X):
         raise refusal(backend, X, name)
     on_device = theirs or (not is_numpy_array(X) and backend.owns(X))
     x = X if on_device else to_host(backend, X, name)
-    _check_shape(tuple(x.shape), columns, name, rows)
+    _check_shape(tuple(x.shape), columns, name)
     found = dtype_name(x)
     narrow = _is_narrowed(found, dtype)
     if on_device:
@@ -150,8 +146,8 @@ def features(
     return kept
 
 
-def _sparse_features(X: Any, columns: int, dtype: str, name: str, rows: int | None) -> SparseRows:
-    _check_shape(tuple(X.shape), columns, name, rows)
+def _sparse_features(X: Any, columns: int, dtype: str, name: str) -> SparseRows:
+    _check_shape(tuple(X.shape), columns, name)
     _check_numbers(X.dtype, name)
     x = SparseRows.of(X, name)
     if _is_narrowed(dtype_name(x), dtype):
@@ -165,7 +161,7 @@ def _is_narrowed(found: str, dtype: str) -> bool:
     return found not in _KEPT or (found == "float64" and dtype == "float32")
 
 
-def _check_shape(shape: tuple[int, ...], columns: int, name: str, rows: int | None) -> None:
+def _check_shape(shape: tuple[int, ...], columns: int, name: str) -> None:
     if len(shape) != 2:
         fix = f"; try {name}.reshape({shape[0]}, -1)" if len(shape) > 2 else ""
         fix = f"; one example is {name}.reshape(1, -1)" if len(shape) == 1 else fix
@@ -179,8 +175,6 @@ def _check_shape(shape: tuple[int, ...], columns: int, name: str, rows: int | No
         )
     if shape[0] == 0:
         raise InvalidValueError(f"{name}: found no rows; expected at least one example")
-    if rows is not None and shape[0] != rows:
-        raise InvalidValueError(f"{name}: found {shape[0]} rows; expected {rows}")
 
 
 def _refuse_nonfinite(

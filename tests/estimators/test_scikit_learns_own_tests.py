@@ -41,7 +41,7 @@ def test_scikit_learns_own_tests_pass(tmp_path: Path) -> None:
             *("--pyargs", "sklearn.neural_network.tests.test_mlp"),
         ],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": paths},
+        env=os.environ | {"PYTHONPATH": paths, "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
         check=False,
