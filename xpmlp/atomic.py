@@ -10,12 +10,10 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from xpmlp.errors import naming
-from xpmlp.locking import lock
+from xpmlp.locking import lock, quietly
 
 _RENAMES_OPEN_FILES = os.name != "nt"
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -47,7 +45,7 @@ def write_atomically(path: Path, content: bytes | bytearray | memoryview) -> Non
             _write_through(path, data)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(path)
+        remove_stale(path.parent, path.name)
         _replace(path, data)
     # By now the file is there; some file systems flush no folders, and some folders are not ours.
     with contextlib.suppress(OSError):
@@ -80,9 +78,9 @@ def _replace(path: Path, data: memoryview) -> None:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
         with contextlib.ExitStack() as cleanup:
             handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
-            cleanup.callback(_quietly, os.unlink, temporary)  # not there any more if all went well
+            cleanup.callback(quietly, os.unlink, temporary)  # not there any more if all went well
             opened = cleanup.enter_context(contextlib.ExitStack())
-            opened.callback(_quietly, os.close, handle)  # after the fsync nothing can be lost
+            opened.callback(quietly, os.close, handle)  # after the fsync nothing can be lost
             # Until it is locked it looks like a dead writer's, and another may remove it.
             if lock(handle) is False or not os.path.exists(temporary):
                 continue
@@ -94,29 +92,30 @@ def _replace(path: Path, data: memoryview) -> None:
             return
 
 
-def _quietly(call: Callable[[Any], None], argument: Any) -> None:
-    with contextlib.suppress(OSError):
-        call(argument)
-
-
 def _write_all(handle: int, data: memoryview) -> None:
     """Write everything: the system may take less at a time."""
     while data:
         data = data[os.write(handle, data) :]
 
 
-def _remove_stale(path: Path) -> None:
-    """Remove the temporaries that no writer holds; failing to costs only their space."""
+def remove_stale(folder: Path, name: str | None = None) -> None:
+    """Remove the temporaries that no writer holds; failing to costs only their space.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str, optional
+        Those of this file; of all files unless given.
+    """
     if not _RENAMES_OPEN_FILES:
         return  # there a writer lets go of its lock a moment too early
-    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.tmp")
+    ours = re.compile(rf"\.{re.escape(name) if name else '.+'}\.[0-9a-f]{{16}}\.tmp")
     with contextlib.suppress(OSError):
-        for name in filter(ours.fullmatch, os.listdir(path.parent)):
-            temporary = path.with_name(name)
+        for found in filter(ours.fullmatch, os.listdir(folder)):
             with contextlib.suppress(OSError):
-                handle = os.open(temporary, os.O_RDWR | _NOFOLLOW)
+                handle = os.open(folder / found, os.O_RDWR | _NOFOLLOW)
                 try:
                     if lock(handle):
-                        os.unlink(temporary)
+                        os.unlink(folder / found)
                 finally:
                     os.close(handle)

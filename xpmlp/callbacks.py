@@ -162,14 +162,15 @@ class EarlyStopping(Callback):
 
     def restore(self, training: "Training", values: Mapping[str, Any]) -> None:
         """Take them back."""
-        self._best.value = float(values["best"])
-        if "best_epoch" in values:
-            self.best_epoch = int(values["best_epoch"])
-            if self.restore_best:
-                own = training.mlp.state_dict()
-                self._weights = {name: values[f"weights.{name}"] for name in own}
-                if any(self._weights[name].shape != own[name].shape for name in own):
-                    raise ValueError("the best weights have other shapes than the model's")
+        value, weights = float(values["best"]), None
+        epoch = int(values["best_epoch"]) if "best_epoch" in values else None
+        if epoch is not None and self.restore_best:
+            own = training.mlp.state_dict()
+            weights = {name: values[f"weights.{name}"] for name in own}
+            for name, array in weights.items():
+                if array.shape != own[name].shape or not abs(array).max() < inf:
+                    raise ValueError(f"{name} of the best weights is not like the model's")
+        self._best.value, self.best_epoch, self._weights = value, epoch, weights
 
     def on_train_end(self, training: "Training") -> None:
         """Give back the best weights."""

@@ -11,8 +11,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from xpmlp import container, files, snapshot
+from xpmlp.atomic import remove_stale
 from xpmlp.callbacks import Best, Callback, power_of_two
 from xpmlp.errors import CheckpointError, InvalidValueError
+from xpmlp.inputs import whole
 from xpmlp.interruption import Interruption
 from xpmlp.locking import locked
 
@@ -67,14 +69,10 @@ class Checkpoints(Callback):
         pause: float = 0.0,
         tell: Callable[[int], None] | None = None,
     ) -> None:
-        for name, value in (("every", every), ("keep", keep)):
-            if value is not None and (isinstance(value, bool) or value < 1 or value != value // 1):
-                raise InvalidValueError(
-                    f"Checkpoints: {name} is {value!r}; expected a whole number from 1"
-                )
         self.folder = Path(folder).expanduser()
-        self.every = int(every or 0)
-        self.keep, self.best, self.monitor, self.pause = int(keep), best, monitor, pause
+        self.every = 0 if every is None else whole("checkpoints: every", every)
+        self.keep, self.best = whole("checkpoints: keep", keep), best
+        self.monitor, self.pause = monitor, pause
         self.tell = tell
         self.saved: Path | None = None
 
@@ -153,6 +151,7 @@ class Checkpoints(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with locked(self.folder, "a training that keeps its checkpoints there"):
+                remove_stale(self.folder)
                 saved = self._to_go_on_from(resume)
                 with Interruption(self.tell) as self._signals:
                     try:
@@ -207,7 +206,7 @@ class Checkpoints(Callback):
         OSError
             If it cannot be written; the files before are then as they were.
         """
-        training.refuse_divergence()
+        training.refuse_divergence(weights=True)
         path = self.folder / f"step-{training.total:09d}.xpmlp"
         snapshot.save(training, path)
         self.saved, self._written = path, perf_counter()

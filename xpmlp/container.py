@@ -17,11 +17,14 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from xpmlp.atomic import write_atomically
-from xpmlp.errors import CheckpointError, InvalidValueError, short
+from xpmlp.errors import CheckpointError, InvalidValueError, naming, short
 from xpmlp.regular import open_regular
 
-FORMAT = 1
-"""Version of the configuration; a reader refuses files with a higher one."""
+FORMAT = 2
+"""Version of the configuration; a reader refuses files with a higher one.
+
+1 is a model; 2 is one in training, which has the entry ``training`` and its arrays.
+"""
 
 MAX_HEADER = 2 * 2**20
 """The longest header, in bytes: as Python objects, JSON can take thirty times its length."""
@@ -48,7 +51,8 @@ def write(path: Path, config: dict[str, Any], tensors: Mapping[str, np.ndarray])
         If the file cannot be written; an old file of that name is then as it was.
     """
     try:
-        text = json.dumps({"format": FORMAT, **config}, sort_keys=True, allow_nan=False)
+        version = {"format": 2 if "training" in config else 1}
+        text = json.dumps(version | config, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidValueError(f"metadata: cannot be written as JSON: {error}") from error
     if json.loads(text)["metadata"] != config["metadata"]:
@@ -106,7 +110,7 @@ def _parts(path: Path) -> tuple[Any, bytes]:
     Memory stays within the file's size and a constant for the header. The tensors will be copies,
     which makes the size twice.
     """
-    with open_regular(path, CheckpointError) as file:
+    with naming(path), open_regular(path, CheckpointError) as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if length > MAX_HEADER:

@@ -10,7 +10,7 @@ import importlib
 import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,12 @@ def _module(name: str) -> Any:
 
 
 fcntl, msvcrt = _module("fcntl"), _module("msvcrt")
+
+
+def quietly(call: Callable[..., None], *arguments: Any) -> None:
+    """Clean up: a failure of that must not hide the one before it, nor undo a success."""
+    with contextlib.suppress(OSError):
+        call(*arguments)
 
 
 def lock(handle: int) -> bool | None:
@@ -96,24 +102,26 @@ def locked(folder: Path, what: str) -> Iterator[None]:
     finally:
         if os.getpid() == owner:  # a forked child may come by here too
             _held.remove(handle)
-            # Before the lock goes, or the file removed would be the next owner's.
-            with contextlib.suppress(OSError):
-                path.unlink()
-            os.close(handle)
+            try:
+                quietly(os.unlink, path)  # while it is locked, or it would be the next owner's
+            finally:
+                quietly(os.close, handle)
 
 
 def _acquire(path: Path) -> int | None:
     """Return the handle of the locked file; None if another holds it."""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     for _ in range(_ATTEMPTS):
-        handle = os.open(path, flags, 0o666)
-        taken = lock(handle)
-        # No locks here: going on unguarded is better than not at all.
-        if taken is None or (taken and _is_at(handle, path)):
-            return handle
-        os.close(handle)
-        if taken is False:
-            break
+        with contextlib.ExitStack() as cleanup:
+            handle = os.open(path, flags, 0o666)
+            cleanup.callback(quietly, os.close, handle)
+            taken = lock(handle)
+            # No locks here: going on unguarded is better than not at all.
+            if taken is None or (taken and _is_at(handle, path)):
+                cleanup.pop_all()
+                return handle
+            if taken is False:
+                break
     return None
 
 
@@ -151,8 +159,8 @@ _held: set[int] = set()
 def _let_go() -> None:
     """In a forked child: the lock is the parent's, and ends with it."""
     while _held:
-        os.close(_held.pop())
+        quietly(os.close, _held.pop())
 
 
-if hasattr(os, "register_at_fork"):
+with contextlib.suppress(AttributeError):  # Windows does not fork
     os.register_at_fork(after_in_child=_let_go)

@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
-from numbers import Real
 from typing import Any
 
 from xpmlp import files, pickling
@@ -16,7 +15,7 @@ from xpmlp.contract import Backend, Run
 from xpmlp.errors import InvalidValueError, unknown_name
 from xpmlp.inference import decisions, evaluate_batches, forward_batches, probabilities
 from xpmlp.initializers import initial_values
-from xpmlp.inputs import Scaling, features
+from xpmlp.inputs import Scaling, features, whole
 from xpmlp.layers import Brick, activate, chain
 from xpmlp.network import Network
 from xpmlp.optimizers import Optimizer, optimizer
@@ -296,8 +295,8 @@ class MLP:
             last finished epoch's weights.
         """
         chosen = _optimizer(optimizer)
-        epochs = _whole("epochs", epochs)
-        batch_size = None if batch_size is None else _whole("batch_size", batch_size)
+        epochs = whole("epochs", epochs)
+        batch_size = None if batch_size is None else whole("batch_size", batch_size)
         if data_on not in ("auto", "device", "host"):
             raise unknown_name("data_on", data_on, ("auto", "device", "host"))
         kept = Checkpoints.of(checkpoints, checkpoint_every, resume)
@@ -541,10 +540,3 @@ class MLP:
 
 
 _optimizer = optimizer  # fit's argument has the same name
-
-
-def _whole(name: str, value: Any) -> int:
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or value < 1 or value != value // 1:
-        raise InvalidValueError(f"{name}: found {value!r}; expected a whole number from 1")
-    return int(value)

@@ -308,10 +308,25 @@ class Training:
             return None
         return tuple(self.mlp.backend.xp.asarray(m, copy=True) for m in self.state.moments)
 
-    def refuse_divergence(self) -> None:
-        """Read whether all steps of this epoch had a finite loss so far, and raise if not."""
-        finite = int(self.mlp.backend.to_numpy(self.state.finite)[0])
-        if self._underway is not None and finite < self.step:
+    def refuse_divergence(self, weights: bool = False) -> None:
+        """Raise if a loss of this epoch was not finite, or what the last step left behind.
+
+        Parameters
+        ----------
+        weights : bool
+            Whether to look at those, too.
+
+        Raises
+        ------
+        DivergenceError
+        """
+        xp, state = self.mlp.backend.xp, self.state
+        if self._underway is None:
+            return
+        good = int(self.mlp.backend.to_numpy(state.finite)[0]) >= self.step
+        if good and weights:
+            good = all(bool(xp.all(xp.isfinite(x))) for x in (state.params, state.statistics))
+        if not good:
             raise self._divergence(self._underway)
 
     def _divergence(self, epoch: Underway) -> DivergenceError:
@@ -344,4 +359,7 @@ class Training:
             after = self._run(state, data, plan, k, k + 1).params
             found = locate(self.mlp, X, y, before, after)
             break
-        return found or "the loss is not finite. Try a smaller learning rate, or clip_norm=1.0"
+        return found or (
+            "the loss or a running statistic is not finite. Try a smaller learning rate, or "
+            "clip_norm=1.0"
+        )

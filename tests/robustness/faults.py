@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import io
+import math
 import os
 import signal
 import traceback
@@ -27,9 +28,12 @@ KILL = "kill"
 INTERRUPT = "interrupt"
 """Ctrl-C at that very call."""
 
+FULL = "full"
+"""From that call on the disk is full: it takes no more bytes and no new folder."""
+
 BY_PATH = ("open", "replace", "rename", "mkdir", "rmdir", "unlink", "remove", "stat", "lstat")
 BY_PATH += ("scandir", "listdir", "chmod", "link", "utime", "truncate")
-BY_HANDLE = ("read", "write", "fsync", "close", "ftruncate")
+BY_HANDLE = ("read", "readinto", "write", "fsync", "close", "ftruncate")
 
 
 class Faults:
@@ -82,6 +86,8 @@ class Faults:
 
     def _is_due(self, name: str, where: str) -> bool:
         self.calls.append(f"{name} {os.path.relpath(where, self._folder)}")
+        if self._fault == FULL:
+            return name in ("write", "mkdir") and len(self.calls) >= (self._n or math.inf)
         return len(self.calls) == self._n
 
     def _error(self, *names: Any) -> BaseException:
@@ -89,7 +95,8 @@ class Faults:
             os.kill(os.getpid(), signal.SIGKILL)
         if self._fault == INTERRUPT:
             return KeyboardInterrupt()
-        return OSError(self._fault, os.strerror(self._fault), *names)
+        number = errno.ENOSPC if self._fault == FULL else self._fault
+        return OSError(number, os.strerror(number), *names)
 
 
 @contextlib.contextmanager
@@ -100,7 +107,7 @@ def failing(n: int | None, fault: Any, within: Path) -> Iterator[list[str]]:
     ----------
     n : int or None
         From 1. Half of a failing write is written.
-    fault : int, INTERRUPT or KILL
+    fault : int, FULL, INTERRUPT or KILL
         Error number, such as ``errno.ENOSPC``.
     within : Path
         Other folders work as ever.
@@ -113,7 +120,7 @@ def failing(n: int | None, fault: Any, within: Path) -> Iterator[list[str]]:
     faults = Faults(n, fault, within)
     with contextlib.ExitStack() as stack:
         replacements: dict[str, Any] = {name: faults.by_path(name) for name in BY_PATH}
-        replacements |= {name: faults.by_handle(name) for name in BY_HANDLE}
+        replacements |= {name: faults.by_handle(name) for name in BY_HANDLE if hasattr(os, name)}
         for name, function in replacements.items():
             stack.enter_context(mock.patch.object(os, name, function))
         flock = faults.by_handle("flock", fcntl)
@@ -171,22 +178,37 @@ def each_killed(within: Path, action: Callable[[], Any]) -> Iterator[int]:
 
 
 def in_child(action: Callable[[], Any], n: int | None, within: Path) -> int:
-    """Do something in a forked child that is killed at the n-th call; return its exit status."""
-    child = fork()
+    """Do something in a child process that is killed at the n-th call; return its exit status."""
+
+    def until_killed() -> None:
+        with failing(n, KILL, within):
+            action()
+
+    return ended(started(until_killed))
+
+
+def started(action: Callable[[], Any]) -> int:
+    """Do something in a forked child, which then ends; return its process id."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of libraries with threads, which a child does not use
+        child = os.fork()
     if child == 0:
         try:
-            with failing(n, KILL, within):
-                action()
+            action()
             os._exit(0)
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(1)
+    return child
+
+
+def ended(child: int) -> int:
+    """Wait for a child's end; return its exit status, negative for a signal."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def fork() -> int:
-    """Fork; libraries that warn of their threads are not used in the child."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return os.fork()
+def kill(child: int) -> None:
+    """Kill a child and wait for its end."""
+    os.kill(child, signal.SIGKILL)
+    assert ended(child) == -signal.SIGKILL

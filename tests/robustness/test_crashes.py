@@ -3,12 +3,11 @@
 import errno
 import os
 import shutil
-import signal
 import stat
 import threading
 import time
 import tracemalloc
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("fcntl", reason="crashes are injected on POSIX only")
-from faults import ERRORS, INTERRUPT, calls_made, each_failing, each_killed, fork
+from faults import ERRORS, INTERRUPT, calls_made, each_failing, each_killed, kill, started
 
 import xpmlp
 from xpmlp import atomic
@@ -142,15 +141,16 @@ def test_saves_that_are_killed_at_random_times(tmp_path: Path, full: bool, tried
     write_atomically(path, whole[0])
     rng, kills = np.random.default_rng(7), 1000 if full else 200
     left = 0
+
+    def write_on() -> None:
+        while True:
+            for some in whole:
+                write_atomically(path, some)
+
     for delay in rng.uniform(0.0, 0.01, kills):
-        child = fork()
-        if child == 0:
-            while True:
-                for some in whole:
-                    write_atomically(path, some)
+        child = started(write_on)
         time.sleep(delay)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        kill(child)
         assert path.read_bytes() in whole
         left += len(os.listdir(tmp_path)) > 1
     write_atomically(path, whole[0])
@@ -163,17 +163,12 @@ def test_processes_that_write_one_file(tmp_path: Path) -> None:
     path = tmp_path / NAME
     whole = [bytes([k]) * 10_000 for k in range(4)]
     write_atomically(path, whole[0])
-    children = []
-    for some in whole:
-        child = fork()
-        if child == 0:
-            try:
-                for _ in range(200):
-                    write_atomically(path, some)
-                os._exit(0)
-            finally:
-                os._exit(1)
-        children.append(child)
+
+    def write_often(some: bytes) -> None:
+        for _ in range(200):
+            write_atomically(path, some)
+
+    children = [started(partial(write_often, some)) for some in whole]
     while children:
         assert path.read_bytes() in whole
         child, status = os.waitpid(children[0], os.WNOHANG)
@@ -299,13 +294,11 @@ def test_a_full_device(tmp_path: Path) -> None:
 
 def test_a_pipe_is_written_to_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / NAME)
-    child = fork()
-    if child == 0:
-        try:
-            write_atomically(tmp_path / NAME, content())
-            os._exit(0)
-        finally:
-            os._exit(1)
-    assert (tmp_path / NAME).read_bytes() == content()
-    assert os.waitpid(child, 0)[1] == 0
+    received: list[bytes] = []
+    read = (tmp_path / NAME).read_bytes
+    reader = threading.Thread(target=lambda: received.append(read()), daemon=True)
+    reader.start()
+    write_atomically(tmp_path / NAME, content())
+    reader.join(10)
+    assert received == [content()]
     assert os.listdir(tmp_path) == [NAME]

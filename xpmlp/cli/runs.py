@@ -13,8 +13,8 @@ from xpmlp.atomic import write_atomically
 from xpmlp.callbacks import Callback
 from xpmlp.checkpoints import Checkpoints
 from xpmlp.cli.output import to_json
-from xpmlp.errors import DataError, DivergenceError, InvalidValueError
-from xpmlp.locking import locked
+from xpmlp.errors import DataError, DivergenceError, InvalidValueError, naming
+from xpmlp.locking import locked, quietly
 
 if TYPE_CHECKING:
     from xpmlp.model import MLP
@@ -136,12 +136,14 @@ class RunFolder(Callback):
     def on_epoch_end(self, training: "Training") -> None:
         """Append the epoch at once, so that a crash loses nothing."""
         last = {name: values[-1] for name, values in training.history.items()}
-        self._history.write(self._row(training.epoch, last))
-        self._history.flush()
+        with naming(self.path / HISTORY):
+            self._history.write(self._row(training.epoch, last))
+            self._history.flush()
 
     def on_train_end(self, training: "Training") -> None:
         """Close the history."""
-        self._history.close()
+        with naming(self.path / HISTORY):
+            self._history.close()
 
     def _row(self, epoch: int, figures: dict[str, float]) -> str:
         return to_json({"epoch": epoch + 1} | self.named(figures)) + "\n"
@@ -168,9 +170,9 @@ class RunFolder(Callback):
         try:
             yield
         except BaseException as error:
+            if self._history is not None:
+                quietly(self._history.close)
             with contextlib.suppress(OSError):  # the failure may be a full disk
-                if self._history is not None:
-                    self._history.close()
                 if mlp.epochs_trained:
                     path = self.save_model(mlp)
                     error.add_note(f"the model as of epoch {mlp.epochs_trained} is in {path}")

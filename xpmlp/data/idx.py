@@ -119,7 +119,7 @@ def decompressed(file: BinaryIO, source: str) -> Iterator[BinaryIO]:
     try:
         with gzip.GzipFile(fileobj=file) as stream:
             yield stream  # type: ignore[misc]  # reads like a BinaryIO without being one
-    except (OSError, EOFError, zlib.error) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(
             f"{source}: broken gzip: {error}; the file is cut or altered, get it again"
         ) from error
