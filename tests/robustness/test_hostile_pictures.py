@@ -25,9 +25,10 @@ Predict = Callable[..., str]
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     rng = np.random.default_rng(0)
+    X = rng.integers(0, 256, (20, 64), dtype=np.uint8)
     mlp = xpmlp.MLP([64, 4], backend="numpy", seed=0)
-    mlp.fit(rng.integers(0, 256, (20, 64), dtype=np.uint8), rng.integers(0, 4, 20), epochs=1)
-    mlp.metadata = {"image": {"shape": [8, 8], "maximum": 255, "reach": 1.0}}
+    mlp.fit(X, rng.integers(0, 4, 20), epochs=1)
+    mlp.metadata = {"image": images.pixel_facts(X, (8, 8))}
     mlp.save(path := tmp_path_factory.mktemp("model") / "m.xpmlp")
     return str(path)
 

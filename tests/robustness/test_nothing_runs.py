@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from robustness.mutations import mutants
 from test_files import forged, put, small_file
+from test_hostile_data import npy, npy_header, pack
 from test_hostile_pictures import EPS, KINDS
 
 import xpmlp
@@ -109,8 +110,12 @@ def hostile(folder: Path) -> dict[str, bytes]:
     """Files that would have something run, were their reader more trusting."""
     np.savez(folder / "o.npz", X=np.zeros((2, 1)), y=np.array([Bomb(), Bomb()], dtype=object))
     code, bomb = "__import__('os').system('true')", pickle.dumps(Bomb())
+    # As many objects of eight bytes as the pickle is long: the header does not even lie.
+    header = repr({"descr": "|O", "fortran_order": False, "shape": (len(bomb),)})
+    pack(folder / "p.npz", X=npy(np.zeros((2, 1))), y=npy_header(header, bomb.ljust(8 * len(bomb))))
     made = {
         "object.npz": (folder / "o.npz").read_bytes(),
+        "pickle of the right length.npz": (folder / "p.npz").read_bytes(),
         "eps.png": EPS,
         "code.csv": f'a,b,label\n"{code}",2,x\n"=cmd|calc",2,y\n'.encode(),
     }
