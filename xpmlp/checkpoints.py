@@ -1,8 +1,8 @@
 """``Checkpoints``: a folder from which an interrupted training goes on, bit for bit."""
 
+import logging
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ from xpmlp.locking import locked
 if TYPE_CHECKING:
     from xpmlp.model import MLP
     from xpmlp.training import Training
+
+logger = logging.getLogger(__name__)
 
 BEST = "best.xpmlp"
 INTERVAL = 0.2
@@ -110,7 +112,12 @@ class Checkpoints(Callback):
         return [*found, *([best] if best.exists() else [])]
 
     def newest(self) -> "Saved | None":
-        """Read the newest checkpoint that is sound; None if there are none.
+        """Read the newest checkpoint that is sound, and say so if others are not.
+
+        Returns
+        -------
+        Saved or None
+            None if there are none.
 
         Raises
         ------
@@ -125,7 +132,7 @@ class Checkpoints(Callback):
                 failed.append(error)
                 continue
             for refused in failed:
-                warnings.warn(f"{refused}. Going on from {path}, which is sound", stacklevel=2)
+                logger.warning("%s. Going on from %s, which is sound", refused, path)
             return found
         if failed:
             raise CheckpointError(f"{failed[0]}; no other checkpoint in {self.folder} is sound")
@@ -164,7 +171,13 @@ class Checkpoints(Callback):
 
     def _to_go_on_from(self, resume: bool | str | os.PathLike[str]) -> "Saved | None":
         if not isinstance(resume, bool):
-            return Saved.read(Path(resume).expanduser())
+            try:
+                return Saved.read(Path(resume).expanduser())
+            except CheckpointError as error:
+                sound = self.newest()
+                if sound is None:
+                    raise
+                raise CheckpointError(f"{error}. {sound.path} is sound: resume from it") from error
         if not resume and self.files():
             raise InvalidValueError(
                 f"checkpoints: found those of an earlier training in {self.folder}. resume=True "

@@ -97,25 +97,41 @@ def test_resume_begins_where_there_is_nothing_yet(tmp_path: Path) -> None:
     assert run.history == history  # it was finished: nothing is done again, not even timed
 
 
-def test_a_damaged_file_gives_way_to_the_one_before(tmp_path: Path) -> None:
+def test_a_damaged_file_gives_way_to_the_one_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     whole = Run().fit(checkpoints=tmp_path, checkpoint_every=8).facts()
     files = sorted(tmp_path.glob("step-*"))
     for damaged in (files[-1:], files[1:]):
         for path in damaged:
             path.write_bytes(path.read_bytes()[:-1])
-        with pytest.warns(UserWarning, match="it was cut") as warned:
-            assert Run().fit(checkpoints=tmp_path, resume=True).facts() == whole
-        good = files[-len(damaged) - 1].name
-        assert [w.message.args[0].count(good) for w in warned] == [1] * len(damaged)
+        caplog.clear()
+        assert Run().fit(checkpoints=tmp_path, resume=True).facts() == whole
+        good = f"Going on from {files[-len(damaged) - 1]}, which is sound"
+        assert [good in record.getMessage() for record in caplog.records] == [True] * len(damaged)
 
 
-def test_the_best_is_the_last_resort_and_else_it_is_an_error(tmp_path: Path) -> None:
+def test_a_damaged_file_that_was_asked_for_is_refused_and_another_offered(tmp_path: Path) -> None:
+    Run().fit(checkpoints=tmp_path / "all", checkpoint_every=8)
+    newest, before, *_ = sorted((tmp_path / "all").glob("step-*"), reverse=True)
+    newest.write_bytes(newest.read_bytes()[:-1])
+    run = Run()
+    with pytest.raises(CheckpointError, match=rf"cut.*\. {before} is sound: resume from it"):
+        run.fit(checkpoints=tmp_path / "all", resume=newest)
+    assert run.mlp.epochs_trained == 0
+    with pytest.raises(CheckpointError, match=r"cut or altered, use another copy$"):
+        run.fit(checkpoints=tmp_path / "new", resume=newest)
+
+
+def test_the_best_is_the_last_resort_and_else_it_is_an_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run = Run()
     whole = run.fit(checkpoints=tmp_path).facts()
     for path in tmp_path.glob("step-*"):
         path.write_bytes(b"")
-    with pytest.warns(UserWarning, match="Going on from .*best"):
-        assert Run().fit(checkpoints=tmp_path, resume=True).facts() == whole
+    assert Run().fit(checkpoints=tmp_path, resume=True).facts() == whole
+    assert "best.xpmlp, which is sound" in caplog.text
     for path in tmp_path.iterdir():
         path.write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"step-0+50.*no other checkpoint in .* is sound"):

@@ -31,6 +31,7 @@ from xpmlp.diagnosis import Diagnosis
 from xpmlp.display import display
 from xpmlp.errors import MissingExtraError
 from xpmlp.figures import number, score
+from xpmlp.inputs import whole
 from xpmlp.memory import gibibytes
 from xpmlp.model import MLP
 from xpmlp.optimizers import optimizer
@@ -64,6 +65,8 @@ def run(args: Namespace) -> None:
     if begun:
         args = resumed(args, arguments_of(begun))
         environment.prepare(args)
+    if args.checkpoint_every is not None:
+        whole("--checkpoint-every", args.checkpoint_every)
     out = Output(args.json, args.quiet)
     data = load(
         args.data,
