@@ -76,6 +76,11 @@ def with_value(value: Any, place: tuple[int, int] = (7, 2)) -> np.ndarray:
         (None, InvalidTypeError, "X: found dtype object"),
         ("digits", InvalidTypeError, "X: found dtype <U"),
         ({"a": 1}, InvalidTypeError, "X: found dtype object"),
+        (
+            np.ma.masked_equal(np.tri(ROWS, 3), 0),
+            InvalidValueError,
+            r"X: found .* at X\[0, 1\]; .*mask",
+        ),
     ],
 )
 def test_bad_examples(x: Any, error: type, match: str) -> None:
@@ -232,6 +237,10 @@ def test_bad_sample_weights(value: Any, match: str) -> None:
         ({"validation_data": (X, Y + 1)}, r"validation y: found 4"),
         ({"validation_data": (with_value(np.nan), Y)}, r"validation X: found nan at"),
         ({"validation_data": X}, "validation_data"),
+        *(
+            ({"validation_split": share}, "validation_split: found")
+            for share in (None, True, "half", [0.5], X, np.nan, np.inf, -0.1, 1.0, 2, 1e-9)
+        ),
     ],
 )
 def test_bad_arguments_of_fit(options: dict[str, Any], match: str) -> None:
