@@ -9,7 +9,7 @@ import numpy as np
 import xpmlp
 from benchmarks.problems import Problem
 from xpmlp.errors import XpmlpError
-from xpmlp.training import History
+from xpmlp.progress import History
 
 Made = TypeVar("Made")
 

@@ -114,7 +114,7 @@ def full(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def tried(record_property: Any) -> Any:
-    """``tried("12,000 mutations: 0 silent")``: a line of the summary, which a passing test earns."""
+    """``tried("12,000 mutations: 0 silent")``: a line of the summary, if the test passes."""
     return lambda line: record_property("tried", line)
 
 

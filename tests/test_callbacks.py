@@ -103,12 +103,12 @@ def test_what_is_measured_is_known_before(metrics: bool, validation: bool, real:
     assert told == [tuple(history)]
 
 
-# Checkpoint
+# SaveModel
 
 
 def test_a_file_is_that_of_its_epoch(backend: Any, tmp_path: Path) -> None:
     seen, mlp = Seen(), network(backend)
-    history = fit(mlp, xpmlp.Checkpoint(tmp_path / "e{epoch}.xpmlp"), seen, epochs=3)
+    history = fit(mlp, xpmlp.SaveModel(tmp_path / "e{epoch}.xpmlp"), seen, epochs=3)
     assert sorted(os.listdir(tmp_path)) == ["e1.xpmlp", "e2.xpmlp", "e3.xpmlp"]
     for epoch in (1, 2, 3):
         assert_same(loaded(tmp_path / f"e{epoch}.xpmlp"), seen.weights[epoch - 1])
@@ -117,7 +117,7 @@ def test_a_file_is_that_of_its_epoch(backend: Any, tmp_path: Path) -> None:
 
 
 def test_one_file_is_there_at_each_time(tmp_path: Path) -> None:
-    checkpoint = xpmlp.Checkpoint(tmp_path / "m.xpmlp")
+    checkpoint = xpmlp.SaveModel(tmp_path / "m.xpmlp")
     epochs: list[int] = []
 
     class Look(xpmlp.Callback):
@@ -131,7 +131,7 @@ def test_one_file_is_there_at_each_time(tmp_path: Path) -> None:
 
 def test_every_third_epoch_and_the_last(tmp_path: Path) -> None:
     seen = Seen()
-    fit(network(), xpmlp.Checkpoint(str(tmp_path / "{epoch:03d}.xpmlp"), epochs=3), seen)
+    fit(network(), xpmlp.SaveModel(str(tmp_path / "{epoch:03d}.xpmlp"), epochs=3), seen)
     assert sorted(os.listdir(tmp_path)) == ["003.xpmlp", "006.xpmlp", "007.xpmlp"]
     for epoch in (3, 6, 7):
         assert_same(loaded(tmp_path / f"00{epoch}.xpmlp"), seen.weights[epoch - 1])
@@ -141,7 +141,7 @@ def test_every_third_epoch_and_the_last(tmp_path: Path) -> None:
 def test_the_last_epoch_of_a_training_that_stops(stop_first: bool, tmp_path: Path) -> None:
     """Its own weights, not those that early stopping goes back to."""
     seen, stopping = Seen(), xpmlp.EarlyStopping(patience=3)
-    checkpoint = xpmlp.Checkpoint(tmp_path / "{epoch}.xpmlp", epochs=100)
+    checkpoint = xpmlp.SaveModel(tmp_path / "{epoch}.xpmlp", epochs=100)
     callbacks = [stopping, checkpoint] if stop_first else [checkpoint, stopping]
     mlp = network()
     history = fit(mlp, seen, *callbacks, epochs=50, validation_data=held_out(wrong=True))
@@ -172,7 +172,7 @@ def test_only_what_is_better(
     monitor: str | None, wrong: bool, sign: float, epochs: int, tmp_path: Path
 ) -> None:
     seen = Seen()
-    checkpoint = xpmlp.Checkpoint(tmp_path / "{epoch}.xpmlp", epochs, monitor, best_only=True)
+    checkpoint = xpmlp.SaveModel(tmp_path / "{epoch}.xpmlp", epochs, monitor, best_only=True)
     history = fit(network(), checkpoint, seen, epochs=9, validation_data=held_out(wrong))
     expected = improvements(history[monitor or "val_loss"], sign, epochs)
     assert sorted(os.listdir(tmp_path)) == [f"{epoch}.xpmlp" for epoch in expected]
@@ -182,7 +182,7 @@ def test_only_what_is_better(
 
 
 def test_without_validation_the_loss_is_watched(tmp_path: Path) -> None:
-    checkpoint = xpmlp.Checkpoint(tmp_path / "{epoch}.xpmlp", best_only=True)
+    checkpoint = xpmlp.SaveModel(tmp_path / "{epoch}.xpmlp", best_only=True)
     rates = Custom(0.05, lambda time, total: 20.0 if 2 <= time < 3 else 1.0)
     history = fit(network(), checkpoint, optimizer=xpmlp.Adam(rates), metrics=False)
     expected = improvements(history["loss"], 1)
@@ -191,7 +191,7 @@ def test_without_validation_the_loss_is_watched(tmp_path: Path) -> None:
 
 
 def test_the_best_is_that_of_one_training(tmp_path: Path) -> None:
-    mlp, checkpoint = network(), xpmlp.Checkpoint(tmp_path / "m.xpmlp", best_only=True)
+    mlp, checkpoint = network(), xpmlp.SaveModel(tmp_path / "m.xpmlp", best_only=True)
     fit(mlp, checkpoint)
     fresh = network()
     fit(fresh, checkpoint, epochs=1)  # its first epoch is worse than the other's last
@@ -200,7 +200,7 @@ def test_the_best_is_that_of_one_training(tmp_path: Path) -> None:
 
 def test_fields_are_figures_of_the_epoch(tmp_path: Path) -> None:
     path = tmp_path / "{{run}}" / "{epoch:03d}-{val_loss:.4f}-{accuracy:.2f}.xpmlp"
-    checkpoint = xpmlp.Checkpoint(path, epochs=7)
+    checkpoint = xpmlp.SaveModel(path, epochs=7)
     history = fit(network(), checkpoint, validation_data=held_out())
     last = {name: values[-1] for name, values in history.items()}
     name = f"007-{last['val_loss']:.4f}-{last['accuracy']:.2f}.xpmlp"
@@ -209,7 +209,7 @@ def test_fields_are_figures_of_the_epoch(tmp_path: Path) -> None:
 
 
 def test_a_continued_training_counts_on(tmp_path: Path) -> None:
-    mlp, checkpoint = network(), xpmlp.Checkpoint(tmp_path / "{epoch}-{loss}.xpmlp", epochs=2)
+    mlp, checkpoint = network(), xpmlp.SaveModel(tmp_path / "{epoch}-{loss}.xpmlp", epochs=2)
     fit(mlp, checkpoint, epochs=3)
     history = fit(mlp, checkpoint, epochs=2, continued=True)
     expected = [f"{epoch}-{history['loss'][epoch - 1]}.xpmlp" for epoch in (2, 3, 4, 5)]
@@ -234,8 +234,8 @@ def test_a_wrong_path_is_refused_before_training(path: str, tmp_path: Path) -> N
     mlp, seen = network(), Seen()
     fit(mlp, epochs=2)
     before = mlp.state_dict()
-    with pytest.raises(InvalidValueError, match=r"Checkpoint: path .* cannot be filled") as raised:
-        fit(mlp, seen, xpmlp.Checkpoint(tmp_path / path), Refuse(), metrics=False, continued=True)
+    with pytest.raises(InvalidValueError, match=r"SaveModel: path .* cannot be filled") as raised:
+        fit(mlp, seen, xpmlp.SaveModel(tmp_path / path), Refuse(), metrics=False, continued=True)
     assert str(tmp_path / path) in str(raised.value)
     assert str(raised.value).endswith("the fields epoch, loss, learning_rate, seconds")
     assert os.listdir(tmp_path) == []
@@ -253,16 +253,16 @@ def test_a_wrong_path_is_refused_before_training(path: str, tmp_path: Path) -> N
 )
 def test_wrong_arguments(options: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidValueError, match=said):
-        xpmlp.Checkpoint("m.xpmlp", **options)
+        xpmlp.SaveModel("m.xpmlp", **options)
 
 
-@pytest.mark.parametrize("kind", ["Checkpoint", "EarlyStopping"])
+@pytest.mark.parametrize("kind", ["SaveModel", "EarlyStopping"])
 def test_a_figure_that_is_not_measured_is_no_monitor(kind: str, tmp_path: Path) -> None:
     for name in ("val_accuracy", "accuracy", "f1"):
         mlp = network()
         fit(mlp, epochs=2, validation_data=held_out())  # the history has the first two from here
         watching = {
-            "Checkpoint": xpmlp.Checkpoint(tmp_path / "m", monitor=name, best_only=True),
+            "SaveModel": xpmlp.SaveModel(tmp_path / "m", monitor=name, best_only=True),
             "EarlyStopping": xpmlp.EarlyStopping(monitor=name),
         }[kind]
         with pytest.raises(InvalidValueError, match=f"{kind}: this training has no '{name}', only"):
@@ -276,7 +276,7 @@ def test_a_figure_of_ones_own_can_be_watched(tmp_path: Path) -> None:
         def on_epoch_end(self, training: Any) -> None:
             training.history.setdefault("f1", []).append([0.1, 0.3, 0.2, 0.2][training.epoch])
 
-    checkpoint = xpmlp.Checkpoint(tmp_path / "{epoch}.xpmlp", monitor="f1", best_only=True)
+    checkpoint = xpmlp.SaveModel(tmp_path / "{epoch}.xpmlp", monitor="f1", best_only=True)
     stopping = xpmlp.EarlyStopping(patience=2, monitor="f1")
     fit(network(), Score(), checkpoint, stopping)
     assert stopping.best_epoch == 1
@@ -287,7 +287,7 @@ def test_a_file_that_cannot_be_written_ends_the_training(tmp_path: Path) -> None
     (tmp_path / "file").write_text("in the way")
     mlp, seen = network(), Seen()
     with pytest.raises(OSError, match="file"):
-        fit(mlp, seen, xpmlp.Checkpoint(tmp_path / "file" / "m.xpmlp", epochs=2))
+        fit(mlp, seen, xpmlp.SaveModel(tmp_path / "file" / "m.xpmlp", epochs=2))
     assert mlp.epochs_trained == 2
     assert_same(mlp.state_dict(), seen.weights[1])
     assert seen.ended == 1
@@ -296,7 +296,7 @@ def test_a_file_that_cannot_be_written_ends_the_training(tmp_path: Path) -> None
 def test_a_training_that_diverges_leaves_the_file_of_before(tmp_path: Path) -> None:
     seen, mlp = Seen(), network()
     rates = Custom(0.05, lambda time, total: 1e30 if time >= 4 else 1.0)
-    checkpoint = xpmlp.Checkpoint(tmp_path / "m.xpmlp", epochs=3)
+    checkpoint = xpmlp.SaveModel(tmp_path / "m.xpmlp", epochs=3)
     with pytest.raises(DivergenceError):
         fit(mlp, seen, checkpoint, optimizer=xpmlp.SGD(rates))
     assert len(seen.weights) == 4
@@ -419,7 +419,7 @@ def test_a_terminal_without_rich_gets_lines(
 
 @pytest.mark.parametrize(
     "callback",
-    [xpmlp.ShowProgress(), xpmlp.Checkpoint("unused.xpmlp", epochs=9), xpmlp.EarlyStopping()],
+    [xpmlp.ShowProgress(), xpmlp.SaveModel("unused.xpmlp", epochs=9), xpmlp.EarlyStopping()],
     ids=lambda callback: type(callback).__name__,
 )
 def test_callbacks_can_be_copied_and_used_again(

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from xpmlp.activations import Activation as Activation
     from xpmlp.activations import register_activation as register_activation
     from xpmlp.callbacks import Callback as Callback
-    from xpmlp.callbacks import Checkpoint as Checkpoint
     from xpmlp.callbacks import EarlyStopping as EarlyStopping
+    from xpmlp.callbacks import SaveModel as SaveModel
     from xpmlp.callbacks import ShowProgress as ShowProgress
+    from xpmlp.checkpoints import Checkpoints as Checkpoints
     from xpmlp.diagnosis import Diagnosis as Diagnosis
     from xpmlp.errors import XpmlpError as XpmlpError
     from xpmlp.explaining import explain as explain
@@ -39,20 +40,21 @@ if TYPE_CHECKING:
     from xpmlp.optimizers import Nesterov as Nesterov
     from xpmlp.optimizers import RMSProp as RMSProp
     from xpmlp.parity import verify as verify
-    from xpmlp.training import History as History
+    from xpmlp.progress import History as History
 
 _HOME = {
     "backend": "xpmlp_backends",
     "MLP": "xpmlp.model",
     "load": "xpmlp.files",
+    "Checkpoints": "xpmlp.checkpoints",
     "check_gradient": "xpmlp.gradcheck",
-    "History": "xpmlp.training",
+    "History": "xpmlp.progress",
     "explain": "xpmlp.explaining",
     "verify": "xpmlp.parity",
     "Diagnosis": "xpmlp.diagnosis",
     "XpmlpError": "xpmlp.errors",
     **dict.fromkeys(("Activation", "register_activation"), "xpmlp.activations"),
-    **dict.fromkeys(("Callback", "EarlyStopping", "Checkpoint", "ShowProgress"), "xpmlp.callbacks"),
+    **dict.fromkeys(("Callback", "EarlyStopping", "SaveModel", "ShowProgress"), "xpmlp.callbacks"),
     **dict.fromkeys(
         ("SGD", "Momentum", "Nesterov", "AdaGrad", "RMSProp", "Adam", "AdamW"), "xpmlp.optimizers"
     ),

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -22,8 +23,8 @@ class Callback:
     Attributes
     ----------
     every : int
-        Call ``on_batch_end`` after every so many steps; 0 never does. Each call reads one number
-        from the device, so small values slow a GPU down.
+        Call ``on_batch_end`` after every so many steps, counted over all epochs; 0 never does.
+        Each call reads one number from the device, so small values slow a GPU down.
     """
 
     every: int = 0
@@ -43,19 +44,32 @@ class Callback:
     def on_train_end(self, training: "Training") -> None:
         """After the last epoch, however it ended."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed training needs to know: numbers and NumPy arrays, by name."""
+        return {}
 
-class _Best:
+    def restore(self, training: "Training", values: Mapping[str, Any]) -> None:
+        """Take back, after ``on_train_begin``, what ``state_dict`` returned, as NumPy arrays.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If they do not make sense: a file is to be refused then.
+        """
+
+
+class Best:
     """The best of a figure in one training, for callbacks that act when it improves.
 
     Parameters
     ----------
-    owner : Callback
-        Whose ``monitor`` names the figure, by the rule in ``EarlyStopping``.
+    owner : Callback with ``monitor``
+        Which names the figure, by the rule in ``EarlyStopping``.
     training : Training
         At its beginning.
     """
 
-    def __init__(self, owner: "EarlyStopping | Checkpoint", training: "Training") -> None:
+    def __init__(self, owner: Any, training: "Training") -> None:
         self.owner = type(owner).__name__
         held_out = training.validation is not None
         self.name = owner.monitor or ("val_loss" if held_out else "loss")
@@ -72,11 +86,20 @@ class _Best:
                 f"{', '.join(training.measures)}; give validation_data or validation_split, or "
                 "another monitor"
             )
-        value = found[-1] * (1.0 if self.name.endswith("loss") else -1.0)
+        value = self._sign * found[-1]
         better = value < self.value - by
         if better:
             self.value = value
         return better
+
+    def look_back(self, history: Mapping[str, list[float]], epochs: int) -> None:
+        """Take the best of the last epochs for the best so far."""
+        values = history.get(self.name, [])[-epochs:]
+        self.value = min((self._sign * value for value in values), default=inf)
+
+    @property
+    def _sign(self) -> float:
+        return 1.0 if self.name.endswith("loss") else -1.0
 
 
 class EarlyStopping(Callback):
@@ -119,7 +142,7 @@ class EarlyStopping(Callback):
     def on_train_begin(self, training: "Training") -> None:
         """Forget an earlier training."""
         self.best_epoch, self._weights = None, None
-        self._best = _Best(self, training)
+        self._best = Best(self, training)
 
     def on_epoch_end(self, training: "Training") -> None:
         """Compare with the best so far."""
@@ -130,13 +153,32 @@ class EarlyStopping(Callback):
         elif self.best_epoch is None or training.epoch - self.best_epoch >= self.patience:
             training.stop()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best figure, its epoch and its weights."""
+        values: dict[str, Any] = {"best": self._best.value}
+        if self.best_epoch is not None:
+            values["best_epoch"] = self.best_epoch
+        return values | {f"weights.{name}": w for name, w in (self._weights or {}).items()}
+
+    def restore(self, training: "Training", values: Mapping[str, Any]) -> None:
+        """Take them back."""
+        value, weights = float(values["best"]), None
+        epoch = int(values["best_epoch"]) if "best_epoch" in values else None
+        if epoch is not None and self.restore_best:
+            own = training.mlp.state_dict()
+            weights = {name: values[f"weights.{name}"] for name in own}
+            for name, array in weights.items():
+                if array.shape != own[name].shape or not abs(array).max() < inf:
+                    raise ValueError(f"{name} of the best weights is not like the model's")
+        self._best.value, self.best_epoch, self._weights = value, epoch, weights
+
     def on_train_end(self, training: "Training") -> None:
         """Give back the best weights."""
         if self.restore_best and self._weights is not None:
             training.mlp.load_state_dict(self._weights)
 
 
-class Checkpoint(Callback):
+class SaveModel(Callback):
     """Save the model to a file while it trains, for ``xpmlp.load``.
 
     Parameters
@@ -166,10 +208,10 @@ class Checkpoint(Callback):
         best_only: bool = False,
     ) -> None:
         if epochs < 1:
-            raise InvalidValueError(f"Checkpoint: epochs is {epochs}; expected 1 or more")
+            raise InvalidValueError(f"SaveModel: epochs is {epochs}; expected 1 or more")
         if monitor is not None and not best_only:
             raise InvalidValueError(
-                f"Checkpoint: monitor={monitor!r} chooses nothing without best_only=True"
+                f"SaveModel: monitor={monitor!r} chooses nothing without best_only=True"
             )
         self.path = os.fspath(path)
         self.epochs = epochs
@@ -180,7 +222,7 @@ class Checkpoint(Callback):
     def on_train_begin(self, training: "Training") -> None:
         """Refuse a path that cannot be filled, and forget an earlier training."""
         self._fill(training, dict.fromkeys(training.measures, 0.5))
-        self._best = _Best(self, training)
+        self._best = Best(self, training)
         self._pending = False
 
     def on_epoch_end(self, training: "Training") -> None:
@@ -200,6 +242,15 @@ class Checkpoint(Callback):
         if training.stopped and self._pending and not self.best_only:
             self._save(training)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best figure that was saved."""
+        return {"best": self._best.value} if self.best_only else {}
+
+    def restore(self, training: "Training", values: Mapping[str, Any]) -> None:
+        """Take it back."""
+        if self.best_only:
+            self._best.value = float(values["best"])
+
     def _save(self, training: "Training") -> None:
         row = {name: training.history[name][-1] for name in training.measures}
         self.saved = self._fill(training, row)
@@ -210,7 +261,7 @@ class Checkpoint(Callback):
             return Path(self.path.format(epoch=training.epoch + 1, **row))
         except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
             raise InvalidValueError(
-                f"Checkpoint: path {self.path!r} cannot be filled ({error}); this training has the "
+                f"SaveModel: path {self.path!r} cannot be filled ({error}); this training has the "
                 f"fields epoch, {', '.join(row)}"
             ) from error
 
@@ -254,3 +305,11 @@ class ShowProgress(Callback):
     def _pass_on(self, event: str, training: "Training") -> None:
         getattr(self._shown, event)(training)
         self.every = self._shown.every  # a live line looks again when it likes
+
+
+def power_of_two(steps: float) -> int:
+    """Return the largest power of two up to so many steps, 1 or more.
+
+    For ``every``: JAX compiles each number of steps that it is to take at once.
+    """
+    return 1 << max(int(min(steps, 2**30)).bit_length() - 1, 0)

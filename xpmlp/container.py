@@ -7,6 +7,7 @@ unpickled.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,26 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from xpmlp.atomic import write_atomically
-from xpmlp.errors import CheckpointError, InvalidValueError
+from xpmlp.errors import CheckpointError, InvalidValueError, naming, short
+from xpmlp.regular import open_regular
 
-FORMAT = 1
-"""Version of the configuration; a reader refuses files with a higher one."""
+FORMAT = 2
+"""Version of the configuration; a reader refuses files with a higher one.
+
+1 is a model; 2 is one in training, which has the entry ``training`` and its arrays.
+"""
+
+MAX_HEADER = 2 * 2**20
+"""The longest header, in bytes: as Python objects, JSON can take thirty times its length."""
+
+_UNREADABLE = (
+    SafetensorError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+)
 
 
 def write(path: Path, config: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
@@ -28,19 +45,26 @@ def write(path: Path, config: dict[str, Any], tensors: Mapping[str, np.ndarray])
     Raises
     ------
     InvalidValueError
-        If the metadata in the configuration cannot be written as JSON, or would come back as
-        something else.
+        If the metadata in the configuration cannot be written as JSON, would come back as
+        something else, or makes the header longer than `MAX_HEADER`.
     OSError
         If the file cannot be written; an old file of that name is then as it was.
     """
     try:
-        text = json.dumps({"format": FORMAT, **config}, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        version = {"format": 2 if "training" in config else 1}
+        text = json.dumps(version | config, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidValueError(f"metadata: cannot be written as JSON: {error}") from error
     if json.loads(text)["metadata"] != config["metadata"]:
         raise InvalidValueError("metadata: JSON has text as keys, and lists but no tuples")
     metadata = {"xpmlp": text, "sha256": _digest(text, tensors)}
-    write_atomically(path, safetensors.numpy.save(dict(tensors), metadata))
+    content = safetensors.numpy.save(dict(tensors), metadata)
+    if (length := int.from_bytes(content[:8], "little")) > MAX_HEADER:
+        raise InvalidValueError(
+            f"metadata: makes a header of {length} bytes, expected at most {MAX_HEADER}; keep "
+            "large things in a file of their own"
+        )
+    write_atomically(path, content)
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -53,18 +77,14 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     FileNotFoundError
         If there is no such file.
     """
-    content = path.read_bytes()
+    metadata, content = _parts(path)
     try:
-        tensors = safetensors.numpy.load(content)
-        size = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + size])["__metadata__"]
         text, digest = metadata["xpmlp"], metadata["sha256"]
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path}: not a readable xpmlp model file ({type(error).__name__}: {error}); expected "
-            "one written by mlp.save(), complete and unaltered"
-        ) from error
-    if digest != _digest(text, tensors):
+        tensors = safetensors.numpy.load(content)
+        intact = digest == _digest(text, tensors)
+    except _UNREADABLE as error:
+        raise _unreadable(path, _said(error)) from error
+    if not intact:
         raise CheckpointError(
             f"{path}: the content does not match its SHA-256, so it was altered or damaged after "
             "it was saved; use another copy"
@@ -73,7 +93,9 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         config: dict[str, Any] = json.loads(text)
         version = entry(config, "format", int)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise CheckpointError(f"{path}: its configuration cannot be read: {error}") from error
+        raise CheckpointError(
+            f"{path}: its configuration cannot be read: {short(error)}"
+        ) from error
     if not 1 <= version <= FORMAT:
         raise CheckpointError(
             f"{path}: file format {version}; this version of xpmlp reads 1 to {FORMAT}. "
@@ -82,11 +104,49 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return config, tensors
 
 
+def _parts(path: Path) -> tuple[Any, bytes]:
+    """Return the metadata, and all bytes once it is known that the header describes so many.
+
+    Memory stays within the file's size and a constant for the header. The tensors will be copies,
+    which makes the size twice.
+    """
+    with naming(path), open_regular(path, CheckpointError) as file:
+        size = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(8), "little")
+        if length > MAX_HEADER:
+            raise _unreadable(path, f"a header of {length} bytes, more than {MAX_HEADER}")
+        try:
+            header = json.loads(file.read(length))
+            metadata = header.pop("__metadata__")
+            ends = (tensor["data_offsets"][1] for tensor in header.values())
+            expected = 8 + length + max(ends, default=0)
+        except _UNREADABLE as error:
+            raise _unreadable(path, _said(error)) from error
+        if size != expected:
+            raise CheckpointError(
+                f"{path}: found {size} bytes, expected {short(expected)}, as its header says; it "
+                "was cut or altered, use another copy"
+            )
+        file.seek(0)
+        return metadata, file.read(size)
+
+
+def _unreadable(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: not a readable xpmlp model file ({reason}); expected one written by mlp.save(), "
+        "complete and unaltered"
+    )
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {short(error)}"
+
+
 def entry(config: Mapping[str, Any], key: str, kind: Any) -> Any:
     """Return an entry that must have a type; KeyError or TypeError otherwise."""
     value = config[key]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise TypeError(f"{key} is {value!r}")
+        raise TypeError(f"{key} is {short(repr(value))}")
     return value
 
 

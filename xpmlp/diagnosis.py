@@ -108,7 +108,7 @@ class Diagnosis(Callback):
         for callback in training.callbacks:
             if isinstance(callback, EarlyStopping) and callback.restore_best:
                 course.kept = None if callback.best_epoch is None else callback.best_epoch + 1
-        state, to_numpy = training._state, training.mlp.backend.to_numpy
+        state, to_numpy = training.state, training.mlp.backend.to_numpy
         figures = np.concatenate([to_numpy(state.params), to_numpy(state.totals)])
         if not np.isfinite(figures).all():
             course.diverged = training.epoch + 1

@@ -3,7 +3,7 @@
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TextIO
 
-from xpmlp.callbacks import Callback
+from xpmlp.callbacks import Callback, power_of_two
 from xpmlp.figures import number, score
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Live(Lines):
         loss = training.batch_loss  # waits for the device, so the time below is that of the steps
         now = perf_counter()
         pace = (now - self.epoch_started) / training.step
-        self.every = max(1, round(INTERVAL / pace))
+        self.every = power_of_two(INTERVAL / pace)
         self.show(training, loss, training.batch_size / pace)
 
     def on_epoch_end(self, training: "Training") -> None:

@@ -3,9 +3,11 @@
 A message says what (the file or parameter), what was found, what was expected, and the remedy.
 """
 
+import contextlib
 import difflib
 import importlib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 
@@ -57,12 +59,31 @@ class MissingExtraError(XpmlpError, ImportError):
     """An optional dependency is not installed."""
 
 
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Give an ``OSError`` the name of the file: a failing read or write knows none."""
+    try:
+        yield
+    except OSError as error:
+        # Also in place of a temporary file's name, which would tell the user nothing.
+        error.filename, error.filename2 = os.fspath(path), None
+        raise
+
+
 def unknown_name(kind: str, found: object, names: Iterable[str]) -> InvalidValueError:
     """Build the error for an unknown name, with the nearest valid one suggested."""
     names = sorted(names)
-    near = difflib.get_close_matches(str(found).lower(), names, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(str(found)[:100].lower(), names, n=1, cutoff=0.4)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return InvalidValueError(f"unknown {kind} {found!r}.{hint} Known: {', '.join(names)}.")
+    return InvalidValueError(
+        f"unknown {kind} {short(repr(found))}.{hint} Known: {', '.join(names)}."
+    )
+
+
+def short(text: object, limit: int = 200) -> str:
+    """Shorten what a message quotes from a file, which may be of any length."""
+    words = str(text)
+    return words if len(words) <= limit else f"{words[:limit]}..."
 
 
 def require(module: str, extra: str, purpose: str) -> Any:

@@ -35,8 +35,11 @@ class Feed(Protocol):
         """Return where steps find their rows: int32, shape (steps, size), for the plan."""
         ...
 
-    def pieces(self, drawn: list[Drawn]) -> Iterator[Piece]:
-        """Go through an epoch. A piece is the caller's until it asks for the next."""
+    def pieces(self, drawn: list[Drawn], done: int = 0) -> Iterator[Piece]:
+        """Go through an epoch, from the step after ``done``.
+
+        A piece is the caller's until it asks for the next.
+        """
         ...
 
     def inputs(self, rows: np.ndarray) -> Array:
@@ -59,9 +62,12 @@ class OnDevice:
         """Return the rows themselves."""
         return rows
 
-    def pieces(self, drawn: list[Drawn]) -> Iterator[Piece]:
+    def pieces(self, drawn: list[Drawn], done: int = 0) -> Iterator[Piece]:
         """Return each plan in one piece."""
-        return (Piece(self.data, plan, 0, len(rows)) for rows, plan in drawn)
+        for rows, plan in drawn:
+            if done < len(rows):
+                yield Piece(self.data, plan, done, len(rows))
+            done = max(done - len(rows), 0)
 
     def inputs(self, rows: np.ndarray) -> Array:
         """Take rows on the device."""
@@ -103,17 +109,20 @@ class FromHost:
         places: np.ndarray = first[:, None] + np.arange(size, dtype=np.int32)
         return places
 
-    def pieces(self, drawn: list[Drawn]) -> Iterator[Piece]:
-        """Upload chunk by chunk."""
+    def pieces(self, drawn: list[Drawn], done: int = 0) -> Iterator[Piece]:
+        """Upload chunk by chunk; of one that is partly done, all, since steps know its places."""
         spans = [
             (rows[start : start + self._steps], plan, start)
             for rows, plan in drawn
             for start in range(0, len(rows), self._steps)
         ]
+        while spans and done >= len(spans[0][0]):
+            done -= len(spans.pop(0)[0])
         chunks = self._upload(rows.reshape(-1) for rows, _, _ in spans)
         for (rows, plan, start), (X, y, weight) in zip(spans, chunks, strict=True):
             data = self.data._replace(X=X, y=y, weight=weight)
-            yield Piece(data, plan, start, start + len(rows))
+            yield Piece(data, plan, start + done, start + len(rows))
+            done = 0
 
     def inputs(self, rows: np.ndarray) -> Array:
         """Copy rows to the device."""

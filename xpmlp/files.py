@@ -5,7 +5,9 @@ kept by name, and nothing is imported by a name from a file: a user's own is wri
 before its name, so that it is never taken for a built-in one, and passed in again at loading.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +17,10 @@ import numpy as np
 
 from xpmlp import container
 from xpmlp.activations import ACTIVATIONS, Activation, activation
-from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError
+from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError, short
 from xpmlp.losses import LOSSES, CustomLoss
 from xpmlp.losses import loss as find_loss
+from xpmlp.random import as_seed
 from xpmlp.targets import KINDS, Task
 
 if TYPE_CHECKING:
@@ -42,36 +45,43 @@ def save(mlp: "MLP", path: Any) -> None:
     OSError
         If the file cannot be written; an old file of that name is then as it was.
     """
-    architecture = mlp.network.architecture
-    own_brick, own_initializer = architecture.normalization, architecture.initializer
-    arguments = mlp._arguments | {
-        "sizes": list(architecture.sizes),
-        "activation": [_activation_name(a) for a in architecture.activations],
-        "output": mlp.output and _activation_name(activation(mlp.output)),
-        "loss": None,  # below, with its settings
-        "dropout": list(architecture.dropout),
-        # The weights themselves are in the file.
-        "initializer": "auto" if callable(own_initializer) else own_initializer,
-    }
-    if callable(own_brick):
-        arguments["normalization"] = OWN + own_brick.__name__
+    container.write(Path(path), *describe(mlp, mlp.state_dict()))
+
+
+def describe(mlp: "MLP", values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a file says of a model, and its arrays with these parameters and statistics."""
     loss = mlp._task.loss if mlp._task else mlp.loss
     config = {
-        "arguments": arguments,
+        "arguments": _arguments(mlp),
         "kind": mlp._task and mlp._task.kind,
         "loss": None if loss is None else _loss_config(loss),
         "pixels": mlp.scaling.pixels,
         "epochs_trained": mlp.epochs_trained,
         "metadata": mlp.metadata,
     }
-    tensors = {
-        name: np.ascontiguousarray(value, dtype=mlp.dtype)
-        for name, value in mlp.state_dict().items()
-    }
+    tensors = {name: np.ascontiguousarray(value, dtype=mlp.dtype) for name, value in values.items()}
     for name in SCALING:
         if (value := getattr(mlp.scaling, name)) is not None:
             tensors[f"scaling.{name}"] = np.asarray(value, dtype=np.float64)
-    container.write(Path(path), config, tensors)
+    return config, tensors
+
+
+def _arguments(mlp: "MLP") -> dict[str, Any]:
+    """Return the arguments that make such a model, functions by name."""
+    architecture = mlp.network.architecture
+    own_brick, own_initializer = architecture.normalization, architecture.initializer
+    arguments = mlp._arguments | {
+        "sizes": list(architecture.sizes),
+        "activation": [_activation_name(a) for a in architecture.activations],
+        "output": mlp.output and _activation_name(activation(mlp.output)),
+        "loss": None,  # with its settings in an entry of its own
+        "dropout": list(architecture.dropout),
+        # The weights themselves are in the file.
+        "initializer": "auto" if callable(own_initializer) else own_initializer,
+    }
+    if callable(own_brick):
+        arguments["normalization"] = OWN + own_brick.__name__
+    return arguments
 
 
 def load(
@@ -103,14 +113,8 @@ def load(
         If there is no such file.
     """
     config, tensors = container.read(Path(path))
-    try:
+    with _blaming(path):
         return _rebuild(config, tensors, backend, device, dict(custom or {}))
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: its configuration does not fit its arrays: {error}"
-        ) from error
 
 
 def _rebuild(
@@ -135,20 +139,84 @@ def _rebuild(
     if config["loss"] is not None:
         arguments["loss"] = _own_loss(config["loss"], own)
     mlp = MLP(**arguments, backend=backend, device=device)
+    _fill(mlp, config, tensors)
+    mlp.metadata = container.entry(config, "metadata", dict)
+    return mlp
+
+
+def _fill(mlp: "MLP", config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    """Give a model what it has learned, and from which data."""
+    task = None
     if (kind := config["kind"]) is not None:
         if kind not in KINDS:
             raise CheckpointError(f"unknown kind of targets {kind!r}")
-        mlp._set_task(Task.make(kind, mlp.loss, mlp.output))
-    arrays: dict[str, Any] = {n: tensors.pop(f"scaling.{n}", None) for n in SCALING}
+        task = Task.make(kind, mlp.loss, mlp.output)
+    arrays: dict[str, Any] = {n: tensors.get(f"scaling.{n}") for n in SCALING}
     _check_scaling(arrays, mlp.sizes)
     pixels = container.entry(config, "pixels", bool | None)
+    epochs = container.entry(config, "epochs_trained", int)
+    if epochs < 0:
+        raise CheckpointError(f"epochs_trained is {epochs}")
+    others = () if "training" not in config else ("training.",)
+    own = {n: t for n, t in tensors.items() if not n.startswith(("scaling.", *others))}
+    mlp.load_state_dict(own)
+    if task is not None:
+        mlp._set_task(task)
     mlp.scaling = replace(mlp.scaling, pixels=pixels, **arrays)
-    mlp.epochs_trained = container.entry(config, "epochs_trained", int)
-    mlp.metadata = container.entry(config, "metadata", dict)
-    if mlp.epochs_trained < 0:
-        raise CheckpointError(f"epochs_trained is {mlp.epochs_trained}")
-    mlp.load_state_dict(tensors)
-    return mlp
+    mlp.epochs_trained = epochs
+
+
+def put(
+    mlp: "MLP", path: Path, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+) -> None:
+    """Give a model what a file has of one of the same making.
+
+    A seed that was drawn, because none was given, becomes the file's.
+
+    Raises
+    ------
+    InvalidValueError
+        If it was made with other arguments.
+    CheckpointError
+        If the file does not make sense.
+    """
+    with _blaming(path):
+        saved = dict(container.entry(config, "arguments", dict))
+        given = json.loads(json.dumps(_arguments(mlp)))
+        loss = mlp._task.loss if mlp._task else mlp.loss
+        if loss is not None:
+            saved["loss"], given["loss"] = config["loss"], _loss_config(loss)
+        if mlp.seed_is_drawn:
+            given["seed"] = as_seed(saved["seed"])
+        other = [name for name in given if saved[name] != given[name]]
+    if other:
+        raise InvalidValueError(
+            f"resume: the model of {path} was made with {other[0]}={saved[other[0]]!r}; this one "
+            f"has {given[other[0]]!r}. Make it with the same arguments to go on"
+        )
+    with _blaming(path):
+        _fill(mlp, config, tensors)
+    mlp.reseed(given["seed"])
+
+
+@contextmanager
+def _blaming(path: Any) -> Iterator[None]:
+    """Say of what goes wrong that it is the file's fault."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {short(error, 500)}") from error
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
+        raise CheckpointError(
+            f"{path}: its configuration does not fit its arrays: {short(error, 500)}"
+        ) from error
 
 
 def _check_scaling(arrays: Mapping[str, Any], sizes: Sequence[int]) -> None:

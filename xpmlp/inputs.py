@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from math import isfinite
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -360,3 +361,11 @@ def _moments(X: np.ndarray | SparseRows) -> tuple[np.ndarray, np.ndarray]:
     mean = sum(block.sum(axis=0, dtype=np.float64) for block in blocks) / len(X)
     squares = sum(((block - mean) ** 2).sum(axis=0) for block in blocks)
     return mean, np.sqrt(squares / len(X))
+
+
+def whole(name: str, value: Any) -> int:
+    """Return a whole number from 1, given as any kind of number; InvalidValueError otherwise."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or value < 1 or value != value // 1:
+        raise InvalidValueError(f"{name}: found {value!r}; expected a whole number from 1")
+    return int(value)

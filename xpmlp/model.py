@@ -1,32 +1,35 @@
 """``MLP``: what people call. It checks, moves and remembers; the mathematics is elsewhere."""
 
+import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
-from numbers import Real
 from typing import Any
 
 from xpmlp import files, pickling
 from xpmlp.callbacks import Callback
+from xpmlp.checkpoints import Checkpoints, Saved
 from xpmlp.contract import Backend, Run
-from xpmlp.errors import DeviceMemoryError, InvalidValueError, unknown_name
+from xpmlp.errors import InvalidValueError, unknown_name
 from xpmlp.inference import decisions, evaluate_batches, forward_batches, probabilities
 from xpmlp.initializers import initial_values
-from xpmlp.inputs import Scaling, features
+from xpmlp.inputs import Scaling, features, whole
 from xpmlp.layers import Brick, activate, chain
 from xpmlp.network import Network
 from xpmlp.optimizers import Optimizer, optimizer
 from xpmlp.penalty import Penalty
 from xpmlp.placement import backend_for, check_precision
 from xpmlp.prepare import Prepared, encode, pair, prepare
+from xpmlp.progress import History, Progress
 from xpmlp.random import as_seed, fresh_seed
 from xpmlp.sharing import give_back
 from xpmlp.shortage import Request, advice_on_training, advice_on_use, guarded
 from xpmlp.step import TrainingStep
 from xpmlp.summary import summary
 from xpmlp.targets import KINDS, Task, check_names, check_outputs
-from xpmlp.training import History, Order, Progress, Training
+from xpmlp.training import Order, Training
 from xpmlp.weights import Weights
 
 Array = Any
@@ -146,8 +149,8 @@ class MLP:
                 raise InvalidValueError(f"{name}: found {value!r}; expected 0 or more")
         self.network = Network.of(self._arguments)
         self.dtype, self.precision = dtype, precision
-        self.seed = fresh_seed() if seed is None else as_seed(seed)
-        self._arguments["seed"] = self.seed
+        self.seed_is_drawn = seed is None
+        self.reseed(fresh_seed() if seed is None else seed)
         self.penalty = Penalty(float(l1), float(l2), max_norm, penalty_on)
         self.scaling = Scaling.make(scaling)
         self.loss, self.output, self.targets = loss, output, targets
@@ -221,6 +224,9 @@ class MLP:
         callbacks: Sequence[Callback] = (),
         data_on: str = "auto",
         continued: bool = False,
+        checkpoints: str | os.PathLike[str] | Checkpoints | None = None,
+        checkpoint_every: int | None = None,
+        resume: bool | str | os.PathLike[str] = False,
     ) -> History:
         """Train, from the weights the model has.
 
@@ -260,6 +266,14 @@ class MLP:
         continued : bool
             Go on as if the fit before had not ended, though the data may be others: with its
             running averages, its count of steps and epochs, and its history, which is extended.
+        checkpoints : path-like or Checkpoints, optional
+            A folder for files from which the training can go on, bit for bit, whatever ends it:
+            see ``xpmlp.Checkpoints``. The last three and the best are kept.
+        checkpoint_every : int, optional
+            Save after so many steps; unless given, after each epoch.
+        resume : bool or path-like
+            Go on from the newest checkpoint, or the one given, with the same arguments, data and
+            callbacks as before; where there is none yet, begin.
 
         Returns
         -------
@@ -269,22 +283,25 @@ class MLP:
         Raises
         ------
         InvalidValueError, InvalidTypeError
-            Before any compute, for input that cannot work.
+            Before any compute, for input that cannot work; the model is as it was.
         DivergenceError
             If the loss becomes NaN or infinite; the model keeps the last good epoch's weights.
+        CheckpointError
+            If there are checkpoints to go on from, and none is sound.
+        RunLockedError
+            If another process has the folder.
         DeviceMemoryError
             If the device's memory is too small, with a batch size that fits; the model keeps the
             last finished epoch's weights.
         """
         chosen = _optimizer(optimizer)
-        epochs = _whole("epochs", epochs)
-        batch_size = None if batch_size is None else _whole("batch_size", batch_size)
+        epochs = whole("epochs", epochs)
+        batch_size = None if batch_size is None else whole("batch_size", batch_size)
         if data_on not in ("auto", "device", "host"):
             raise unknown_name("data_on", data_on, ("auto", "device", "host"))
-        after = self._ended(chosen) if continued else None
-        asked = Request(batch_size or 0, chosen.slots)
-        before = self.epochs_trained, self.scaling, self._task, self.progress
-        try:
+        kept = Checkpoints.of(checkpoints, checkpoint_every, resume)
+        with kept.opened(resume) if kept else nullcontext() as saved:
+            asked = Request(batch_size or 0, chosen.slots)
             return guarded(
                 lambda: advice_on_training(self, asked),
                 MLP._train,
@@ -292,17 +309,24 @@ class MLP:
                 partial(prepare, self, X, y, sample_weight, validation_data, validation_split),
                 asked,
                 data_on,
+                saved,
                 optimizer=chosen,
                 epochs=epochs,
                 shuffle=shuffle,
                 metrics=bool(metrics),
-                callbacks=callbacks,
-                after=after,
+                callbacks=[*callbacks, *(kept.callbacks() if kept else ())],
+                after=self._ended(chosen) if continued and saved is None else None,
             )
-        except DeviceMemoryError:
-            if self.epochs_trained == before[0]:  # nothing has come of these data
-                _, self.scaling, self._task, self.progress = before
-            raise
+
+    def reseed(self, seed: int) -> None:
+        """Draw order and dropout from another seed from now on.
+
+        Raises
+        ------
+        InvalidValueError
+            If it is not a whole number of 0 or more.
+        """
+        self.seed = self._arguments["seed"] = as_seed(seed)
 
     def _ended(self, optimizer: Optimizer) -> Progress:
         """Return what a continued training goes on from."""
@@ -318,17 +342,42 @@ class MLP:
         return self.progress
 
     def _train(
-        self, prepare: Callable[[], Prepared], asked: Request, data_on: str, **options: Any
+        self,
+        prepare: Callable[[], Prepared],
+        asked: Request,
+        data_on: str,
+        saved: Saved | None,
+        **options: Any,
     ) -> History:
         """Prepare and train: all arrays are held in here, and are free when it has failed."""
-        ready = prepare()
-        n = ready.data.X.shape[0]
-        asked.batch_size = min(asked.batch_size or n, n)
-        asked.data = ready.host_bytes
-        ready = ready.placed(self.backend, self.dtype, data_on)
-        self._settle(ready)
-        asked.on_host = ready.on_host
-        return Training(self, ready=ready, batch_size=asked.batch_size, **options).run()
+        training, buffers = None, None
+        before = self.epochs_trained, self.scaling, self._task, self.progress, self.seed
+        try:
+            if saved is not None:
+                buffers = self.weights.flat, self.weights.statistics
+                saved.put_into(self)
+            epochs = self.epochs_trained
+            ready = prepare()
+            n = ready.data.X.shape[0]
+            asked.batch_size = min(asked.batch_size or n, n)
+            asked.data = ready.host_bytes
+            ready = ready.placed(self.backend, self.dtype, data_on)
+            self._settle(ready)
+            asked.on_host = ready.on_host
+            training = Training(self, ready=ready, batch_size=asked.batch_size, **options)
+            if saved is not None:
+                training.resume(saved)
+            return training.run()
+        except Exception as error:
+            begun = training is not None and training.begun
+            if not begun or (self.backend.ran_out(error) and self.epochs_trained == epochs):
+                # Nothing has come of these data.
+                self.epochs_trained, self.scaling, task, self.progress, seed = before
+                self._set_task(task)
+                self.reseed(seed)
+                if buffers is not None:
+                    self.weights.adopt(*buffers)
+            raise
 
     # Use
 
@@ -447,7 +496,7 @@ class MLP:
         self.scaling = ready.scaling
         self._set_task(ready.task)
 
-    def _set_task(self, task: Task) -> None:
+    def _set_task(self, task: Task | None) -> None:
         if task != self._task:
             self._compiled.clear()
         self._task = task
@@ -491,10 +540,3 @@ class MLP:
 
 
 _optimizer = optimizer  # fit's argument has the same name
-
-
-def _whole(name: str, value: Any) -> int:
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or value < 1 or value != value // 1:
-        raise InvalidValueError(f"{name}: found {value!r}; expected a whole number from 1")
-    return int(value)

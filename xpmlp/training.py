@@ -2,23 +2,25 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xpmlp.callbacks import Callback
-from xpmlp.contract import Execution, Memory, Plan, Run, State
+from xpmlp.contract import Execution, Plan, Run, State
 from xpmlp.divergence import locate
 from xpmlp.errors import DivergenceError
 from xpmlp.feeding import Drawn, Feed, FromHost, OnDevice, Piece
 from xpmlp.inference import evaluate_batches
+from xpmlp.progress import History, Progress
 from xpmlp.random import as_order, dropout_keys, permutation
 from xpmlp.schedules import schedule
 from xpmlp.step import first_state
 
 if TYPE_CHECKING:
+    from xpmlp.checkpoints import Saved
     from xpmlp.model import MLP
     from xpmlp.optimizers import Optimizer
     from xpmlp.prepare import Prepared
@@ -28,53 +30,25 @@ Order = Callable[[int, int], Any]
 """``order(epoch, n)``: the rows of an epoch, counted over all fits, as n integers below n."""
 
 
-class History(dict[str, list[float]]):
-    """One number per epoch for each figure.
-
-    ``loss``, ``accuracy`` (classes) or ``r2`` (values; both only with ``metrics``),
-    ``learning_rate`` (of the epoch's last step), ``seconds`` (of training, without validation),
-    and with validation data ``val_loss`` and ``val_accuracy`` or ``val_r2``. Training figures are
-    means over the epoch's steps, taken while the weights were moving; both losses include the
-    penalty.
-
-    Attributes
-    ----------
-    execution : Execution
-        How the backend took the steps, and what did not run as it does best.
-    memory : Memory or None
-        A GPU's memory after the last epoch, with the training's state in it; None for a CPU.
-    examples : int
-        Rows of training data, without those held out.
-    """
-
-    execution = Execution("call by call")
-    memory: Memory | None = None
-    examples = 0
-
-
 @dataclass(frozen=True)
-class Progress:
-    """Where a training ended, beside the weights: what `fit` with ``continued`` goes on from.
+class Underway:
+    """An epoch that has begun, and what it takes to go through it again.
 
     Attributes
     ----------
-    optimizer : Optimizer
-    moments : tuple of Array, each shape (layout.size,)
-        The optimiser's running averages.
-    steps, epochs : int
-        Taken so far.
-    history : History
+    drawn : list of Drawn
+    rates : list of float
+        The learning rate of each step.
+    first : int
+        The step that it began with: 0, or where a resumed training goes on.
+    moments : tuple of Array or None
+        Copies of the running averages then; None if they were 0.
     """
 
-    optimizer: "Optimizer"
-    moments: tuple[Array, ...]
-    steps: int
-    epochs: int
-    history: History
-
-    def moved(self, move: Callable[[Array], Array]) -> "Progress":
-        """Return it with the running averages elsewhere."""
-        return replace(self, moments=tuple(map(move, self.moments)))
+    drawn: list[Drawn]
+    rates: list[float]
+    first: int
+    moments: tuple[Array, ...] | None
 
 
 class Training:
@@ -89,12 +63,18 @@ class Training:
         The epoch in progress, from 0, and how many were asked for.
     step, steps : int
         Steps done in this epoch, and in a whole one.
+    first, finished : int
+        Epochs finished when it began, and by now.
+    taken : int
+        Steps in the finished epochs; a continued training counts on.
     examples : int
         Rows of training data.
     metrics : bool
         Whether accuracy or R² is measured on them.
-    stopped : bool
-        Whether ``stop()`` has been called.
+    begun, stopped : bool
+        Whether the first epoch has begun, and whether ``stop()`` has been called.
+    state : State
+        What the steps change.
     """
 
     def __init__(
@@ -118,27 +98,41 @@ class Training:
         self.feed: Feed = OnDevice(mlp.backend, self.data)
         if ready.on_host:
             self.feed = FromHost(mlp.backend, self.data, self.batch_size)
-        self._first = after.epochs if after else 0
-        self._taken = after.steps if after else 0  # steps in the epochs before this one
-        self.epoch, self.epochs = self._first, self._first + epochs
+        self.first = self.finished = self.epoch = after.epochs if after else 0
+        self.taken = after.steps if after else 0
+        self.epochs = self.first + epochs
         self.step, self.steps = 0, math.ceil(self.examples / self.batch_size)
+        self._spent = 0.0  # seconds of this epoch before it was resumed
         self.shuffle = shuffle
         self.metrics = metrics
         self.callbacks = callbacks
-        self.stopped = False
+        self.stopped = self.begun = False
+        self.resumed: Saved | None = None
+        self._started = perf_counter()
         self._next_order: np.ndarray | None = None
         self._schedule = schedule(optimizer.learning_rate)
         self._run: Run = mlp._compiled_step(optimizer, metrics)
-        self._state = self._initial_state(after.moments if after else None)
+        self.state = self._initial_state(after.moments if after else None)
+        self._underway: Underway | None = None
 
     def stop(self) -> None:
         """End the training after the current epoch."""
         self.stopped = True
 
     @property
+    def total(self) -> int:
+        """Steps taken so far, in all epochs."""
+        return self.taken + (self.step if self.epoch == self.finished else 0)
+
+    @property
+    def seconds(self) -> float:
+        """Of the epoch in progress."""
+        return perf_counter() - self._started
+
+    @property
     def batch_loss(self) -> float:
         """Loss of the last step; reading it waits for the device."""
-        return float(self.mlp.backend.to_numpy(self._state.loss))
+        return float(self.mlp.backend.to_numpy(self.state.loss))
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -155,14 +149,16 @@ class Training:
             for callback in self.callbacks:
                 callback.on_train_begin(self)
                 begun.append(callback)
+            if self.resumed is not None:
+                self.resumed.remind(self)
+            self.begun = True
             self.mlp.progress = None  # it is not that of the weights any more
-            for epoch in range(self._first, self.epochs):
-                self.epoch, self.step = epoch, 0
+            while self.finished < self.epochs and not self.stopped:
+                self.epoch = self.finished
                 self._notify("on_epoch_begin")
                 self._train_epoch()
                 self._notify("on_epoch_end")
-                if self.stopped:
-                    break
+                self.step = 0
             self.mlp.progress = self.progress()
         finally:
             for callback in begun:
@@ -172,8 +168,26 @@ class Training:
     def progress(self) -> Progress:
         """Return where the training is, at the end of an epoch."""
         copy = self.mlp.backend.xp.asarray
-        moments = tuple(copy(m, copy=True) for m in self._state.moments)
-        return Progress(self.optimizer, moments, self._taken, self.epoch + 1, self.history)
+        moments = tuple(copy(m, copy=True) for m in self.state.moments)
+        return Progress(self.optimizer, moments, self.taken, self.finished, self.history)
+
+    def resume(self, saved: "Saved") -> None:
+        """Go on from a checkpoint, whose weights the model has, instead of from the beginning.
+
+        Raises
+        ------
+        InvalidValueError
+            If it is of a training with other settings or data.
+        CheckpointError
+            If it does not make sense.
+        """
+        stand = saved.stand(self)
+        self.first, self.finished, self.taken = stand.first, stand.finished, stand.taken
+        self.epoch, self.step, self._spent = stand.finished, stand.step, stand.seconds
+        self.epochs += stand.first
+        self.stopped, self.state, self.resumed = stand.stopped, stand.state, saved
+        self.history.clear()
+        self.history.update(stand.history)
 
     def _notify(self, event: str) -> None:
         for callback in self.callbacks:
@@ -187,29 +201,34 @@ class Training:
 
     def _train_epoch(self) -> None:
         backend, xp = self.mlp.backend, self.mlp.backend.xp
-        start = perf_counter()
+        self._started = perf_counter() - self._spent
         rates = self._schedule.rates(self.epoch, self.steps, self.epochs, self.history)
-        self._state = self._state._replace(
-            totals=xp.zeros_like(self._state.totals),
-            carry=xp.zeros_like(self._state.carry),
-            finite=xp.zeros_like(self._state.finite),
-        )
-        moments, drawn = self._kept_moments(), self._draw(rates)
-        for piece in self.feed.pieces(drawn):
+        if self.step == 0:
+            self.state = self.state._replace(
+                totals=xp.zeros_like(self.state.totals),
+                carry=xp.zeros_like(self.state.carry),
+                finite=xp.zeros_like(self.state.finite),
+            )
+        drawn = self._draw(rates)
+        self._underway = Underway(drawn, rates, self.step, self._kept_moments())
+        for piece in self.feed.pieces(drawn, self.step):
             self._take_steps(piece)
         if self.epoch + 1 < self.epochs and not callable(self.shuffle):
             # Drawn now, while a GPU is still at work; a user's function may have a state.
             self._next_order = self._order(self.mlp.epochs_trained + 1)
-        loss, score = backend.to_numpy(self._state.totals).astype(np.float64)
+        loss, score = backend.to_numpy(self.state.totals).astype(np.float64)
         backend.synchronize()
-        seconds = perf_counter() - start
+        seconds, self._spent = self.seconds, 0.0
         self._note_execution()
-        self._refuse_divergence(moments, drawn, rates, loss)
+        if not (math.isfinite(loss) and bool(xp.all(xp.isfinite(self.state.params)))):
+            raise self._divergence(self._underway)
         self.mlp.weights.adopt(
-            xp.asarray(self._state.params, copy=True), xp.asarray(self._state.statistics, copy=True)
+            xp.asarray(self.state.params, copy=True), xp.asarray(self.state.statistics, copy=True)
         )
+        self._underway = None
         self.mlp.epochs_trained += 1
-        self._taken += self.steps
+        self.finished += 1
+        self.taken += self.steps
         metric = self.mlp.task.metric
         figures = {"loss": loss / self.examples}
         if self.metrics:
@@ -243,7 +262,7 @@ class Training:
         order, self._next_order = self._next_order, None
         if order is None:
             order = self._order(epoch)
-        t = np.arange(1.0, self.steps + 1.0) + self._taken
+        t = np.arange(1.0, self.steps + 1.0) + self.taken
         scalars = np.broadcast_arrays(t, *self.optimizer.coefficients(t, np.array(rates)))[1:]
         with np.errstate(over="ignore"):  # an absurd rate diverges, and that is reported
             coefficients = np.stack(scalars, axis=1).astype(mlp.dtype)
@@ -273,45 +292,62 @@ class Training:
             stop = end
             for callback in self.callbacks:
                 if callback.every:
-                    stop = min(stop, done + callback.every - self.step % callback.every)
-            self._state = self._run(self._state, data, plan, done, stop)
+                    stop = min(stop, done + callback.every - self.total % callback.every)
+            self.state = self._run(self.state, data, plan, done, stop)
             self.step += stop - done
             done = stop
-            for callback in self.callbacks:
-                if callback.every and self.step % callback.every == 0:
-                    callback.on_batch_end(self)
+            words = [c for c in self.callbacks if c.every and self.total % c.every == 0]
+            if words:
+                self.refuse_divergence()
+            for callback in words:
+                callback.on_batch_end(self)
 
     def _kept_moments(self) -> tuple[Array, ...] | None:
         """Copy the running averages, in case the epoch has to be replayed; at first they are 0."""
-        if self._taken == 0:
+        if self.total == 0:
             return None
-        return tuple(self.mlp.backend.xp.asarray(m, copy=True) for m in self._state.moments)
+        return tuple(self.mlp.backend.xp.asarray(m, copy=True) for m in self.state.moments)
 
-    def _refuse_divergence(
-        self,
-        moments: tuple[Array, ...] | None,
-        drawn: list[Drawn],
-        rates: list[float],
-        loss: float,
-    ) -> None:
-        """Raise if the epoch left the finite numbers, naming step and layer."""
-        xp, to_numpy = self.mlp.backend.xp, self.mlp.backend.to_numpy
-        if math.isfinite(loss) and bool(xp.all(xp.isfinite(self._state.params))):
+    def refuse_divergence(self, weights: bool = False) -> None:
+        """Raise if a loss of this epoch was not finite, or what the last step left behind.
+
+        Parameters
+        ----------
+        weights : bool
+            Whether to look at those, too.
+
+        Raises
+        ------
+        DivergenceError
+        """
+        xp, state = self.mlp.backend.xp, self.state
+        if self._underway is None:
             return
+        good = int(self.mlp.backend.to_numpy(state.finite)[0]) >= self.step
+        if good and weights:
+            good = all(bool(xp.all(xp.isfinite(x))) for x in (state.params, state.statistics))
+        if not good:
+            raise self._divergence(self._underway)
+
+    def _divergence(self, epoch: Underway) -> DivergenceError:
+        """Name the step and the layer that left the finite numbers."""
         # The loss of this step, from 0, was not finite; or only what the last one left behind.
-        step = min(int(to_numpy(self._state.finite)[0]), self.steps - 1)
-        found = self._locate(self._initial_state(moments), drawn, step)
-        kept = f"of epoch {self.epoch}" if self.epoch else "from before the training"
-        raise DivergenceError(
+        step = min(int(self.mlp.backend.to_numpy(self.state.finite)[0]), self.step - 1)
+        found = self._locate(epoch, step)
+        kept = f"of epoch {self.finished}" if self.finished else "from before the training"
+        if epoch.first:
+            kept = "of the checkpoint that it went on from"
+        return DivergenceError(
             f"the training diverged in epoch {self.epoch + 1} of {self.epochs}, step {step + 1} of "
-            f"{self.steps}: {found}. The learning rate was {rates[step]:.3g}; "
+            f"{self.steps}: {found}. The learning rate was {epoch.rates[step]:.3g}; "
             f"the model keeps the weights {kept}"
         )
 
-    def _locate(self, state: State, drawn: list[Drawn], step: int) -> object:
+    def _locate(self, epoch: Underway, step: int) -> object:
         """Go through the epoch again up to a step, and look into it."""
         xp, found = self.mlp.backend.xp, None
-        for data, plan, start, stop in self.feed.pieces(drawn):
+        state, step = self._initial_state(epoch.moments), step - epoch.first
+        for data, plan, start, stop in self.feed.pieces(epoch.drawn, epoch.first):
             if step >= stop - start:
                 state, step = self._run(state, data, plan, start, stop), step - (stop - start)
                 continue
@@ -323,4 +359,7 @@ class Training:
             after = self._run(state, data, plan, k, k + 1).params
             found = locate(self.mlp, X, y, before, after)
             break
-        return found or "the loss is not finite. Try a smaller learning rate, or clip_norm=1.0"
+        return found or (
+            "the loss or a running statistic is not finite. Try a smaller learning rate, or "
+            "clip_norm=1.0"
+        )

@@ -39,14 +39,16 @@ class Weights:
         self.network, self.backend, self.dtype = network, backend, dtype
         self._place(values)
 
-    def to_host(self) -> dict[str, np.ndarray]:
-        """Return copies on the host, by name."""
+    def to_host(
+        self, flat: Array | None = None, statistics: Array | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return copies on the host, by name; of other buffers like these, if given."""
         values: dict[str, np.ndarray] = {}
-        for layout, flat in (
-            (self.network.layout, self.flat),
-            (self.network.statistics, self.statistics),
+        for layout, buffer in (
+            (self.network.layout, self.flat if flat is None else flat),
+            (self.network.statistics, self.statistics if statistics is None else statistics),
         ):
-            host = self.backend.to_numpy(flat)
+            host = self.backend.to_numpy(buffer)
             for name, (shape, start, stop) in layout.slots.items():
                 values[name] = host[start:stop].reshape(shape).copy()
         return values

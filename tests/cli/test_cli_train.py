@@ -18,7 +18,7 @@ from xpmlp.cli import main, train
 from xpmlp.contract import Execution, Memory
 
 Capture = pytest.CaptureFixture[str]
-FILES = {"model.xpmlp", "history.jsonl", "result.json", "picture.png"}
+FILES = {"model.xpmlp", "history.jsonl", "result.json", "picture.png", "settings.json"}
 QUICK = ["train", "xor", "--epochs", "3", "--backend", "numpy"]
 
 
@@ -158,7 +158,7 @@ def test_divergence_keeps_the_last_good_epoch(
     class Spoil(Callback):
         def on_epoch_begin(self, training: Any) -> None:
             if training.epoch == 2:
-                training._state = training._state._replace(params=training._state.params * np.nan)
+                training.state = training.state._replace(params=training.state.params * np.nan)
 
     monkeypatch.setattr(train, "display", lambda *_: Spoil())
     assert main(QUICK) == 2
@@ -179,7 +179,7 @@ def test_ctrl_c_keeps_what_was_learned(capsys: Capture, monkeypatch: pytest.Monk
     assert main(QUICK) == 130
     error = capsys.readouterr().err
     assert error.startswith("xpmlp: error: interrupted; the model as of epoch 1 is in")
-    assert {p.name for p in Path("runs/xor").iterdir()} == {"model.xpmlp", "history.jsonl"}
+    assert {p.name for p in Path("runs/xor").iterdir()} == FILES - {"result.json", "picture.png"}
 
 
 def test_no_matplotlib_costs_the_picture_only(

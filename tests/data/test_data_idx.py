@@ -117,7 +117,7 @@ def test_missing_and_unreadable_files(tmp_path):
     with pytest.raises(DataError, match=r"nothing\.idx: cannot be read: No such file") as caught:
         read_idx(tmp_path / "nothing.idx")
     assert isinstance(caught.value.__cause__, FileNotFoundError)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="found a folder, expected a regular file"):
         read_idx(tmp_path)
 
 

@@ -316,7 +316,7 @@ def test_checkpoints(tmp_path: Path) -> None:
             kept.append(training.mlp.state_dict())
 
     kept: list[dict[str, np.ndarray]] = []
-    saving = xpmlp.Checkpoint(tmp_path / "best.xpmlp", best_only=True)
+    saving = xpmlp.SaveModel(tmp_path / "best.xpmlp", best_only=True)
     made = classifier(callbacks=[saving, Keep()], learning_rate_init=0.3, max_iter=60)
     made.fit(X[:300], Y[:300], X_val=X[300:], y_val=Y[300:])
     best = int(np.argmin(made.history_["val_loss"]))

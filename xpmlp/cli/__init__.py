@@ -6,8 +6,12 @@ A thin layer over ``xpmlp.MLP``. Nothing heavy is imported before a command need
 
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn
 
 from xpmlp.cli import environment
 from xpmlp.cli.parser import parse
@@ -25,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: the command's own, mostly 0; 2 for a user's mistake, 130 after Ctrl-C.
+        Exit status: the command's own, mostly 0; 2 for a user's mistake, 130 after Ctrl-C, 143
+        after SIGTERM.
 
     Raises
     ------
@@ -38,16 +43,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     environment.prepare(args)
     try:
-        status: int | None = importlib.import_module(f"xpmlp.cli.{args.command}").run(args)
-        sys.stdout.flush()  # here, where a closed pipe can still be answered
+        with _terminable():
+            status: int | None = importlib.import_module(f"xpmlp.cli.{args.command}").run(args)
+            sys.stdout.flush()  # here, where a closed pipe can still be answered
     except BrokenPipeError:
         _discard_stdout()
         return 141  # what a shell reports for a program that SIGPIPE ended
+    except Terminated as error:
+        return _report(error, "terminated", 143, args.debug)
     except KeyboardInterrupt as error:
         return _report(error, "interrupted", 130, args.debug)
     except (XpmlpError, OSError, MemoryError) as error:
         return _report(error, _message(error), 2, args.debug)
     return status or 0
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which by itself would end the process without a word."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C, where nobody else has decided what it is to do."""
+
+    def terminate(number: int, frame: object) -> NoReturn:
+        raise Terminated
+
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _discard_stdout() -> None:

@@ -11,11 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.errors import DataError, require
+from xpmlp.errors import DataError, require, short
+from xpmlp.regular import open_regular
 
 Array = Any
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
+
+MAX_PIXELS = 50_000_000
+"""The largest picture; above what a telephone takes, and some 600 MB while it is decoded."""
+
+LARGE = 2000
+"""Pixels of the longer side above which a picture is reduced before anything is measured."""
 
 FAINT = 0.2
 """Share of the strongest ink below which a pixel counts as paper."""
@@ -65,8 +74,9 @@ def read_image(path: Path, facts: dict[str, Any], dtype: Any) -> tuple[Array, st
     DataError
         If it cannot be read, is too large, or has no ink.
     """
-    grey = _grey(path)
-    size = f"{grey.shape[1]}x{grey.shape[0]}"
+    grey, size = _grey(path)
+    if not np.isfinite(grey).all():
+        raise DataError(f"{path}: found NaN or infinity as a pixel; expected finite brightness")
     edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     paper = float(np.median(edge))
     light = paper > (float(grey.min()) + float(grey.max())) / 2
@@ -79,38 +89,49 @@ def read_image(path: Path, facts: dict[str, Any], dtype: Any) -> tuple[Array, st
     height, width = facts["shape"]
     image = _centred(_fitted(cropped, height, width, facts["reach"]), height, width)
     row = (image * facts["maximum"]).round(0 if dtype == np.uint8 else 6).astype(dtype)
+    scale = size[0] / grey.shape[1]
+    kept = f"{scale * cropped.shape[1]:.0f}x{scale * cropped.shape[0]:.0f}"
     inverted = ", inverted because the background is light" if light else ""
     done = (
-        f"{size} pixels to grey{inverted}, cropped to the ink ({cropped.shape[1]}x"
-        f"{cropped.shape[0]}), resized and centred in {width}x{height}"
+        f"{size[0]}x{size[1]} pixels to grey{inverted}, cropped to the ink ({kept}), resized and "
+        f"centred in {width}x{height}"
     )
     return row.reshape(1, -1), done
 
 
-def _grey(path: Path) -> Array:
-    """Read brightness as float64. Pillow refuses decompression bombs; its warning is one too."""
+def _grey(path: Path) -> tuple[Array, tuple[int, int]]:
+    """Read brightness as float64, reduced if it is large, and the size that the picture has."""
     pillow = require("PIL.Image", extra="cli", purpose="reading a picture")
     operations = require("PIL.ImageOps", extra="cli", purpose="reading a picture")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pillow.DecompressionBombWarning)
-            with pillow.open(path) as opened:
-                image = operations.exif_transpose(opened)  # as the camera was held
-                if image.mode[0] in "IF":  # 16 bits and more, which "L" would clip
-                    return np.asarray(image, dtype=np.float64)
-                if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-                    image = image.convert("RGBA")
-                    white = pillow.new("RGBA", image.size, "white")
-                    image = pillow.alpha_composite(white, image)
-                return np.asarray(image.convert("L"), dtype=np.float64)
-    except (FileNotFoundError, IsADirectoryError, PermissionError, MemoryError):
-        raise
-    except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
-        limit = f"{pillow.MAX_IMAGE_PIXELS:,} pixels"
-        raise DataError(f"{path}: found more than {limit}; make it smaller first") from error
-    except Exception as error:  # broken files make Pillow raise almost anything
-        reason = str(error).split(" <_io")[0] or type(error).__name__
-        raise DataError(f"{path}: not a readable picture ({reason})") from error
+    with open_regular(path, DataError) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow, about what is refused or put right here
+        try:
+            # Left to choose, it would run Ghostscript for an EPS file, whatever its name.
+            opened = pillow.open(file, formats=_FORMATS)
+            if opened.width * opened.height > MAX_PIXELS:
+                raise DataError(
+                    f"{path}: found {opened.width}x{opened.height} pixels, expected at most "
+                    f"{MAX_PIXELS:,}; make it smaller first"
+                )
+            image = _opaque(pillow, operations.exif_transpose(opened))  # as the camera was held
+            reduced = image.reduce(-(-max(image.size) // LARGE))
+            return np.asarray(reduced, dtype=np.float64), image.size
+        except (DataError, MemoryError):
+            raise
+        except Exception as error:  # broken files make Pillow raise almost anything
+            reason = short(str(error).split(" <_io")[0] or type(error).__name__)
+            raise DataError(f"{path}: not a readable picture ({reason})") from error
+
+
+def _opaque(pillow: Any, image: Any) -> Any:
+    """Return a picture in grey, on white where it is transparent."""
+    if image.mode[0] in "IF":  # 16 bits and more, which "L" would clip
+        return image.convert("F")
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = pillow.new("RGBA", image.size, "white")
+        image = pillow.alpha_composite(white, image)
+    return image.convert("L")
 
 
 def _fitted(ink: Array, height: int, width: int, reach: float) -> Array:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from xpmlp import __version__
 from xpmlp.cli import explain, pictures, verify, xor
+from xpmlp.errors import InvalidValueError
 
 DEFAULTS: dict[str, Any] = {
     "hidden": [512, 512],
@@ -55,6 +56,50 @@ def fill_in(args: argparse.Namespace, rows: int) -> None:
     for name, value in defaults.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
+
+
+OWN = ("command", "debug", "json", "quiet", "out", "resume")
+"""Options of ``train`` that belong to a call, not to the run that it begins or goes on with."""
+
+OVERRIDES = ("backend", "device", "data_dir", "data_on", "debug", "json", "quiet")
+"""Options that may be given with --resume: where to compute, what to say."""
+
+
+def arguments(args: argparse.Namespace) -> list[str]:
+    """Return the arguments that make the same run again, whatever the defaults are then."""
+    given = [args.data]
+    for name, value in vars(args).items():
+        option = f"--{name.replace('_', '-')}"
+        if name in (*OWN, "data") or value is None or value is False:
+            continue
+        if value is True or value == []:
+            given.append(option)
+        elif isinstance(value, list):
+            given += [option, *map(str, value)]
+        else:
+            given.append(f"{option}={value}")
+    return given
+
+
+def resumed(args: argparse.Namespace, kept: Sequence[str]) -> argparse.Namespace:
+    """Return the arguments of an interrupted run, with what may be another now.
+
+    Raises
+    ------
+    InvalidValueError
+        If something else was given with --resume.
+    """
+    defaults, run = vars(parse(["train"])), parse(["train", *kept])
+    given = {name: value for name, value in vars(args).items() if value != defaults[name]}
+    for name, value in given.items():
+        if name not in (*OVERRIDES, "resume"):
+            what = f"the data {value!r}" if name == "data" else f"--{name.replace('_', '-')}"
+            raise InvalidValueError(
+                f"--resume goes on with a run as it was begun; found {what}. Leave it out, or "
+                "begin another run"
+            )
+        setattr(run, name, value)
+    return run
 
 
 def build() -> argparse.ArgumentParser:
@@ -123,6 +168,10 @@ def _train(parser: argparse.ArgumentParser) -> None:
     watch = "watch the training and say what is wrong with it, why, and what to change"
     add("--diagnose", action="store_true", help=watch)
     add("--seed", type=int, default=0, metavar="N", help="of all that is random (default: 0)")
+    steps = "save every N steps, keep the last three and the best (default: at most once a minute)"
+    add("--checkpoint-every", type=int, metavar="N", help=steps)
+    on = "go on with an interrupted run, as if nothing had happened; or with one of its checkpoints"
+    add("--resume", metavar="FOLDER", help=on)
 
     group = parser.add_argument_group("data")
     _data_options(group)

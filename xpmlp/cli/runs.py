@@ -1,80 +1,152 @@
 """The folder of one training run, which never overwrites another's."""
 
 import contextlib
-from collections.abc import Iterator
+import json
+import shlex
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xpmlp import __version__
 from xpmlp.atomic import write_atomically
 from xpmlp.callbacks import Callback
+from xpmlp.checkpoints import Checkpoints
 from xpmlp.cli.output import to_json
-from xpmlp.errors import InvalidValueError
+from xpmlp.errors import DataError, DivergenceError, InvalidValueError, naming
+from xpmlp.locking import locked, quietly
 
 if TYPE_CHECKING:
     from xpmlp.model import MLP
     from xpmlp.training import Training
 
 MODEL, HISTORY, RESULT, PICTURE = "model.xpmlp", "history.jsonl", "result.json", "picture.png"
-"""The files of a run."""
+SETTINGS, CHECKPOINTS = "settings.json", "checkpoints"
+"""The files of a run, and the folder from which it goes on after an interruption."""
 
 
 class RunFolder(Callback):
-    """A folder that belongs to this run; as a callback it appends each epoch to the history.
+    """A folder that belongs to this run; as a callback it writes each epoch to the history.
 
     Parameters
     ----------
     path : Path
-        An existing folder without a run in it.
     held_out : str
         What the library's ``val_`` figures were measured on: ``"test"`` or ``"val"``.
-
-    Raises
-    ------
-    InvalidValueError
-        If there is a run in it already.
+    checkpoints : Checkpoints
+    resume : bool or str
+        Whether an interrupted run is to go on in it, or from which of its checkpoints.
     """
 
-    def __init__(self, path: Path, held_out: str) -> None:
+    def __init__(
+        self, path: Path, held_out: str, checkpoints: Checkpoints, resume: bool | str = False
+    ) -> None:
         self.path = path
         self.held_out = held_out
-        present = [n for n in (MODEL, HISTORY, RESULT, PICTURE) if (path / n).exists()]
-        try:
-            if present:
-                raise FileExistsError
-            # Creating it is the claim: of two runs at the same time only one succeeds.
-            self._history = open(path / HISTORY, "x", encoding="utf-8")  # noqa: SIM115
-        except FileExistsError:
-            raise InvalidValueError(
-                f"--out {path}: found a run there already ({', '.join(present) or HISTORY}); "
-                "nothing was changed. Give another folder, or remove that one first"
-            ) from None
+        self.checkpoints = checkpoints
+        self.resume = resume
+        self._history: Any = None
 
     @classmethod
-    def claim(cls, out: str | None, name: str, held_out: str) -> "RunFolder":
-        """Take the folder ``out``, or the next free one of ``runs/name``, ``runs/name-2``, ..."""
+    def find(cls, resume: str) -> Path:
+        """Return the folder of an interrupted run, given itself or one of its checkpoints.
+
+        Raises
+        ------
+        InvalidValueError
+            If there is none, or it is finished.
+        """
+        path = Path(resume).expanduser()
+        if path.is_file():
+            path = path.parent.parent
+        if not (path / SETTINGS).is_file():
+            raise InvalidValueError(
+                f"--resume {resume}: found no run there; expected a folder with {SETTINGS}, as "
+                "xpmlp train makes it"
+            )
+        if (path / RESULT).exists():
+            raise InvalidValueError(f"--resume {resume}: this run is finished, see {path / RESULT}")
+        return path
+
+    @staticmethod
+    def free(out: str | None, name: str) -> Path:
+        """Make and return the folder ``out``, or a new one: ``runs/name``, ``runs/name-2``, ..."""
         if out is not None:
             path = Path(out).expanduser()
             if path.exists() and not path.is_dir():
                 raise InvalidValueError(f"--out {path}: found a file; expected a folder")
             path.mkdir(parents=True, exist_ok=True)
-            return cls(path, held_out)
+            return path
         for number in count(1):
             path = Path("runs", name if number == 1 else f"{name}-{number}")
             with contextlib.suppress(FileExistsError):
                 path.mkdir(parents=True)
                 break
-        return cls(path, held_out)
+        return path
+
+    @contextlib.contextmanager
+    def owned(self, arguments: Sequence[str]) -> Iterator[None]:
+        """Own the folder; note the run's arguments in it if it is new.
+
+        Raises
+        ------
+        RunLockedError
+            If another process trains in it.
+        InvalidValueError
+            If there is a run in it already.
+        """
+        try:
+            with locked(self.path, "a run"):
+                if not self.resume:
+                    self._refuse_another_run()
+                    written = {"xpmlp": __version__, "arguments": list(arguments)}
+                    self._write(SETTINGS, written)
+                yield
+        finally:
+            with contextlib.suppress(OSError):
+                self.path.rmdir()  # if nothing came of it, so that nothing is in it
+
+    def _refuse_another_run(self) -> None:
+        known = (MODEL, HISTORY, RESULT, PICTURE, SETTINGS, CHECKPOINTS)
+        present = [name for name in known if (self.path / name).exists()]
+        if not present:
+            return
+        hint = "Give another folder, or remove that one first"
+        if (self.path / SETTINGS).exists() and not (self.path / RESULT).exists():
+            hint = f"Go on with it: {self.command}. Or give another folder"
+        raise InvalidValueError(
+            f"--out {self.path}: found a run there already ({', '.join(present)}); nothing was "
+            f"changed. {hint}"
+        )
+
+    @property
+    def command(self) -> str:
+        """What to type to go on with this run."""
+        return f"xpmlp train --resume {shlex.quote(str(self.path))}"
+
+    def on_train_begin(self, training: "Training") -> None:
+        """Begin the history with the epochs before an interruption."""
+        rows = [
+            self._row(epoch, {name: values[epoch] for name, values in training.history.items()})
+            for epoch in range(training.finished)
+        ]
+        write_atomically(self.path / HISTORY, "".join(rows).encode())
+        self._history = open(self.path / HISTORY, "a", encoding="utf-8")  # noqa: SIM115
 
     def on_epoch_end(self, training: "Training") -> None:
         """Append the epoch at once, so that a crash loses nothing."""
-        row = {name: values[-1] for name, values in training.history.items()}
-        self._history.write(to_json({"epoch": training.epoch + 1} | self.named(row)) + "\n")
-        self._history.flush()
+        last = {name: values[-1] for name, values in training.history.items()}
+        with naming(self.path / HISTORY):
+            self._history.write(self._row(training.epoch, last))
+            self._history.flush()
 
     def on_train_end(self, training: "Training") -> None:
         """Close the history."""
-        self._history.close()
+        with naming(self.path / HISTORY):
+            self._history.close()
+
+    def _row(self, epoch: int, figures: dict[str, float]) -> str:
+        return to_json({"epoch": epoch + 1} | self.named(figures)) + "\n"
 
     def named(self, figures: dict[str, Any]) -> dict[str, Any]:
         """Call the ``val_`` figures what they are."""
@@ -86,8 +158,11 @@ class RunFolder(Callback):
         return self.path / MODEL
 
     def save_result(self, result: dict[str, Any]) -> None:
-        """Write the result as JSON."""
-        write_atomically(self.path / RESULT, (to_json(result, indent=2) + "\n").encode())
+        """Write the result as JSON: with it the run is finished."""
+        self._write(RESULT, result)
+
+    def _write(self, name: str, value: Any) -> None:
+        write_atomically(self.path / name, (to_json(value, indent=2) + "\n").encode())
 
     @contextlib.contextmanager
     def keeping(self, mlp: "MLP") -> Iterator[None]:
@@ -95,12 +170,42 @@ class RunFolder(Callback):
         try:
             yield
         except BaseException as error:
-            self._history.close()
+            if self._history is not None:
+                quietly(self._history.close)
             with contextlib.suppress(OSError):  # the failure may be a full disk
                 if mlp.epochs_trained:
                     path = self.save_model(mlp)
                     error.add_note(f"the model as of epoch {mlp.epochs_trained} is in {path}")
-                else:
-                    (self.path / HISTORY).unlink()
-                    self.path.rmdir()
+                if self.resume or self.checkpoints.files():
+                    if not isinstance(error, DivergenceError):  # it would come again
+                        error.add_note(f"to go on: {self.command}")
+                elif not mlp.epochs_trained:
+                    self._remove()
             raise
+
+    def _remove(self) -> None:
+        """Remove what this run has made."""
+        self.checkpoints.remove()
+        for name in (HISTORY, SETTINGS):
+            (self.path / name).unlink(missing_ok=True)
+
+
+def arguments_of(folder: Path) -> list[str]:
+    """Read the arguments of a run.
+
+    Raises
+    ------
+    DataError
+        If the file is not as ``xpmlp train`` writes it.
+    """
+    path = folder / SETTINGS
+    try:
+        arguments = json.loads(path.read_text(encoding="utf-8"))["arguments"]
+        if not isinstance(arguments, list) or not all(isinstance(a, str) for a in arguments):
+            raise TypeError("its arguments are no list of text")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({error}); expected the arguments of a run, as xpmlp train "
+            "writes them"
+        ) from error
+    return arguments

@@ -2,18 +2,31 @@
 
 import os
 import platform
+import signal
 from argparse import Namespace
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import xpmlp
 from xpmlp import schedules
 from xpmlp.callbacks import Callback, EarlyStopping
+from xpmlp.checkpoints import Checkpoints
+from xpmlp.cli import environment
 from xpmlp.cli.images import pixel_facts
 from xpmlp.cli.output import Output
-from xpmlp.cli.parser import SCHEDULES, fill_in
-from xpmlp.cli.runs import HISTORY, MODEL, PICTURE, RESULT, RunFolder
-from xpmlp.data import Dataset, load
+from xpmlp.cli.parser import SCHEDULES, arguments, fill_in, resumed
+from xpmlp.cli.runs import (
+    CHECKPOINTS,
+    HISTORY,
+    MODEL,
+    PICTURE,
+    RESULT,
+    SETTINGS,
+    RunFolder,
+    arguments_of,
+)
+from xpmlp.data import NAMES, Dataset, load
 from xpmlp.diagnosis import Diagnosis
 from xpmlp.display import display
 from xpmlp.errors import MissingExtraError
@@ -24,12 +37,15 @@ from xpmlp.optimizers import optimizer
 from xpmlp.summary import rounding
 
 if TYPE_CHECKING:
-    from xpmlp.training import History
+    from xpmlp.progress import History
+
+PAUSE = 60.0
+"""Seconds between two checkpoints that nobody asked for."""
 
 VALIDATION_SPLIT = 0.1
 """Share of the training part that early stopping watches."""
 
-SETTINGS = (
+REPEATED = (
     *("activation", "dropout", "normalization", "residual", "l2", "optimizer", "lr"),
     *("schedule", "batch_size", "early_stopping", "test_fraction", "precision", "data_on"),
 )
@@ -44,6 +60,10 @@ def run(args: Namespace) -> None:
     XpmlpError
         For data and settings that cannot work, before a run folder is made.
     """
+    begun = args.resume and RunFolder.find(args.resume)
+    if begun:
+        args = resumed(args, arguments_of(begun))
+        environment.prepare(args)
     out = Output(args.json, args.quiet)
     data = load(
         args.data,
@@ -57,22 +77,55 @@ def run(args: Namespace) -> None:
     mlp = network(args, data)
     rate = getattr(schedules, SCHEDULES[args.schedule])(args.lr)
     chosen = replace(optimizer(args.optimizer), learning_rate=rate)
-    folder = RunFolder.claim(args.out, data.name, "val" if args.early_stopping else "test")
+    path = begun or RunFolder.free(args.out, data.name)
+    resume = Path(args.resume).is_dir() or args.resume if begun else False
+    held_out = "val" if args.early_stopping else "test"
+    folder = RunFolder(path, held_out, checkpoints(args, path), resume)
+    with folder.owned(settings(args, mlp)), folder.keeping(mlp):
+        train(args, data, mlp, chosen, folder, out)
+
+
+def train(
+    args: Namespace, data: Dataset, mlp: MLP, chosen: Any, folder: RunFolder, out: Output
+) -> None:
+    """Train, measure and draw; the last thing written says that the run is finished."""
     diagnosis = Diagnosis() if args.diagnose else None
-    with folder.keeping(mlp):
-        describe(args, data, mlp, out)
-        try:
-            history = fit(args, data, mlp, chosen, [folder, diagnosis], out)
-        finally:
-            if diagnosis is not None:
-                for line in diagnosis.report().splitlines():
-                    out.say(line)
+    describe(args, data, mlp, out)
+    try:
+        history = fit(args, data, mlp, chosen, folder, diagnosis, out)
+    finally:
+        if diagnosis is not None:
+            for line in diagnosis.report().splitlines():
+                out.say(line)
     folder.save_model(mlp)
     result = measure(args, data, mlp, history)
-    folder.save_result(result)
     picture = draw(data, mlp, folder, history, out)
+    folder.save_result(result)
+    if args.checkpoint_every is None:
+        folder.checkpoints.remove()
     report(result, mlp, folder, picture, out)
     out.record(result | {"folder": str(folder.path)})
+
+
+def checkpoints(args: Namespace, folder: Path) -> Checkpoints:
+    """Keep what an interruption would lose: as asked, or at most once a minute."""
+    if args.checkpoint_every is not None:
+        return Checkpoints(folder / CHECKPOINTS, args.checkpoint_every, tell=tell)
+    return Checkpoints(folder / CHECKPOINTS, keep=1, best=False, pause=PAUSE, tell=tell)
+
+
+def tell(number: int) -> None:
+    """Say that a signal has come; called from its handler, where ``print`` may not be."""
+    again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
+    os.write(2, f"\nfinishing the step and saving{again}\n".encode())
+
+
+def settings(args: Namespace, mlp: MLP) -> list[str]:
+    """Return the arguments that make this run again, from any folder and whatever is free then."""
+    data = args.data if args.data in NAMES else str(Path(args.data).expanduser().absolute())
+    folder = args.data_dir and str(Path(args.data_dir).expanduser().absolute())
+    found = {"data": data, "data_dir": folder, "backend": mlp.backend.name}
+    return arguments(Namespace(**vars(args) | found))
 
 
 def network(args: Namespace, data: Dataset) -> MLP:
@@ -141,11 +194,12 @@ def fit(
     data: Dataset,
     mlp: MLP,
     chosen: Any,
-    watchers: list[Callback | None],
+    folder: RunFolder,
+    diagnosis: Diagnosis | None,
     out: Output,
 ) -> "History":
     """Train, watching the test part or, for early stopping, a share of the training part."""
-    callbacks = [watcher for watcher in watchers if watcher is not None]
+    callbacks: list[Callback] = [folder, *([diagnosis] if diagnosis else [])]
     if not args.quiet:
         callbacks.append(display(out.stream, "val" if args.early_stopping else "test"))
     test: dict[str, Any] = {}
@@ -162,6 +216,8 @@ def fit(
         optimizer=chosen,
         callbacks=callbacks,
         data_on=args.data_on,
+        checkpoints=folder.checkpoints,
+        resume=folder.resume,
         **test,
     )
 
@@ -190,7 +246,7 @@ def measure(args: Namespace, data: Dataset, mlp: MLP, history: "History") -> dic
         "test_rows": len(data.X_test),
         "sizes": list(mlp.sizes),
         "parameters": mlp.network.layout.count,
-        "settings": {name: getattr(args, name) for name in SETTINGS},
+        "settings": {name: getattr(args, name) for name in REPEATED},
         "versions": {"xpmlp": xpmlp.__version__, "python": platform.python_version()},
     }
 
@@ -234,5 +290,5 @@ def report(result: dict[str, Any], mlp: MLP, folder: RunFolder, picture: bool, o
         name = {"r2": "R2"}.get(metric, metric)
         value, loss = score(metric, result[f"test_{metric}"]), number(result["test_loss"])
         out.say(f"test {name} {value}, test loss {loss} ({took})")
-    files = [MODEL, HISTORY, RESULT, *([PICTURE] if picture else [])]
+    files = [MODEL, HISTORY, RESULT, SETTINGS, *([PICTURE] if picture else [])]
     out.say(f"in {folder.path}: {', '.join(files)}")

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 
-from xpmlp.data.dataset import short
-from xpmlp.errors import DataError
+from xpmlp.errors import DataError, short
 
 LABEL_NAMES = ("label", "target", "class", "y")
 """Names, in any case, by which a label column is recognised; the first that occurs wins."""
@@ -106,13 +105,14 @@ def evaluation_columns(
         If a feature is missing, or it is not clear which of the other columns is the label.
     """
     if names is not None and features is not None:
-        missing = [name for name in features if name not in names]
+        place = {name: column for column, name in enumerate(names)}
+        missing = [name for name in features if name not in place]
         if missing:
             raise DataError(
                 f"{source}: found no column {short(', '.join(missing))}, expected the model's "
                 f"features: {short(', '.join(features))}"
             )
-        columns = [names.index(name) for name in features]
+        columns = [place[name] for name in features]
     else:
         expected = len(features) if features is not None else n_features
         if width == expected:
@@ -124,7 +124,7 @@ def evaluation_columns(
                 f"{expected + 1} columns with a label"
             )
         return columns, column
-    others = [column for column in range(width) if column not in columns]
+    others = sorted(set(range(width)) - set(columns))
     if not others:
         return columns, None
     if len(others) == 1 and label is None:

@@ -1,21 +1,25 @@
 """Tables of numbers from CSV files; whatever is wrong is named with its row and column."""
 
 import csv
+import io
 import itertools
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
 
 from xpmlp.data.columns import LABEL_NAMES, Choose
-from xpmlp.data.dataset import PathLike, Table, reading, short
+from xpmlp.data.dataset import PathLike, Table, opened
 from xpmlp.data.labels import is_number
-from xpmlp.errors import DataError
+from xpmlp.errors import DataError, short
 
 MAX_LABEL = 256
 """The longest label text: a longer one is a column of prose, chosen by mistake."""
+
+MAX_ROW = 4 * 2**20
+"""The most characters of a row, lines within quotes included: memory for 100,000 columns."""
 
 
 def read_csv(path: PathLike, choose: Choose) -> Table:
@@ -42,26 +46,28 @@ def read_csv(path: PathLike, choose: Choose) -> Table:
     ------
     DataError
         If the file cannot be read, is not UTF-8, has a NUL byte, no rows, a row of another length,
-        an empty cell, an overlong cell, or a feature that is not a finite number. The message
-        has the row (the line in the file, from 1) and the column (from 1).
+        an empty cell, an overlong cell or row, or a feature that is not a finite number. The
+        message has the row (the line in the file, from 1) and the column (from 1).
     """
     path = Path(path)
-    with reading(path), open(path, encoding="utf-8-sig", newline="") as file:
+    with opened(path) as file:
         try:
-            return _parse_csv(file, path, choose)
+            text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+            return _parse_csv(text, path, choose)
         except UnicodeDecodeError:
             raise DataError(
-                f"{path}: byte {_undecodable(path)} is not UTF-8; save the file as UTF-8"
+                f"{path}: byte {_undecodable(file)} is not UTF-8; save the file as UTF-8"
             ) from None
 
 
-def _undecodable(path: Path) -> int:
+def _undecodable(file: BinaryIO) -> int:
     """Find the first byte that is not UTF-8, from 0 (the decoder of the stream loses count)."""
+    file.seek(0)
     try:
-        path.read_bytes().decode("utf-8")
+        file.read().decode("utf-8")
     except UnicodeDecodeError as error:
         return error.start
-    return 0  # the file was replaced meanwhile
+    return 0  # the file was altered meanwhile
 
 
 def _parse_csv(file: TextIO, path: Path, choose: Choose) -> Table:
@@ -80,7 +86,10 @@ def _parse_csv(file: TextIO, path: Path, choose: Choose) -> Table:
                 "first row; correct the row, and quote cells that contain the separator"
             )
         try:
-            values.extend([float(cells[column]) for column in columns])
+            numbers = [cells[column] for column in columns]
+            if "_" in "".join(numbers):
+                raise ValueError("not for float(), which reads 1_000")
+            values.extend(map(float, numbers))
         except ValueError:
             column = next(c for c in columns if not is_number(cells[c]))
             raise _bad_cell(path, line, column, names, cells[column], "a number") from None
@@ -100,7 +109,8 @@ def _parse_csv(file: TextIO, path: Path, choose: Choose) -> Table:
         raise _bad_cell(path, lines[row], columns[k], names, str(X[row, k]), "a finite number")
     return Table(
         X,
-        np.array(labels) if label is not None else None,
+        # Of variable length: one long label would widen every row of a fixed one.
+        np.array(labels, np.dtypes.StringDType()) if label is not None else None,
         lambda index: f"{path}: row {lines[index]}",
         features=tuple(names[column] for column in columns) if names else None,
     )
@@ -119,12 +129,12 @@ def _bad_cell(
 
 def _records(file: TextIO, path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows that are not blank, each with the line on which it begins, from 1."""
-    first = next((line for line in _lines(file, path) if line.strip()), "")
+    separator = _separator(_Lines(file, path))
     file.seek(0)
-    separator = max(",;\t", key=lambda s: len(next(csv.reader([first], delimiter=s), [])))
-    reader = csv.reader(_lines(file, path), delimiter=separator, strict=True, skipinitialspace=True)
+    lines = _Lines(file, path)
+    reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
     while True:
-        line = reader.line_num + 1
+        line = lines.next_row()
         try:
             cells = next(reader)
         except StopIteration:
@@ -137,13 +147,54 @@ def _records(file: TextIO, path: Path) -> Iterator[tuple[int, list[str]]]:
             yield line, cells
 
 
-def _lines(file: TextIO, path: Path) -> Iterator[str]:
-    for number, line in enumerate(file, start=1):
+def _separator(lines: "_Lines") -> str:
+    """Choose the separator with the most cells in the first line that is not blank."""
+    for line in lines:
+        if line.strip():
+            return max(",;\t", key=lambda separator: _width(line, separator))
+        lines.next_row()
+    return ","
+
+
+def _width(line: str, separator: str) -> int:
+    try:
+        return len(next(csv.reader([line], delimiter=separator)))
+    except csv.Error:  # a cell that is too long, of which the true reader says where it is
+        return 0
+
+
+class _Lines:
+    """The lines of a file, counted, without NUL; those of one row are of bounded length."""
+
+    def __init__(self, file: TextIO, path: Path) -> None:
+        self.file, self.path = file, path
+        self.number = self.length = 0
+
+    def next_row(self) -> int:
+        """Begin a row, and return the number of its first line, from 1."""
+        self.length = 0
+        return self.number + 1
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self.file.readline(MAX_ROW + 1)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        self.length += len(line)
+        if self.length > MAX_ROW:
+            raise DataError(
+                f"{self.path}: row {self.number}: found more than {MAX_ROW} characters, expected "
+                "shorter rows; are there line breaks, and is every quote closed?"
+            )
         if "\0" in line:
             raise DataError(
-                f"{path}: row {number}: found a NUL character, expected text; is it a CSV file?"
+                f"{self.path}: row {self.number}: found a NUL character, expected text; is it a "
+                "CSV file?"
             )
-        yield line
+        return line
 
 
 def _header(head: list[tuple[int, list[str]]], path: Path) -> tuple[str, ...] | None:
@@ -156,11 +207,13 @@ def _header(head: list[tuple[int, list[str]]], path: Path) -> tuple[str, ...] | 
     known = any(name.lower() in LABEL_NAMES[:-1] for name in names)  # "y" may well be a class
     if not (all(is_name) or over_number or known):
         return None
+    seen = set()
     for column, name in enumerate(names):
-        if not name or name in names[:column]:
+        if not name or name in seen:
             found = f"the name {short(name, 40)!r} again" if name else "no name"
             raise DataError(
                 f"{path}: row {line}, column {column + 1}: found {found}, expected names that "
                 "differ (pandas writes its index as a column without a name unless index=False)"
             )
+        seen.add(name)
     return names

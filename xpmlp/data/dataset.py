@@ -1,5 +1,6 @@
 """The data set that every loader returns, and what the loaders share: labels, splits, errors."""
 
+import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from xpmlp.errors import DataError, InvalidValueError, XpmlpError
 from xpmlp.random import Purpose, generator
+from xpmlp.regular import open_regular
 
 Array = npt.NDArray[Any]
 PathLike = str | os.PathLike[str]
@@ -93,10 +95,11 @@ def reading(path: PathLike) -> Iterator[None]:
         ) from error
 
 
-def short(text: object, limit: int = 200) -> str:
-    """Shorten what a message quotes from a file, which may be of any length."""
-    words = str(text)
-    return words if len(words) <= limit else f"{words[:limit]}..."
+@contextmanager
+def opened(path: PathLike) -> Iterator[io.BufferedReader]:
+    """Open a regular file to read its bytes; whatever prevents it is a `DataError`."""
+    with reading(path), open_regular(path, DataError) as file:
+        yield file
 
 
 def split(n: int, fraction: float, seed: int) -> tuple[Array, Array]:

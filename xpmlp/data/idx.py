@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from xpmlp.data.dataset import Array, PathLike, reading
+from xpmlp.data.dataset import Array, PathLike, opened
 from xpmlp.errors import DataError
 
 MAX_BYTES = 4 * 2**30
@@ -46,7 +46,7 @@ def read_idx(path: PathLike) -> Array:
         longer than its header says, or is broken gzip. Memory stays within twice what the file
         really holds, and never above what its header claims.
     """
-    with reading(path), open(path, "rb") as file, decompressed(file, str(path)) as stream:
+    with opened(path) as file, decompressed(file, str(path)) as stream:
         return parse_idx(stream, str(path))
 
 
@@ -119,7 +119,7 @@ def decompressed(file: BinaryIO, source: str) -> Iterator[BinaryIO]:
     try:
         with gzip.GzipFile(fileobj=file) as stream:
             yield stream  # type: ignore[misc]  # reads like a BinaryIO without being one
-    except (OSError, EOFError, zlib.error) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(
             f"{source}: broken gzip: {error}; the file is cut or altered, get it again"
         ) from error

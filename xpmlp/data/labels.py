@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.data.dataset import Array, Where, require_finite, short
-from xpmlp.errors import DataError, unknown_name
+from xpmlp.data.dataset import Array, Where, require_finite
+from xpmlp.errors import DataError, short, unknown_name
 
 TASKS = ("classification", "regression")
+
+_TEXT = "UT"  # NumPy's kinds of text: all of one length, or each of its own
 
 
 def encode_labels(
@@ -47,7 +49,7 @@ def encode_labels(
     numeric = labels.dtype.kind in "uif"
     if numeric:
         require_finite(labels, where)
-    elif labels.dtype.kind == "U" and task != "classification":
+    elif labels.dtype.kind in _TEXT and task != "classification":
         _refuse_numbers_among_text(labels, task, where)
     if (task or _infer_task(labels)) == "regression":
         return labels.astype(np.float64), None
@@ -89,7 +91,7 @@ def map_labels(labels: Array, classes: tuple[str, ...] | None, where: Where) -> 
     """
     if classes is None:
         labels = _numbers_if_possible(labels)
-        if labels.dtype.kind == "U":
+        if labels.dtype.kind in _TEXT:
             _refuse_numbers_among_text(labels, "regression", where)
         y = labels.astype(np.float64)
         require_finite(y, where)
@@ -125,7 +127,7 @@ def _code(value: Any, known: dict[str, int]) -> int:
 
 
 def _numbers_if_possible(labels: Array) -> Array:
-    if labels.dtype.kind != "U":
+    if labels.dtype.kind not in _TEXT or (np.strings.find(labels, "_") >= 0).any():
         return labels
     try:
         return labels.astype(np.float64)
@@ -134,7 +136,7 @@ def _numbers_if_possible(labels: Array) -> Array:
 
 
 def _infer_task(labels: Array) -> str:
-    if labels.dtype.kind in "Ub":
+    if labels.dtype.kind in _TEXT + "b":
         return "classification"
     if labels.ndim == 2 or (labels != np.trunc(labels)).any():
         return "regression"
@@ -155,9 +157,9 @@ def _refuse_numbers_among_text(labels: Array, task: str | None, where: Where) ->
 
 
 def is_number(text: str) -> bool:
-    """Whether `text` reads as a number (NaN and infinity included)."""
+    """Whether `text` reads as a number: NaN and infinity do, Python's ``1_000`` does not."""
     try:
         float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text

@@ -2,25 +2,28 @@
 
 The SHA-256 is that of the decompressed files, because mirrors compress them differently. A
 download is verified in memory and put into the cache by renaming a finished file, so that no
-process ever sees a wrong or partial file there.
+process ever sees a wrong or partial file there. Of processes that download at once, each puts the
+same file there.
 """
 
 import hashlib
 import importlib.util
 import io
+import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from xpmlp.atomic import write_atomically
-from xpmlp.data.dataset import Array, Dataset, PathLike, reading, short
+from xpmlp.data.dataset import Array, Dataset, PathLike, opened, reading
 from xpmlp.data.idx import decompressed, parse_idx, read_at_most
-from xpmlp.errors import DataError, DownloadError, XpmlpError, require
+from xpmlp.errors import DataError, DownloadError, XpmlpError, require, short
+
+logger = logging.getLogger("xpmlp")
 
 FOLDER_VARIABLE = "XPMLP_DATA_DIR"
 """Environment variable that names a folder with the four files."""
@@ -66,7 +69,8 @@ def load_mnist(
     """Load the 60,000 training and 10,000 test images of MNIST.
 
     The files are looked for in `data_dir`, else in the folder that the environment variable
-    ``XPMLP_DATA_DIR`` names, else in the user's cache, to which missing ones are downloaded.
+    ``XPMLP_DATA_DIR`` names, else in the user's cache, to which missing ones are downloaded. If
+    the cache cannot be written, a warning is logged and what was downloaded is used all the same.
 
     Parameters
     ----------
@@ -100,7 +104,7 @@ def load_mnist(
     else:
         pooch = require("pooch", extra="cli", purpose="downloading MNIST")
         cache = Path(cache_dir if cache_dir is not None else pooch.os_cache("xpmlp")) / "mnist"
-        payloads = [_from_cache(name, cache, mirrors, timeout) for name in FILES]
+        payloads = _from_cache(cache, mirrors, timeout)
     arrays = [
         parse_idx(io.BytesIO(payload), name) for name, payload in zip(FILES, payloads, strict=True)
     ]
@@ -134,12 +138,15 @@ def _from_folder(folder: Path) -> list[bytearray]:
 def _find(folder: Path, name: str) -> Path | None:
     """Find a file under one of its four names; the cache's own name first."""
     dotted = name.replace("-idx", ".idx")
-    candidates = (name, f"{name}.gz", dotted, f"{dotted}.gz")
-    return next((folder / c for c in candidates if (folder / c).is_file()), None)
+    for candidate in (name, f"{name}.gz", dotted, f"{dotted}.gz"):
+        with reading(folder / candidate):  # a folder on the way may be closed to us
+            if (folder / candidate).is_file():
+                return folder / candidate
+    return None
 
 
 def _verified_file(path: Path, name: str) -> bytearray:
-    with reading(path), open(path, "rb") as file:
+    with opened(path) as file:
         return _verified(file, name, str(path))
 
 
@@ -157,29 +164,40 @@ def _verified(file: io.BufferedIOBase, name: str, source: str) -> bytearray:
     return payload
 
 
-def _from_cache(name: str, cache: Path, mirrors: Sequence[str], timeout: float) -> bytearray:
-    path = _find(cache, name)
-    if path is not None:
-        try:
-            return _verified_file(path, name)
-        except DataError:
-            pass  # the cache is ours: a file that has gone bad is fetched again
-    with _storing(cache):
-        cache.mkdir(parents=True, exist_ok=True)
-    payload = _download(name, mirrors, timeout)
-    with _storing(cache):
-        write_atomically(cache / name, payload)
-    return payload
+def _from_cache(cache: Path, mirrors: Sequence[str], timeout: float) -> list[bytearray]:
+    payloads, failure = [], None
+    for name in FILES:
+        payload, broken = _cached(cache, name)
+        if payload is None:
+            try:
+                payload = _download(name, mirrors, timeout)
+            except DownloadError as error:
+                if broken is not None:
+                    error.add_note(f"the cached file is of no use: {broken}")
+                raise
+            try:
+                write_atomically(cache / name, payload)
+            except OSError as error:
+                failure = error
+        payloads.append(payload)
+    if failure is not None:  # no reason to keep genuine data from the user
+        logger.warning(
+            "%s: the cache cannot be written: %s; MNIST is used all the same, and downloaded again "
+            "next time. To avoid that, %s",
+            cache,
+            failure.strerror or failure,
+            _REMEDY,
+        )
+    return payloads
 
 
-@contextmanager
-def _storing(folder: Path) -> Iterator[None]:
+def _cached(cache: Path, name: str) -> tuple[bytearray | None, DataError | None]:
+    """Return what the cache holds, or why that is of no use: it is fetched again."""
     try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"{folder}: the cache cannot be written: {error.strerror or error}; {_REMEDY}"
-        ) from error
+        path = _find(cache, name)
+        return None if path is None else _verified_file(path, name), None
+    except DataError as error:
+        return None, error
 
 
 def _download(name: str, mirrors: Sequence[str], timeout: float) -> bytearray:

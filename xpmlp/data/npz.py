@@ -3,21 +3,24 @@
 Nothing is ever unpickled, and sizes are checked before memory is taken.
 """
 
+import io
 import math
 import sys
 import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
-from xpmlp.data.dataset import Array, PathLike, Table, reading, require_finite, short
-from xpmlp.errors import DataError
+from xpmlp.data.dataset import Array, PathLike, Table, opened, require_finite
+from xpmlp.errors import DataError, short
 
 MAX_NPZ_BYTES = 4 * 2**30
 """The largest total of the arrays that an .npz file may claim: 4 GiB."""
+
+MAX_PART = 2**20
+"""The largest list of members, and the largest single label, that an .npz file may have: 1 MiB."""
 
 _NPZ_NAMES = {
     "X": ("X", "x_train"),
@@ -49,7 +52,7 @@ def read_npz(path: PathLike) -> Table:
         missing or does not fit another, or an input is NaN or infinite.
     """
     path = Path(path)
-    with reading(path), open(path, "rb") as file:
+    with opened(path) as file:
         arrays = _npz_arrays(file, str(path))
     if "X" not in arrays:
         raise DataError(f"{path}: found no array 'X' or 'x_train', expected one of them")
@@ -80,10 +83,25 @@ def _row_of(path: Path, name: str) -> Callable[[int], str]:
     return lambda index: f"{path}: array {name!r}, index {index}"
 
 
-def _npz_arrays(file: IO[bytes], source: str) -> dict[str, Array]:
+class _InParts(io.BufferedReader):
+    """A file that gives no more than `MAX_PART` at once: so the list of members is bounded."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read as ever, or refuse."""
+        limit = MAX_PART + 1
+        part = super().read(limit if size is None or size < 0 else min(size, limit))
+        if len(part) == limit:
+            raise DataError(
+                f"{self.name}: found a list of members or a value larger than {MAX_PART} bytes; "
+                "expected a few arrays of numbers or short text"
+            )
+        return part
+
+
+def _npz_arrays(file: io.BufferedReader, source: str) -> dict[str, Array]:
     """Read the arrays that we know, under our names."""
     try:
-        with zipfile.ZipFile(file) as archive:
+        with _InParts(file) as parts, zipfile.ZipFile(parts) as archive:
             names = set(archive.namelist())
             members = {
                 ours: archive.getinfo(f"{theirs}.npy")
@@ -130,7 +148,7 @@ def _npz_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) 
             "unpickled; expected numbers or text: convert the array before saving it"
         )
     claimed, actual = math.prod(shape) * dtype.itemsize, member.file_size - header
-    if min(shape, default=0) < 1 or claimed != actual:
+    if min(shape, default=0) < 1 or dtype.itemsize < 1 or claimed != actual:
         raise DataError(
             f"{source}: found {actual} bytes, expected {claimed} for the shape {shape} and dtype "
             f"{short(dtype)} of its header, and at least one value"

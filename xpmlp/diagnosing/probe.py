@@ -192,7 +192,7 @@ def _step(
     network, to_numpy = training.mlp.network, training.mlp.backend.to_numpy
     optimizer, ops = training.optimizer, Ops.reference(np)
     old = to_numpy(training.mlp.weights.flat).astype(np.float64)
-    moments = tuple(to_numpy(moment).astype(np.float64) for moment in training._state.moments)
+    moments = tuple(to_numpy(moment).astype(np.float64) for moment in training.state.moments)
     gradient = optimizer.clip(ops, network.layout.flatten(seen.gradient))
     c = np.array(optimizer.coefficients(epoch * training.steps + 1, rate))
     new, _ = optimizer.update(ops, old, gradient, moments, c)

@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from xpmlp.contract import Backend
 from xpmlp.errors import InvalidValueError
 from xpmlp.model import MLP
+from xpmlp.progress import History
 from xpmlp.sklearn import _batches, _lbfgs, _parameters
 from xpmlp.sklearn._arrays import (
     checked_pair,
@@ -23,7 +24,6 @@ from xpmlp.sklearn._arrays import (
 from xpmlp.sklearn._fitted import FittedMLP
 from xpmlp.sklearn._hooks import CallbackSupportMixin, Hooks, NoHooks
 from xpmlp.sklearn._monitor import Held
-from xpmlp.training import History
 
 Array = Any
 

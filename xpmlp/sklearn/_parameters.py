@@ -48,7 +48,7 @@ def refuse_combinations(estimator: Any) -> None:
     for callback in e.callbacks or ():
         if not isinstance(callback, Callback):
             raise InvalidTypeError(
-                f"callbacks: found {callback!r}; expected objects such as xpmlp.Checkpoint(path); "
+                f"callbacks: found {callback!r}; expected objects such as xpmlp.SaveModel(path); "
                 "scikit-learn's own are given to set_callbacks"
             )
     if not is_stochastic(e.solver) and (e.callbacks or scheduled):

@@ -96,7 +96,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     device : str, optional
         In the library's own terms: "cuda:1".
     callbacks : sequence of Callback, optional
-        xpmlp's, for all solvers but "lbfgs": ``xpmlp.Checkpoint("best.xpmlp")``. Those of
+        xpmlp's, for all solvers but "lbfgs": ``xpmlp.SaveModel("best.xpmlp")``. Those of
         scikit-learn 1.9 are given to ``set_callbacks``.
 
     Attributes

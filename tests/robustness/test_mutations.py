@@ -1,0 +1,98 @@
+"""Damage at random: a reader gives what was saved, or says what is wrong."""
+
+import gzip
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from robustness.mutations import KINDS, mutants, survivors
+from test_files import content, small_file
+
+import xpmlp
+from xpmlp.data import load, read_idx
+from xpmlp.errors import CheckpointError, DataError
+
+DATA = 1000
+
+
+def test_every_kind_changes_something_and_the_seed_decides() -> None:
+    original = bytes(range(100))
+    for seed in (1, 2):
+        made = list(mutants(original, 60, seed))
+        assert made == list(mutants(original, 60, seed))
+        assert original not in made
+        assert len(set(made)) > 50
+        changes = [len(mutant) - len(original) for mutant in made]
+        signs = [set(np.sign(changes[k :: len(KINDS)]).tolist()) for k in range(len(KINDS))]
+        assert signs == [{0}, {-1}, {1}, {-1}, {0}, {0}]
+    assert list(mutants(original, 60, 1)) != made
+
+
+def test_a_reader_that_lets_damage_pass_is_caught(tmp_path: Path) -> None:
+    """The tool itself: it gives back what loads, and lets no other exception pass."""
+    loaded = survivors(tmp_path / "m", b"0123456789" * 4, Path.read_bytes, DataError, count=60)
+    assert len(loaded) == 60
+    with pytest.raises(UnicodeDecodeError):
+        survivors(tmp_path / "m", b"0" * 40, Path.read_text, DataError, count=60)
+
+
+def from_file(path: Path) -> xpmlp.MLP:
+    return xpmlp.load(path, backend="numpy")
+
+
+@pytest.mark.parametrize(("kind", "make"), [("a model file", small_file)])
+def test_no_damage_goes_unseen(kind: str, make: Any, tmp_path: Path, tried: Any) -> None:
+    path = tmp_path / "m.xpmlp"
+    path.write_bytes(make())
+    expected = content(from_file(path))
+    loaded = survivors(path, make(), from_file, CheckpointError, count=12_000)
+    assert len(loaded) < 120  # a bit in the padding of the header changes nothing
+    assert all(content(one) == expected for one in loaded)
+    tried(f"12,000 mutations of {kind}: 0 silent, 0 other exceptions")
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["IDX", "IDX.gz"])
+def test_idx(tmp_path: Path, pack: Any, tried: Any, request: Any) -> None:
+    whole = pack(struct.pack(">BBBB2I", 0, 0, 8, 2, 5, 4) + bytes(range(20)))
+    loaded = survivors(tmp_path / "values", whole, read_idx, DataError, count=DATA)
+    assert len(loaded) < 0.75 * DATA
+    assert all(values.nbytes <= 100 for values in loaded)
+    tried(f"1,000 mutations of {request.node.callspec.id}: a DataError or an array")
+
+
+def check(data: Any) -> None:
+    assert data.X.ndim == 2
+    assert np.isfinite(data.X).all()
+    assert len(data.X) == len(data.y)
+    assert data.X.shape[1] == data.X_test.shape[1]
+    if data.classes is None:
+        assert data.y.dtype == np.float64
+        assert np.isfinite(data.y).all()
+    else:
+        assert data.y.dtype == np.int64
+        assert 0 <= data.y.min() <= data.y.max() < len(data.classes)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_npz(tmp_path: Path, save: Any, tried: Any) -> None:
+    rng, path = np.random.default_rng(2), tmp_path / "data.npz"
+    y = np.array(["a", "b"] * 5)
+    save(path, X=rng.normal(size=(10, 3)), y=y, X_test=rng.normal(size=(10, 3)), y_test=y)
+    loaded = survivors(path, path.read_bytes(), load, DataError, count=DATA)
+    assert len(loaded) < DATA / 2
+    for data in loaded:
+        check(data)
+    tried(f"1,000 mutations of .npz ({save.__name__}): a DataError or valid data")
+
+
+def test_csv(tmp_path: Path, tried: Any) -> None:
+    rng = np.random.default_rng(4)
+    lines = [f"{a:.3f},{b:.3f},{'cat' if a > b else 'dog'}" for a, b in rng.normal(size=(10, 2))]
+    whole = "\n".join(["first,second,label", *lines]).encode()
+    loaded = survivors(tmp_path / "data.csv", whole, load, DataError, count=DATA)
+    assert len(loaded) < 0.75 * DATA
+    for data in loaded:
+        check(data)
+    tried("1,000 mutations of .csv: a DataError or valid data")

@@ -1,0 +1,310 @@
+"""``Checkpoints``: a folder from which an interrupted training goes on, bit for bit."""
+
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from xpmlp import container, files, snapshot
+from xpmlp.atomic import remove_stale
+from xpmlp.callbacks import Best, Callback, power_of_two
+from xpmlp.errors import CheckpointError, InvalidValueError
+from xpmlp.inputs import whole
+from xpmlp.interruption import Interruption
+from xpmlp.locking import locked
+
+if TYPE_CHECKING:
+    from xpmlp.model import MLP
+    from xpmlp.training import Training
+
+BEST = "best.xpmlp"
+INTERVAL = 0.2
+"""Seconds after which a training looks whether it was interrupted."""
+
+
+class Checkpoints(Callback):
+    """Files of a training in a folder, each of which it can go on from after any interruption.
+
+    ``fit(checkpoints=..., resume=True)`` makes the training the same as one without an
+    interruption: weights, running averages, schedule, early stopping, history, order of the rows
+    and dropout are bit for bit what they would have been, on the same backend and machine. Ctrl-C
+    and SIGTERM let the step finish, save, and then do what they do without; a second one acts at
+    once. ``xpmlp.load`` reads each of the files as a model.
+
+    Parameters
+    ----------
+    folder : path-like
+        Made if it is not there. Of two processes the second is refused.
+    every : int, optional
+        Save after every so many steps; unless given, after each epoch.
+    keep : int
+        So many of the newest files stay, 1 or more.
+    best : bool
+        Whether the best epoch's, by ``monitor``, stays too, as ``best.xpmlp``.
+    monitor : str, optional
+        A key of the history; see ``EarlyStopping``.
+    pause : float
+        Seconds that have to pass after a file before an epoch makes another; for short epochs.
+    tell : callable, optional
+        Called with the number of a signal that has come, before the step finishes.
+
+    Attributes
+    ----------
+    saved : Path or None
+        The file that was written last.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        every: int | None = None,
+        keep: int = 3,
+        best: bool = True,
+        monitor: str | None = None,
+        pause: float = 0.0,
+        tell: Callable[[int], None] | None = None,
+    ) -> None:
+        self.folder = Path(folder).expanduser()
+        self.every = 0 if every is None else whole("checkpoints: every", every)
+        self.keep, self.best = whole("checkpoints: keep", keep), best
+        self.monitor, self.pause = monitor, pause
+        self.tell = tell
+        self.saved: Path | None = None
+
+    @classmethod
+    def of(
+        cls, given: "str | os.PathLike[str] | Checkpoints | None", every: int | None, resume: object
+    ) -> "Checkpoints | None":
+        """Return what ``fit``'s arguments ask for.
+
+        Raises
+        ------
+        InvalidValueError
+            If they do not go together.
+        """
+        if given is None:
+            if every is not None or resume is not False:
+                name = "resume" if every is None else "checkpoint_every"
+                raise InvalidValueError(f"{name}: needs a folder, checkpoints=...")
+            return None
+        if not isinstance(given, Checkpoints):
+            return cls(given, every)
+        if every is not None:
+            raise InvalidValueError(
+                "checkpoint_every: found with checkpoints=Checkpoints(...), which has its own every"
+            )
+        return given
+
+    # Finding them again
+
+    def files(self) -> list[Path]:
+        """Return the checkpoints in the folder, the newest first, the best one last."""
+        found = [p for p in self.folder.glob("step-*.xpmlp") if re.fullmatch(r"step-\d+", p.stem)]
+        found.sort(key=lambda path: int(path.stem[5:]), reverse=True)
+        best = self.folder / BEST
+        return [*found, *([best] if best.exists() else [])]
+
+    def newest(self) -> "Saved | None":
+        """Read the newest checkpoint that is sound; None if there are none.
+
+        Raises
+        ------
+        CheckpointError
+            If there are some and none is sound.
+        """
+        failed: list[CheckpointError] = []
+        for path in self.files():
+            try:
+                found = Saved.read(path)
+            except CheckpointError as error:
+                failed.append(error)
+                continue
+            for refused in failed:
+                warnings.warn(f"{refused}. Going on from {path}, which is sound", stacklevel=2)
+            return found
+        if failed:
+            raise CheckpointError(f"{failed[0]}; no other checkpoint in {self.folder} is sound")
+        return None
+
+    # Making them
+
+    @contextmanager
+    def opened(self, resume: bool | str | os.PathLike[str]) -> Iterator["Saved | None"]:
+        """Own the folder while a training runs, and yield the checkpoint to go on from.
+
+        Signals wait within until a step is done.
+
+        Raises
+        ------
+        InvalidValueError
+            If there are checkpoints already, and no wish to go on from them.
+        CheckpointError
+            If there is nothing sound to go on from.
+        RunLockedError
+            If another process has the folder.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with locked(self.folder, "a training that keeps its checkpoints there"):
+                remove_stale(self.folder)
+                saved = self._to_go_on_from(resume)
+                with Interruption(self.tell) as self._signals:
+                    try:
+                        yield saved
+                    finally:
+                        self._signals.answer()  # one that came after the last look
+        finally:
+            with suppress(OSError):
+                self.folder.rmdir()  # if there is nothing in it
+
+    def _to_go_on_from(self, resume: bool | str | os.PathLike[str]) -> "Saved | None":
+        if not isinstance(resume, bool):
+            return Saved.read(Path(resume).expanduser())
+        if not resume and self.files():
+            raise InvalidValueError(
+                f"checkpoints: found those of an earlier training in {self.folder}. resume=True "
+                "goes on from the newest; or give another folder, or remove them first"
+            )
+        return self.newest() if resume else None
+
+    def callbacks(self) -> tuple[Callback, ...]:
+        """Return what a training has to call, after all other callbacks."""
+        return self, Watch(self, self._signals)
+
+    def on_train_begin(self, training: "Training") -> None:
+        """Note the time, and what is the best so far."""
+        self._written = perf_counter()
+        self._best = Best(self, training) if self.best else None
+        if self._best is not None and training.finished > training.first:
+            self._best.look_back(training.history, training.finished - training.first)
+
+    def on_batch_end(self, training: "Training") -> None:
+        """Save."""
+        self.save(training)
+
+    def on_epoch_end(self, training: "Training") -> None:
+        """Save, if it is time; the best apart."""
+        if self._best is not None and self._best.improved(training):
+            snapshot.save(training, self.folder / BEST)
+        over = training.stopped or training.finished == training.epochs
+        due = not self.every and perf_counter() - self._written >= self.pause
+        if over or due:
+            self.save(training)
+
+    def save(self, training: "Training") -> None:
+        """Write a checkpoint now, and remove the oldest if there are too many.
+
+        Raises
+        ------
+        DivergenceError
+            If a loss was not finite: the last good file stays the newest.
+        OSError
+            If it cannot be written; the files before are then as they were.
+        """
+        training.refuse_divergence(weights=True)
+        path = self.folder / f"step-{training.total:09d}.xpmlp"
+        snapshot.save(training, path)
+        self.saved, self._written = path, perf_counter()
+        steps = [old for old in self.files() if old.name != BEST]
+        for old in steps[self.keep :]:
+            with suppress(OSError):  # it may be gone already, or open elsewhere
+                old.unlink()
+
+    def remove(self) -> None:
+        """Remove all checkpoints, and the folder if nothing else is in it."""
+        for path in self.files():
+            path.unlink()
+        with suppress(OSError):  # it may never have been made
+            self.folder.rmdir()
+
+
+class Watch(Callback):
+    """Looks now and then whether a signal has come, and then saves before it is answered.
+
+    Parameters
+    ----------
+    checkpoints : Checkpoints
+    signals : Interruption
+    """
+
+    def __init__(self, checkpoints: Checkpoints, signals: Interruption) -> None:
+        self.checkpoints, self.signals = checkpoints, signals
+        self.every = 8  # a first guess; the first look measures how long steps take
+
+    def on_epoch_begin(self, training: "Training") -> None:
+        """Note where the clock starts."""
+        self._looked, self._step = perf_counter(), training.total
+
+    def on_batch_end(self, training: "Training") -> None:
+        """Look, and choose when to look again."""
+        self._answer(training)
+        now, done = perf_counter(), training.total - self._step
+        self.every = power_of_two(INTERVAL * done / max(now - self._looked, 1e-9))
+        self._looked, self._step = now, training.total
+
+    def on_epoch_end(self, training: "Training") -> None:
+        """Look."""
+        self._answer(training)
+
+    def _answer(self, training: "Training") -> None:
+        if self.signals.caught is not None:
+            self.checkpoints.save(training)
+            self.signals.answer()
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint that was read and whose checksum is right.
+
+    Attributes
+    ----------
+    path : Path
+    config : dict
+    tensors : dict of str to ndarray
+    """
+
+    path: Path
+    config: dict[str, Any]
+    tensors: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> "Saved":
+        """Read a file.
+
+        Raises
+        ------
+        CheckpointError
+            If it is broken or altered, or a model without a training.
+        """
+        config, tensors = container.read(path)
+        if not isinstance(config.get("training"), dict):
+            raise CheckpointError(
+                f"{path}: found a model without the state of its training; expected a checkpoint, "
+                "as fit(checkpoints=...) writes them. xpmlp.load reads it"
+            )
+        return cls(path, config, tensors)
+
+    def put_into(self, mlp: "MLP") -> None:
+        """Give a model the weights and all else that belongs to it, if it is of the same making.
+
+        Raises
+        ------
+        InvalidValueError
+            If the model was made with other arguments.
+        CheckpointError
+            If the file does not make sense.
+        """
+        files.put(mlp, self.path, self.config, self.tensors)
+
+    def stand(self, training: "Training") -> snapshot.Stand:
+        """Read where the training was; see `xpmlp.snapshot.read`."""
+        return snapshot.read(training, self.path, self.config, self.tensors)
+
+    def remind(self, training: "Training") -> None:
+        """Give the callbacks what they knew; see `xpmlp.snapshot.remind`."""
+        snapshot.remind(training, self.path, self.config, self.tensors)

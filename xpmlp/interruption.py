@@ -1,0 +1,61 @@
+"""Ctrl-C and SIGTERM during a training: noted at once, answered when a step is done and saved."""
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption:
+    """Within the block the first signal is noted; a second one does what it would without.
+
+    Only in the main thread, where alone Python handles signals; what the process ignores, as one
+    that was started with ``nohup`` ignores some, stays ignored.
+
+    Parameters
+    ----------
+    tell : callable, optional
+        Called with the first signal's number, from its handler: it should be brief.
+
+    Attributes
+    ----------
+    caught : int or None
+        The signal that was noted.
+    """
+
+    def __init__(self, tell: Callable[[int], None] | None = None) -> None:
+        self.caught: int | None = None
+        self._tell = tell
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interruption":
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                # None is a handler that Python has not set and could not set again.
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def answer(self) -> None:
+        """Do what the signal does without this block: mostly raise, or end the process."""
+        number, self.caught = self.caught, None
+        if number is not None:
+            self.__exit__()
+            signal.raise_signal(number)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.caught is not None:
+            self.__exit__()
+            signal.raise_signal(number)
+            return
+        self.caught = number
+        if self._tell is not None:
+            self._tell(number)

@@ -1,0 +1,38 @@
+"""Opening what may be read to its end: a pipe would wait for ever, ``/dev/zero`` never end."""
+
+import io
+import os
+import stat
+
+from xpmlp.errors import XpmlpError
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def open_regular(path: str | os.PathLike[str], error: type[XpmlpError]) -> io.BufferedReader:
+    """Open a regular file to read its bytes.
+
+    Parameters
+    ----------
+    path : path-like
+    error : type
+        What to raise for anything else, which is not even opened.
+
+    Raises
+    ------
+    XpmlpError
+        The ``error`` given, for a folder, a pipe, a socket or a device.
+    OSError
+        If there is no such file, or it cannot be opened.
+    """
+    kind = stat.S_IFMT(os.stat(path).st_mode)
+    if kind != stat.S_IFREG:
+        found = _KINDS.get(kind, "something else")
+        raise error(f"{os.fspath(path)}: found {found}, expected a regular file")
+    return open(path, "rb")
