@@ -134,15 +134,19 @@ def content(mlp: xpmlp.MLP) -> dict[str, Any]:
     }
 
 
+def saved(mlp: xpmlp.MLP) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        mlp.save(Path(folder) / "m.xpmlp")
+        return (Path(folder) / "m.xpmlp").read_bytes()
+
+
 @cache
 def small_file() -> bytes:
     """A model file of about 2 kB."""
     mlp = xpmlp.MLP([4, 3, 3], normalization="batch", scaling="standard", backend="numpy", seed=1)
     mlp.metadata = {"classes": ["a", "b", "c"]}
     mlp.fit(*data("plain"), epochs=1)
-    with tempfile.TemporaryDirectory() as folder:
-        mlp.save(Path(folder) / "m.xpmlp")
-        return (Path(folder) / "m.xpmlp").read_bytes()
+    return saved(mlp)
 
 
 # Back as it was
@@ -314,14 +318,15 @@ def refused_in_little_memory(path: Path, hostile: bytes) -> str:
     return str(info.value)
 
 
-def forged(change: Callable[[Any, Any], Any]) -> bytes:
-    """The small file with its configuration and arrays changed, and the digest made to fit.
+def forged(change: Callable[[Any, Any], Any], original: bytes | None = None) -> bytes:
+    """A file, the small one, with configuration and arrays changed, and the digest made to fit.
 
     ``change(config, tensors)`` edits in place, or returns another configuration or its text.
     """
-    tensors = {k: v.copy() for k, v in safetensors.numpy.load(small_file()).items()}
-    size = int.from_bytes(small_file()[:8], "little")
-    config = json.loads(json.loads(small_file()[8 : 8 + size])["__metadata__"]["xpmlp"])
+    original = original or small_file()
+    tensors = {k: v.copy() for k, v in safetensors.numpy.load(original).items()}
+    size = int.from_bytes(original[:8], "little")
+    config = json.loads(json.loads(original[8 : 8 + size])["__metadata__"]["xpmlp"])
     made = change(config, tensors)
     text = made if isinstance(made, str) else json.dumps(config if made is None else made)
     metadata = {"xpmlp": text, "sha256": container._digest(text, tensors)}

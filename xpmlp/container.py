@@ -98,7 +98,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         ) from error
     if not 1 <= version <= FORMAT:
         raise CheckpointError(
-            f"{path}: file format {version}; this version of xpmlp reads 1 to {FORMAT}. "
+            f"{path}: file format {short(version)}; this version of xpmlp reads 1 to {FORMAT}. "
             "Upgrade xpmlp for a higher one"
         )
     return config, tensors

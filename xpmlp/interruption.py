@@ -52,10 +52,8 @@ class Interruption:
             signal.raise_signal(number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.caught is not None:
-            self.__exit__()
-            signal.raise_signal(number)
-            return
-        self.caught = number
-        if self._tell is not None:
+        again, self.caught = self.caught is not None, number
+        if again:
+            self.answer()
+        elif self._tell is not None:
             self._tell(number)

@@ -15,8 +15,9 @@ import numpy as np
 
 from xpmlp import container, files
 from xpmlp.callbacks import Callback
-from xpmlp.contract import State
+from xpmlp.contract import Execution, State
 from xpmlp.errors import CheckpointError, InvalidValueError
+from xpmlp.progress import History
 from xpmlp.sharing import is_numpy_array
 from xpmlp.step import first_state
 
@@ -64,6 +65,7 @@ def save(training: "Training", path: Path) -> None:
         "seconds": training.seconds if underway else 0.0,
         "stopped": training.stopped,
         "history": list(training.history),
+        "execution": training.history.execution,
     }
     container.write(path, config, tensors)
 
@@ -78,7 +80,7 @@ class Stand:
         As in ``Training``.
     state : State
         Of the model's weights, with the sums of the unfinished epoch.
-    history : dict of lists
+    history : History
     """
 
     first: int
@@ -88,7 +90,7 @@ class Stand:
     seconds: float
     stopped: bool
     state: State
-    history: dict[str, list[float]]
+    history: History
 
 
 def read(training: "Training", path: Path, config: Mapping[str, Any], tensors: Arrays) -> Stand:
@@ -121,7 +123,9 @@ def _stand(training: "Training", saved: Mapping[str, Any], tensors: Arrays) -> S
     if not 0 <= taken <= 2**53:
         raise ValueError(f"{taken} steps")
     seconds, stopped = (container.entry(saved, *e) for e in (("seconds", float), ("stopped", bool)))
-    history = {}
+    history = History()
+    mode, notes = container.entry(saved, "execution", list)
+    history.execution = Execution(str(mode), tuple(map(str, notes)))
     for name in container.entry(saved, "history", list):
         history[name] = _array(tensors, f"history.{name}", "float64").tolist()
     state = first_state(

@@ -186,8 +186,8 @@ class Training:
         self.epoch, self.step, self._spent = stand.finished, stand.step, stand.seconds
         self.epochs += stand.first
         self.stopped, self.state, self.resumed = stand.stopped, stand.state, saved
-        self.history.clear()
-        self.history.update(stand.history)
+        self.history = stand.history
+        self.history.examples = self.examples
 
     def _notify(self, event: str) -> None:
         for callback in self.callbacks:

@@ -1,12 +1,14 @@
 """CSV files: separators, headers, labels, and errors that name the row and the column."""
 
 import csv
+import io
 import time
 
 import numpy as np
 import pytest
 
 from xpmlp.data import load, load_evaluation
+from xpmlp.data.csv_file import _undecodable
 from xpmlp.errors import DataError, InvalidValueError
 
 BASIC = "a,b,label\n1,2,x\n3,4.5,y\n-5e-1,6,x\n"
@@ -187,6 +189,12 @@ def test_errors_name_the_place(write, text, message):
         load(path)
     assert str(path) in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+def test_a_bad_byte_that_is_gone_when_it_is_looked_for():
+    """The file may be written anew in between; there is a number to tell all the same."""
+    assert _undecodable(io.BytesIO(b"a,b\n\xff")) == 4
+    assert _undecodable(io.BytesIO(b"a,b\n1")) == 0
 
 
 def test_messages_stay_short_with_many_columns(write):

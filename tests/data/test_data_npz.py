@@ -137,6 +137,14 @@ def test_arrays_that_do_not_fit(npz, arrays, message):
     assert str(path) in str(caught.value)
 
 
+def test_one_hot_rows_are_not_classes(npz):
+    path = npz(X=X, y=np.eye(3)[Y])
+    with pytest.raises(DataError, match=r"found 3 label columns, expected one .*class numbers"):
+        load(path, task="classification")
+    with pytest.raises(DataError, match="found 3 label columns, expected one"):
+        load_evaluation(path, classes=("0", "1", "2"))
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity(npz, value):
     bad = X.copy()

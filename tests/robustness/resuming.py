@@ -13,7 +13,7 @@ ROWS, BATCH, EPOCHS, STEPS = 46, 5, 5, 50
 """Ten steps an epoch, the last of which has one row."""
 
 NETWORK = ("dtype", "dropout", "normalization")
-"""Options of the network; all others are those of ``fit``."""
+"""Options of the network; all others but ``patience`` are those of ``fit``."""
 
 OPTIMIZERS: dict[str, Callable[[Any], xpmlp.optimizers.Optimizer]] = {
     "sgd": lambda rate: xpmlp.SGD(rate, clip_norm=1.0),
@@ -54,7 +54,7 @@ class Run:
         given = {"optimizer": xpmlp.Adam(0.02), "batch_size": BATCH, "epochs": EPOCHS}
         given |= {"sample_weight": np.linspace(0.5, 1.5, ROWS + 14), "validation_split": 14 / 60}
         given |= {k: v for k, v in self.options.items() if k not in NETWORK} | more
-        self.stopping, self.mlp = xpmlp.EarlyStopping(patience=3), self.model()
+        self.stopping, self.mlp = xpmlp.EarlyStopping(given.pop("patience", 3)), self.model()
         callbacks = [*given.pop("callbacks", ()), self.stopping]
         self.history = self.mlp.fit(*data(), callbacks=callbacks, **given)
         return self

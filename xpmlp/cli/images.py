@@ -88,7 +88,8 @@ def read_image(path: Path, facts: dict[str, Any], dtype: Any) -> tuple[Array, st
     cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     height, width = facts["shape"]
     image = _centred(_fitted(cropped, height, width, facts["reach"]), height, width)
-    row = (image * facts["maximum"]).round(0 if dtype == np.uint8 else 6).astype(dtype)
+    maximum = 255 if dtype == np.uint8 else facts["maximum"]
+    row = (image * maximum).round(0 if dtype == np.uint8 else 6).astype(dtype)
     scale = size[0] / grey.shape[1]
     kept = f"{scale * cropped.shape[1]:.0f}x{scale * cropped.shape[0]:.0f}"
     inverted = ", inverted because the background is light" if light else ""

@@ -81,8 +81,8 @@ def _texts(value: Any, count: int) -> tuple[str, ...] | None:
 def _image(value: Any, pixels: int) -> dict[str, Any] | None:
     try:
         height, width = value["shape"]
-        good = isinstance(height, int) and isinstance(width, int) and height * width == pixels
-        good = good and value["maximum"] > 0 and 0 < value["reach"] <= 1
+        good = type(height) is type(width) is int and height > 0 and height * width == pixels
+        good = good and 0 < value["maximum"] < 1e38 and 0 < value["reach"] <= 1
     except (TypeError, KeyError, ValueError):
         return None
     return value if good else None

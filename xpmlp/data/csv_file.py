@@ -12,11 +12,8 @@ import numpy as np
 
 from xpmlp.data.columns import LABEL_NAMES, Choose
 from xpmlp.data.dataset import PathLike, Table, opened
-from xpmlp.data.labels import is_number
+from xpmlp.data.labels import MAX_LABEL, is_number
 from xpmlp.errors import DataError, short
-
-MAX_LABEL = 256
-"""The longest label text: a longer one is a column of prose, chosen by mistake."""
 
 MAX_ROW = 4 * 2**20
 """The most characters of a row, lines within quotes included: memory for 100,000 columns."""

@@ -10,6 +10,9 @@ from xpmlp.errors import DataError, short, unknown_name
 
 TASKS = ("classification", "regression")
 
+MAX_LABEL = 256
+"""The longest label text: a longer one is a column of prose, chosen by mistake."""
+
 _TEXT = "UT"  # NumPy's kinds of text: all of one length, or each of its own
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from xpmlp.data.dataset import Array, PathLike, Table, opened, require_finite
+from xpmlp.data.labels import MAX_LABEL
 from xpmlp.errors import DataError, short
 
 MAX_NPZ_BYTES = 4 * 2**30
@@ -193,4 +194,8 @@ def _text(y: Array, source: str) -> Array:
         np.ascontiguousarray(text).tobytes().decode(f"utf-32-{sys.byteorder[0]}e")
     except UnicodeDecodeError as error:
         raise DataError(f"{source}: found text that is not Unicode: {error.reason}") from error
+    if (longest := np.strings.str_len(text).max()) > MAX_LABEL:
+        raise DataError(
+            f"{source}: found a label of {longest} characters, expected at most {MAX_LABEL}"
+        )
     return text

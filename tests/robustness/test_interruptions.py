@@ -1,0 +1,280 @@
+"""Ctrl-C, SIGTERM and SIGKILL at any moment: what is resumed is the uninterrupted run."""
+
+import json
+import os
+import random
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xpmlp_backends
+from robustness.faults import ended, started
+from robustness.resuming import Run
+
+import xpmlp
+from xpmlp.cli import main
+
+EPOCHS = "12"
+SIGNALS = {"Ctrl-C": (signal.SIGINT, 130), "SIGTERM": (signal.SIGTERM, 143)}
+
+
+# The library
+
+
+class Ended(BaseException):
+    """What a program makes of SIGTERM."""
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Ctrl-C as in a fresh process, and a program's own answer to SIGTERM."""
+
+    def end(*_: object) -> None:
+        raise Ended
+
+    before = [
+        (number, signal.signal(number, handler))
+        for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, end))
+    ]
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_signal_at_any_moment(name: str, tmp_path: Path, tried: Any) -> None:
+    """The step is finished and saved, then the program's own answer is given."""
+    number, rng, moments = SIGNALS[name][0], random.Random(5), 100
+
+    def run() -> Run:
+        return Run(epochs=20, optimizer=xpmlp.SGD(1e-9), patience=99)
+
+    for warm in range(2):
+        begin = time.perf_counter()
+        whole = run().fit(checkpoints=tmp_path / f"whole-{warm}").facts()
+        seconds, midway = time.perf_counter() - begin, 0
+    for n in range(moments):
+        folder = tmp_path / f"{n}"
+        shot = threading.Timer(rng.uniform(0, seconds), os.kill, (os.getpid(), number))
+        with suppress(KeyboardInterrupt if number == signal.SIGINT else Ended):
+            shot.start()
+            run().fit(checkpoints=folder, checkpoint_every=10**9)
+            shot.cancel()
+            shot.join()
+        found = [path.name for path in folder.glob("step-*")]
+        midway += found not in ([], ["step-000000200.xpmlp"])
+        assert run().fit(checkpoints=folder, resume=True).facts() == whole, found
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert midway > moments / 4
+    tried(f"{name} at {moments} moments of a training: {midway} within it, all resumed")
+
+
+class Shoot(xpmlp.Callback):
+    """Signals after a step."""
+
+    every = 13
+
+    def __init__(self, *numbers: int) -> None:
+        self.numbers, self.steps = numbers, 0
+
+    def on_batch_end(self, training: Any) -> None:
+        self.steps = training.total
+        for number in self.numbers:
+            signal.raise_signal(number)
+
+
+@pytest.mark.usefixtures("handlers")
+def test_the_first_is_answered_after_the_step_and_the_second_at_once(tmp_path: Path) -> None:
+    told: list[int] = []
+    keep = xpmlp.Checkpoints(tmp_path / "c", every=13, best=False, tell=told.append)
+    twice = Shoot(signal.SIGINT, signal.SIGTERM)
+    with pytest.raises(Ended):
+        Run().fit(checkpoints=keep, callbacks=[twice])
+    assert told == [signal.SIGINT]
+    assert not keep.files()  # it came before the checkpoint of that step
+    once = Shoot(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        Run().fit(checkpoints=keep, callbacks=[once])
+    newest, before = (int(path.stem[5:]) for path in keep.files())
+    assert before == 13 < newest <= 20  # the next look was at the end of the epoch, at the latest
+    assert once.steps == 13
+
+
+@pytest.mark.usefixtures("handlers")
+def test_without_checkpoints_and_in_other_threads_signals_are_as_ever(tmp_path: Path) -> None:
+    shoot = Shoot(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        Run().fit(callbacks=[shoot])
+    handlers: list[Any] = []
+
+    class Look(xpmlp.Callback):
+        def on_epoch_begin(self, training: Any) -> None:
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    training = threading.Thread(
+        target=Run().fit, kwargs={"checkpoints": tmp_path / "c", "callbacks": [Look()]}
+    )
+    training.start()
+    training.join()
+    assert set(handlers) == {signal.default_int_handler}
+    assert len(handlers) == 5
+
+
+@pytest.mark.usefixtures("handlers")
+def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    """A process started with nohup trains on."""
+    whole = Run().fit().facts()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    run = Run().fit(checkpoints=tmp_path / "c", callbacks=[Shoot(signal.SIGINT)])
+    assert run.facts() == whole
+
+
+# The command line, in processes of its own
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(4)
+    rows = rng.standard_normal((120, 3))
+    lines = [f"{a:.4f},{b:.4f},{c:.4f},{'yes' if a * b > c else 'no'}" for a, b, c in rows]
+    (tmp_path / "table.csv").write_text("\n".join(["a,b,c,label", *lines]))
+    return tmp_path / "table.csv"
+
+
+def arguments(table: Path, folder: Path) -> list[str]:
+    given = f"--out {folder} --hidden 16 --batch-size 8 --early-stopping 200 --checkpoint-every 20"
+    return ["train", str(table), *given.split(), "--epochs", EPOCHS, "--backend", "numpy"]
+
+
+def start(argv: list[str], log: Path) -> int:
+    """Run a command in a forked process, whose imports are done; nothing of it draws."""
+
+    def command() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(sink, 1)
+        os.dup2(sink, 2)
+        sys.stdout, sys.stderr = open(1, "w"), open(2, "w")  # noqa: SIM115
+        sys.modules["matplotlib"] = None  # type: ignore[assignment]
+        status = main(argv)
+        sys.stderr.flush()
+        os._exit(status)
+
+    return started(command)
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """All that a finished run leaves, but the times."""
+    rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    result = json.loads((folder / "result.json").read_text())
+    mlp = xpmlp.load(folder / "model.xpmlp", backend="numpy")
+    return {
+        "history": [{k: v for k, v in row.items() if k != "seconds"} for row in rows],
+        "weights": {name: value.tobytes() for name, value in mlp.state_dict().items()},
+        "result": {k: v for k, v in result.items() if k not in ("seconds", "examples_per_second")},
+        "temporaries": [p.name for p in folder.rglob("*") if p.name.startswith(".")],
+        "newest": max(p.name for p in (folder / "checkpoints").glob("step-*")),
+    }
+
+
+def whole_run(table: Path) -> tuple[dict[str, Any], float]:
+    """The uninterrupted run, and the seconds it takes; a first one warms up."""
+    for name in ("warm", "whole"):
+        folder = table.with_name(name)
+        begin = time.perf_counter()
+        assert ended(start(arguments(table, folder), table.with_name("log"))) == 0
+        seconds = time.perf_counter() - begin
+    assert len(outcome(folder)["history"]) == int(EPOCHS)
+    return outcome(folder), seconds
+
+
+def finish(folder: Path, table: Path, log: Path) -> dict[str, Any]:
+    """Resume a run, or begin it where it had not come so far as to say what it is."""
+    begun = (folder / "settings.json").exists()
+    argv = ["train", "--resume", str(folder)] if begun else arguments(table, folder)
+    assert ended(start(argv, log)) == 0, log.read_text()
+    return outcome(folder)
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_command_that_is_interrupted(name: str, table: Path, tried: Any, full: bool) -> None:
+    """It says how to go on, and its status is the one that shells know."""
+    (number, status), rng = SIGNALS[name], random.Random(6)
+    expected, seconds = whole_run(table)
+    moments, said, early, late = 100 if full else 20, 0, 0, 0
+    for n in range(moments):
+        folder, log = table.with_name(f"{name}-{n}"), table.with_name("log")
+        child = start(arguments(table, folder), log)
+        while "epoch" not in (log.read_text() if log.exists() else ""):
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, seconds))
+        os.kill(child, number)
+        found, text = ended(child), " ".join(log.read_text().split())
+        assert "Traceback" not in text
+        if found == 0:
+            late += 1
+            assert outcome(folder) == expected
+            continue
+        assert found == status, text
+        command = f"to go on: xpmlp train --resume {shlex.quote(str(folder))}"
+        if command in text:
+            said += 1
+        elif not (folder / "result.json").exists():
+            early += 1
+            assert not folder.exists(), text
+        assert (
+            finish(folder, table, log) == expected if not (folder / "result.json").exists() else 1
+        )
+        log.unlink()
+    assert said > moments / 4
+    tried(
+        f"{name} at {moments} moments of a command: {said} said how to go on and did, {late} late"
+    )
+
+
+def test_killed_at_any_moment(table: Path, tried: Any, full: bool) -> None:
+    expected, seconds = whole_run(table)
+    kills, rng, midway = 1000 if full else 200, random.Random(7), 0
+    log = table.with_name("log")
+    for n in range(kills):
+        folder = table.with_name(f"{n}")
+        child = start(arguments(table, folder), log)
+        time.sleep(rng.uniform(0, seconds))
+        os.kill(child, signal.SIGKILL)
+        if ended(child) == 0:
+            continue
+        midway += bool(list((folder / "checkpoints").glob("step-*")))
+        if not (folder / "result.json").exists():
+            assert finish(folder, table, log) == expected
+    assert midway > kills / 4
+    tried(f"{kills} SIGKILLs, {midway} with checkpoints: all resumed to the same end, 0 bad")
+
+
+def test_a_process_of_its_own(table: Path) -> None:
+    """As a person does it: the module, a signal, and the command that it said."""
+    roots = os.pathsep.join(str(Path(m.__file__ or "").parents[1]) for m in (xpmlp, xpmlp_backends))
+    environment = os.environ | {"PYTHONPATH": roots}
+    expected, _ = whole_run(table)
+    folder, python = table.with_name("own"), [sys.executable, "-m", "xpmlp"]
+    given = [*arguments(table, folder), "--quiet"]
+    run = subprocess.Popen([*python, *given], env=environment, stderr=subprocess.PIPE, text=True)
+    while not list(folder.glob("checkpoints/step-*")):
+        time.sleep(0.001)
+    run.send_signal(signal.SIGINT)
+    said = run.communicate()[1]
+    assert run.returncode == 130
+    assert said.splitlines()[-1].startswith("xpmlp: error: interrupted; the model as of epoch ")
+    command = said.split("to go on: xpmlp ")[1].split()
+    subprocess.run([*python, *command, "--quiet"], env=environment, check=True)
+    assert outcome(folder) == expected
