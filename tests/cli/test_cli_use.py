@@ -263,4 +263,4 @@ def test_a_model_of_several_labels_is_refused(
     mlp = xpmlp.MLP([64, 4, 3], backend="numpy", targets="multilabel")
     mlp.save(tmp_path / "model.xpmlp")
     assert main([command, str(tmp_path), "digits"]) == 2
-    assert "model.xpmlp: this model gives several labels to a row" in capsys.readouterr().err
+    assert f"{tmp_path}: this model gives several labels to a row" in capsys.readouterr().err
