@@ -76,6 +76,11 @@ def with_value(value: Any, place: tuple[int, int] = (7, 2)) -> np.ndarray:
         (None, InvalidTypeError, "X: found dtype object"),
         ("digits", InvalidTypeError, "X: found dtype <U"),
         ({"a": 1}, InvalidTypeError, "X: found dtype object"),
+        (
+            np.ma.masked_equal(np.tri(ROWS, 3), 0),
+            InvalidValueError,
+            r"X: found .* at X\[0, 1\]; .*mask",
+        ),
     ],
 )
 def test_bad_examples(x: Any, error: type, match: str) -> None:
@@ -232,6 +237,10 @@ def test_bad_sample_weights(value: Any, match: str) -> None:
         ({"validation_data": (X, Y + 1)}, r"validation y: found 4"),
         ({"validation_data": (with_value(np.nan), Y)}, r"validation X: found nan at"),
         ({"validation_data": X}, "validation_data"),
+        *(
+            ({"validation_split": share}, "validation_split: found")
+            for share in (None, True, "half", [0.5], X, np.nan, np.inf, -0.1, 1.0, 2, 1e-9)
+        ),
     ],
 )
 def test_bad_arguments_of_fit(options: dict[str, Any], match: str) -> None:
@@ -478,7 +487,7 @@ DTYPES = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=500, derandomize=True, deadline=None)
 @given(shape=SHAPES, dtype=DTYPES, model_dtype=st.sampled_from(["float32", "float64"]))
 def test_examples_of_any_shape_and_dtype(shape: Any, dtype: str, model_dtype: str) -> None:
     """Taken over exactly if they are a matrix of real numbers of the right width, else refused."""
@@ -497,7 +506,7 @@ def test_examples_of_any_shape_and_dtype(shape: Any, dtype: str, model_dtype: st
         assert re.search(re.escape(str(shape)), str(raised.value))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=500, derandomize=True, deadline=None)
 @given(
     labels=st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-2, 6), min_size=1, max_size=6)
 )
@@ -516,7 +525,7 @@ def test_any_labels(labels: list[int]) -> None:
         np.testing.assert_array_equal(target, y)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=500, derandomize=True, deadline=None)
 @given(shape=SHAPES, dtype=DTYPES, outputs=st.integers(1, 4))
 def test_targets_of_any_shape_and_dtype(shape: Any, dtype: str, outputs: int) -> None:
     """Either understood or refused by an error of ours that names y; never another error."""
@@ -537,7 +546,7 @@ def test_targets_of_any_shape_and_dtype(shape: Any, dtype: str, outputs: int) ->
         assert isinstance(error, ValueError | TypeError)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=500, derandomize=True, deadline=None)
 @given(
     values=st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=5),
     extra=st.integers(0, 1),

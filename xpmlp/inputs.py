@@ -66,10 +66,30 @@ def to_host(backend: Backend, x: Any, name: str) -> np.ndarray:
         x = take_over(backend, x, name)
     try:
         host = np.asarray(backend.to_numpy(x) if not is_numpy_array(x) and backend.owns(x) else x)
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # other libraries raise what they like when asked for an array
+        if backend.ran_out(error):
+            raise
         raise InvalidTypeError(f"{name}: NumPy cannot make one array of it: {error}") from error
     _check_numbers(host.dtype, name)
+    if np.ma.is_masked(x):
+        refuse(x, np.ma.getmaskarray(x), "no masked values, which NumPy would uncover", name)
     return host
+
+
+def refuse(values: np.ndarray, bad: np.ndarray, expected: str, name: str) -> None:
+    """Raise for the first bad element, with its place.
+
+    Raises
+    ------
+    InvalidValueError
+        If any is bad.
+    """
+    if bad.any():
+        place = tuple(int(i) for i in np.argwhere(bad)[0])
+        at = ", ".join(map(str, place))
+        raise InvalidValueError(
+            f"{name}: found {values[place]} at {name}[{at}]; expected {expected}"
+        )
 
 
 def _check_numbers(dtype: np.dtype[Any], name: str) -> None:
@@ -139,8 +159,7 @@ def features(backend: Backend, X: Any, columns: int, dtype: str, name: str = "X"
         _refuse_nonfinite(backend.xp, flat, first, name, dtype)
         return x
     if narrow and not on_device:
-        with np.errstate(over="ignore"):  # found below, with its place
-            x = x.astype(dtype)
+        x = narrowed(x, dtype)
     kept = np.ascontiguousarray(x)
     first = partial(_first_nonfinite, lambda: kept)
     _refuse_nonfinite(np, kept.reshape(-1), first, name, dtype)
@@ -171,11 +190,13 @@ def _check_shape(shape: tuple[int, ...], columns: int, name: str) -> None:
         )
     if shape[1] != columns:
         raise InvalidValueError(
-            f"{name}: found shape {shape}, {shape[1]} columns; expected {columns}, "
-            "the network's first size"
+            f"{name}: found shape {shape}, {shape[1]} columns; expected {columns}, shape "
+            f"(n, {columns}), by the network's first size"
         )
     if shape[0] == 0:
-        raise InvalidValueError(f"{name}: found no rows; expected at least one example")
+        raise InvalidValueError(
+            f"{name}: found no rows, shape {shape}; expected (n, {columns}) with one at least"
+        )
 
 
 def _refuse_nonfinite(
@@ -209,17 +230,28 @@ def weights(backend: Backend, sample_weight: Any, n: int, dtype: str) -> np.ndar
     """Check per-sample weights, shape (n,), not negative and not all zero."""
     if sample_weight is None:
         return None
-    host = to_host(backend, sample_weight, "sample_weight").astype(np.float64)
+    host = to_host(backend, sample_weight, "sample_weight")
     if host.shape != (n,):
         raise InvalidValueError(
             f"sample_weight: found shape {host.shape}; expected ({n},), one for each row of X"
         )
-    if not np.all(np.isfinite(host)) or host.min() < 0 or host.max() == 0:
+    kept = narrowed(host, dtype)
+    good = np.isfinite(kept) & (kept >= 0)
+    refuse(
+        host, ~good, f"finite numbers within the range of {dtype}, none negative", "sample_weight"
+    )
+    if not kept.any():
         raise InvalidValueError(
-            "sample_weight: expected finite numbers, none negative and not all zero; found "
-            f"from {host.min()} to {host.max()}"
+            f"sample_weight: found only zeros in {dtype}; expected numbers that are not all zero"
         )
-    return host.astype(dtype)
+    return kept
+
+
+def narrowed(host: np.ndarray, dtype: str) -> np.ndarray:
+    """Return numbers as a dtype, where those beyond its range are infinite, without a warning."""
+    with np.errstate(over="ignore"):
+        kept: np.ndarray = host.astype(dtype)
+    return kept
 
 
 @dataclass(frozen=True)

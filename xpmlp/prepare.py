@@ -1,6 +1,7 @@
 """From what a person passes to ``fit`` to what a training takes: everything checked, and moved."""
 
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,7 +127,7 @@ def prepare(
     task = Task.make(mlp.targets or kind_of(host_y, outputs, mlp.loss), mlp.loss, mlp.output)
     target = task.encode(host_y, outputs, dtype)
     weight: Any = weights(backend, sample_weight, x.shape[0], dtype)
-    if validation_split:
+    if not (isinstance(validation_split, Real) and validation_split == 0):
         if validation_data is not None:
             raise InvalidValueError("give validation_data or validation_split, not both")
         kept, held = split(mlp.seed, x.shape[0], validation_split)
@@ -154,8 +155,8 @@ def pair(mlp: "MLP", X: Any, y: Any, prefix: str = "") -> tuple[Array, np.ndarra
     host_y = to_host(mlp.backend, y, f"{prefix}y")
     if host_y.ndim == 0 or len(host_y) != x.shape[0]:
         raise InvalidValueError(
-            f"{prefix}y: found shape {host_y.shape}; {prefix}X has {x.shape[0]} rows, expected "
-            "a target for each"
+            f"{prefix}y: found shape {host_y.shape}; {prefix}X has {x.shape[0]} rows, shape "
+            f"{tuple(x.shape)}; expected a target for each"
         )
     return x, host_y
 
@@ -167,7 +168,8 @@ def encode(mlp: "MLP", host_y: np.ndarray) -> np.ndarray:
 
 def split(seed: int, n: int, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Draw the rows to train on and the rows held out for validation."""
-    held = round(n * share)
+    number = isinstance(share, Real) and not isinstance(share, bool) and 0 < share < 1
+    held = round(n * share) if number else 0
     if not 0 < held < n:
         raise InvalidValueError(
             f"validation_split: found {share!r} of {n} rows; expected a share in (0, 1) that "

@@ -11,6 +11,7 @@ import numpy as np
 from xpmlp import losses, metrics
 from xpmlp.activations import ACTIVATIONS, Activation, activation
 from xpmlp.errors import InvalidTypeError, InvalidValueError
+from xpmlp.inputs import narrowed, refuse
 
 KINDS = ("labels", "one_hot", "binary", "multilabel", "values")
 """Class indices; rows with one 1, or distributions; yes or no; several of those; real numbers."""
@@ -115,12 +116,11 @@ class Task:
             _expect_shape(y, outputs, name)
         if self.kind in ("binary", "multilabel"):
             fix = "; for real values pass floats, or loss='mse'" if outputs == 1 else ""
-            _refuse(y, ~((y >= 0) & (y <= 1)), f"0, 1 or a probability{fix}", name)
+            refuse(y, ~((y >= 0) & (y <= 1)), f"0, 1 or a probability{fix}", name)
         elif self.loss.targets == "counts":
-            _refuse(y, ~(y >= 0), "a count, 0 or more", name)
-        with np.errstate(over="ignore"):
-            encoded: np.ndarray = y.astype(dtype)
-        _refuse(y, ~np.isfinite(encoded), f"a finite number within the range of {dtype}", name)
+            refuse(y, ~(y >= 0), "a count, 0 or more", name)
+        encoded = narrowed(y, dtype)
+        refuse(y, ~np.isfinite(encoded), f"a finite number within the range of {dtype}", name)
         return encoded.reshape(-1, outputs)
 
 
@@ -161,9 +161,9 @@ def kind_of(y: np.ndarray, outputs: int, loss: Any, name: str = "y") -> str:
             return "binary" if wanted == "binary" or (wanted is None and whole) else "values"
         if not whole:
             raise InvalidValueError(
-                f"{name}: found {y.dtype} of shape {y.shape} for {outputs} outputs; class labels "
-                f"must be integers 0 to {outputs - 1} ({name}.astype(int)), real targets need "
-                f"shape (n, {outputs})"
+                f"{name}: found {y.dtype} of shape {y.shape}, the first {y[0]} at {name}[0], for "
+                f"{outputs} outputs; class labels must be integers 0 to {outputs - 1} "
+                f"({name}.astype(int)), real targets need shape (n, {outputs})"
             )
         return "labels"
     _expect_shape(y, outputs, name)
@@ -192,18 +192,10 @@ def _expect_shape(y: np.ndarray, outputs: int, name: str) -> None:
         )
 
 
-def _refuse(y: np.ndarray, bad: np.ndarray, expected: str, name: str) -> None:
-    """Raise for the first bad element, with its place."""
-    if bad.any():
-        place = tuple(int(i) for i in np.argwhere(bad)[0])
-        at = ", ".join(map(str, place))
-        raise InvalidValueError(f"{name}: found {y[place]} at {name}[{at}]; expected {expected}")
-
-
 def _labels(y: np.ndarray, classes: int, name: str) -> np.ndarray:
     expected = f"a class index from 0 to {classes - 1}, one for each of the {classes} outputs"
     if y.dtype.kind == "f":
-        _refuse(y, y != np.floor(y), expected, name)
+        refuse(y, ~np.isfinite(y) | (y != np.floor(y)), expected, name)
         raise InvalidValueError(
             f"{name}: found {y.dtype} labels, the first {y[0]} at {name}[0]; expected {expected}: "
             f"{name}.astype(int)"
@@ -214,7 +206,7 @@ def _labels(y: np.ndarray, classes: int, name: str) -> np.ndarray:
         )
     if y.dtype.kind not in "bui":
         raise InvalidTypeError(f"{name}: found dtype {y.dtype}; expected {expected}")
-    _refuse(y, (y < 0) | (y >= classes), expected, name)
+    refuse(y, (y < 0) | (y >= classes), expected, name)
     return y.astype(np.int32)
 
 
@@ -230,7 +222,7 @@ def _labels_of_rows(y: np.ndarray, name: str) -> np.ndarray:
 
 
 def _distributions(y: np.ndarray, name: str) -> None:
-    _refuse(y, ~((y >= 0) & (y <= 1)), "a probability in [0, 1]", name)
+    refuse(y, ~((y >= 0) & (y <= 1)), "a probability in [0, 1]", name)
     sums = y.astype(np.float64).sum(axis=1)
     if np.abs(sums - 1).max() > 1e-3:
         row = int(np.argmax(np.abs(sums - 1) > 1e-3))

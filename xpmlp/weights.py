@@ -1,12 +1,13 @@
 """A network's parameters and running statistics, where they lie on a device."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from xpmlp.contract import Backend
-from xpmlp.errors import InvalidValueError
-from xpmlp.inputs import to_host
+from xpmlp.errors import InvalidTypeError, InvalidValueError
+from xpmlp.inputs import narrowed, refuse, to_host
 from xpmlp.network import Network
 
 Array = Any
@@ -59,12 +60,19 @@ class Weights:
         ------
         InvalidValueError
             For missing, unknown, wrongly shaped or non-finite arrays; nothing is changed then.
+        InvalidTypeError
+            For something else than a mapping, or arrays that hold no numbers; nor then.
         """
+        if not isinstance(values, Mapping):
+            raise InvalidTypeError(
+                f"parameters: found a {type(values).__name__}; expected a dict of arrays by name, "
+                "as state_dict() returns"
+            )
         slots = self.network.layout.slots | self.network.statistics.slots
         if wrong := set(values) ^ set(slots):
             raise InvalidValueError(
-                f"parameters: missing or unknown: {', '.join(sorted(wrong))}; expected exactly "
-                f"{', '.join(slots)}"
+                f"parameters: missing or unknown: {', '.join(sorted(map(str, wrong)))}; expected "
+                f"exactly {', '.join(slots)}"
             )
         checked = {name: to_host(self.backend, value, name) for name, value in values.items()}
         for name, value in checked.items():
@@ -72,8 +80,8 @@ class Weights:
                 raise InvalidValueError(
                     f"{name}: found shape {value.shape}; expected {slots[name].shape}"
                 )
-            if not np.isfinite(value).all():
-                raise InvalidValueError(f"{name}: found NaN or infinity; expected finite numbers")
+            bad = ~np.isfinite(narrowed(value, self.dtype))
+            refuse(value, bad, f"finite numbers within the range of {self.dtype}", name)
         self._place(checked)
 
     def adopt(self, flat: Array, statistics: Array) -> None:

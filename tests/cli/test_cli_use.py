@@ -254,3 +254,13 @@ def test_strange_metadata_and_a_known_data_set(tmp_path: Path, capsys: Capture) 
     assert capsys.readouterr().out.startswith("359 rows")
     path = picture(data.X_test[0], tmp_path / "digit.png")
     assert main(["predict", str(tmp_path / "m.xpmlp"), path]) == 2
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_a_model_of_several_labels_is_refused(
+    command: str, tmp_path: Path, capsys: Capture
+) -> None:
+    mlp = xpmlp.MLP([64, 4, 3], backend="numpy", targets="multilabel")
+    mlp.save(tmp_path / "model.xpmlp")
+    assert main([command, str(tmp_path), "digits"]) == 2
+    assert f"{tmp_path}: this model gives several labels to a row" in capsys.readouterr().err
