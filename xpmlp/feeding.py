@@ -31,6 +31,8 @@ class Drawn(NamedTuple):
 class Feed(Protocol):
     """The training data, wherever they lie."""
 
+    data: Data
+
     def places(self, rows: np.ndarray) -> np.ndarray:
         """Return where steps find their rows: int32, shape (steps, size), for the plan."""
         ...

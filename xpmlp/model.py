@@ -10,9 +10,10 @@ from typing import Any
 
 from xpmlp import files, pickling
 from xpmlp.callbacks import Callback
-from xpmlp.checkpoints import Checkpoints, Saved
+from xpmlp.checkpoints import Checkpoints
 from xpmlp.contract import Backend, Run
 from xpmlp.errors import InvalidValueError, unknown_name
+from xpmlp.fitting import ended, train
 from xpmlp.inference import decisions, evaluate_batches, forward_batches, probabilities
 from xpmlp.initializers import initial_values
 from xpmlp.inputs import Scaling, features, whole
@@ -21,6 +22,7 @@ from xpmlp.network import Network
 from xpmlp.optimizers import Optimizer, optimizer
 from xpmlp.penalty import Penalty
 from xpmlp.placement import backend_for, check_precision
+from xpmlp.plans import Order
 from xpmlp.prepare import Prepared, encode, pair, prepare
 from xpmlp.progress import History, Progress
 from xpmlp.random import as_seed, fresh_seed
@@ -29,7 +31,6 @@ from xpmlp.shortage import Request, advice_on_training, advice_on_use, guarded
 from xpmlp.step import TrainingStep
 from xpmlp.summary import summary
 from xpmlp.targets import KINDS, Task, check_names, check_outputs
-from xpmlp.training import Order, Training
 from xpmlp.weights import Weights
 
 Array = Any
@@ -304,7 +305,7 @@ class MLP:
             asked = Request(batch_size or 0, chosen.slots)
             return guarded(
                 lambda: advice_on_training(self, asked),
-                MLP._train,
+                train,
                 self,
                 partial(prepare, self, X, y, sample_weight, validation_data, validation_split),
                 asked,
@@ -315,7 +316,7 @@ class MLP:
                 shuffle=shuffle,
                 metrics=bool(metrics),
                 callbacks=[*callbacks, *(kept.callbacks() if kept else ())],
-                after=self._ended(chosen) if continued and saved is None else None,
+                after=ended(self, chosen) if continued and saved is None else None,
             )
 
     def reseed(self, seed: int) -> None:
@@ -327,57 +328,6 @@ class MLP:
             If it is not a whole number of 0 or more.
         """
         self.seed = self._arguments["seed"] = as_seed(seed)
-
-    def _ended(self, optimizer: Optimizer) -> Progress:
-        """Return what a continued training goes on from."""
-        if self.progress is None:
-            raise InvalidValueError(
-                "continued: this model has no training to go on from; fit without it first"
-            )
-        if type(self.progress.optimizer) is not type(optimizer):
-            raise InvalidValueError(
-                f"continued: found the optimizer {optimizer.name!r}; the training so far had "
-                f"{self.progress.optimizer.name!r}, whose running averages another cannot use"
-            )
-        return self.progress
-
-    def _train(
-        self,
-        prepare: Callable[[], Prepared],
-        asked: Request,
-        data_on: str,
-        saved: Saved | None,
-        **options: Any,
-    ) -> History:
-        """Prepare and train: all arrays are held in here, and are free when it has failed."""
-        training, buffers = None, None
-        before = self.epochs_trained, self.scaling, self._task, self.progress, self.seed
-        try:
-            if saved is not None:
-                buffers = self.weights.flat, self.weights.statistics
-                saved.put_into(self)
-            epochs = self.epochs_trained
-            ready = prepare()
-            n = ready.data.X.shape[0]
-            asked.batch_size = min(asked.batch_size or n, n)
-            asked.data = ready.host_bytes
-            ready = ready.placed(self.backend, self.dtype, data_on)
-            self._settle(ready)
-            asked.on_host = ready.on_host
-            training = Training(self, ready=ready, batch_size=asked.batch_size, **options)
-            if saved is not None:
-                training.resume(saved)
-            return training.run()
-        except Exception as error:
-            begun = training is not None and training.begun
-            if not begun or (self.backend.ran_out(error) and self.epochs_trained == epochs):
-                # Nothing has come of these data.
-                self.epochs_trained, self.scaling, task, self.progress, seed = before
-                self._set_task(task)
-                self.reseed(seed)
-                if buffers is not None:
-                    self.weights.adopt(*buffers)
-            raise
 
     # Use
 

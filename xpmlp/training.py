@@ -1,7 +1,7 @@
 """The loop over epochs: plans on the host, steps on the device, figures once an epoch."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpmlp.callbacks import Callback
-from xpmlp.contract import Execution, Plan, Run, State
+from xpmlp.contract import Execution, Run, State
 from xpmlp.divergence import locate
 from xpmlp.errors import DivergenceError
 from xpmlp.feeding import Drawn, Feed, FromHost, OnDevice, Piece
 from xpmlp.inference import evaluate_batches
+from xpmlp.plans import Order, Plans
 from xpmlp.progress import History, Progress
-from xpmlp.random import as_order, dropout_keys, permutation
 from xpmlp.schedules import schedule
 from xpmlp.step import first_state
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from xpmlp.prepare import Prepared
 
 Array = Any
-Order = Callable[[int, int], Any]
-"""``order(epoch, n)``: the rows of an epoch, counted over all fits, as n integers below n."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ class Training:
         self.stopped = self.begun = False
         self.resumed: Saved | None = None
         self._started = perf_counter()
-        self._next_order: np.ndarray | None = None
+        self._plans = Plans(mlp, optimizer, self.feed, self.batch_size, shuffle)
         self._schedule = schedule(optimizer.learning_rate)
         self._run: Run = mlp._compiled_step(optimizer, metrics)
         self.state = self._initial_state(after.moments if after else None)
@@ -209,13 +207,12 @@ class Training:
                 carry=xp.zeros_like(self.state.carry),
                 finite=xp.zeros_like(self.state.finite),
             )
-        drawn = self._draw(rates)
+        drawn = self._plans.draw(self.taken, rates)
         self._underway = Underway(drawn, rates, self.step, self._kept_moments())
         for piece in self.feed.pieces(drawn, self.step):
             self._take_steps(piece)
-        if self.epoch + 1 < self.epochs and not callable(self.shuffle):
-            # Drawn now, while a GPU is still at work; a user's function may have a state.
-            self._next_order = self._order(self.mlp.epochs_trained + 1)
+        if self.epoch + 1 < self.epochs:
+            self._plans.look_ahead()  # while a GPU is still at work
         loss, score = backend.to_numpy(self.state.totals).astype(np.float64)
         backend.synchronize()
         seconds, self._spent = self.seconds, 0.0
@@ -245,45 +242,6 @@ class Training:
         mode, notes = self._run.execution
         self.history.execution = Execution(mode, (*notes, *filter(None, [self._note])))
         self.history.memory = self.mlp.backend.memory()
-
-    def _order(self, epoch: int) -> np.ndarray:
-        """Draw the order of the rows in an epoch."""
-        n = self.examples
-        if callable(self.shuffle):
-            return as_order(self.shuffle(epoch, n), n)
-        return (
-            permutation(self.mlp.seed, epoch, n) if self.shuffle else np.arange(n, dtype=np.int32)
-        )
-
-    def _draw(self, rates: list[float]) -> list[Drawn]:
-        """Draw the epoch: the full batches, and the smaller last one if there is one."""
-        mlp, n, batch = self.mlp, self.examples, self.batch_size
-        epoch = mlp.epochs_trained  # counts on over several fits, so that no order repeats
-        order, self._next_order = self._next_order, None
-        if order is None:
-            order = self._order(epoch)
-        t = np.arange(1.0, self.steps + 1.0) + self.taken
-        scalars = np.broadcast_arrays(t, *self.optimizer.coefficients(t, np.array(rates)))[1:]
-        with np.errstate(over="ignore"):  # an absurd rate diverges, and that is reported
-            coefficients = np.stack(scalars, axis=1).astype(mlp.dtype)
-        keys = dropout_keys(mlp.seed, epoch, self.steps, mlp.network.dropouts)
-        asarray = mlp.backend.asarray
-
-        def plan(start: int, stop: int, size: int) -> Drawn:
-            rows = order[start * batch : start * batch + (stop - start) * size]
-            rows = rows.reshape(stop - start, size)
-            where, scalars, words = (
-                self.feed.places(rows),
-                coefficients[start:stop],
-                keys[start:stop],
-            )
-            return Drawn(rows, Plan(asarray(where), asarray(scalars), asarray(words)))
-
-        full = n // batch
-        drawn = [plan(0, full, batch)]
-        if full < self.steps:
-            drawn.append(plan(full, self.steps, n - full * batch))
-        return drawn
 
     def _take_steps(self, piece: Piece) -> None:
         """Run a piece at once, or in parts that end where a callback wants a word."""
