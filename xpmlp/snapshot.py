@@ -19,6 +19,7 @@ from xpmlp.contract import Execution, State
 from xpmlp.errors import CheckpointError, InvalidValueError
 from xpmlp.progress import History
 from xpmlp.sharing import is_numpy_array
+from xpmlp.sparse import on_host
 from xpmlp.step import first_state
 
 if TYPE_CHECKING:
@@ -197,24 +198,30 @@ def _described(x: Any) -> Any:
 
 
 def _fingerprint(training: "Training") -> str:
-    """SHA-256 of shapes and of some rows, in float32, which every backend rounds alike."""
-    n = training.examples
-    rows = np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64))
-    digest = hashlib.sha256(f"{n} {tuple(training.data.X.shape[1:])}".encode())
-    parts = [training.feed.inputs(rows), training.feed.targets()[rows]]
-    if training.data.weight is not None:
-        parts.append(_host(training, training.data.weight)[rows])
-    if training.validation is not None:
-        X, y = training.validation
-        digest.update(f"{tuple(X.shape)}".encode())
-        parts.append(_host(training, y))
+    """SHA-256 of the shapes, of all targets and weights, and of some rows of the inputs.
+
+    In float32, to which every backend rounds alike.
+    """
+    data, validation = training.data, training.validation or ()
+    parts = [_sample(training, data.X), training.feed.targets(), data.weight]
+    if validation:
+        parts += [_sample(training, validation[0]), validation[1]]
+    digest = hashlib.sha256()
     for part in parts:
-        digest.update(_host(training, part).astype(np.float32).tobytes())
+        if part is not None:
+            host = part if is_numpy_array(part) else training.mlp.backend.to_numpy(part)
+            digest.update(f"{host.shape}".encode())
+            digest.update(np.ascontiguousarray(host, dtype=np.float32).tobytes())
+    shapes = [tuple(x.shape) for x in (data.X, *validation)]
+    digest.update(str(shapes).encode())
     return digest.hexdigest()
 
 
-def _host(training: "Training", x: Any) -> np.ndarray:
-    return np.asarray(x if is_numpy_array(x) else training.mlp.backend.to_numpy(x))
+def _sample(training: "Training", X: Any) -> Any:
+    """Return some rows of examples, wherever they lie."""
+    backend = training.mlp.backend
+    rows = np.unique(np.linspace(0, X.shape[0] - 1, SAMPLE).astype(np.int32))
+    return X[rows] if on_host(X) else backend.xp.take(X, backend.asarray(rows), axis=0)
 
 
 def _remembering(training: "Training") -> list[tuple[Callback, dict[str, Any]]]:

@@ -191,14 +191,22 @@ def test_another_training_does_not_go_on(options: Any, match: str, tmp_path: Pat
 
 def test_other_data_do_not_go_on(tmp_path: Path) -> None:
     X, y = data()
-    keep = xpmlp.Checkpoints(tmp_path, every=1)
-    mlp = xpmlp.MLP([4, 3], backend="numpy", seed=1)
-    mlp.fit(X, y, epochs=1, checkpoints=keep)
-    X[len(X) - 1, 2] += 1e-3
-    with pytest.raises(InvalidValueError, match=r"had other data\. Give the same"):
+    given = {"X": X, "y": y, "weight": np.ones(len(y)), "held X": X[:9].copy(), "held y": y[:9]}
+
+    def fit(**more: Any) -> None:
+        d = given | more
         xpmlp.MLP([4, 3], backend="numpy", seed=1).fit(
-            X, y, epochs=1, checkpoints=tmp_path, resume=True
-        )
+            *(d["X"], d["y"]), sample_weight=d["weight"], epochs=1, checkpoints=tmp_path,
+            validation_data=(d["held X"], d["held y"]), resume=True,
+        )  # fmt: skip
+
+    fit()
+    fit(X=X.astype(np.float32).astype(np.float64))  # float32 is what the model computes in
+    for name, array in given.items():
+        other = array.copy()
+        other.reshape(-1)[-1] = (other.reshape(-1)[-1] + 1) % 3
+        with pytest.raises(InvalidValueError, match=r"had other data\. Give the same"):
+            fit(**{name: other})
 
 
 def test_a_seed_that_was_drawn_is_the_files(tmp_path: Path) -> None:
