@@ -32,11 +32,18 @@ class Interruption:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruption":
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
+            return self
+        try:
             for number in SIGNALS:
+                before = signal.getsignal(number)
                 # None is a handler that Python has not set and could not set again.
-                if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                    self._before[number] = signal.signal(number, self._note)
+                if before not in (signal.SIG_IGN, None):
+                    self._before[number] = before
+                    signal.signal(number, self._note)
+        except BaseException:  # a signal that came while the other's handler was set
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

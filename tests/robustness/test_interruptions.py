@@ -222,8 +222,8 @@ def test_a_command_that_is_interrupted(name: str, table: Path, tried: Any, full:
         os.kill(child, number)
         found, text = ended(child), " ".join(log.read_text().split())
         assert "Traceback" not in text
-        if found == 0:
-            late += 1
+        if found == 0 or (found == -number and (folder / "result.json").exists()):
+            late += 1  # it was done, or on its way out, where no one listens any more
             assert outcome(folder) == expected
             continue
         assert found == status, text
@@ -253,7 +253,9 @@ def test_killed_at_any_moment(table: Path, tried: Any, full: bool) -> None:
         time.sleep(rng.uniform(0, seconds))
         os.kill(child, signal.SIGKILL)
         if ended(child) == 0:
+            seconds *= 0.9  # the machine was slower when the whole run was timed
             continue
+        seconds *= 1.03
         midway += bool(list((folder / "checkpoints").glob("step-*")))
         if not (folder / "result.json").exists():
             assert finish(folder, table, log) == expected
