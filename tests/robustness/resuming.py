@@ -12,7 +12,7 @@ from xpmlp import schedules
 ROWS, BATCH, EPOCHS, STEPS = 46, 5, 5, 50
 """Ten steps an epoch, the last of which has one row."""
 
-NETWORK = ("dtype", "dropout", "normalization")
+NETWORK = ("dtype", "dropout", "loss", "normalization")
 """Options of the network; all others but ``patience`` are those of ``fit``."""
 
 OPTIMIZERS: dict[str, Callable[[Any], xpmlp.optimizers.Optimizer]] = {

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xpmlp
-import xpmlp.model
+from xpmlp import inference, training
 from xpmlp.errors import XpmlpError
 
 ROWS, COLUMNS, CLASSES = 6, 3, 4
@@ -178,14 +178,14 @@ def computing() -> Iterator[list[str]]:
     """Collect what is computed meanwhile."""
     begun: list[str] = []
     with ExitStack() as stack:
-        for name in ("Training", "forward_batches", "evaluate_batches"):
-            real = getattr(xpmlp.model, name)
+        for place, name in ((training.Training, "run"), (inference, "_in_batches")):
+            real = getattr(place, name)
 
             def noted(*a: Any, name: str = name, real: Any = real, **o: Any) -> Any:
                 begun.append(name)
                 return real(*a, **o)
 
-            stack.enter_context(patch.object(xpmlp.model, name, noted))
+            stack.enter_context(patch.object(place, name, noted))
         yield begun
 
 
@@ -226,6 +226,17 @@ def pass_any_data(mlp: xpmlp.MLP, name: str, examples: int) -> np.ndarray:
 
     check()
     return outcomes
+
+
+def test_what_is_computed_is_seen() -> None:
+    """Or the tests below would see nothing by looking at the wrong place."""
+    with computing() as begun:
+        mlp = fitted("numpy")
+        assert "run" in begun
+        for call in (mlp.predict, mlp.predict_proba, lambda x: mlp.evaluate(x, Y)):
+            begun.clear()
+            call(X)
+            assert begun == ["_in_batches"]
 
 
 @pytest.mark.parametrize("name", ENTRIES)

@@ -173,6 +173,7 @@ def test_a_newer_format_is_said_to_be_one(tmp_path: Path, monkeypatch: Any) -> N
         ({"validation_split": 0.5}, "other training rows"),
         ({"dtype": "float64"}, r"dtype='float32'; this one has 'float64'"),
         ({"dropout": 0.5}, "dropout="),
+        ({"loss": "mse"}, "loss=.*; this one has .*mse"),
         ({"normalization": None}, "normalization='batch'; this one has None"),
         ({"callbacks": [xpmlp.EarlyStopping()]}, "other callbacks: found"),
     ],
