@@ -241,6 +241,11 @@ def test_bad_sample_weights(value: Any, match: str) -> None:
             ({"validation_split": share}, "validation_split: found")
             for share in (None, True, "half", [0.5], X, np.nan, np.inf, -0.1, 1.0, 2, 1e-9)
         ),
+        ({"shuffle": "abc"}, "shuffle: found 'abc'; expected a bool or a function"),
+        ({"shuffle": 3}, "shuffle: found 3"),
+        ({"callbacks": None}, "callbacks: found None; expected a list of objects"),
+        ({"callbacks": [None]}, "callbacks: found None"),
+        ({"callbacks": xpmlp.EarlyStopping}, "callbacks: found <class"),
     ],
 )
 def test_bad_arguments_of_fit(options: dict[str, Any], match: str) -> None:
@@ -270,11 +275,17 @@ def test_bad_epochs(epochs: Any) -> None:
         ({"backend": "nunpy"}, "backend 'nunpy'.*Did you mean 'numpy'"),
         ({"dropout": 1.0}, "dropout: found 1.0"),
         ({"dropout": -0.1}, "dropout: found -0.1"),
+        ({"dropout": np.float32(1.5)}, "dropout: found .*1.5"),
         ({"dropout": [0.1]}, "dropout: found 1 values"),
         ({"input_dropout": np.nan}, "dropout: found nan"),
         ({"l1": -1.0}, "l1: found -1.0"),
         ({"l2": np.inf}, "l2: found inf"),
         ({"max_norm": -1.0}, "max_norm: found -1.0"),
+        ({"l1": "a"}, "l1: found 'a'; expected a number"),
+        ({"max_norm": "x"}, "max_norm: found 'x'"),
+        ({"dropout": None}, "dropout: found None; expected one for all"),
+        ({"sizes": [3, 10**30, 4]}, "sizes: found"),
+        ({"sizes": [3, np.inf, 4]}, "sizes: found"),
         ({"sizes": [3]}, "sizes: found"),
         ({"sizes": [3, 0, 1]}, "sizes: found"),
         ({"sizes": [3, 2.5, 1]}, "sizes: found"),

@@ -2,12 +2,12 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from xpmlp.errors import InvalidValueError
+from xpmlp.errors import InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:
     from xpmlp.training import Training
@@ -305,6 +305,24 @@ class ShowProgress(Callback):
     def _pass_on(self, event: str, training: "Training") -> None:
         getattr(self._shown, event)(training)
         self.every = self._shown.every  # a live line looks again when it likes
+
+
+def check_callbacks(callbacks: Any) -> list[Callback]:
+    """Return what ``fit`` was given as a list.
+
+    Raises
+    ------
+    InvalidTypeError
+        If they are no callbacks.
+    """
+    found = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+    for callback in found:
+        if not isinstance(callback, Callback):
+            raise InvalidTypeError(
+                f"callbacks: found {callback!r}; expected a list of objects such as "
+                "xpmlp.EarlyStopping()"
+            )
+    return found
 
 
 def power_of_two(steps: float) -> int:

@@ -363,6 +363,14 @@ def _moments(X: np.ndarray | SparseRows) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.sqrt(squares / len(X))
 
 
+def not_negative(name: str, value: Any) -> float:
+    """Return a finite number of 0 or more; InvalidValueError otherwise."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not 0 <= value < float("inf"):
+        raise InvalidValueError(f"{name}: found {value!r}; expected a number, 0 or more")
+    return float(value)
+
+
 def whole(name: str, value: Any) -> int:
     """Return a whole number from 1, given as any kind of number; InvalidValueError otherwise."""
     number = isinstance(value, Real) and not isinstance(value, bool)

@@ -9,14 +9,14 @@ from functools import partial
 from typing import Any
 
 from xpmlp import files, pickling
-from xpmlp.callbacks import Callback
+from xpmlp.callbacks import Callback, check_callbacks
 from xpmlp.checkpoints import Checkpoints
 from xpmlp.contract import Backend, Run
-from xpmlp.errors import InvalidValueError, unknown_name
+from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
 from xpmlp.fitting import ended, train
 from xpmlp.inference import decisions, evaluate_batches, forward_batches, probabilities
 from xpmlp.initializers import initial_values
-from xpmlp.inputs import Scaling, features, whole
+from xpmlp.inputs import Scaling, features, not_negative, whole
 from xpmlp.layers import Brick, activate, chain
 from xpmlp.network import Network
 from xpmlp.optimizers import Optimizer, optimizer
@@ -145,14 +145,14 @@ class MLP:
         check_precision(precision, dtype)
         if penalty_on not in ("mean", "sum"):
             raise unknown_name("penalty_on", penalty_on, ("mean", "sum"))
-        for name, value in (("l1", l1), ("l2", l2), ("max_norm", max_norm or 0.0)):
-            if not 0 <= value < float("inf"):
-                raise InvalidValueError(f"{name}: found {value!r}; expected 0 or more")
+        l1, l2 = not_negative("l1", l1), not_negative("l2", l2)
+        max_norm = None if max_norm is None else not_negative("max_norm", max_norm)
+        self._arguments |= {"l1": l1, "l2": l2, "max_norm": max_norm}
         self.network = Network.of(self._arguments)
         self.dtype, self.precision = dtype, precision
         self.seed_is_drawn = seed is None
         self.reseed(fresh_seed() if seed is None else seed)
-        self.penalty = Penalty(float(l1), float(l2), max_norm, penalty_on)
+        self.penalty = Penalty(l1, l2, max_norm, penalty_on)
         self.scaling = Scaling.make(scaling)
         self.loss, self.output, self.targets = loss, output, targets
         if targets not in (None, *KINDS):
@@ -300,6 +300,9 @@ class MLP:
         batch_size = None if batch_size is None else whole("batch_size", batch_size)
         if data_on not in ("auto", "device", "host"):
             raise unknown_name("data_on", data_on, ("auto", "device", "host"))
+        if not callable(shuffle) and shuffle not in (True, False):
+            raise InvalidTypeError(f"shuffle: found {shuffle!r}; expected a bool or a function")
+        callbacks = check_callbacks(callbacks)
         kept = Checkpoints.of(checkpoints, checkpoint_every, resume)
         with kept.opened(resume) if kept else nullcontext() as saved:
             asked = Request(batch_size or 0, chosen.slots)

@@ -7,11 +7,12 @@ asked for; the output layer is dense alone. What the output means belongs to the
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Real
 from typing import Any
 
 from xpmlp import layers
 from xpmlp.activations import Activation, activation
-from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
+from xpmlp.errors import InvalidTypeError, InvalidValueError, short, unknown_name
 from xpmlp.normalization import NORMALIZATIONS
 from xpmlp.parameters import Layout
 
@@ -62,9 +63,9 @@ class Architecture:
         """Check what a person wrote, and spell out one value per layer."""
         sizes = _sizes(sizes)
         hidden = len(sizes) - 2
-        rates = tuple(_per_layer("dropout", dropout, hidden, float | int))
+        rates = tuple(_per_layer("dropout", dropout, hidden, Real))
         for rate in (*rates, input_dropout):
-            if not isinstance(rate, float | int) or not 0 <= rate < 1:
+            if not isinstance(rate, Real) or not 0 <= rate < 1:
                 raise InvalidValueError(f"dropout: found {rate!r}; expected a rate in [0, 1)")
         if isinstance(normalization, str):
             if normalization not in NORMALIZATIONS:
@@ -82,7 +83,7 @@ class Architecture:
         return cls(
             sizes,
             _activations(activation, hidden),
-            rates,
+            tuple(map(float, rates)),
             float(input_dropout),
             normalization,
             bool(residual),
@@ -95,12 +96,12 @@ def _sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     try:
         values = tuple(int(n) for n in sizes)
         whole = all(n == m for n, m in zip(values, sizes, strict=True))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         values, whole = (), False
-    if not whole or len(values) < 2 or min(values) < 1:
+    if not whole or len(values) < 2 or not 1 <= min(values) <= max(values) < 2**31:
         raise InvalidValueError(
-            f"sizes: found {sizes!r}; expected at least two positive whole numbers, inputs "
-            "first and outputs last, such as [784, 128, 10]"
+            f"sizes: found {short(repr(sizes))}; expected at least two whole numbers from 1 to "
+            "2**31 - 1, inputs first and outputs last, such as [784, 128, 10]"
         )
     return values
 
@@ -113,7 +114,12 @@ def _hidden_pairs(sizes: Sequence[int]) -> list[tuple[int, int]]:
 def _per_layer(name: str, value: Any, hidden: int, single: Any) -> list[Any]:
     if isinstance(value, single):
         return [value] * hidden
-    values = list(value)
+    try:
+        values = list(value)
+    except TypeError:
+        raise InvalidTypeError(
+            f"{name}: found {value!r}; expected one for all hidden layers, or a list"
+        ) from None
     if len(values) != hidden:
         raise InvalidValueError(
             f"{name}: found {len(values)} values; expected one for all, or one for each of the "
