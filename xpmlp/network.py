@@ -64,9 +64,8 @@ class Architecture:
         sizes = _sizes(sizes)
         hidden = len(sizes) - 2
         rates = tuple(_per_layer("dropout", dropout, hidden, Real))
-        rate: Any
         for rate in (*rates, input_dropout):
-            if not isinstance(rate, Real) or not 0 <= rate < 1:
+            if not isinstance(rate, Real) or not 0 <= float(rate) < 1:
                 raise InvalidValueError(f"dropout: found {rate!r}; expected a rate in [0, 1)")
         if isinstance(normalization, str):
             if normalization not in NORMALIZATIONS:
