@@ -131,6 +131,77 @@ def test_without_checkpoints_and_in_other_threads_signals_are_as_ever(tmp_path: 
 
 
 @pytest.mark.usefixtures("handlers")
+def test_a_forked_child_ends_as_it_would(tmp_path: Path) -> None:
+    class Fork(xpmlp.Callback):
+        def on_epoch_begin(self, training: Any) -> None:
+            child = started(lambda: time.sleep(60))
+            signal_child(child)
+            assert ended(child) != 0
+
+    def signal_child(child: int) -> None:
+        time.sleep(0.05)
+        os.kill(child, signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    Run(epochs=2).fit(checkpoints=tmp_path, callbacks=[Fork()])
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_training_within_a_training_ends_too(tmp_path: Path) -> None:
+    inner = Shoot(signal.SIGINT)
+
+    class Nest(xpmlp.Callback):
+        def on_epoch_end(self, training: Any) -> None:
+            Run().fit(checkpoints=tmp_path / "inner", callbacks=[inner])
+
+    with pytest.raises(KeyboardInterrupt):
+        Run().fit(checkpoints=tmp_path / "outer", callbacks=[Nest()])
+    assert inner.steps == 13
+    assert list((tmp_path / "inner").glob("step-*"))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_save_that_fails_is_not_hidden_by_the_signal(tmp_path: Path) -> None:
+    class Full(Shoot):
+        def on_batch_end(self, training: Any) -> None:
+            super().on_batch_end(training)
+            (tmp_path / f"c/step-{20:09d}.xpmlp").mkdir(exist_ok=True)
+
+    with pytest.raises(KeyboardInterrupt) as info:
+        Run().fit(
+            checkpoints=tmp_path / "c", checkpoint_every=10**6, callbacks=[Full(signal.SIGINT)]
+        )
+    assert "step-000000020.xpmlp" in " ".join(info.value.__notes__)
+
+
+@pytest.mark.usefixtures("handlers")
+def test_what_tells_of_a_signal_may_fail(tmp_path: Path) -> None:
+    def tell(number: int) -> None:
+        raise OSError("no terminal")
+
+    keep = xpmlp.Checkpoints(tmp_path, every=10**6, best=False, tell=tell)
+    with pytest.raises(KeyboardInterrupt):
+        Run().fit(checkpoints=keep, callbacks=[Shoot(signal.SIGINT)])
+    assert len(keep.files()) == 1
+
+
+@pytest.mark.usefixtures("handlers")
+def test_an_interruption_before_the_first_epoch_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    class Early(xpmlp.Callback):
+        def on_train_begin(self, training: Any) -> None:
+            raise KeyboardInterrupt
+
+    Run().fit(checkpoints=tmp_path)
+    run = Run()
+    with pytest.raises(KeyboardInterrupt):
+        run.fit(checkpoints=tmp_path, resume=True, callbacks=[Early()])
+    assert run.mlp.epochs_trained == 0
+    for name, value in run.model().state_dict().items():
+        assert np.array_equal(run.mlp.state_dict()[name], value)
+
+
+@pytest.mark.usefixtures("handlers")
 def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
     """A process started with nohup trains on."""
     whole = Run().fit().facts()
