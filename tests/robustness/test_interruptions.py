@@ -166,13 +166,14 @@ def test_a_save_that_fails_is_not_hidden_by_the_signal(tmp_path: Path) -> None:
     class Full(Shoot):
         def on_batch_end(self, training: Any) -> None:
             super().on_batch_end(training)
-            (tmp_path / f"c/step-{20:09d}.xpmlp").mkdir(exist_ok=True)
+            for step in range(14, 21):  # no file can take such a name
+                (tmp_path / f"step-{step:09d}.xpmlp").mkdir(exist_ok=True)
 
+    full = Full(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt) as info:
-        Run().fit(
-            checkpoints=tmp_path / "c", checkpoint_every=10**6, callbacks=[Full(signal.SIGINT)]
-        )
-    assert "step-000000020.xpmlp" in " ".join(info.value.__notes__)
+        Run().fit(checkpoints=tmp_path, checkpoint_every=10**6, callbacks=[full])
+    assert "before that: " in info.value.__notes__[0]
+    assert "/step-0000000" in info.value.__notes__[0]
 
 
 @pytest.mark.usefixtures("handlers")

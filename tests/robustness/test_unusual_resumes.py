@@ -1,4 +1,4 @@
-"""Resuming with what else users do: states of callbacks, odd folders, NumPy's numbers, sparse data."""
+"""Resuming with what else users do: states of any form, odd folders, NumPy's numbers."""
 
 from pathlib import Path
 from typing import Any
