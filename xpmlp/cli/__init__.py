@@ -100,5 +100,6 @@ def _report(error: BaseException, message: str, status: int, debug: bool) -> int
 
         traceback.print_exception(error)
     notes = [message, *getattr(error, "__notes__", [])]
-    print(f"xpmlp: error: {' '.join('; '.join(notes).split())}", file=sys.stderr)
+    line = " ".join(part.strip() for part in "; ".join(notes).splitlines())
+    print(f"xpmlp: error: {line}", file=sys.stderr)
     return status
