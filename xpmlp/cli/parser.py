@@ -270,6 +270,12 @@ class _Parser(argparse.ArgumentParser):
             message += "; the data come first: xpmlp train mnist --hidden 512 512"
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        values = super()._get_values(action, arg_strings)
+        if values == [] and action.nargs not in (0, "*"):  # --out=--, in Python 3.11
+            raise argparse.ArgumentError(action, "expected a value")
+        return values
+
     def drop_defaults(self) -> None:
         """Leave out of the result what is not among the arguments, those of commands included."""
         for action in self._actions:
