@@ -4,6 +4,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TextIO
 
 from xpmlp.callbacks import Callback, power_of_two
+from xpmlp.errors import naming
 from xpmlp.figures import number, score
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ INTERVAL = 0.3
 
 ROWS = 30
 """Epochs of which a terminal keeps a line; the live line shows all, the history has them."""
+
+STREAMS = {"<stdout>": "standard output", "<stderr>": "standard error"}
+"""What Python calls them, and what people do."""
 
 
 def display(stream: TextIO, held_out: str) -> Callback:
@@ -34,6 +38,13 @@ def display(stream: TextIO, held_out: str) -> Callback:
         if console.is_terminal and not console.is_dumb_terminal:
             return Live(console, held_out)
     return Lines(stream, held_out)
+
+
+def put(text: str, stream: TextIO) -> None:
+    """Print at once; an error says which stream it was, which it does not by itself."""
+    name = str(getattr(stream, "name", "the stream"))
+    with naming(STREAMS.get(name, name)):
+        print(text, file=stream, flush=True)
 
 
 class Lines(Callback):
@@ -82,7 +93,7 @@ class Lines(Callback):
 
     def print(self, text: str, style: str = "") -> None:
         """Print a line."""
-        print(text, file=self.stream, flush=True)
+        put(text, self.stream)
 
 
 class Live(Lines):

@@ -1,5 +1,6 @@
 """Arguments, help and one-line errors, without any command being run."""
 
+import argparse
 import os
 import subprocess
 import sys
@@ -181,3 +182,17 @@ def test_jax_gets_64_bits_where_they_may_be_needed(
     monkeypatch.delenv("JAX_ENABLE_X64")
     environment.prepare(parser.parse(argv))
     assert os.environ.get("JAX_ENABLE_X64") == variable
+
+
+@pytest.mark.parametrize("argv", [["train", "--out=--"], ["info", "--sizes=--"]])
+def test_an_option_with_nothing_but_dashes(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = argparse.ArgumentParser()
+    plain.add_argument("--out")
+    if plain.parse_args(["--out=--"]).out == "--":
+        pytest.skip("in this version of Python it is a value like any other")
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    assert stop.value.code == 2
+    assert f"argument {argv[1].partition('=')[0]}: expected" in capsys.readouterr().err

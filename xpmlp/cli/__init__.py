@@ -11,11 +11,11 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from xpmlp.cli import environment
 from xpmlp.cli.parser import parse
-from xpmlp.errors import XpmlpError
+from xpmlp.errors import XpmlpError, naming
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     SystemExit
         After ``--help`` and ``--version``, and for arguments that cannot be parsed.
     """
+    _open_closed()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a class name may have letters the terminal lacks
             stream.reconfigure(errors="backslashreplace")
@@ -45,9 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _terminable():
             status: int | None = importlib.import_module(f"xpmlp.cli.{args.command}").run(args)
-            sys.stdout.flush()  # here, where a closed pipe can still be answered
+            with naming("standard output"):
+                sys.stdout.flush()  # here, where a closed pipe can still be answered
     except BrokenPipeError:
-        _discard_stdout()
+        _discard(sys.stdout)
         return 141  # what a shell reports for a program that SIGPIPE ended
     except Terminated as error:
         return _report(error, "terminated", 143, args.debug)
@@ -80,9 +82,16 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _discard_stdout() -> None:
-    """Point stdout to nowhere: Python flushes it once more on its way out."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _open_closed() -> None:
+    """Point streams that were closed at the start to nowhere, or the next files would be them."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+
+
+def _discard(stream: TextIO) -> None:
+    """Point a stream to nowhere: Python flushes it once more on its way out."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _message(error: BaseException) -> str:
@@ -95,10 +104,14 @@ def _message(error: BaseException) -> str:
 
 def _report(error: BaseException, message: str, status: int, debug: bool) -> int:
     """Print one line, with what the command noted on its way out; all of it with --debug."""
-    if debug:
-        import traceback
-
-        traceback.print_exception(error)
     notes = [message, *getattr(error, "__notes__", [])]
-    print(f"xpmlp: error: {' '.join('; '.join(notes).split())}", file=sys.stderr)
+    line = " ".join(part.strip() for part in "; ".join(notes).splitlines())
+    try:
+        if debug:
+            import traceback
+
+            traceback.print_exception(error)
+        print(f"xpmlp: error: {line}", file=sys.stderr)
+    except OSError:
+        _discard(sys.stderr)
     return status

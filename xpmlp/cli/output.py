@@ -1,10 +1,14 @@
 """Where a command writes: text for people, JSON for scripts."""
 
 import math
+import os
 import sys
 import textwrap
 from pathlib import Path
 from typing import Any, TextIO
+
+from xpmlp.display import put
+from xpmlp.errors import InvalidValueError
 
 WIDTH = 80
 
@@ -18,9 +22,16 @@ class Output:
         File for the result; ``"-"`` is stdout, and all else that is said then goes to stderr.
     quiet : bool
         Say nothing.
+
+    Raises
+    ------
+    InvalidValueError
+        If the file cannot be written, which is better known before the result is.
     """
 
     def __init__(self, json_path: str | None = None, quiet: bool = False) -> None:
+        if json_path not in (None, "-"):
+            _refuse_unwritable(Path(json_path))
         self.json_path = json_path
         self.quiet = quiet
 
@@ -35,21 +46,33 @@ class Output:
             lines = textwrap.wrap(
                 clean(text), WIDTH, subsequent_indent=indent, break_on_hyphens=False
             )
-            print("\n".join(lines), file=self.stream, flush=True)
+            put("\n".join(lines), self.stream)
 
     def show(self, lines: list[str]) -> None:
         """Print a result line by line, unless it goes to stdout as JSON."""
         if not self.quiet and self.json_path != "-":
-            print("\n".join(clean(line) for line in lines))
+            put("\n".join(clean(line) for line in lines), sys.stdout)
 
     def record(self, value: Any) -> None:
         """Write the result as JSON, if that was asked for."""
         if self.json_path == "-":
-            print(to_json(value, indent=2))
+            put(to_json(value, indent=2), sys.stdout)
         elif self.json_path is not None:
             from xpmlp.atomic import write_atomically
 
             write_atomically(Path(self.json_path), (to_json(value, indent=2) + "\n").encode())
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """Look at the file's folder, the nearest that is there; of a device, at itself."""
+    if path.is_dir():
+        raise InvalidValueError(f"--json {path}: found a folder; expected a file, or -")
+    device = path.exists() and not path.is_file()
+    place = path if device else next(p for p in path.parents if p.exists())
+    if not os.access(place, os.W_OK) or not (device or place.is_dir()):
+        raise InvalidValueError(
+            f"--json {path}: found {place}; expected a folder that can be written to"
+        )
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

@@ -42,8 +42,11 @@ _JSON = "write the result as JSON to a file; - is stdout"
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse arguments, the process's own unless given."""
-    return build().parse_args(argv)
+    """Parse arguments, the process's own unless given; ``given`` has those that are there."""
+    args, bare = build().parse_args(argv), build()
+    bare.drop_defaults()
+    args.given = vars(bare.parse_args(argv))
+    return args
 
 
 def fill_in(args: argparse.Namespace, rows: int) -> None:
@@ -58,7 +61,7 @@ def fill_in(args: argparse.Namespace, rows: int) -> None:
             setattr(args, name, value)
 
 
-OWN = ("command", "debug", "json", "quiet", "out", "resume")
+OWN = ("command", "given", "debug", "json", "quiet", "out", "resume")
 """Options of ``train`` that belong to a call, not to the run that it begins or goes on with."""
 
 OVERRIDES = ("backend", "device", "data_dir", "data_on", "debug", "json", "quiet")
@@ -81,7 +84,7 @@ def arguments(args: argparse.Namespace) -> list[str]:
     return given
 
 
-def resumed(args: argparse.Namespace, kept: Sequence[str]) -> argparse.Namespace:
+def resumed(args: argparse.Namespace, run: argparse.Namespace) -> argparse.Namespace:
     """Return the arguments of an interrupted run, with what may be another now.
 
     Raises
@@ -89,10 +92,8 @@ def resumed(args: argparse.Namespace, kept: Sequence[str]) -> argparse.Namespace
     InvalidValueError
         If something else was given with --resume.
     """
-    defaults, run = vars(parse(["train"])), parse(["train", *kept])
-    given = {name: value for name, value in vars(args).items() if value != defaults[name]}
-    for name, value in given.items():
-        if name not in (*OVERRIDES, "resume"):
+    for name, value in args.given.items():
+        if name not in (*OVERRIDES, "command", "resume"):
             what = f"the data {value!r}" if name == "data" else f"--{name.replace('_', '-')}"
             raise InvalidValueError(
                 f"--resume goes on with a run as it was begun; found {what}. Leave it out, or "
@@ -102,7 +103,7 @@ def resumed(args: argparse.Namespace, kept: Sequence[str]) -> argparse.Namespace
     return run
 
 
-def build() -> argparse.ArgumentParser:
+def build() -> "_Parser":
     """Return the parser of ``xpmlp``."""
     parser = _Parser(
         prog="xpmlp",
@@ -268,6 +269,20 @@ class _Parser(argparse.ArgumentParser):
         elif "--hidden: invalid int" in message:
             message += "; the data come first: xpmlp train mnist --hidden 512 512"
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        values = super()._get_values(action, arg_strings)
+        if values == [] and action.nargs not in (0, "*"):  # --out=--, in Python 3.11
+            raise argparse.ArgumentError(action, "expected a value")
+        return values
+
+    def drop_defaults(self) -> None:
+        """Leave out of the result what is not among the arguments, those of commands included."""
+        for action in self._actions:
+            action.default = argparse.SUPPRESS
+            if isinstance(action.choices, dict):
+                for command in action.choices.values():
+                    command.drop_defaults()
 
     def _known(self) -> list[str]:
         """Commands and options, those of commands included."""

@@ -1,9 +1,12 @@
 """The folder of one training run, which never overwrites another's."""
 
 import contextlib
+import io
 import json
+import re
 import shlex
-from collections.abc import Iterator, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +16,8 @@ from xpmlp.atomic import write_atomically
 from xpmlp.callbacks import Callback
 from xpmlp.checkpoints import Checkpoints
 from xpmlp.cli.output import to_json
-from xpmlp.errors import DataError, DivergenceError, InvalidValueError, naming
+from xpmlp.cli.parser import OWN, parse
+from xpmlp.errors import DataError, InvalidValueError, XpmlpError, naming
 from xpmlp.locking import locked, quietly
 
 if TYPE_CHECKING:
@@ -34,31 +38,43 @@ class RunFolder(Callback):
     held_out : str
         What the library's ``val_`` figures were measured on: ``"test"`` or ``"val"``.
     checkpoints : Checkpoints
-    resume : bool or str
+    say : callable
+        Prints a sentence.
+    resume : bool or Path
         Whether an interrupted run is to go on in it, or from which of its checkpoints.
     """
 
     def __init__(
-        self, path: Path, held_out: str, checkpoints: Checkpoints, resume: bool | str = False
+        self,
+        path: Path,
+        held_out: str,
+        checkpoints: Checkpoints,
+        say: Callable[[str], None],
+        resume: bool | Path = False,
     ) -> None:
         self.path = path
         self.held_out = held_out
         self.checkpoints = checkpoints
+        self.say = say
         self.resume = resume
-        self._history: Any = None
 
     @classmethod
-    def find(cls, resume: str) -> Path:
-        """Return the folder of an interrupted run, given itself or one of its checkpoints.
+    def find(cls, resume: str) -> tuple[Path, bool | Path]:
+        """Return the folder of an interrupted run, and the checkpoint if one is given.
 
         Raises
         ------
         InvalidValueError
             If there is none, or it is finished.
         """
-        path = Path(resume).expanduser()
-        if path.is_file():
-            path = path.parent.parent
+        if not resume:
+            raise InvalidValueError(
+                "--resume: found an empty name; expected the folder of an interrupted run"
+            )
+        given = Path(resume).expanduser()
+        path = given.parent if given.is_file() else given
+        if path.name == CHECKPOINTS and not (path / SETTINGS).exists():
+            path = path.parent
         if not (path / SETTINGS).is_file():
             raise InvalidValueError(
                 f"--resume {resume}: found no run there; expected a folder with {SETTINGS}, as "
@@ -66,7 +82,7 @@ class RunFolder(Callback):
             )
         if (path / RESULT).exists():
             raise InvalidValueError(f"--resume {resume}: this run is finished, see {path / RESULT}")
-        return path
+        return path, given if given.is_file() else True
 
     @staticmethod
     def free(out: str | None, name: str) -> Path:
@@ -122,28 +138,31 @@ class RunFolder(Callback):
     @property
     def command(self) -> str:
         """What to type to go on with this run."""
-        return f"xpmlp train --resume {shlex.quote(str(self.path))}"
+        name = str(self.path)
+        return f"xpmlp train --resume{'=' if name[0] == '-' else ' '}{shlex.quote(name)}"
 
     def on_train_begin(self, training: "Training") -> None:
-        """Begin the history with the epochs before an interruption."""
+        """Begin the history with the epochs before an interruption, and say where it was."""
+        if training.resumed is not None:
+            epoch = training.finished + (training.step > 0)
+            self.say(
+                f"going on after step {training.total} (epoch {epoch} of {training.epochs}), from "
+                f"{training.resumed.path}"
+            )
+        elif self.resume:
+            self.say("no checkpoint yet: beginning anew")
         rows = [
             self._row(epoch, {name: values[epoch] for name, values in training.history.items()})
             for epoch in range(training.finished)
         ]
         write_atomically(self.path / HISTORY, "".join(rows).encode())
-        self._history = open(self.path / HISTORY, "a", encoding="utf-8")  # noqa: SIM115
 
     def on_epoch_end(self, training: "Training") -> None:
         """Append the epoch at once, so that a crash loses nothing."""
         last = {name: values[-1] for name, values in training.history.items()}
-        with naming(self.path / HISTORY):
-            self._history.write(self._row(training.epoch, last))
-            self._history.flush()
-
-    def on_train_end(self, training: "Training") -> None:
-        """Close the history."""
-        with naming(self.path / HISTORY):
-            self._history.close()
+        path = self.path / HISTORY
+        with naming(path), open(path, "a", encoding="utf-8") as file:
+            file.write(self._row(training.epoch, last))
 
     def _row(self, epoch: int, figures: dict[str, float]) -> str:
         return to_json({"epoch": epoch + 1} | self.named(figures)) + "\n"
@@ -157,9 +176,18 @@ class RunFolder(Callback):
         mlp.save(self.path / MODEL)
         return self.path / MODEL
 
-    def save_result(self, result: dict[str, Any]) -> None:
-        """Write the result as JSON: with it the run is finished."""
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write the result as JSON, with which the run is finished, and clear up.
+
+        In this order: a kill between the two costs only the space of checkpoints that nobody needs,
+        in the other order it would cost the training.
+        """
         self._write(RESULT, result)
+        self._clear_up()
+
+    def _clear_up(self) -> None:
+        if not self.checkpoints.every:  # nobody asked for them
+            quietly(self.checkpoints.remove)
 
     def _write(self, name: str, value: Any) -> None:
         write_atomically(self.path / name, (to_json(value, indent=2) + "\n").encode())
@@ -170,17 +198,20 @@ class RunFolder(Callback):
         try:
             yield
         except BaseException as error:
-            if self._history is not None:
-                quietly(self._history.close)
-            with contextlib.suppress(OSError):  # the failure may be a full disk
+            if (self.path / RESULT).exists():
+                error.add_note(f"the run is finished, see {self.path / RESULT}")
+                self._clear_up()
+                raise
+            begun = self.resume or self.checkpoints.files()
+            # The failure may be a full disk; a second Ctrl-C ends the saving, not the hints.
+            with contextlib.suppress(OSError, KeyboardInterrupt):
                 if mlp.epochs_trained:
                     path = self.save_model(mlp)
                     error.add_note(f"the model as of epoch {mlp.epochs_trained} is in {path}")
-                if self.resume or self.checkpoints.files():
-                    if not isinstance(error, DivergenceError):  # it would come again
-                        error.add_note(f"to go on: {self.command}")
-                elif not mlp.epochs_trained:
+                elif not begun:
                     self._remove()
+            if begun and not _is_refusal(error):
+                error.add_note(f"to go on: {self.command}")
             raise
 
     def _remove(self) -> None:
@@ -190,7 +221,12 @@ class RunFolder(Callback):
             (self.path / name).unlink(missing_ok=True)
 
 
-def arguments_of(folder: Path) -> list[str]:
+def _is_refusal(error: BaseException) -> bool:
+    """Whether the same would come again: all that xpmlp raises, but for want of memory."""
+    return isinstance(error, XpmlpError) and not isinstance(error, MemoryError)
+
+
+def arguments_of(folder: Path) -> Namespace:
     """Read the arguments of a run.
 
     Raises
@@ -203,9 +239,24 @@ def arguments_of(folder: Path) -> list[str]:
         arguments = json.loads(path.read_text(encoding="utf-8"))["arguments"]
         if not isinstance(arguments, list) or not all(isinstance(a, str) for a in arguments):
             raise TypeError("its arguments are no list of text")
+        return _parsed(arguments)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{path}: cannot be read ({error}); expected the arguments of a run, as xpmlp train "
             "writes them"
         ) from error
-    return arguments
+
+
+def _parsed(arguments: Sequence[str]) -> Namespace:
+    """Parse a run's arguments; what they should not have is a ``ValueError``."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            run = parse(["train", *arguments])
+    except SystemExit:
+        found = re.search(r"error: (.*) \(see", said.getvalue())
+        raise ValueError(found[1] if found else "found --help") from None
+    for name in run.given:
+        if name in OWN[1:]:
+            raise ValueError(f"found --{name}")
+    return run

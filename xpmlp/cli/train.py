@@ -1,8 +1,10 @@
 """``xpmlp train``: data, network, training, and a folder with what came of it."""
 
+import contextlib
 import os
 import platform
 import signal
+import sys
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +29,7 @@ from xpmlp.cli.runs import (
     arguments_of,
 )
 from xpmlp.data import NAMES, Dataset, load
+from xpmlp.data.mnist import FOLDER_VARIABLE
 from xpmlp.diagnosis import Diagnosis
 from xpmlp.display import display
 from xpmlp.errors import MissingExtraError
@@ -61,8 +64,10 @@ def run(args: Namespace) -> None:
     XpmlpError
         For data and settings that cannot work, before a run folder is made.
     """
-    begun = args.resume and RunFolder.find(args.resume)
-    if begun:
+    begun: Path | None = None
+    resume: bool | Path = False
+    if args.resume is not None:
+        begun, resume = RunFolder.find(args.resume)
         args = resumed(args, arguments_of(begun))
         environment.prepare(args)
     if args.checkpoint_every is not None:
@@ -81,9 +86,8 @@ def run(args: Namespace) -> None:
     rate = getattr(schedules, SCHEDULES[args.schedule])(args.lr)
     chosen = replace(optimizer(args.optimizer), learning_rate=rate)
     path = begun or RunFolder.free(args.out, data.name)
-    resume = Path(args.resume).is_dir() or args.resume if begun else False
     held_out = "val" if args.early_stopping else "test"
-    folder = RunFolder(path, held_out, checkpoints(args, path), resume)
+    folder = RunFolder(path, held_out, checkpoints(args, path), out.say, resume)
     with folder.owned(settings(args, mlp)), folder.keeping(mlp):
         train(args, data, mlp, chosen, folder, out)
 
@@ -103,9 +107,7 @@ def train(
     folder.save_model(mlp)
     result = measure(args, data, mlp, history)
     picture = draw(data, mlp, folder, history, out)
-    folder.save_result(result)
-    if args.checkpoint_every is None:
-        folder.checkpoints.remove()
+    folder.finish(result)
     report(result, mlp, folder, picture, out)
     out.record(result | {"folder": str(folder.path)})
 
@@ -120,13 +122,16 @@ def checkpoints(args: Namespace, folder: Path) -> Checkpoints:
 def tell(number: int) -> None:
     """Say that a signal has come; called from its handler, where ``print`` may not be."""
     again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
-    os.write(2, f"\nfinishing the step and saving{again}\n".encode())
+    # It may be closed, and its number another file's.
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        os.write(sys.stderr.fileno(), f"\nfinishing the step and saving{again}\n".encode())
 
 
 def settings(args: Namespace, mlp: MLP) -> list[str]:
     """Return the arguments that make this run again, from any folder and whatever is free then."""
     data = args.data if args.data in NAMES else str(Path(args.data).expanduser().absolute())
-    folder = args.data_dir and str(Path(args.data_dir).expanduser().absolute())
+    folder = args.data_dir or (args.data == "mnist" and os.environ.get(FOLDER_VARIABLE)) or None
+    folder = folder and str(Path(folder).expanduser().absolute())
     found = {"data": data, "data_dir": folder, "backend": mlp.backend.name}
     return arguments(Namespace(**vars(args) | found))
 
