@@ -147,7 +147,7 @@ class RunFolder(Callback):
             epoch = training.finished + (training.step > 0)
             self.say(
                 f"going on after step {training.total} (epoch {epoch} of {training.epochs}), from "
-                f"{training.resumed.path}"
+                f"{training.resumed.path.name}"
             )
         elif self.resume:
             self.say("no checkpoint yet: beginning anew")
