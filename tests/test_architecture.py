@@ -32,6 +32,7 @@ HOST_BOUNDARY = {
     "files.py": "a model file holds host arrays",
     "container.py": "a model file holds host arrays",
     "snapshot.py": "a checkpoint holds host arrays",
+    "identity.py": "recognises data on the host",
     "pickling.py": "a pickle holds host arrays",
     "gradcheck.py": "finite differences in float64 on the host",
     "replay.py": "goes through a finished training on the host",

@@ -33,7 +33,7 @@ class Callback:
         """Before the first epoch."""
 
     def on_epoch_begin(self, training: "Training") -> None:
-        """Before each epoch."""
+        """Before each epoch, and again where one is resumed in its middle, after some steps."""
 
     def on_batch_end(self, training: "Training") -> None:
         """After every ``every`` steps; ``training.mlp`` has the weights of the last epoch's end."""
@@ -44,8 +44,12 @@ class Callback:
     def on_train_end(self, training: "Training") -> None:
         """After the last epoch, however it ended."""
 
+    def settings(self) -> dict[str, Any]:
+        """Return what must be the same when a training is resumed, if there is a state."""
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training needs to know: numbers and NumPy arrays, by name."""
+        """Return what a resumed training needs to know: numbers and arrays of them, by name."""
         return {}
 
     def restore(self, training: "Training", values: Mapping[str, Any]) -> None:
@@ -53,8 +57,8 @@ class Callback:
 
         Raises
         ------
-        KeyError, TypeError, ValueError
-            If they do not make sense: a file is to be refused then.
+        Exception
+            If they do not make sense: the file is refused then.
         """
 
 
@@ -153,6 +157,11 @@ class EarlyStopping(Callback):
         elif self.best_epoch is None or training.epoch - self.best_epoch >= self.patience:
             training.stop()
 
+    def settings(self) -> dict[str, Any]:
+        """Return the parameters."""
+        names = ("patience", "monitor", "min_delta", "restore_best")
+        return {name: getattr(self, name) for name in names}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the best figure, its epoch and its weights."""
         values: dict[str, Any] = {"best": self._best.value}
@@ -242,6 +251,10 @@ class SaveModel(Callback):
         if training.stopped and self._pending and not self.best_only:
             self._save(training)
 
+    def settings(self) -> dict[str, Any]:
+        """Return the parameters but the path."""
+        return {name: getattr(self, name) for name in ("epochs", "monitor", "best_only")}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the best figure that was saved."""
         return {"best": self._best.value} if self.best_only else {}
@@ -321,6 +334,12 @@ def check_callbacks(callbacks: Any) -> list[Callback]:
             raise InvalidTypeError(
                 f"callbacks: found {callback!r}; expected a list of objects such as "
                 "xpmlp.EarlyStopping()"
+            )
+        kind = type(callback)
+        if kind.state_dict is not Callback.state_dict and kind.restore is Callback.restore:
+            raise InvalidTypeError(
+                f"callbacks: {kind.__name__} has a state_dict and no restore(training, values) "
+                "that takes it back"
             )
     return found
 

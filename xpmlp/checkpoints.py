@@ -5,21 +5,20 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from xpmlp import container, files, snapshot
+from xpmlp import container, snapshot
 from xpmlp.atomic import remove_stale
 from xpmlp.callbacks import Best, Callback, power_of_two
-from xpmlp.errors import CheckpointError, InvalidValueError
-from xpmlp.inputs import whole
+from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError
+from xpmlp.inputs import not_negative, whole
 from xpmlp.interruption import Interruption
 from xpmlp.locking import locked
+from xpmlp.snapshot import Saved
 
 if TYPE_CHECKING:
-    from xpmlp.model import MLP
     from xpmlp.training import Training
 
 logger = logging.getLogger(__name__)
@@ -71,12 +70,16 @@ class Checkpoints(Callback):
         pause: float = 0.0,
         tell: Callable[[int], None] | None = None,
     ) -> None:
-        self.folder = Path(folder).expanduser()
+        if not os.fspath(folder):
+            raise InvalidValueError("checkpoints: found no name; expected a folder's")
+        # Absolute: a program may go elsewhere while it trains.
+        self.folder = Path(folder).expanduser().absolute()
         self.every = 0 if every is None else whole("checkpoints: every", every)
-        self.keep, self.best = whole("checkpoints: keep", keep), best
-        self.monitor, self.pause = monitor, pause
+        self.keep, self.best = whole("checkpoints: keep", keep), bool(best)
+        self.monitor, self.pause = monitor, not_negative("checkpoints: pause", pause)
         self.tell = tell
         self.saved: Path | None = None
+        self._signals: Interruption | None = None
 
     @classmethod
     def of(
@@ -89,6 +92,8 @@ class Checkpoints(Callback):
         InvalidValueError
             If they do not go together.
         """
+        if not isinstance(resume, bool | str | os.PathLike):
+            raise InvalidTypeError(f"resume: found {resume!r}; expected a bool or a path")
         if given is None:
             if every is not None or resume is not False:
                 name = "resume" if every is None else "checkpoint_every"
@@ -111,7 +116,7 @@ class Checkpoints(Callback):
         best = self.folder / BEST
         return [*found, *([best] if best.exists() else [])]
 
-    def newest(self) -> "Saved | None":
+    def newest(self) -> Saved | None:
         """Read the newest checkpoint that is sound, and say so if others are not.
 
         Returns
@@ -124,11 +129,11 @@ class Checkpoints(Callback):
         CheckpointError
             If there are some and none is sound.
         """
-        failed: list[CheckpointError] = []
+        failed: list[Exception] = []
         for path in self.files():
             try:
                 found = Saved.read(path)
-            except CheckpointError as error:
+            except (CheckpointError, OSError) as error:
                 failed.append(error)
                 continue
             for refused in failed:
@@ -141,7 +146,7 @@ class Checkpoints(Callback):
     # Making them
 
     @contextmanager
-    def opened(self, resume: bool | str | os.PathLike[str]) -> Iterator["Saved | None"]:
+    def opened(self, resume: Any) -> Iterator[Saved | None]:
         """Own the folder while a training runs, and yield the checkpoint to go on from.
 
         Signals wait within until a step is done.
@@ -155,42 +160,74 @@ class Checkpoints(Callback):
         RunLockedError
             If another process has the folder.
         """
+        ours = not self.folder.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with locked(self.folder, "a training that keeps its checkpoints there"):
                 remove_stale(self.folder)
                 saved = self._to_go_on_from(resume)
                 with Interruption(self.tell) as self._signals:
-                    try:
-                        yield saved
-                    finally:
-                        self._signals.answer()  # one that came after the last look
+                    yield from self._within(saved, self._signals)
         finally:
-            with suppress(OSError):
-                self.folder.rmdir()  # if there is nothing in it
+            self._signals = None
+            if ours:
+                with suppress(OSError):
+                    self.folder.rmdir()  # if there is nothing in it
 
-    def _to_go_on_from(self, resume: bool | str | os.PathLike[str]) -> "Saved | None":
-        if not isinstance(resume, bool):
+    def _within(self, saved: Saved | None, signals: Interruption) -> Iterator[Saved | None]:
+        """Yield, then answer a signal that came after the last look."""
+        try:
+            yield saved
+        except Exception as error:
             try:
-                return Saved.read(Path(resume).expanduser())
-            except CheckpointError as error:
-                sound = self.newest()
-                if sound is None:
-                    raise
-                raise CheckpointError(f"{error}. {sound.path} is sound: resume from it") from error
-        if not resume and self.files():
+                signals.answer()
+            except BaseException as interruption:
+                interruption.add_note(f"before that: {error}")
+                raise
+            raise
+        signals.answer()
+
+    def _to_go_on_from(self, resume: Any) -> Saved | None:
+        if resume is True:
+            return self.newest()
+        path = None if resume is False else Path(resume).expanduser().absolute()
+        if self.files() and (path is None or self.folder not in (path, path.parent)):
             raise InvalidValueError(
-                f"checkpoints: found those of an earlier training in {self.folder}. resume=True "
+                f"checkpoints: found those of another training in {self.folder}. resume=True "
                 "goes on from the newest; or give another folder, or remove them first"
             )
-        return self.newest() if resume else None
+        if path is None:
+            return None
+        folder = Checkpoints(path if path.is_dir() else path.parent)
+        if path.is_dir():
+            return folder.newest()
+        try:
+            return Saved.read(path)
+        except CheckpointError as error:
+            sound = folder.newest()
+            if sound is None:
+                raise
+            raise CheckpointError(f"{error}. {sound.path} is sound: resume from it") from error
 
     def callbacks(self) -> tuple[Callback, ...]:
         """Return what a training has to call, after all other callbacks."""
+        assert self._signals is not None
         return self, Watch(self, self._signals)
 
     def on_train_begin(self, training: "Training") -> None:
-        """Note the time, and what is the best so far."""
+        """Note the time, and what is the best so far; refuse what could not be written later.
+
+        Raises
+        ------
+        InvalidValueError, InvalidTypeError
+            If the model or a callback has something that no file can hold.
+        """
+        if self._signals is None:
+            raise InvalidValueError(
+                "callbacks: found Checkpoints; give them as fit(checkpoints=...), which locks "
+                "their folder and finds where to go on"
+            )
+        container.pack(*snapshot.packed(training))
         self._written = perf_counter()
         self._best = Best(self, training) if self.best else None
         if self._best is not None and training.finished > training.first:
@@ -203,7 +240,7 @@ class Checkpoints(Callback):
     def on_epoch_end(self, training: "Training") -> None:
         """Save, if it is time; the best apart."""
         if self._best is not None and self._best.improved(training):
-            snapshot.save(training, self.folder / BEST)
+            container.write(self.folder / BEST, *snapshot.packed(training))
         over = training.stopped or training.finished == training.epochs
         due = not self.every and perf_counter() - self._written >= self.pause
         if over or due:
@@ -221,9 +258,10 @@ class Checkpoints(Callback):
         """
         training.refuse_divergence(weights=True)
         path = self.folder / f"step-{training.total:09d}.xpmlp"
-        snapshot.save(training, path)
+        container.write(path, *snapshot.packed(training))
         self.saved, self._written = path, perf_counter()
-        steps = [old for old in self.files() if old.name != BEST]
+        # Later ones are of a training that was further: damaged, or left on purpose.
+        steps = [old for old in self.files() if old.name != BEST and old.name <= path.name]
         for old in steps[self.keep :]:
             with suppress(OSError):  # it may be gone already, or open elsewhere
                 old.unlink()
@@ -247,7 +285,7 @@ class Watch(Callback):
 
     def __init__(self, checkpoints: Checkpoints, signals: Interruption) -> None:
         self.checkpoints, self.signals = checkpoints, signals
-        self.every = 8  # a first guess; the first look measures how long steps take
+        self.every = 1  # until it is known how long steps take
 
     def on_epoch_begin(self, training: "Training") -> None:
         """Note where the clock starts."""
@@ -268,56 +306,3 @@ class Watch(Callback):
         if self.signals.caught is not None:
             self.checkpoints.save(training)
             self.signals.answer()
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A checkpoint that was read and whose checksum is right.
-
-    Attributes
-    ----------
-    path : Path
-    config : dict
-    tensors : dict of str to ndarray
-    """
-
-    path: Path
-    config: dict[str, Any]
-    tensors: dict[str, Any]
-
-    @classmethod
-    def read(cls, path: Path) -> "Saved":
-        """Read a file.
-
-        Raises
-        ------
-        CheckpointError
-            If it is broken or altered, or a model without a training.
-        """
-        config, tensors = container.read(path)
-        if not isinstance(config.get("training"), dict):
-            raise CheckpointError(
-                f"{path}: found a model without the state of its training; expected a checkpoint, "
-                "as fit(checkpoints=...) writes them. xpmlp.load reads it"
-            )
-        return cls(path, config, tensors)
-
-    def put_into(self, mlp: "MLP") -> None:
-        """Give a model the weights and all else that belongs to it, if it is of the same making.
-
-        Raises
-        ------
-        InvalidValueError
-            If the model was made with other arguments.
-        CheckpointError
-            If the file does not make sense.
-        """
-        files.put(mlp, self.path, self.config, self.tensors)
-
-    def stand(self, training: "Training") -> snapshot.Stand:
-        """Read where the training was; see `xpmlp.snapshot.read`."""
-        return snapshot.read(training, self.path, self.config, self.tensors)
-
-    def remind(self, training: "Training") -> None:
-        """Give the callbacks what they knew; see `xpmlp.snapshot.remind`."""
-        snapshot.remind(training, self.path, self.config, self.tensors)

@@ -45,26 +45,53 @@ def write(path: Path, config: dict[str, Any], tensors: Mapping[str, np.ndarray])
     Raises
     ------
     InvalidValueError
-        If the metadata in the configuration cannot be written as JSON, would come back as
-        something else, or makes the header longer than `MAX_HEADER`.
+        See ``pack``.
     OSError
         If the file cannot be written; an old file of that name is then as it was.
     """
+    write_atomically(path, pack(config, tensors))
+
+
+def pack(config: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> bytes:
+    """Return the content of a file.
+
+    Raises
+    ------
+    InvalidValueError
+        If the configuration cannot be written as JSON, its metadata would come back as something
+        else, an array is not of numbers, or the header would be longer than `MAX_HEADER`.
+    """
+    version = {"format": 2 if "training" in config else 1}
+    what = "metadata"
     try:
-        version = {"format": 2 if "training" in config else 1}
-        text = json.dumps(version | config, sort_keys=True, allow_nan=False)
+        to_json(config[what])
+        what = "settings"
+        text = to_json(version | config)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidValueError(f"metadata: cannot be written as JSON: {error}") from error
+        raise InvalidValueError(f"{what}: cannot be written as JSON: {error}") from error
     if json.loads(text)["metadata"] != config["metadata"]:
         raise InvalidValueError("metadata: JSON has text as keys, and lists but no tuples")
-    metadata = {"xpmlp": text, "sha256": _digest(text, tensors)}
-    content = safetensors.numpy.save(dict(tensors), metadata)
+    # Strides and byte order are not in the file, so there is but one of each.
+    native = {
+        name: np.array(x, dtype=x.dtype.newbyteorder("="), order="C", copy=None)
+        for name, x in tensors.items()
+    }
+    metadata = {"xpmlp": text, "sha256": _digest(text, native)}
+    try:
+        content = safetensors.numpy.save(native, metadata)
+    except SafetensorError as error:
+        kinds = ", ".join(
+            f"{name} ({x.dtype})" for name, x in native.items() if x.dtype.kind not in "biuf"
+        )
+        raise InvalidValueError(
+            f"cannot be written: {kinds}; expected arrays of numbers"
+        ) from error
     if (length := int.from_bytes(content[:8], "little")) > MAX_HEADER:
         raise InvalidValueError(
             f"metadata: makes a header of {length} bytes, expected at most {MAX_HEADER}; keep "
             "large things in a file of their own"
         )
-    write_atomically(path, content)
+    return content
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -140,6 +167,23 @@ def _unreadable(path: Path, reason: str) -> CheckpointError:
 
 def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {short(error)}"
+
+
+def to_json(value: Any) -> str:
+    """Return strict JSON, with NumPy's numbers as Python's.
+
+    Raises
+    ------
+    TypeError, ValueError, RecursionError
+        For what JSON has not.
+    """
+
+    def plain(x: Any) -> Any:
+        if isinstance(x, np.generic):
+            return x.item()
+        raise TypeError(f"found a {type(x).__name__}, {short(x)}")
+
+    return json.dumps(value, sort_keys=True, allow_nan=False, default=plain)
 
 
 def entry(config: Mapping[str, Any], key: str, kind: Any) -> Any:

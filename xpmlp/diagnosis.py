@@ -89,8 +89,9 @@ class Diagnosis(Callback):
             history=training.history,
             fresh=mlp.epochs_trained == 0,
         )
-        rate = training._schedule.rates(0, training.steps, training.epochs, training.history)[0]
-        self.course.measurements.append(self._probe.measure(training, 0, rate))
+        begun, schedule = training.finished, training._schedule
+        rate = schedule.rates(begun, training.steps, training.epochs, training.history)[0]
+        self.course.measurements.append(self._probe.measure(training, begun, rate))
 
     def on_epoch_end(self, training: "Training") -> None:
         """Measure."""

@@ -182,10 +182,11 @@ def put(
     """
     with _blaming(path):
         saved = dict(container.entry(config, "arguments", dict))
-        given = json.loads(json.dumps(_arguments(mlp)))
+        given = json.loads(container.to_json(_arguments(mlp)))
         loss = mlp._task.loss if mlp._task else mlp.loss
         if loss is not None:
-            saved["loss"], given["loss"] = config["loss"], _loss_config(loss)
+            saved["loss"] = config["loss"]
+            given["loss"] = json.loads(container.to_json(_loss_config(loss)))
         if mlp.seed_is_drawn:
             given["seed"] = as_seed(saved["seed"])
         other = [name for name in given if saved[name] != given[name]]

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from xpmlp.checkpoints import Saved
 from xpmlp.errors import InvalidValueError
 from xpmlp.prepare import Prepared
 from xpmlp.progress import History, Progress
 from xpmlp.shortage import Request
+from xpmlp.snapshot import Saved
 from xpmlp.training import Training
 
 if TYPE_CHECKING:
@@ -76,9 +76,10 @@ def train(
         if saved is not None:
             training.resume(saved)
         return training.run()
-    except Exception as error:
+    except BaseException as error:
         begun = training is not None and training.begun
-        if not begun or (mlp.backend.ran_out(error) and mlp.epochs_trained == epochs):
+        ran_out = isinstance(error, Exception) and mlp.backend.ran_out(error)
+        if not begun or (ran_out and mlp.epochs_trained == epochs):
             mlp.epochs_trained, mlp.scaling, task, mlp.progress, seed = before
             mlp._set_task(task)
             mlp.reseed(seed)

@@ -1,5 +1,7 @@
 """Ctrl-C and SIGTERM during a training: noted at once, answered when a step is done and saved."""
 
+import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -30,6 +32,7 @@ class Interruption:
         self.caught: int | None = None
         self._tell = tell
         self._before: dict[int, Any] = {}
+        self._process = os.getpid()
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is not threading.main_thread():
@@ -55,12 +58,20 @@ class Interruption:
         """Do what the signal does without this block: mostly raise, or end the process."""
         number, self.caught = self.caught, None
         if number is not None:
+            outer = getattr(self._before.get(number), "__self__", None)
             self.__exit__()
             signal.raise_signal(number)
+            if isinstance(outer, Interruption):  # of a training around this one: it has noted it
+                raise KeyboardInterrupt
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a forked child, whom nothing here concerns
+            self.caught = number
+            self.answer()
+            return
         again, self.caught = self.caught is not None, number
         if again:
             self.answer()
         elif self._tell is not None:
-            self._tell(number)
+            with contextlib.suppress(Exception):  # saving is what counts
+                self._tell(number)

@@ -411,6 +411,7 @@ class MLP:
             made.scaling = self.scaling
         if not {"loss", "output", "targets"} & set(changes):
             made._task, made.loss = self._task, self.loss
+        made.seed_is_drawn = self.seed_is_drawn and "seed" not in changes
         made.epochs_trained, made.metadata = self.epochs_trained, deepcopy(self.metadata)
         made.load_state_dict(self.state_dict())
         return made

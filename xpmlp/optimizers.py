@@ -10,6 +10,7 @@ Symbols: θ parameters, g gradient, η learning rate, t step from 1, all element
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
@@ -327,7 +328,7 @@ def optimizer(spec: object) -> Optimizer:
 
 def _positive(owner: Any, name: str) -> None:
     value = getattr(owner, name)
-    if not isinstance(value, int | float) or not 0 < value < float("inf"):
+    if not isinstance(value, Real) or not 0 < float(value) < float("inf"):
         raise InvalidValueError(
             f"{type(owner).__name__}: {name} is {value!r}; expected a positive number"
         )
@@ -335,7 +336,7 @@ def _positive(owner: Any, name: str) -> None:
 
 def _fraction(owner: Any, name: str, closed: bool = False) -> None:
     value = getattr(owner, name)
-    inside = isinstance(value, int | float) and 0 <= value < 1
+    inside = isinstance(value, Real) and 0 <= float(value) < 1
     if not inside and not (closed and value == 1):
         raise InvalidValueError(
             f"{type(owner).__name__}: {name} is {value!r}; expected a number in "

@@ -7,6 +7,7 @@ the batch size. It runs on the host before each epoch; the rates travel with the
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import cos, inf, pi
+from numbers import Real
 from typing import Any
 
 from xpmlp.errors import InvalidValueError
@@ -19,7 +20,7 @@ class Schedule:
     rate: float
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rate, int | float) or not 0 < self.rate < inf:
+        if not isinstance(self.rate, Real) or not 0 < float(self.rate) < inf:
             raise InvalidValueError(
                 f"{type(self).__name__}: rate is {self.rate!r}; expected a positive number"
             )

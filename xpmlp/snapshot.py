@@ -5,9 +5,8 @@ averages, the sums of the unfinished epoch, the history, and what the callbacks 
 dropout and schedule need nothing: they follow from the seed, the epoch and the history.
 """
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,49 +15,51 @@ import numpy as np
 from xpmlp import container, files
 from xpmlp.callbacks import Callback
 from xpmlp.contract import Execution, State
-from xpmlp.errors import CheckpointError, InvalidValueError
+from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError, short
+from xpmlp.identity import compare, described
 from xpmlp.progress import History
-from xpmlp.sharing import is_numpy_array
-from xpmlp.sparse import on_host
 from xpmlp.step import first_state
 
 if TYPE_CHECKING:
+    from xpmlp.model import MLP
     from xpmlp.training import Training
 
 SUMS = ("totals", "carry", "finite")
 """The fields of a state that an unfinished epoch has gathered."""
 
-SAMPLE = 256
-"""Rows by which data are recognised."""
-
 Arrays = dict[str, np.ndarray]
 
 
-def save(training: "Training", path: Path) -> None:
-    """Write the training as it is now, in a file that ``xpmlp.load`` reads as a model, too.
+def packed(training: "Training") -> tuple[dict[str, Any], Arrays]:
+    """Return the training as it is now, as the configuration and arrays of a file.
 
     Raises
     ------
-    OSError
-        If it cannot be written; an old file of that name is then as it was.
+    InvalidTypeError
+        If a callback's state, or what it added to the history, is not numbers.
     """
     mlp, state = training.mlp, training.state
     to_numpy = mlp.backend.to_numpy
     config, tensors = files.describe(mlp, mlp.weights.to_host(state.params, state.statistics))
     for i, moment in enumerate(state.moments):
         for name, view in mlp.network.layout.views(np, to_numpy(moment)).items():
-            tensors[f"training.moments{i}.{name}"] = np.ascontiguousarray(view)
+            tensors[f"training.moments{i}.{name}"] = view
     for name in SUMS:
         tensors[f"training.{name}"] = to_numpy(getattr(state, name))
-    for name, values in training.history.items():
-        tensors[f"training.history.{name}"] = np.array(values, dtype=np.float64)
-    for i, (_, known) in enumerate(_remembering(training)):
-        for name, value in known.items():
-            tensors[f"training.callback{i}.{name}"] = np.array(value)
     underway = training.epoch == training.finished
+    if underway and training.step:
+        for name, value in mlp.state_dict().items():
+            tensors[f"training.epoch.{name}"] = value
+    for name, figures in training.history.items():
+        tensors[f"training.history.{name}"] = _numbers(figures, f"history[{name!r}]", 1)
+    remembering = _remembering(training)
+    for i, callback in enumerate(remembering):
+        for name, value in callback.state_dict().items():
+            where = f"{type(callback).__name__}.state_dict()[{name!r}]"
+            tensors[f"training.callback{i}.{name}"] = _numbers(value, where)
     config["training"] = {
-        "settings": settings(training),
-        "callbacks": [type(callback).__name__ for callback, _ in _remembering(training)],
+        "settings": training.settings,
+        "callbacks": [_recognised(callback) for callback in remembering],
         "first": training.first,
         "finished": training.finished,
         "taken": training.taken,
@@ -68,7 +69,20 @@ def save(training: "Training", path: Path) -> None:
         "history": list(training.history),
         "execution": training.history.execution,
     }
-    container.write(path, config, tensors)
+    return config, tensors
+
+
+def _numbers(value: Any, where: str, ndim: int | None = None) -> np.ndarray:
+    try:
+        array = np.asarray(value, dtype=None if ndim is None else np.float64)
+    except (TypeError, ValueError, OverflowError):  # ragged, text
+        array = np.array(None)
+    if array.dtype.kind not in "biuf" or ndim not in (None, array.ndim):
+        raise InvalidTypeError(
+            f"{where}: found {short(repr(value))}; a checkpoint keeps "
+            f"{'numbers and arrays of them' if ndim is None else 'one number for each epoch'}"
+        )
+    return array
 
 
 @dataclass(frozen=True)
@@ -80,8 +94,10 @@ class Stand:
     first, finished, taken, step, seconds, stopped
         As in ``Training``.
     state : State
-        Of the model's weights, with the sums of the unfinished epoch.
+        With the sums of the unfinished epoch.
     history : History
+    weights : dict of str to ndarray, or None
+        Those of the last finished epoch, if one is unfinished.
     """
 
     first: int
@@ -92,6 +108,7 @@ class Stand:
     stopped: bool
     state: State
     history: History
+    weights: Arrays | None
 
 
 def read(training: "Training", path: Path, config: Mapping[str, Any], tensors: Arrays) -> Stand:
@@ -106,12 +123,14 @@ def read(training: "Training", path: Path, config: Mapping[str, Any], tensors: A
     """
     saved = config["training"]
     try:
-        _compare(saved["settings"], settings(training), path)
+        compare(saved["settings"], training.settings, path)
         return _stand(training, saved, tensors)
     except InvalidValueError:
         raise
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise CheckpointError(f"{path}: no training can go on from it: {error!r}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise CheckpointError(
+            f"{path}: no training can go on from it: {short(repr(error))}"
+        ) from error
 
 
 def _stand(training: "Training", saved: Mapping[str, Any], tensors: Arrays) -> Stand:
@@ -133,8 +152,17 @@ def _stand(training: "Training", saved: Mapping[str, Any], tensors: Arrays) -> S
         mlp.backend.ops, mlp.weights.flat, mlp.weights.statistics, _moments(training, tensors)
     )
     kinds = dict.fromkeys(SUMS, mlp.dtype) | {"finite": "int32"}
-    sums = {n: mlp.backend.asarray(_array(tensors, n, kind, (2,))) for n, kind in kinds.items()}
-    return Stand(first, finished, taken, step, seconds, stopped, state._replace(**sums), history)
+    gathered = {name: _array(tensors, name, kind, (2,)) for name, kind in kinds.items()}
+    if step and gathered["finite"][0] != step:
+        raise ValueError(f"of {step} steps {gathered['finite'][0]} were finite")
+    sums = {name: mlp.backend.asarray(values) for name, values in gathered.items()}
+    state, weights = state._replace(**sums), None
+    if step:
+        own = {name: value.shape for name, value in mlp.state_dict().items()}
+        weights = {n: _array(tensors, f"epoch.{n}", mlp.dtype, shape) for n, shape in own.items()}
+        if not all(np.isfinite(value).all() for value in weights.values()):
+            raise ValueError("the weights of the last epoch are not finite")
+    return Stand(first, finished, taken, step, seconds, stopped, state, history, weights)
 
 
 def _moments(training: "Training", tensors: Arrays) -> tuple[Any, ...]:
@@ -163,71 +191,13 @@ def _array(
     return found
 
 
-def settings(training: "Training") -> dict[str, Any]:
-    """Return all on which the training depends beside the model, in a form to compare."""
-    shuffle = training.shuffle
-    return {
-        "optimizer": _described(training.optimizer),
-        "epochs": training.epochs - training.first,
-        "batch_size": training.batch_size,
-        "shuffle": _described(shuffle) if callable(shuffle) else bool(shuffle),
-        "metrics": training.metrics,
-        "training rows": training.examples,
-        "data": _fingerprint(training),
-    }
+def _remembering(training: "Training") -> list[Callback]:
+    """Return the callbacks that may have something to remember."""
+    return [c for c in training.callbacks if type(c).state_dict is not Callback.state_dict]
 
 
-def _compare(saved: Mapping[str, Any], given: Mapping[str, Any], path: Path) -> None:
-    for name, value in given.items():
-        if saved[name] != value:
-            other = "" if name == "data" else f": found {value}; it had {saved[name]}"
-            raise InvalidValueError(
-                f"resume: the training of {path} had other {name}{other}. Give the same to go on "
-                "with it, or another folder for a training of its own"
-            )
-
-
-def _described(x: Any) -> Any:
-    """Say what an optimiser, a schedule or a function is, as JSON can."""
-    if is_dataclass(x):
-        values = {field.name: _described(getattr(x, field.name)) for field in fields(x)}
-        return {"kind": type(x).__name__, **values}
-    if callable(x):
-        return getattr(x, "__name__", type(x).__name__)
-    return x if x is None or isinstance(x, str | bool) else float(x)
-
-
-def _fingerprint(training: "Training") -> str:
-    """SHA-256 of the shapes, of all targets and weights, and of some rows of the inputs.
-
-    In float32, to which every backend rounds alike.
-    """
-    data, validation = training.data, training.validation or ()
-    parts = [_sample(training, data.X), training.feed.targets(), data.weight]
-    if validation:
-        parts += [_sample(training, validation[0]), validation[1]]
-    digest = hashlib.sha256()
-    for part in parts:
-        if part is not None:
-            host = part if is_numpy_array(part) else training.mlp.backend.to_numpy(part)
-            digest.update(f"{host.shape}".encode())
-            digest.update(np.ascontiguousarray(host, dtype=np.float32).tobytes())
-    shapes = [tuple(x.shape) for x in (data.X, *validation)]
-    digest.update(str(shapes).encode())
-    return digest.hexdigest()
-
-
-def _sample(training: "Training", X: Any) -> Any:
-    """Return some rows of examples, wherever they lie."""
-    backend = training.mlp.backend
-    rows = np.unique(np.linspace(0, X.shape[0] - 1, SAMPLE).astype(np.int32))
-    return X[rows] if on_host(X) else backend.xp.take(X, backend.asarray(rows), axis=0)
-
-
-def _remembering(training: "Training") -> list[tuple[Callback, dict[str, Any]]]:
-    """Return the callbacks that have something to remember, with it."""
-    found = [(callback, callback.state_dict()) for callback in training.callbacks]
-    return [(callback, values) for callback, values in found if values]
+def _recognised(callback: Callback) -> dict[str, Any]:
+    return {"kind": type(callback).__name__, **described(callback.settings())}
 
 
 def remind(training: "Training", path: Path, config: Mapping[str, Any], tensors: Arrays) -> None:
@@ -240,15 +210,73 @@ def remind(training: "Training", path: Path, config: Mapping[str, Any], tensors:
     CheckpointError
         If what the file has makes no sense to them.
     """
-    callbacks = [callback for callback, _ in _remembering(training)]
-    names = [type(callback).__name__ for callback in callbacks]
-    _compare({"callbacks": config["training"].get("callbacks")}, {"callbacks": names}, path)
+    callbacks = _remembering(training)
+    try:
+        saved = container.entry(config["training"], "callbacks", list)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: no training can go on from it: {error!r}") from error
+    given = dict(enumerate(map(_recognised, callbacks)))
+    compare({"callbacks": dict(enumerate(saved))}, {"callbacks": given}, path)
     for i, callback in enumerate(callbacks):
         prefix = f"training.callback{i}."
         own = {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
         try:
             callback.restore(training, own)
-        except (KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # whatever a callback raises at nonsense
             raise CheckpointError(
-                f"{path}: what {names[i]} knew cannot be read: {error!r}"
+                f"{path}: what {type(callback).__name__} knew cannot be read: {error!r}"
             ) from error
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint that was read and whose checksum is right.
+
+    Attributes
+    ----------
+    path : Path
+    config : dict
+    tensors : dict of str to ndarray
+    """
+
+    path: Path
+    config: dict[str, Any]
+    tensors: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> "Saved":
+        """Read a file.
+
+        Raises
+        ------
+        CheckpointError
+            If it is broken or altered, or a model without a training.
+        """
+        config, tensors = container.read(path)
+        if not isinstance(config.get("training"), dict):
+            raise CheckpointError(
+                f"{path}: found a model without the state of its training; expected a checkpoint, "
+                "as fit(checkpoints=...) writes them. xpmlp.load reads it"
+            )
+        return cls(path, config, tensors)
+
+    def put_into(self, mlp: "MLP") -> None:
+        """Give a model the weights and all else that belongs to it, if it is of the same making.
+
+        Raises
+        ------
+        InvalidValueError
+            If the model was made with other arguments.
+        CheckpointError
+            If the file does not make sense.
+        """
+        files.put(mlp, self.path, self.config, self.tensors)
+
+    def stand(self, training: "Training") -> Stand:
+        """Read where the training was; see ``read``."""
+        return read(training, self.path, self.config, self.tensors)
+
+    def remind(self, training: "Training") -> None:
+        """Give the callbacks what they knew; see ``remind``. Then the arrays are let go of."""
+        remind(training, self.path, self.config, self.tensors)
+        self.tensors.clear()

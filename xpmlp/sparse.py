@@ -41,6 +41,11 @@ class SparseRows:
         self.dtype = csr.dtype
         self.nbytes = prod(self.shape) * self.dtype.itemsize
 
+    @property
+    def parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where each row begins, the columns, and the values."""
+        return self._csr.indptr, self._csr.indices, self._csr.data
+
     @classmethod
     def of(cls, X: Any, name: str = "X") -> "SparseRows":
         """Take a matrix of any format, on its own memory where that can be.

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from xpmlp.contract import Execution, Run, State
 from xpmlp.divergence import locate
 from xpmlp.errors import DivergenceError
 from xpmlp.feeding import Drawn, Feed, FromHost, OnDevice, Piece
+from xpmlp.identity import settings
 from xpmlp.inference import evaluate_batches
 from xpmlp.plans import Order, Plans
 from xpmlp.progress import History, Progress
@@ -20,10 +22,10 @@ from xpmlp.schedules import schedule
 from xpmlp.step import first_state
 
 if TYPE_CHECKING:
-    from xpmlp.checkpoints import Saved
     from xpmlp.model import MLP
     from xpmlp.optimizers import Optimizer
     from xpmlp.prepare import Prepared
+    from xpmlp.snapshot import Saved
 
 Array = Any
 
@@ -41,12 +43,15 @@ class Underway:
         The step that it began with: 0, or where a resumed training goes on.
     moments : tuple of Array or None
         Copies of the running averages then; None if they were 0.
+    state : State or None
+        Where ``first`` is not 0, a copy of all that there was then.
     """
 
     drawn: list[Drawn]
     rates: list[float]
     first: int
     moments: tuple[Array, ...] | None
+    state: State | None
 
 
 class Training:
@@ -122,6 +127,11 @@ class Training:
         """Steps taken so far, in all epochs."""
         return self.taken + (self.step if self.epoch == self.finished else 0)
 
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What it is recognised by when it is to go on; see ``xpmlp.identity``."""
+        return settings(self)
+
     @property
     def seconds(self) -> float:
         """Of the epoch in progress."""
@@ -149,9 +159,10 @@ class Training:
                 begun.append(callback)
             if self.resumed is not None:
                 self.resumed.remind(self)
+                self.resumed = None
             self.begun = True
             self.mlp.progress = None  # it is not that of the weights any more
-            while self.finished < self.epochs and not self.stopped:
+            while self.finished < self.epochs and (self.step or not self.stopped):
                 self.epoch = self.finished
                 self._notify("on_epoch_begin")
                 self._train_epoch()
@@ -159,9 +170,19 @@ class Training:
                 self.step = 0
             self.mlp.progress = self.progress()
         finally:
-            for callback in begun:
-                callback.on_train_end(self)
+            self._end(begun)
         return self.history
+
+    def _end(self, callbacks: list[Callback]) -> None:
+        """Let every callback end the training, also if one of them fails."""
+        failed: list[Exception] = []
+        for callback in callbacks:
+            try:
+                callback.on_train_end(self)
+            except Exception as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
     def progress(self) -> Progress:
         """Return where the training is, at the end of an epoch."""
@@ -184,6 +205,8 @@ class Training:
         self.epoch, self.step, self._spent = stand.finished, stand.step, stand.seconds
         self.epochs += stand.first
         self.stopped, self.state, self.resumed = stand.stopped, stand.state, saved
+        if stand.weights is not None:
+            self.mlp.load_state_dict(stand.weights)
         self.history = stand.history
         self.history.examples = self.examples
 
@@ -208,7 +231,11 @@ class Training:
                 finite=xp.zeros_like(self.state.finite),
             )
         drawn = self._plans.draw(self.taken, rates)
-        self._underway = Underway(drawn, rates, self.step, self._kept_moments())
+        moments, state = self._kept_moments(), None
+        if self.step:
+            old = self.state
+            state = first_state(backend.ops, old.params, old.statistics, old.moments)
+        self._underway = Underway(drawn, rates, self.step, moments, state)
         for piece in self.feed.pieces(drawn, self.step):
             self._take_steps(piece)
         if self.epoch + 1 < self.epochs:
@@ -293,8 +320,6 @@ class Training:
         step = min(int(self.mlp.backend.to_numpy(self.state.finite)[0]), self.step - 1)
         found = self._locate(epoch, step)
         kept = f"of epoch {self.finished}" if self.finished else "from before the training"
-        if epoch.first:
-            kept = "of the checkpoint that it went on from"
         return DivergenceError(
             f"the training diverged in epoch {self.epoch + 1} of {self.epochs}, step {step + 1} of "
             f"{self.steps}: {found}. The learning rate was {epoch.rates[step]:.3g}; "
@@ -304,7 +329,8 @@ class Training:
     def _locate(self, epoch: Underway, step: int) -> object:
         """Go through the epoch again up to a step, and look into it."""
         xp, found = self.mlp.backend.xp, None
-        state, step = self._initial_state(epoch.moments), step - epoch.first
+        state = epoch.state or self._initial_state(epoch.moments)
+        step -= epoch.first
         for data, plan, start, stop in self.feed.pieces(epoch.drawn, epoch.first):
             if step >= stop - start:
                 state, step = self._run(state, data, plan, start, stop), step - (stop - start)
