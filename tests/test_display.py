@@ -2,6 +2,7 @@
 
 import io
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +61,57 @@ def test_looks_are_rare() -> None:
     shown = Counting(terminal(), "test")
     train(shown, 5, rows=6000)  # well under a second a time: one first look, then by the clock
     assert 1 <= shown.looks <= 10
+
+
+def resume(folder: Path, every: int, callback: xpmlp.Callback) -> None:
+    """Train in epochs of 60 steps, and go on from the first checkpoint."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(600, 4)), rng.integers(0, 3, 600)
+
+    def fit(callback: xpmlp.Callback, resume: bool) -> None:
+        keep = xpmlp.Checkpoints(folder, every=every, best=False)
+        mlp = xpmlp.MLP([4, 8, 3], backend="numpy", seed=0)
+        options = {"callbacks": [callback], "checkpoints": keep, "resume": resume}
+        mlp.fit(X, y, epochs=2, batch_size=10, **options)
+
+    class Stop(xpmlp.Callback):
+        def on_batch_end(self, training: "xpmlp.training.Training") -> None:
+            if training.total == 2 * every:
+                raise KeyboardInterrupt
+
+    stop = Stop()
+    stop.every = every
+    with pytest.raises(KeyboardInterrupt):
+        fit(stop, resume=False)
+    fit(callback, resume=True)
+
+
+def test_what_a_resumed_epoch_had_done_is_not_counted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine where every step takes a second."""
+    shown: list[tuple[float, int, str]] = []
+
+    class Noted(progress.Live):
+        def on_train_begin(self, training: "xpmlp.training.Training") -> None:
+            monkeypatch.setattr(progress, "perf_counter", lambda: float(training.total))
+            super().on_train_begin(training)
+
+        def show(self, training: "xpmlp.training.Training", loss: float, speed: float) -> None:
+            done = training.epoch + training.step / training.steps
+            shown.append((speed, training.total, self.left(training, done)))
+
+    resume(tmp_path, 50, Noted(terminal(), "test"))
+    speed, total, left = shown[0]
+    assert 50 < total < 60  # within the epoch with which it went on
+    assert speed == pytest.approx(10)
+    assert left == f"{(120 - total) // 60}:{(120 - total) % 60:02}"
+
+
+def test_an_epoch_that_is_resumed_after_its_last_step(tmp_path: Path) -> None:
+    screen = terminal()
+    resume(tmp_path, 60, progress.Live(screen, "test"))
+    assert "      1/2 " in screen.file.getvalue()
 
 
 def test_many_epochs_leave_few_lines() -> None:

@@ -50,7 +50,7 @@ def put(text: str, stream: TextIO) -> None:
 class Lines(Callback):
     """Plain lines, one per epoch."""
 
-    first = 0  # the epoch that this training began with; a continued one's is later
+    before = 0.0  # epochs done, parts included, before this training began or went on
 
     def __init__(self, stream: TextIO, held_out: str) -> None:
         self.stream = stream
@@ -58,7 +58,9 @@ class Lines(Callback):
 
     def on_train_begin(self, training: "Training") -> None:
         """Print the head of the table."""
-        self.started, self.first = perf_counter(), training.epoch
+        self.started = perf_counter()
+        # The last step counts as not done: what follows it, the epoch's end, takes time, too.
+        self.before = training.epoch + min(training.step, training.steps - 1) / training.steps
         metric = {"r2": "R2"}.get(training.mlp.task.metric.name, "accuracy")
         head = f"{'epoch':>9} {'loss':>9}"
         if training.metrics:
@@ -85,7 +87,7 @@ class Lines(Callback):
 
     def left(self, training: "Training", done: float) -> str:
         """Estimate the time left from the epochs done, parts of epochs included."""
-        pace = (perf_counter() - self.started) / (done - self.first)
+        pace = (perf_counter() - self.started) / (done - self.before)
         seconds = pace * (training.epochs - done)
         minutes, seconds = divmod(round(seconds), 60)
         hours, minutes = divmod(minutes, 60)
@@ -115,22 +117,23 @@ class Live(Lines):
         self.line.start()
 
     def on_epoch_begin(self, training: "Training") -> None:
-        """Steps are counted from 0 again."""
-        self.epoch_started = perf_counter()
+        """Note the time, and the step: 0, or the one after which it goes on."""
+        self.epoch_started, self.first_step = perf_counter(), training.step
 
     def on_batch_end(self, training: "Training") -> None:
         """Show loss and speed, and choose when to look again."""
         loss = training.batch_loss  # waits for the device, so the time below is that of the steps
         now = perf_counter()
-        pace = (now - self.epoch_started) / training.step
+        pace = (now - self.epoch_started) / (training.step - self.first_step)
         self.every = power_of_two(INTERVAL / pace)
         self.show(training, loss, training.batch_size / pace)
 
     def on_epoch_end(self, training: "Training") -> None:
         """Print the row of every epoch, or of every n-th where there are many."""
-        stride = -(-(training.epochs - self.first) // ROWS)
+        first = int(self.before)
+        stride = -(-(training.epochs - first) // ROWS)
         done = training.epoch + 1
-        if done % stride == 0 or done in (self.first + 1, training.epochs):
+        if done % stride == 0 or done in (first + 1, training.epochs):
             self.print(self.row(training))
         if perf_counter() - self.looked > INTERVAL:
             history = training.history
