@@ -285,32 +285,29 @@ def test_a_command_that_is_interrupted(name: str, table: Path, tried: Any, full:
     """It says how to go on, and its status is the one that shells know."""
     (number, status), rng = SIGNALS[name], random.Random(6)
     expected, seconds = whole_run(table)
-    moments, said, early, late = 100 if full else 20, 0, 0, 0
+    moments, said, late, training = 100 if full else 20, 0, 0, seconds / 2
     for n in range(moments):
-        folder, log = table.with_name(f"{name}-{n}"), table.with_name("log")
+        folder, log = table.with_name(f"{name}-{n}"), table.with_name(f"log-{n}")
         child = start(arguments(table, folder), log)
         while "epoch" not in (log.read_text() if log.exists() else ""):
-            time.sleep(0.001)
-        time.sleep(rng.uniform(0, seconds))
+            time.sleep(0.0005)
+        time.sleep(rng.uniform(0, training))
         os.kill(child, number)
         found, text = ended(child), " ".join(log.read_text().split())
         assert "Traceback" not in text
-        if found == 0 or (found == -number and (folder / "result.json").exists()):
-            late += 1  # it was done, or on its way out, where no one listens any more
+        done = (folder / "result.json").exists()
+        training *= 0.8 if done else 1.05  # whatever the machine does
+        if done:
+            late += 1
             assert outcome(folder) == expected
             continue
         assert found == status, text
-        command = f"to go on: xpmlp train --resume {shlex.quote(str(folder))}"
-        if command in text:
+        if f"to go on: xpmlp train --resume {shlex.quote(str(folder))}" in text:
             said += 1
-        elif not (folder / "result.json").exists():
-            early += 1
+        else:  # before the first step
             assert not folder.exists(), text
-        assert (
-            finish(folder, table, log) == expected if not (folder / "result.json").exists() else 1
-        )
-        log.unlink()
-    assert said > moments / 4
+        assert finish(folder, table, log) == expected
+    assert said > moments / 3
     tried(
         f"{name} at {moments} moments of a command: {said} said how to go on and did, {late} late"
     )
