@@ -235,8 +235,8 @@ def test_says_that_the_machine_is_busy(load: float, monkeypatch: Patch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--measure", "--sizes", "784"], "at least two positive whole numbers"),
-        (["--measure", "--sizes", "4", "0", "3"], "at least two positive whole numbers"),
+        (["--measure", "--sizes", "784"], "at least two whole numbers"),
+        (["--measure", "--sizes", "4", "0", "3"], "at least two whole numbers"),
         (["--measure", "--batch-size", "0"], "--batch-size: found 0"),
         (["--measure", "--dropout", "1.5"], "dropout: found 1.5"),
         (["--sizes", "4", "3"], "--sizes: only with --measure"),

@@ -100,7 +100,7 @@ def test_a_damaged_checkpoint_gives_way_and_says_so(
     assert main(["train", "--resume", str(newest)]) == 2
     assert f"{before} is sound: resume from it" in capsys.readouterr().err
     assert main(["train", "--resume", str(RUN)]) == 0
-    assert f"Going on from {before}" in caplog.text
+    assert f"Going on from {before.absolute()}" in caplog.text
 
 
 def test_where_it_computes_and_what_it_says_may_be_another(
