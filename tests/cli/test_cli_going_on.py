@@ -79,8 +79,9 @@ def test_it_is_said_from_where_it_goes_on(capsys: Capture) -> None:
         assert main(["train", "--resume", str(path)]) == 0
         said = " ".join(capsys.readouterr().out.split())
         epoch = math.ceil(4 * step / steps[-1])
-        assert f"going on after step {step} (epoch {epoch} of 4), from {RUN}/checkpoints/" in said
-        assert f"step-{step:09d}.xpmlp epoch loss" in said
+        assert (
+            f"going on after step {step} (epoch {epoch} of 4), from step-{step:09d}.xpmlp" in said
+        )
 
 
 def test_a_run_without_a_checkpoint_begins_anew_and_says_so(capsys: Capture) -> None:

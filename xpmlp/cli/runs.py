@@ -145,10 +145,9 @@ class RunFolder(Callback):
         """Begin the history with the epochs before an interruption, and say where it was."""
         if training.resumed is not None:
             epoch = training.finished + (training.step > 0)
-            file = self.path / training.resumed.path.relative_to(self.path.absolute())
             self.say(
                 f"going on after step {training.total} (epoch {epoch} of {training.epochs}), from "
-                f"{file}"
+                f"{training.resumed.path.name}"
             )
         elif self.resume:
             self.say("no checkpoint yet: beginning anew")

@@ -116,7 +116,7 @@ def checkpoints(args: Namespace, folder: Path) -> Checkpoints:
     """Keep what an interruption would lose: as asked, or at most once a minute."""
     if args.checkpoint_every is not None:
         return Checkpoints(folder / CHECKPOINTS, args.checkpoint_every, tell=tell)
-    return Checkpoints(folder / CHECKPOINTS, keep=1, best=False, pause=PAUSE, tell=tell)
+    return Checkpoints(folder / CHECKPOINTS, keep=2, best=False, pause=PAUSE, tell=tell)
 
 
 def tell(number: int) -> None:
