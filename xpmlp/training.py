@@ -282,10 +282,10 @@ class Training:
             self.step += stop - done
             done = stop
             words = [c for c in self.callbacks if c.every and self.total % c.every == 0]
-            if words:
-                self.refuse_divergence()
             for callback in words:
                 callback.on_batch_end(self)
+            if words:
+                self.refuse_divergence()
 
     def _kept_moments(self) -> tuple[Array, ...] | None:
         """Copy the running averages, in case the epoch has to be replayed; at first they are 0."""
