@@ -80,12 +80,7 @@ def pack(config: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> bytes:
     try:
         content = safetensors.numpy.save(native, metadata)
     except SafetensorError as error:
-        kinds = ", ".join(
-            f"{name} ({x.dtype})" for name, x in native.items() if x.dtype.kind not in "biuf"
-        )
-        raise InvalidValueError(
-            f"cannot be written: {kinds}; expected arrays of numbers"
-        ) from error
+        raise InvalidValueError(f"an array cannot be written: {error}") from error
     if (length := int.from_bytes(content[:8], "little")) > MAX_HEADER:
         raise InvalidValueError(
             f"metadata: makes a header of {length} bytes, expected at most {MAX_HEADER}; keep "

@@ -363,6 +363,7 @@ def forgeries(original: bytes) -> list[tuple[str, bytes]]:
     arrays = [
         np.zeros(0), np.zeros(3), np.zeros((2, 2)), np.array(1.0), np.full(2, np.nan),
         np.array([2**31 - 1, -1], np.int32), np.zeros(4, np.uint8), np.full((4, 3), np.inf),
+        np.full((4, 3), np.nan, np.float32),
     ]  # fmt: skip
     for name in safetensors.numpy.load(original):
         add(f"no {name}", lambda config, tensors, name=name: tensors.pop(name))

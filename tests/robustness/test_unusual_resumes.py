@@ -1,5 +1,6 @@
 """Resuming with what else users do: states of any form, odd folders, NumPy's numbers."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,11 @@ class Ragged(Weighed):
         return {"rows": [[1.0], [2.0, 3.0]]}
 
 
+class Longer(Weighed):
+    def state_dict(self) -> dict[str, Any]:
+        return {"n": np.ones(3, dtype=np.longdouble)}
+
+
 class Forgetful(xpmlp.Callback):
     def state_dict(self) -> dict[str, Any]:
         return {"n": 1}
@@ -164,6 +170,7 @@ class Forgetful(xpmlp.Callback):
     [
         ({"callbacks": [Texts()]}, r"Texts.state_dict\(\)\['name'\]: found 'text'; a checkpoint"),
         ({"callbacks": [Ragged()]}, r"Ragged.state_dict\(\)\['rows'\]: found \[\[1.0\], \[2.0"),
+        ({"callbacks": [Longer()]}, r"an array cannot be written: .*128|longdouble"),
         ({"callbacks": [Forgetful()]}, r"Forgetful has a state_dict and no restore"),
         ({"callbacks": [xpmlp.Checkpoints("c")]}, r"found Checkpoints; give them as fit\(check"),
         ({"resume": 1}, "resume: found 1; expected a bool or a path"),
@@ -206,14 +213,37 @@ def test_a_history_of_ones_own_is_numbers(tmp_path: Path) -> None:
         Run().fit(checkpoints=tmp_path, callbacks=[Matrix()])
 
 
+@dataclass(frozen=True)
+class Table(xpmlp.schedules.Schedule):
+    """A schedule of one's own, with fields of every kind."""
+
+    ends: tuple[float, ...] = (1.0, np.inf)
+    names: dict[str, float] = field(default_factory=lambda: {"late": 0.5})
+
+    def at(self, time: float, total: float) -> float:
+        return self.rate * (1.0 if time < self.ends[0] else self.names["late"])
+
+
+def test_a_schedule_of_ones_own(tmp_path: Path) -> None:
+    expected = Run(optimizer=xpmlp.Adam(Table(0.02))).fit().facts()
+    killed(Run(optimizer=xpmlp.Adam(Table(0.02))), 24, checkpoints=tmp_path)
+    other = Run(optimizer=xpmlp.Adam(Table(0.02, ends=(2.0, np.inf))))
+    with pytest.raises(InvalidValueError, match=r"optimizer: learning_rate: ends: found \[2.0"):
+        other.fit(checkpoints=tmp_path, resume=True)
+    again = Run(optimizer=xpmlp.Adam(Table(0.02)))
+    assert again.fit(checkpoints=tmp_path, resume=True).facts() == expected
+
+
 def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
     X, y = data()
 
     def mlp() -> xpmlp.MLP:
-        return xpmlp.MLP(
+        made = xpmlp.MLP(
             [4, 8, 3], dropout=np.float32(0.25), l2=np.float32(1e-3), max_norm=np.int64(2),
             backend="numpy", seed=1,
         )  # fmt: skip
+        made.metadata = {"rows": np.int64(60)}
+        return made
 
     given: dict[str, Any] = {"epochs": 2, "optimizer": xpmlp.Adam(np.float32(1e-3))}
     mlp().fit(X, y, checkpoints=tmp_path, **given)
