@@ -111,8 +111,7 @@ class Checkpoints(Callback):
 
     def files(self) -> list[Path]:
         """Return the checkpoints in the folder, the newest first, the best one last."""
-        found = [p for p in self.folder.glob("step-*.xpmlp") if re.fullmatch(r"step-\d+", p.stem)]
-        found.sort(key=lambda path: int(path.stem[5:]), reverse=True)
+        found = sorted(filter(_step, self.folder.glob("step-*.xpmlp")), key=_step, reverse=True)
         best = self.folder / BEST
         return [*found, *([best] if best.exists() else [])]
 
@@ -261,7 +260,7 @@ class Checkpoints(Callback):
         container.write(path, *snapshot.packed(training))
         self.saved, self._written = path, perf_counter()
         # Later ones are of a training that was further: damaged, or left on purpose.
-        steps = [old for old in self.files() if old.name != BEST and old.name <= path.name]
+        steps = [old for old in self.files() if 0 < _step(old) <= training.total]
         for old in steps[self.keep :]:
             with suppress(OSError):  # it may be gone already, or open elsewhere
                 old.unlink()
@@ -272,6 +271,12 @@ class Checkpoints(Callback):
             path.unlink()
         with suppress(OSError):  # it may never have been made
             self.folder.rmdir()
+
+
+def _step(path: Path) -> int:
+    """Return the number of steps in a file's name; 0 if it has none."""
+    named = re.fullmatch(r"step-([0-9]{1,18})\.xpmlp", path.name)
+    return int(named[1]) if named else 0
 
 
 class Watch(Callback):
