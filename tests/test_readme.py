@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import xpmlp
 from xpmlp.activations import ACTIVATIONS
 from xpmlp.cli import parser
 from xpmlp.losses import LOSSES
@@ -16,7 +17,7 @@ README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encodi
 def example(number: int) -> str:
     """The code of an example, of which there are two."""
     found: list[str] = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(found) == 2
+    assert len(found) == 3
     return found[number]
 
 
@@ -37,6 +38,23 @@ def test_the_library_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(history["val_accuracy"]) == 20
     assert history["val_accuracy"][-1] > 0.95
     assert (tmp_path / "digits.xpmlp").exists()
+
+
+def test_the_example_of_an_interruption_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data, newest = xpmlp.data.load("digits"), tmp_path / "run/step-000001200.xpmlp"
+    weights, written = [], []
+    for _ in range(2):
+        mlp = xpmlp.MLP([64, 8, 10], backend="numpy", seed=0)
+        exec(example(2), {"mlp": mlp, "data": data})
+        assert mlp.epochs_trained == 100
+        weights.append(mlp.state_dict()["dense1.W"])
+        written.append(newest.stat().st_mtime_ns)
+    assert written[0] == written[1]  # the second time there was nothing left to do
+    assert (weights[0] == weights[1]).all()
+    assert {"step-000000500.xpmlp", "best.xpmlp"} < {p.name for p in (tmp_path / "run").iterdir()}
 
 
 def test_its_counts_are_right() -> None:
