@@ -471,3 +471,21 @@ def test_launch_and_empty_outside_of_a_recording() -> None:
     assert out.dtype == np.float32
     launch(np.add, np.ones(2, np.float32), np.ones(2, np.float32), out)
     np.testing.assert_array_equal(out, [2, 2])
+
+
+def test_recordings_that_are_over_are_let_go_of() -> None:
+    """Weights are others after each epoch, and so is the recording of what is measured then."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((64, 4)), rng.integers(0, 3, 64)
+    mlp = xpmlp.MLP([4, 8, 3], normalization="batch", backend="numpy", seed=0)
+
+    def tapes() -> int:
+        gc.collect()
+        return sum(isinstance(thing, Tape) for thing in gc.get_objects())
+
+    before = tapes()
+    for _ in range(3):
+        mlp.fit(X, y, epochs=20, batch_size=10, validation_data=(X[:20], y[:20]))
+        mlp._forget_compiled()
+    del mlp
+    assert tapes() == before

@@ -16,6 +16,7 @@ from functools import partial
 from importlib import import_module
 from threading import Lock
 from typing import Any, ClassVar, Self
+from weakref import ref
 
 import numpy as np
 
@@ -34,13 +35,25 @@ class Place:
     """Memory that recorded arrays lie in: an array of the run, or a loan from the tape's pool."""
 
     def __init__(self, tape: "Tape", memory: Array, lent: int = 0) -> None:
-        self.tape, self.memory, self._lent = tape, memory, lent
+        # A tape's calls hold arrays, whose bases hold their places. Python finds no cycle that
+        # goes through an array's base, so a place must not hold its tape.
+        self._tape = ref(tape)
+        self.memory, self._lent = memory, lent
         self.start = memory.ctypes.data
         self.stop = self.start + memory.nbytes
 
+    @property
+    def tape(self) -> "Tape":
+        """The tape that records."""
+        tape = self._tape()
+        if tape is None:
+            raise Unrecordable("an array was used after its recording")
+        return tape
+
     def __del__(self) -> None:
-        if self._lent:
-            self.tape.free[self._lent].append(self.memory)
+        tape = self._tape() if self._lent else None
+        if tape is not None:
+            tape.free[self._lent].append(self.memory)
 
 
 class Input:

@@ -49,7 +49,7 @@ def test_memory_stays_flat(tmp_path: Path, full: bool, tried: Any) -> None:
         *(X, y),
         epochs=10**6,
         batch_size=64,
-        validation_data=(X[:1000], y[:1000]),
+        validation_data=(X[:60], y[:60]),  # so few that the pass is recorded, too
         callbacks=[xpmlp.EarlyStopping(10**6), meter],
         checkpoints=keep,
     )
