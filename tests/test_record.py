@@ -481,7 +481,7 @@ def test_recordings_that_are_over_are_let_go_of() -> None:
 
     def tapes() -> int:
         gc.collect()
-        return sum(isinstance(thing, Tape) for thing in gc.get_objects())
+        return sum(type(thing) is Tape for thing in gc.get_objects())
 
     before = tapes()
     for _ in range(3):
