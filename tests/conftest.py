@@ -5,6 +5,7 @@ import importlib.util
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 
 # Float64 on JAX needs this before JAX is imported; its default mode has a test of its own.
 os.environ.setdefault("JAX_ENABLE_X64", "1")
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_mnist
 from emulation import emulated, kernels
 
 from xpmlp.errors import BackendError
@@ -150,6 +152,21 @@ def backend(request: pytest.FixtureRequest) -> Any:
 def torch_backend() -> Any:
     """PyTorch on the CPU, for tests that need a second backend."""
     return make_backend("torch")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Any]:
+    """A server on this machine that has a small MNIST."""
+    with small_mnist.serving() as server:
+        yield server
+
+
+@pytest.fixture
+def mirror(server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Its address, where ``load_mnist`` takes the small MNIST for the genuine one."""
+    small_mnist.use_small(monkeypatch)
+    server.seen.clear()
+    return server.address
 
 
 @pytest.fixture

@@ -111,28 +111,6 @@ class Stand:
     weights: Arrays | None
 
 
-def read(training: "Training", path: Path, config: Mapping[str, Any], tensors: Arrays) -> Stand:
-    """Read where a training was; the model has the weights of the file already.
-
-    Raises
-    ------
-    InvalidValueError
-        If the training has other settings or data than that of the file.
-    CheckpointError
-        If the file does not make sense.
-    """
-    saved = config["training"]
-    try:
-        compare(saved["settings"], training.settings, path)
-        return _stand(training, saved, tensors)
-    except InvalidValueError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise CheckpointError(
-            f"{path}: no training can go on from it: {short(repr(error))}"
-        ) from error
-
-
 def _stand(training: "Training", saved: Mapping[str, Any], tensors: Arrays) -> Stand:
     mlp, steps = training.mlp, training.steps
     first, finished, taken, step = (
@@ -200,34 +178,6 @@ def _recognised(callback: Callback) -> dict[str, Any]:
     return {"kind": type(callback).__name__, **described(callback.settings())}
 
 
-def remind(training: "Training", path: Path, config: Mapping[str, Any], tensors: Arrays) -> None:
-    """Give the callbacks, which have begun, what those before them knew.
-
-    Raises
-    ------
-    InvalidValueError
-        If the training has other callbacks that remember something.
-    CheckpointError
-        If what the file has makes no sense to them.
-    """
-    callbacks = _remembering(training)
-    try:
-        saved = container.entry(config["training"], "callbacks", list)
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: no training can go on from it: {error!r}") from error
-    given = dict(enumerate(map(_recognised, callbacks)))
-    compare({"callbacks": dict(enumerate(saved))}, {"callbacks": given}, path)
-    for i, callback in enumerate(callbacks):
-        prefix = f"training.callback{i}."
-        own = {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
-        try:
-            callback.restore(training, own)
-        except Exception as error:  # whatever a callback raises at nonsense
-            raise CheckpointError(
-                f"{path}: what {type(callback).__name__} knew cannot be read: {error!r}"
-            ) from error
-
-
 @dataclass(frozen=True)
 class Saved:
     """A checkpoint that was read and whose checksum is right.
@@ -273,10 +223,51 @@ class Saved:
         files.put(mlp, self.path, self.config, self.tensors)
 
     def stand(self, training: "Training") -> Stand:
-        """Read where the training was; see ``read``."""
-        return read(training, self.path, self.config, self.tensors)
+        """Read where the training was; the model has the weights of the file already.
+
+        Raises
+        ------
+        InvalidValueError
+            If the training has other settings or data than that of the file.
+        CheckpointError
+            If the file does not make sense.
+        """
+        saved = self.config["training"]
+        try:
+            compare(saved["settings"], training.settings, self.path)
+            return _stand(training, saved, self.tensors)
+        except InvalidValueError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise self._senseless(error) from error
 
     def remind(self, training: "Training") -> None:
-        """Give the callbacks what they knew; see ``remind``. Then the arrays are let go of."""
-        remind(training, self.path, self.config, self.tensors)
+        """Give the callbacks, which have begun, what they knew; then let go of the arrays.
+
+        Raises
+        ------
+        InvalidValueError
+            If the training has other callbacks that remember something.
+        CheckpointError
+            If what the file has makes no sense to them.
+        """
+        callbacks = _remembering(training)
+        try:
+            saved = container.entry(self.config["training"], "callbacks", list)
+        except (KeyError, TypeError) as error:
+            raise self._senseless(error) from error
+        given = dict(enumerate(map(_recognised, callbacks)))
+        compare({"callbacks": dict(enumerate(saved))}, {"callbacks": given}, self.path)
+        for i, callback in enumerate(callbacks):
+            prefix = f"training.callback{i}."
+            own = {n[len(prefix) :]: v for n, v in self.tensors.items() if n.startswith(prefix)}
+            try:
+                callback.restore(training, own)
+            except Exception as error:  # whatever a callback raises at nonsense
+                raise CheckpointError(
+                    f"{self.path}: what {type(callback).__name__} knew cannot be read: {error!r}"
+                ) from error
         self.tensors.clear()
+
+    def _senseless(self, error: Exception) -> CheckpointError:
+        return CheckpointError(f"{self.path}: no training can go on from it: {short(repr(error))}")

@@ -244,8 +244,7 @@ class Training:
         backend.synchronize()
         seconds, self._spent = self.seconds, 0.0
         self._note_execution()
-        if not (math.isfinite(loss) and bool(xp.all(xp.isfinite(self.state.params)))):
-            raise self._divergence(self._underway)
+        self.refuse_divergence(weights=True)
         self.mlp.weights.adopt(
             xp.asarray(self.state.params, copy=True), xp.asarray(self.state.statistics, copy=True)
         )

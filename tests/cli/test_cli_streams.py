@@ -80,10 +80,17 @@ def test_a_signal_is_told_to_standard_error_or_nobody(
 
 
 def test_a_full_stream_does_not_fail_the_handler(monkeypatch: pytest.MonkeyPatch) -> None:
-    with open(os.devnull, "rb") as unwritable:  # which takes no word, either
-        monkeypatch.setattr(sys, "stderr", unwritable)
+    written: list[int] = []
+
+    def full(handle: int, text: bytes) -> int:
+        written.append(handle)
+        raise OSError(28, "No space left on device")
+
+    with open(os.devnull, "wb") as stream, monkeypatch.context() as context:
+        context.setattr(sys, "stderr", stream)
+        context.setattr(os, "write", full)
         train.tell(signal.SIGINT)
-        monkeypatch.undo()
+        assert written == [stream.fileno()]
 
 
 @pytest.mark.parametrize(

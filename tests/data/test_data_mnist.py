@@ -8,25 +8,12 @@ import time
 
 import numpy as np
 import pytest
-from small_mnist import NAMES, PACKED, PAYLOADS, SMALL, check, content_of, serving, use_small
+from small_mnist import NAMES, PACKED, PAYLOADS, SMALL, check, content_of, use_small
 
 from xpmlp.data import load, load_mnist, mnist
 from xpmlp.errors import DataError, DownloadError
 
 pytest.importorskip("pooch")
-
-
-@pytest.fixture(scope="module")
-def server():
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def mirror(server, monkeypatch):
-    use_small(monkeypatch)
-    server.seen.clear()
-    return server.address
 
 
 @pytest.fixture

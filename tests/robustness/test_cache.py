@@ -9,24 +9,12 @@ import pytest
 pytest.importorskip("pooch")
 pytest.importorskip("fcntl", reason="crashes are injected on POSIX only")
 from faults import ERRORS, INTERRUPT, each_failing, each_killed, ended, started
-from small_mnist import NAMES, PACKED, PAYLOADS, check, content_of, serving, use_small
+from small_mnist import NAMES, PACKED, PAYLOADS, check, content_of
 
 from xpmlp.data import load_mnist, mnist
 from xpmlp.errors import DataError, DownloadError
 
 FIRST = PACKED[f"{NAMES[0]}.gz"]
-
-
-@pytest.fixture(scope="module")
-def server():
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def mirror(server, monkeypatch):
-    use_small(monkeypatch)
-    return server.address
 
 
 @pytest.fixture
