@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import xpmlp
 from xpmlp.errors import InvalidTypeError, InvalidValueError, XpmlpError
 from xpmlp.inputs import features, weights
+from xpmlp.prepare import split
 from xpmlp.targets import kind_of
 
 COLUMNS, CLASSES, ROWS = 3, 4, 12
@@ -221,6 +222,14 @@ def test_what_follows_from_the_targets(
 )
 def test_bad_sample_weights(value: Any, match: str) -> None:
     refused(model(), X, Y, match, sample_weight=value)
+
+
+def test_sample_weights_whose_rows_are_all_held_out() -> None:
+    _, held = split(model().seed, ROWS, 0.25)
+    weight = np.zeros(ROWS)
+    weight[held] = 1.0
+    match = "only zeros in the rows that validation_split leaves"
+    refused(model(), X, Y, match, sample_weight=weight, validation_split=0.25)
 
 
 @pytest.mark.parametrize(

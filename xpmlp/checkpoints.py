@@ -16,6 +16,7 @@ from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError
 from xpmlp.inputs import not_negative, whole
 from xpmlp.interruption import Interruption
 from xpmlp.locking import locked
+from xpmlp.paths import expanded
 from xpmlp.snapshot import Saved
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Checkpoints(Callback):
         if not os.fspath(folder):
             raise InvalidValueError("checkpoints: found no name; expected a folder's")
         # Absolute: a program may go elsewhere while it trains.
-        self.folder = Path(folder).expanduser().absolute()
+        self.folder = expanded(folder).absolute()
         self.every = 0 if every is None else whole("checkpoints: every", every)
         self.keep, self.best = whole("checkpoints: keep", keep), bool(best)
         self.monitor, self.pause = monitor, not_negative("checkpoints: pause", pause)
@@ -189,7 +190,7 @@ class Checkpoints(Callback):
     def _to_go_on_from(self, resume: Any) -> Saved | None:
         if resume is True:
             return self.newest()
-        path = None if resume is False else Path(resume).expanduser().absolute()
+        path = None if resume is False else expanded(resume).absolute()
         if self.files() and (path is None or self.folder not in (path, path.parent)):
             raise InvalidValueError(
                 f"checkpoints: found those of another training in {self.folder}. resume=True "

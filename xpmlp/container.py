@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 from xpmlp.atomic import write_atomically
 from xpmlp.errors import CheckpointError, InvalidValueError, naming, short
-from xpmlp.regular import open_regular
+from xpmlp.paths import open_regular
 
 FORMAT = 2
 """Version of the configuration; a reader refuses files with a higher one.

@@ -133,7 +133,7 @@ def prepare(
         kept, held = split(mlp.seed, x.shape[0], validation_split)
         validation_data = (taken(backend, x, held), host_y[held])
         x, target = taken(backend, x, kept), target[kept]
-        weight = None if weight is None else weight[kept]
+        weight = None if weight is None else _some(weight[kept])
     scaling = mlp.scaling.fitted(backend, x)
     if task.kind == "values" and task.loss.targets == "values":
         scaling = scaling.fitted_to_targets(target)
@@ -147,6 +147,16 @@ def prepare(
         validation_data = (held_x, scaling.of_targets(held_y))
     width = spread(target) if task.kind == "values" else 0.0
     return Prepared(Data(x, target, weight, None, None), task, scaling, width, validation_data)
+
+
+def _some(weight: np.ndarray) -> np.ndarray:
+    """Return the weights of the rows that a split has left, if any counts."""
+    if not weight.any():
+        raise InvalidValueError(
+            "sample_weight: found only zeros in the rows that validation_split leaves to train on; "
+            "give more rows a weight, or give validation_data"
+        )
+    return weight
 
 
 def pair(mlp: "MLP", X: Any, y: Any, prefix: str = "") -> tuple[Array, np.ndarray]:

@@ -112,6 +112,33 @@ def test_wrong_arguments_are_one_line_with_a_hint(
     assert hint in said.err
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["train", "--resume", "~no.body"],
+        ["train", "xor", "--out", "~no.body/run"],
+        ["train", "~no.body/data.csv"],
+        ["train", "mnist", "--data-dir", "~no.body"],
+        ["evaluate", "~no.body/run", "xor"],
+        ["xor", "--out", "~no.body"],
+        ["pictures", "--out", "~no.body"],
+    ],
+)
+def test_a_home_folder_that_nobody_has_is_one_line(
+    argv: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    error = capsys.readouterr().err
+    assert "~no.body" in error
+    assert "found no home folder of that name" in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 def cpuinfo(vendor: str, flags: str, family: int = 26) -> str:
     return (
         f"processor\t: 0\nvendor_id\t: {vendor}\ncpu family\t: {family}\nflags\t\t: fpu {flags}\n"

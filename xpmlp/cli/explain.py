@@ -2,10 +2,10 @@
 
 import sys
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpmlp.errors import DataError, InvalidValueError
+from xpmlp.paths import expanded
 
 if TYPE_CHECKING:
     from xpmlp.explaining import Explanation
@@ -54,7 +54,7 @@ def run(options: Namespace) -> int:
         If the data have no labels, or do not fit the model.
     """
     explanation = _explanation(options)
-    path = None if options.out is None else Path(options.out).expanduser()
+    path = None if options.out is None else expanded(options.out)
     form = options.format or SUFFIXES.get(path.suffix.lower() if path else "", "text")
     if path is not None:
         from xpmlp.atomic import write_atomically

@@ -10,6 +10,7 @@ from xpmlp.data import NAMES, load_evaluation
 from xpmlp.errors import InvalidValueError
 from xpmlp.files import load
 from xpmlp.model import MLP
+from xpmlp.paths import expanded
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Trained:
         InvalidValueError
             If the model predicts several labels at once, which the command line cannot show.
         """
-        path = Path(args.model).expanduser()
+        path = expanded(args.model)
         mlp = load(path / MODEL if path.is_dir() else path, args.backend, args.device)
         if mlp.task.kind == "multilabel":
             raise InvalidValueError(

@@ -1,9 +1,9 @@
 """``xpmlp pictures``: what the tutorial's text describes, drawn."""
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from xpmlp.cli.output import Output
+from xpmlp.paths import expanded
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def run(options: Namespace) -> int:
     from xpmlp.tutorial import overfitting, pictures
     from xpmlp.tutorial.xor import learn
 
-    out, folder = Output(), Path(options.out).expanduser()
+    out, folder = Output(), expanded(options.out)
     data = load(options.data, data_dir=options.data_dir)
     pictures.digits_picture(folder / "digits.png", data)
     pictures.activations_picture(folder / "activations.png")

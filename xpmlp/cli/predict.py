@@ -9,6 +9,7 @@ from xpmlp.cli.models import Trained
 from xpmlp.cli.output import Output, short
 from xpmlp.errors import DataError, InvalidValueError
 from xpmlp.figures import percent
+from xpmlp.paths import expanded
 
 TOP = 3
 """Classes shown for a picture."""
@@ -26,7 +27,7 @@ def run(args: Namespace) -> None:
         raise InvalidValueError(f"--limit: found {args.limit}; expected 1 or more")
     trained, out = Trained.load(args), Output(args.json)
     if Path(args.data).suffix.lower() in SUFFIXES:
-        _picture(trained, Path(args.data).expanduser(), out)
+        _picture(trained, expanded(args.data), out)
     else:
         _rows(trained, args, out)
 

@@ -19,6 +19,7 @@ from xpmlp.cli.output import to_json
 from xpmlp.cli.parser import OWN, parse
 from xpmlp.errors import DataError, InvalidValueError, XpmlpError, naming
 from xpmlp.locking import locked, quietly
+from xpmlp.paths import expanded
 
 if TYPE_CHECKING:
     from xpmlp.model import MLP
@@ -71,7 +72,7 @@ class RunFolder(Callback):
             raise InvalidValueError(
                 "--resume: found an empty name; expected the folder of an interrupted run"
             )
-        given = Path(resume).expanduser()
+        given = expanded(resume)
         path = given.parent if given.is_file() else given
         if path.name == CHECKPOINTS and not (path / SETTINGS).exists():
             path = path.parent
@@ -88,7 +89,7 @@ class RunFolder(Callback):
     def free(out: str | None, name: str) -> Path:
         """Make and return the folder ``out``, or a new one: ``runs/name``, ``runs/name-2``, ..."""
         if out is not None:
-            path = Path(out).expanduser()
+            path = expanded(out)
             if path.exists() and not path.is_dir():
                 raise InvalidValueError(f"--out {path}: found a file; expected a folder")
             path.mkdir(parents=True, exist_ok=True)

@@ -38,6 +38,7 @@ from xpmlp.inputs import whole
 from xpmlp.memory import gibibytes
 from xpmlp.model import MLP
 from xpmlp.optimizers import optimizer
+from xpmlp.paths import expanded
 from xpmlp.summary import rounding
 
 if TYPE_CHECKING:
@@ -129,9 +130,9 @@ def tell(number: int) -> None:
 
 def settings(args: Namespace, mlp: MLP) -> list[str]:
     """Return the arguments that make this run again, from any folder and whatever is free then."""
-    data = args.data if args.data in NAMES else str(Path(args.data).expanduser().absolute())
+    data = args.data if args.data in NAMES else str(expanded(args.data).absolute())
     folder = args.data_dir or (args.data == "mnist" and os.environ.get(FOLDER_VARIABLE)) or None
-    folder = folder and str(Path(folder).expanduser().absolute())
+    folder = folder and str(expanded(folder).absolute())
     found = {"data": data, "data_dir": folder, "backend": mlp.backend.name}
     return arguments(Namespace(**vars(args) | found))
 

@@ -9,6 +9,7 @@ from xpmlp.cli.output import Output
 from xpmlp.display import Lines, Live, display
 from xpmlp.errors import InvalidValueError
 from xpmlp.figures import percent
+from xpmlp.paths import expanded
 
 if TYPE_CHECKING:
     from xpmlp.callbacks import Callback
@@ -48,7 +49,7 @@ def run(options: Namespace) -> int:
     InvalidValueError
         For options that do not go together.
     """
-    out, folder = Output(), Path(options.out).expanduser()
+    out, folder = Output(), expanded(options.out)
     if options.full and options.scenario != "original":
         raise InvalidValueError("--full belongs to --scenario original")
     if options.scenario is None:

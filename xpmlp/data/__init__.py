@@ -20,6 +20,7 @@ from xpmlp.data.mnist import load_mnist
 from xpmlp.data.npz import read_npz
 from xpmlp.data.toy import load_digits, make_xor
 from xpmlp.errors import DataError, unknown_name
+from xpmlp.paths import expanded
 
 __all__ = [
     "NAMES",
@@ -213,7 +214,7 @@ def _read_table(path: Path, choose: Choose) -> Table:
 
 def _existing_file(name: PathLike) -> Path:
     """Return the path of a file of a known kind, or say what is known and near."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     known = f"one of {', '.join(NAMES)}, or a file: {', '.join(('.npz', *_CSV_SUFFIXES))}"
     with reading(path):  # a folder on the way may be closed to us
         exists, is_folder = path.exists(), path.is_dir()

@@ -22,6 +22,7 @@ from xpmlp.atomic import write_atomically
 from xpmlp.data.dataset import Array, Dataset, PathLike, opened, reading
 from xpmlp.data.idx import decompressed, parse_idx, read_at_most
 from xpmlp.errors import DataError, DownloadError, XpmlpError, require, short
+from xpmlp.paths import expanded
 
 logger = logging.getLogger("xpmlp")
 
@@ -100,7 +101,7 @@ def load_mnist(
     """
     folder = data_dir if data_dir is not None else os.environ.get(FOLDER_VARIABLE) or None
     if folder is not None:
-        payloads = _from_folder(Path(folder).expanduser())
+        payloads = _from_folder(expanded(folder))
     else:
         pooch = require("pooch", extra="cli", purpose="downloading MNIST")
         cache = Path(cache_dir if cache_dir is not None else pooch.os_cache("xpmlp")) / "mnist"

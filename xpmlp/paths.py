@@ -1,10 +1,14 @@
-"""Opening what may be read to its end: a pipe would wait for ever, ``/dev/zero`` never end."""
+"""Paths that people give: of a home folder, and of what may be read to its end.
+
+A pipe would wait for ever, and ``/dev/zero`` never end.
+"""
 
 import io
 import os
 import stat
+from pathlib import Path
 
-from xpmlp.errors import XpmlpError
+from xpmlp.errors import InvalidValueError, XpmlpError
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -13,6 +17,17 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path with ``~`` as the home folder; InvalidValueError if nobody has it."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InvalidValueError(
+            f"{path}: found no home folder of that name; expected ~ or ~ and the name of a user of "
+            "this machine. If the name is meant as it is, put ./ before it"
+        ) from error
 
 
 def open_regular(path: str | os.PathLike[str], error: type[XpmlpError]) -> io.BufferedReader:
