@@ -1,15 +1,15 @@
 """``Diagnosis``: a callback that says what is wrong with a training, why, and what to change."""
 
 import textwrap
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xpmlp.callbacks import Callback, EarlyStopping
 from xpmlp.diagnosing import curves, symptoms
 from xpmlp.diagnosing.course import Course, Finding
-from xpmlp.diagnosing.probe import Probe
+from xpmlp.diagnosing.probe import Probe, as_columns, from_columns
 
 if TYPE_CHECKING:
     from xpmlp.training import Training
@@ -113,6 +113,17 @@ class Diagnosis(Callback):
         figures = np.concatenate([to_numpy(state.params), to_numpy(state.totals)])
         if not np.isfinite(figures).all():
             course.diverged = training.epoch + 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was measured so far."""
+        assert self.course is not None
+        return {"fresh": self.course.fresh, **as_columns(self.course.measurements)}
+
+    def restore(self, training: "Training", values: Mapping[str, Any]) -> None:
+        """Take it back, in place of what was measured of the weights that it goes on from."""
+        assert self.course is not None
+        self.course.fresh = bool(values["fresh"])
+        self.course.measurements = from_columns(values, self.course.first.layers)
 
     def report(self) -> str:
         """Return the findings as text, 80 columns wide."""

@@ -284,6 +284,36 @@ def test_every_callback_ends_though_one_fails(tmp_path: Path) -> None:
         assert np.array_equal(run.mlp.state_dict()[name], value)
 
 
+@pytest.mark.parametrize("step", [4, 10, 27])
+def test_a_diagnosis_says_what_it_would_have_said(step: int, tmp_path: Path) -> None:
+    def ill() -> Run:
+        return Run(optimizer=xpmlp.SGD(1e-6))  # a rate so small that the first epochs tell
+
+    whole, found = xpmlp.Diagnosis(), xpmlp.Diagnosis()
+    ill().fit(callbacks=[whole])
+    killed(ill(), step, checkpoints=tmp_path, checkpoint_every=1, callbacks=[xpmlp.Diagnosis()])
+    ill().fit(checkpoints=tmp_path, resume=True, callbacks=[found])
+    assert found.course is not None
+    assert whole.course is not None
+    assert repr(found.course.measurements) == repr(whole.course.measurements)
+    assert len(found.course.measurements) == 6
+    assert found.report() == whole.report()
+    assert "learning rate too small" in found.report()
+
+
+def test_a_diagnosis_of_values(tmp_path: Path) -> None:
+    X, _ = data()
+
+    def fit(watch: xpmlp.Diagnosis, **more: Any) -> None:
+        mlp = xpmlp.MLP([4, 8, 1], backend="numpy", seed=1)
+        mlp.fit(X, X[:, 0], epochs=3, callbacks=[watch], checkpoints=tmp_path, **more)
+
+    whole, found = xpmlp.Diagnosis(), xpmlp.Diagnosis()
+    fit(whole)
+    fit(found, resume=True)
+    assert repr(found.course) == repr(whole.course)
+
+
 def test_sparse_inputs(tmp_path: Path) -> None:
     sparse = pytest.importorskip("scipy.sparse")
     X, y = data()

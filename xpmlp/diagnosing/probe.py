@@ -1,6 +1,7 @@
 """What is measured: a few rows of the training data, taken through the network once an epoch."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import nan
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,38 @@ class Measurement:
         """‖dLoss/dz‖ of the first layer over that of the last: what is left on the way back."""
         last = self.layers[-1].delta
         return self.layers[0].delta / last if last > 0 else nan
+
+
+OF_NETWORK = ("epoch", "loss", "score", "spread", "predicted")
+OF_LAYER = ("dead", "saturated", "alike", "delta", "update")
+"""What was measured, beside names."""
+
+
+def as_columns(measurements: Sequence[Measurement]) -> dict[str, np.ndarray]:
+    """Return measurements as arrays with a row for each, as a checkpoint keeps them."""
+    of_layers = {
+        name: np.array([[getattr(layer, name) for layer in m.layers] for m in measurements])
+        for name in OF_LAYER
+    }
+    return {name: np.array([getattr(m, name) for m in measurements]) for name in OF_NETWORK} | {
+        f"layers.{name}": values for name, values in of_layers.items()
+    }
+
+
+def from_columns(columns: Mapping[str, np.ndarray], layers: Sequence[Layer]) -> list[Measurement]:
+    """Return measurements from their arrays, with the names of these layers."""
+
+    def layer(of: Layer, i: int, j: int) -> Layer:
+        return replace(of, **{name: columns[f"layers.{name}"][i, j].item() for name in OF_LAYER})
+
+    def network(i: int) -> dict[str, Any]:
+        own = {name: columns[name][i].tolist() for name in OF_NETWORK}
+        return own | {"predicted": tuple(own["predicted"])}
+
+    return [
+        Measurement(**network(i), layers=tuple(layer(of, i, j) for j, of in enumerate(layers)))
+        for i in range(len(columns["epoch"]))
+    ]
 
 
 class Probe:
