@@ -228,6 +228,11 @@ def test_a_seed_that_was_drawn_is_the_files(tmp_path: Path) -> None:
     with pytest.raises(InvalidValueError, match="was made with seed="):
         given.fit(X, y, epochs=2, batch_size=9, checkpoints=tmp_path / "all", resume=True)
     assert given.seed == first.seed + 1
+    drawn = xpmlp.MLP([4, 8, 3], dropout=0.5, backend="numpy")
+    own = drawn.seed
+    with pytest.raises(InvalidValueError, match="had other epochs"):
+        drawn.fit(X, y, epochs=3, batch_size=9, checkpoints=tmp_path / "all", resume=True)
+    assert drawn.seed == own
 
 
 @pytest.mark.parametrize(
@@ -396,6 +401,28 @@ def test_a_forged_training_is_refused_or_harmless(tmp_path: Path, tried: Any) ->
         assert len(said) < 2000, name
     tried(f"{len(made)} forged checkpoints: {refused} refused, the others harmless")
     assert refused > 0.8 * len(made)
+
+
+@pytest.mark.parametrize("best", [np.nan, np.inf, -np.inf, np.zeros(2)])
+def test_forged_weights_of_the_best_epoch_are_refused(best: Any, tmp_path: Path) -> None:
+    """No epoch is better than the first here, so these would be the ones that are given back."""
+
+    def fit(folder: str, **more: Any) -> None:
+        Run(callbacks=[xpmlp.EarlyStopping(99, min_delta=1e9)]).fit(
+            checkpoints=xpmlp.Checkpoints(tmp_path / folder, every=1, keep=99, best=False), **more
+        )
+
+    fit("all")
+    made = Saved.read(tmp_path / "all" / "step-000000023.xpmlp")
+    name = next(n for n in made.tensors if n.endswith("weights.dense2.W"))
+    right = made.tensors[name]
+    made.tensors[name] = np.full_like(right, best) if np.ndim(best) == 0 else best
+    container.write(tmp_path / "c.xpmlp", made.config, made.tensors)
+    with pytest.raises(CheckpointError, match="what EarlyStopping knew cannot be read"):
+        fit("other", resume=tmp_path / "c.xpmlp")
+    made.tensors[name] = right
+    container.write(tmp_path / "c.xpmlp", made.config, made.tensors)
+    fit("other", resume=tmp_path / "c.xpmlp")
 
 
 # Failures of the disk

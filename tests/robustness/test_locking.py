@@ -187,6 +187,12 @@ def test_what_the_file_says_is_not_believed(said: bytes, tmp_path: Path) -> None
         assert "by another process. Wait" in refusal(tmp_path)
 
 
+def test_what_a_killed_owner_wrote_is_gone(tmp_path: Path) -> None:
+    (tmp_path / LOCK).write_text("process 1 on a-host since 2020-01-01 00:00:00 " * 3)
+    with locked(tmp_path, WHAT):
+        assert f"by process {os.getpid()} on" in refusal(tmp_path)
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert locking._owner(tmp_path / LOCK) == "another process"
 
