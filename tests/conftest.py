@@ -11,7 +11,7 @@ from collections.abc import Iterator
 os.environ.setdefault("JAX_ENABLE_X64", "1")
 # scikit-learn wants this for its array API checks, before SciPy is imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
-# What is timed or downloaded in tests is not the user's.
+# What is timed in tests is not the user's.
 os.environ.setdefault("XPMLP_CACHE_DIR", tempfile.mkdtemp(prefix="xpmlp-tests-"))
 # The networks here are tiny: threads would only wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -20,9 +20,9 @@ import xpmlp_backends
 from conftest import BACKENDS, assert_close, make_backend
 
 import xpmlp
-from xpmlp import container, layers, losses
+from xpmlp import container, files, layers, losses
 from xpmlp.activations import ACTIVATIONS
-from xpmlp.errors import CheckpointError, InvalidValueError
+from xpmlp.errors import CheckpointError, GradientError, InvalidTypeError, InvalidValueError
 
 N, INPUTS = 24, 4
 METADATA = {"classes": ["a", "b", "ü"], "nested": {"rate": 0.1, "none": None, "yes": True}}
@@ -506,6 +506,37 @@ def test_the_umask_is_respected(mask: int, mode: int, old_file: Path) -> None:
 def test_saving_makes_the_folders_it_needs(tmp_path: Path) -> None:
     trained("plain").save(tmp_path / "runs" / "first" / "m.xpmlp")
     assert os.listdir(tmp_path / "runs" / "first") == ["m.xpmlp"]
+
+
+@pytest.mark.parametrize("name", [".", "", "folder"])
+def test_a_folder_is_no_place_for_a_model(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        trained("plain").save(name)
+    assert str(caught.value).endswith(f"{str(Path(name))!r}")  # and no second name, "-> None"
+    assert os.listdir() == ["folder"]
+    assert os.listdir("folder") == []
+
+
+def test_a_wrong_argument_is_not_the_files_fault(tmp_path: Path) -> None:
+    path = tmp_path / "m.xpmlp"
+    trained("plain").save(path)
+    with pytest.raises(InvalidTypeError, match=r"^backend: found 3"):
+        xpmlp.load(path, backend=3)
+    with pytest.raises(InvalidValueError, match=r"^unknown backend 'nump'"):
+        xpmlp.load(path, backend="nump")
+    with pytest.raises(TypeError, match="not iterable"):
+        xpmlp.load(path, custom=3)  # type: ignore[arg-type]
+    wrong = xpmlp.Activation("wrong", lambda ops, x: ops.xp.tanh(x), lambda ops, x, y: y)
+    mlp = xpmlp.MLP([2, 3, 1], "tanh", backend="numpy")
+    config, tensors = files.describe(mlp, mlp.state_dict())
+    config["arguments"]["activation"] = [f"{files.OWN}wrong"]
+    container.write(path, config, tensors)
+    with pytest.raises(GradientError):
+        xpmlp.load(path, backend="numpy", custom={"wrong": wrong})
 
 
 def test_saving_does_not_change_the_model(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ name removes it. The lock that a writer holds on its temporary tells the living 
 """
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -41,6 +42,8 @@ def write_atomically(path: Path, content: bytes | bytearray | memoryview) -> Non
     """
     data = memoryview(content).cast("B")
     with naming(path):
+        if not path.name:  # the current folder, or the topmost
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if _is_device(path):
             _write_through(path, data)
             return

@@ -113,7 +113,8 @@ class EarlyStopping(Callback):
     ----------
     monitor : str, optional
         A key of the history; ``"val_loss"`` where there is validation data, else ``"loss"``.
-        Losses are to fall, accuracy and R² to rise.
+        Losses are to fall, accuracy and R² to rise. A callback that comes before may have added
+        it; so that there is none such is an error after the first epoch only.
     patience : int
         Epochs without improvement to wait for.
     min_delta : float

@@ -38,6 +38,8 @@ class Checkpoints(Callback):
     and SIGTERM let the step finish, save, and then do what they do without; a second one acts at
     once. ``xpmlp.load`` reads each of the files as a model.
 
+    Signals are a process's main thread's: a training in another thread is interrupted as usual.
+
     Parameters
     ----------
     folder : path-like
@@ -59,6 +61,11 @@ class Checkpoints(Callback):
     ----------
     saved : Path or None
         The file that was written last.
+
+    Raises
+    ------
+    InvalidValueError
+        If the folder has no name, or a number is out of range.
     """
 
     def __init__(
@@ -71,10 +78,8 @@ class Checkpoints(Callback):
         pause: float = 0.0,
         tell: Callable[[int], None] | None = None,
     ) -> None:
-        if not os.fspath(folder):
-            raise InvalidValueError("checkpoints: found no name; expected a folder's")
         # Absolute: a program may go elsewhere while it trains.
-        self.folder = expanded(folder).absolute()
+        self.folder = expanded(folder, "checkpoints").absolute()
         self.every = 0 if every is None else whole("checkpoints: every", every)
         self.keep, self.best = whole("checkpoints: keep", keep), bool(best)
         self.monitor, self.pause = monitor, not_negative("checkpoints: pause", pause)
@@ -90,8 +95,8 @@ class Checkpoints(Callback):
 
         Raises
         ------
-        InvalidValueError
-            If they do not go together.
+        InvalidValueError, InvalidTypeError
+            If they do not go together, or ``resume`` is neither a bool nor a path.
         """
         if not isinstance(resume, bool | str | os.PathLike):
             raise InvalidTypeError(f"resume: found {resume!r}; expected a bool or a path")
@@ -129,19 +134,23 @@ class Checkpoints(Callback):
         CheckpointError
             If there are some and none is sound.
         """
+        found, failed = self._sound()
+        if found is not None:
+            for refused in failed:
+                logger.warning("%s. Going on from %s, which is sound", refused, found.path)
+        return found
+
+    def _sound(self) -> tuple[Saved | None, list[Exception]]:
+        """Read the newest that is sound; return what is wrong with those that are newer, too."""
         failed: list[Exception] = []
         for path in self.files():
             try:
-                found = Saved.read(path)
+                return Saved.read(path), failed
             except (CheckpointError, OSError) as error:
                 failed.append(error)
-                continue
-            for refused in failed:
-                logger.warning("%s. Going on from %s, which is sound", refused, path)
-            return found
         if failed:
             raise CheckpointError(f"{failed[0]}; no other checkpoint in {self.folder} is sound")
-        return None
+        return None, []
 
     # Making them
 
@@ -158,9 +167,15 @@ class Checkpoints(Callback):
         CheckpointError
             If there is nothing sound to go on from.
         RunLockedError
-            If another process has the folder.
+            If another process or thread has the folder.
+        OSError
+            If the folder cannot be made or written to, or the file to go on from not be read.
         """
         ours = not self.folder.exists()
+        if not self.folder.is_dir() and os.path.lexists(self.folder):
+            raise InvalidValueError(
+                f"checkpoints: found a file or a broken link at {self.folder}; expected a folder"
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with locked(self.folder, "a training that keeps its checkpoints there"):
@@ -190,8 +205,9 @@ class Checkpoints(Callback):
     def _to_go_on_from(self, resume: Any) -> Saved | None:
         if resume is True:
             return self.newest()
-        path = None if resume is False else expanded(resume).absolute()
-        if self.files() and (path is None or self.folder not in (path, path.parent)):
+        path = None if resume is False else expanded(resume, "resume").absolute()
+        here = path is not None and self.folder.resolve() in (path.resolve(), path.resolve().parent)
+        if self.files() and not here:
             raise InvalidValueError(
                 f"checkpoints: found those of another training in {self.folder}. resume=True "
                 "goes on from the newest; or give another folder, or remove them first"
@@ -204,7 +220,7 @@ class Checkpoints(Callback):
         try:
             return Saved.read(path)
         except CheckpointError as error:
-            sound = folder.newest()
+            sound, _ = folder._sound()
             if sound is None:
                 raise
             raise CheckpointError(f"{error}. {sound.path} is sound: resume from it") from error

@@ -134,6 +134,8 @@ def _parts(path: Path) -> tuple[Any, bytes]:
     """
     with naming(path), open_regular(path, CheckpointError) as file:
         size = os.fstat(file.fileno()).st_size
+        if size <= 8:
+            raise _unreadable(path, f"found {size} bytes")
         length = int.from_bytes(file.read(8), "little")
         if length > MAX_HEADER:
             raise _unreadable(path, f"a header of {length} bytes, more than {MAX_HEADER}")

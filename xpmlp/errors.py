@@ -44,7 +44,7 @@ class BackendError(XpmlpError, RuntimeError):
 
 
 class DeviceMemoryError(XpmlpError, MemoryError):
-    """The device ran out of memory; the model is unchanged."""
+    """The device ran out of memory; the model has the weights of its last finished epoch."""
 
 
 class DownloadError(XpmlpError, OSError):
@@ -52,7 +52,7 @@ class DownloadError(XpmlpError, OSError):
 
 
 class RunLockedError(XpmlpError, OSError):
-    """Another process is writing to the same run folder."""
+    """Another process or thread trains in the same folder."""
 
 
 class MissingExtraError(XpmlpError, ImportError):
@@ -66,7 +66,8 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as error:
         # Also in place of a temporary file's name, which would tell the user nothing.
-        error.filename, error.filename2 = os.fspath(path), None
+        error.filename = os.fspath(path)
+        del error.filename2  # None would be shown as the name of a second file
         raise
 
 

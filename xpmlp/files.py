@@ -17,7 +17,14 @@ import numpy as np
 
 from xpmlp import container
 from xpmlp.activations import ACTIVATIONS, Activation, activation
-from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError, short
+from xpmlp.contract import Backend
+from xpmlp.errors import (
+    CheckpointError,
+    GradientError,
+    InvalidTypeError,
+    InvalidValueError,
+    short,
+)
 from xpmlp.losses import LOSSES, CustomLoss
 from xpmlp.losses import loss as find_loss
 from xpmlp.random import as_seed
@@ -109,19 +116,26 @@ def load(
     CheckpointError
         If the file is broken, altered, of another kind or of a newer version, or names a
         function that is not known here.
-    FileNotFoundError
-        If there is no such file.
+    OSError
+        If there is no such file, or it cannot be read.
+    InvalidValueError, BackendError
+        If there is no such backend, or it cannot work here.
+    GradientError
+        If the derivative of an own function is wrong.
     """
+    from xpmlp_backends import backend as find
+
     config, tensors = container.read(Path(path))
+    # Found before, as a wrong name is not the file's fault.
+    chosen, own = find(backend, device), dict(custom or {})
     with _blaming(path):
-        return _rebuild(config, tensors, backend, device, dict(custom or {}))
+        return _rebuild(config, tensors, chosen, own)
 
 
 def _rebuild(
     config: Mapping[str, Any],
     tensors: dict[str, np.ndarray],
-    backend: Any,
-    device: str | None,
+    backend: Backend,
     own: dict[str, Any],
 ) -> "MLP":
     from xpmlp.model import MLP
@@ -138,7 +152,7 @@ def _rebuild(
         arguments["normalization"] = _own("layer", arguments["normalization"], own)
     if config["loss"] is not None:
         arguments["loss"] = _own_loss(config["loss"], own)
-    mlp = MLP(**arguments, backend=backend, device=device)
+    mlp = MLP(**arguments, backend=backend)
     _fill(mlp, config, tensors)
     mlp.metadata = container.entry(config, "metadata", dict)
     return mlp
@@ -207,6 +221,8 @@ def _blaming(path: Any) -> Iterator[None]:
         yield
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {short(error, 500)}") from error
+    except GradientError:  # of a function that was passed in
+        raise
     except (
         KeyError,
         TypeError,

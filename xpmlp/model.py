@@ -291,6 +291,8 @@ class MLP:
             If there are checkpoints to go on from, and none is sound.
         RunLockedError
             If another process has the folder.
+        OSError
+            If a checkpoint cannot be written, or the one to go on from is not there.
         DeviceMemoryError
             If the device's memory is too small, with a batch size that fits; the model keeps the
             last finished epoch's weights.
@@ -340,8 +342,15 @@ class MLP:
         The loss includes the penalty, as in training. NumPy arrays are copied to the device batch
         by batch, and so are the rows of sparse matrices, dense.
 
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shape (n, sizes[0])
+        y : array-like, shape (n,) or (n, sizes[-1])
+
         Raises
         ------
+        InvalidValueError, InvalidTypeError
+            For input that cannot work, as ``fit``; or if the model knows no task yet.
         DeviceMemoryError
             If the device's memory is too small for a single row.
         """
@@ -358,6 +367,8 @@ class MLP:
 
         Raises
         ------
+        InvalidValueError, InvalidTypeError
+            For input that cannot work, as ``fit``; or if the model knows no task yet.
         DeviceMemoryError
             If the device's memory is too small for a single row, or for the results.
         """
@@ -434,6 +445,18 @@ class MLP:
         """Write the model to a file; the old file stays until the new one is complete.
 
         Models can be pickled, too, dumped by joblib and deep-copied: see ``xpmlp.pickling``.
+
+        Parameters
+        ----------
+        path : path-like
+            Folders on the way are made.
+
+        Raises
+        ------
+        InvalidValueError
+            If ``metadata`` cannot be written as JSON.
+        OSError
+            If the file cannot be written.
         """
         files.save(self, path)
 

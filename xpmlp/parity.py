@@ -132,7 +132,8 @@ def _pair(specs: str | Sequence[str | Backend]) -> tuple[Backend, Backend]:
 
     given = [specs] if isinstance(specs, str) else list(specs)
     if len(given) not in (1, 2):
-        raise InvalidValueError(f"backends: found {given!r}; expected one or two")
+        names = ", ".join(spec if isinstance(spec, str) else spec.name for spec in given)
+        raise InvalidValueError(f"backends: found {len(given)} ({names}); expected one or two")
     first = backend(given[0])
     if len(given) == 2:
         return first, backend(given[1])

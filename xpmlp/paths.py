@@ -19,14 +19,28 @@ _KINDS = {
 }
 
 
-def expanded(path: str | os.PathLike[str]) -> Path:
-    """Return a path with ``~`` as the home folder; InvalidValueError if nobody has it."""
+def expanded(path: str | os.PathLike[str], what: str) -> Path:
+    """Return a path with ``~`` as the home folder.
+
+    Parameters
+    ----------
+    path : path-like
+    what : str
+        Which argument it is, for the message.
+
+    Raises
+    ------
+    InvalidValueError
+        If it is empty, which would be the current folder, or begins with a home that nobody has.
+    """
+    if not os.fspath(path):
+        raise InvalidValueError(f"{what}: found an empty name; expected that of a file or folder")
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise InvalidValueError(
-            f"{path}: found no home folder of that name; expected ~ or ~ and the name of a user of "
-            "this machine. If the name is meant as it is, put ./ before it"
+            f"{what}: found {os.fspath(path)!r}; there is no home folder of that name here. If it "
+            "is meant as it is, put ./ before it"
         ) from error
 
 

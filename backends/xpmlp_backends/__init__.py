@@ -41,7 +41,8 @@ def backend(spec: "str | Backend | None" = "auto", device: str | None = None) ->
         CuPy if a GPU really works, else NumPy. A backend object is returned as it is. None is
         the environment variable ``XPMLP_BACKEND``, or else ``"auto"``.
     device : str, optional
-        In the library's own terms: ``"cuda:1"`` for torch, ``"1"`` for CuPy, ``"cpu"``.
+        In the library's own terms: ``"cuda:1"`` for torch, ``"1"`` for CuPy, ``"cpu"``. With
+        ``"auto"`` it names the GPU, and says nothing where none works.
 
     Raises
     ------

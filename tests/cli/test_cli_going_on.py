@@ -45,7 +45,11 @@ def refused(arguments: list[str], capsys: Capture) -> str:
 # Which run
 
 
-@pytest.mark.parametrize("place", ["~/runs/xor", "~/runs/xor/checkpoints", "runs/xor/checkpoints"])
+PLACES = ["~/runs/xor", "~/runs/xor/checkpoints", "runs/xor/checkpoints"]
+PLACES += [f"runs/xor/{name}" for name in ("model.xpmlp", "settings.json", "history.jsonl")]
+
+
+@pytest.mark.parametrize("place", PLACES)
 def test_a_run_is_found(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

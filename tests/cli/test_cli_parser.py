@@ -134,7 +134,7 @@ def test_a_home_folder_that_nobody_has_is_one_line(
     assert main(argv) == 2
     error = capsys.readouterr().err
     assert "~no.body" in error
-    assert "found no home folder of that name" in error
+    assert "there is no home folder of that name" in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
 

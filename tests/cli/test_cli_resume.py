@@ -97,10 +97,16 @@ def test_a_damaged_checkpoint_gives_way_and_says_so(
     interrupted(monkeypatch)
     newest, before = sorted((RUN / "checkpoints").glob("step-*"), reverse=True)[:2]
     newest.write_bytes(newest.read_bytes()[:-1])
+    capsys.readouterr()
     assert main(["train", "--resume", str(newest)]) == 2
-    assert f"{before.absolute()} is sound: resume from it" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"{before.absolute()} is sound: resume from it" in error
+    assert error.count("\n") == 1
     assert main(["train", "--resume", str(RUN)]) == 0
     assert f"Going on from {before.absolute()}" in caplog.text
+    error = capsys.readouterr().err
+    assert error.startswith(f"xpmlp: warning: {newest.absolute()}")
+    assert error.count("\n") == 1
 
 
 def test_where_it_computes_and_what_it_says_may_be_another(

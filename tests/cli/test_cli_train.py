@@ -131,6 +131,8 @@ def test_other_files_in_the_folder_stay() -> None:
         (["xor", "--early-stopping", "0"], "patience is 0"),
         (["xor", "--hidden", "0"], "found"),
         (["xor", "--out", "/dev/null"], "found a file; expected a folder"),
+        (["xor", "--out", ""], "--out: found an empty name"),
+        (["xor", "--label", "5"], "label: found '5' for xor; only text files"),
         (["mnist", "--data-dir", "nowhere"], "nowhere"),
     ],
 )
@@ -143,6 +145,22 @@ def test_mistakes_are_one_line_and_leave_no_folder(
     assert error.count("\n") == 1
     assert message in error
     assert not Path("runs").exists() or not list(Path("runs").iterdir())
+
+
+def test_a_folder_that_was_there_stays_and_one_that_was_made_goes() -> None:
+    Path("mine").mkdir()
+    for name in ("mine", "new"):
+        assert main([*QUICK, "--out", name, "--lr", "1e30"]) == 2
+    assert Path("mine").is_dir()
+    assert not Path("new").exists()
+
+
+def test_names_from_a_file_do_not_steer_the_terminal(capsys: Capture) -> None:
+    Path("data.csv").write_text("\x1b[31mred,b\n1,2\n3,4\n")
+    assert main(["train", "data.csv", "--label", "nope"]) == 2
+    error = capsys.readouterr().err
+    assert "red" in error
+    assert "\x1b" not in error
 
 
 def test_debug_shows_the_traceback(capsys: Capture) -> None:

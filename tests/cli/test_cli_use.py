@@ -209,13 +209,18 @@ def test_a_picture_needs_a_model_of_images(
         (["predict", "DIGITS", "digits", "--limit", "0"], "--limit: found 0"),
         (["evaluate", "DIGITS", "xor"], "expected 64"),
         (["evaluate", "DIGITS/picture.png", "digits"], "not a readable xpmlp model file"),
-        (["evaluate", "DIGITS", "digits", "--backend", "torhc"], "Did you mean 'torch'?"),
+        (["evaluate", "DIGITS", "digits", "--backend", "torhc"], "error: unknown backend 'torhc'"),
+        (["evaluate", "DIGITS", "digits", "--label", "5"], "label: found '5' for digits"),
+        (["evaluate", "", "digits"], "MODEL: found an empty name"),
+        (["evaluate", "EMPTY", "digits"], "(found 0 bytes)"),
     ],
 )
 def test_mistakes_are_one_line(
-    digits: str, arguments: list[str], message: str, capsys: Capture
+    digits: str, arguments: list[str], message: str, tmp_path: Path, capsys: Capture
 ) -> None:
-    assert main([a.replace("DIGITS", digits) for a in arguments]) == 2
+    (tmp_path / "empty").touch()
+    names = {"DIGITS": digits, "EMPTY": str(tmp_path / "empty")}
+    assert main([names.get(a, a.replace("DIGITS", digits)) for a in arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("xpmlp: error: ")
     assert error.count("\n") == 1

@@ -68,9 +68,16 @@ def test_original(
 
 @pytest.mark.parametrize(
     "options",
-    [["--full"], ["--scenario", "exploding", "--gif"], ["--scenario", "original", "--lr", "1"]],
+    [
+        ["--full"],
+        ["--scenario", "exploding", "--gif"],
+        ["--scenario", "original", "--lr", "1"],
+        ["--scenario", "original", "--epochs", "0"],
+        ["--epochs", "0"],
+        ["--lr", "0"],
+    ],
 )
-def test_options_that_do_not_go_together(options: list[str], tmp_path: Path) -> None:
+def test_options_that_cannot_be(options: list[str], tmp_path: Path) -> None:
     with pytest.raises(InvalidValueError):
         run(xor, *options, "--out", str(tmp_path / "none"))
     assert not (tmp_path / "none").exists()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xpmlp
-from xpmlp.data import load, load_digits, load_evaluation
+from xpmlp.data import load, load_digits, load_evaluation, make_xor
 from xpmlp.data.dataset import split
 from xpmlp.data.labels import class_name
 from xpmlp.errors import DataError, InvalidValueError, MissingExtraError
@@ -57,7 +57,7 @@ def test_split_is_a_partition(n, fraction, seed):
     assert (len(test) > 0) == (fraction > 0 and n > 1)
 
 
-@pytest.mark.parametrize("fraction", [-0.1, 1, 1.5, float("nan")])
+@pytest.mark.parametrize("fraction", [-0.1, 1, 1.5, float("nan"), "a", None])
 def test_split_refuses_fractions(fraction):
     with pytest.raises(InvalidValueError, match="test_fraction"):
         load("digits", test_fraction=fraction)
@@ -111,6 +111,21 @@ def test_evaluation_of_a_built_in_set_is_its_test_part():
     np.testing.assert_array_equal(y, 9 - data.y_test)
     _, y = load_evaluation("xor", classes=None)
     np.testing.assert_array_equal(y, load("xor").y_test.astype(float), strict=True)
+
+
+def test_a_label_column_where_there_are_no_columns(tmp_path):
+    np.savez(tmp_path / "d.npz", X=np.eye(3), y=np.arange(3))
+    for name in ("digits", "xor", "mnist", tmp_path / "d.npz"):
+        with pytest.raises(InvalidValueError, match=r"label: found 'y' for .*only text files"):
+            load(name, label="y")
+        with pytest.raises(InvalidValueError, match=r"label: found 'y' for .*only text files"):
+            load_evaluation(name, classes=None, label="y")
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.5, "3"])
+def test_a_wrong_number_of_points(n):
+    with pytest.raises(InvalidValueError, match="n: found"):
+        make_xor(n=n)
 
 
 def test_evaluation_of_the_wrong_set():

@@ -450,7 +450,7 @@ def test_each_call_on_files_failing(fault: Any, tmp_path: Path, tried: Any) -> N
     assert errors > 10
 
 
-@pytest.mark.parametrize("fault", [errno.EACCES, errno.EIO, INTERRUPT])
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EACCES, errno.EIO, INTERRUPT])
 def test_each_call_failing_while_resuming(fault: Any, tmp_path: Path, tried: Any) -> None:
     run = Run(epochs=2)
     whole = run.fit().facts()

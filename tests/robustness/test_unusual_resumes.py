@@ -1,5 +1,6 @@
 """Resuming with what else users do: states of any form, odd folders, NumPy's numbers."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,29 @@ def test_a_folder_of_another_training_takes_none_in(tmp_path: Path) -> None:
     assert facts == Run().fit().facts()
 
 
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_folder_that_cannot_be_one(kind: str, tmp_path: Path) -> None:
+    if kind == "file":
+        (tmp_path / "c").write_text("precious")
+    else:
+        (tmp_path / "c").symlink_to(tmp_path / "nothing")
+    with pytest.raises(InvalidValueError, match=r"checkpoints: found a file or a broken link at"):
+        Run().fit(checkpoints=tmp_path / "c")
+    assert os.path.lexists(tmp_path / "c")
+
+
+def test_the_same_folder_by_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    killed(Run(), 24, checkpoints="c")
+    (tmp_path / "d").symlink_to(tmp_path / "c")
+    whole = Run().fit().facts()
+    assert Run().fit(checkpoints="c", resume=f"../{tmp_path.name}/d").facts() == whole
+    with pytest.raises(InvalidValueError, match="resume: found an empty name"):
+        Run().fit(checkpoints="c", resume="")
+    with pytest.raises(FileNotFoundError):
+        Run().fit(checkpoints="new", resume="nowhere")
+
+
 def test_a_link_to_nothing_gives_way(tmp_path: Path) -> None:
     killed(Run(), 24, checkpoints=tmp_path)
     (tmp_path / "step-000000099.xpmlp").symlink_to(tmp_path / "nothing")
@@ -187,7 +211,7 @@ def test_what_cannot_be_kept_is_said_before_the_first_step(
     assert run.mlp.epochs_trained == 0
     assert run.mlp.progress is None
     assert not (tmp_path / "new").exists()
-    with pytest.raises(XpmlpError, match="checkpoints: found no name"):
+    with pytest.raises(XpmlpError, match="checkpoints: found an empty name"):
         xpmlp.Checkpoints("")
     with pytest.raises(XpmlpError, match="pause: found 'x'"):
         xpmlp.Checkpoints("c", pause="x")  # type: ignore[arg-type]

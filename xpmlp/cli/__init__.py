@@ -5,6 +5,7 @@ A thin layer over ``xpmlp.MLP``. Nothing heavy is imported before a command need
 """
 
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from typing import NoReturn, TextIO
 
 from xpmlp.cli import environment
+from xpmlp.cli.output import clean
 from xpmlp.cli.parser import parse
 from xpmlp.errors import XpmlpError, naming
 
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     environment.prepare(args)
     try:
-        with _terminable():
+        with _terminable(), _warnings():
             status: int | None = importlib.import_module(f"xpmlp.cli.{args.command}").run(args)
             with naming("standard output"):
                 sys.stdout.flush()  # here, where a closed pipe can still be answered
@@ -82,6 +84,20 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+@contextmanager
+def _warnings() -> Iterator[None]:
+    """Show what the library warns of as the command line's own lines."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("xpmlp: warning: %(message)s"))
+    logger = logging.getLogger("xpmlp")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
 def _open_closed() -> None:
     """Point streams that were closed at the start to nowhere, or the next files would be them."""
     for name in ("stdin", "stdout", "stderr"):
@@ -105,7 +121,7 @@ def _message(error: BaseException) -> str:
 def _report(error: BaseException, message: str, status: int, debug: bool) -> int:
     """Print one line, with what the command noted on its way out; all of it with --debug."""
     notes = [message, *getattr(error, "__notes__", [])]
-    line = " ".join(part.strip() for part in "; ".join(notes).splitlines())
+    line = clean(" ".join(part.strip() for part in "; ".join(notes).splitlines()))
     try:
         if debug:
             import traceback

@@ -54,7 +54,7 @@ def run(options: Namespace) -> int:
         If the data have no labels, or do not fit the model.
     """
     explanation = _explanation(options)
-    path = None if options.out is None else expanded(options.out)
+    path = None if options.out is None else expanded(options.out, "--out")
     form = options.format or SUFFIXES.get(path.suffix.lower() if path else "", "text")
     if path is not None:
         from xpmlp.atomic import write_atomically

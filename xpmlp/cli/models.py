@@ -41,7 +41,7 @@ class Trained:
         InvalidValueError
             If the model predicts several labels at once, which the command line cannot show.
         """
-        path = expanded(args.model)
+        path = expanded(args.model, "MODEL")
         mlp = load(path / MODEL if path.is_dir() else path, args.backend, args.device)
         if mlp.task.kind == "multilabel":
             raise InvalidValueError(

@@ -5,10 +5,11 @@ import os
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from xpmlp.display import put
 from xpmlp.errors import InvalidValueError
+from xpmlp.paths import expanded
 
 WIDTH = 80
 
@@ -30,9 +31,11 @@ class Output:
     """
 
     def __init__(self, json_path: str | None = None, quiet: bool = False) -> None:
-        if json_path not in (None, "-"):
-            _refuse_unwritable(Path(json_path))
-        self.json_path = json_path
+        self.json_path: Path | Literal["-"] | None = None
+        if json_path is not None:
+            self.json_path = "-" if json_path == "-" else expanded(json_path, "--json")
+        if isinstance(self.json_path, Path):
+            _refuse_unwritable(self.json_path)
         self.quiet = quiet
 
     @property
@@ -44,7 +47,11 @@ class Output:
         """Print a sentence, in lines of 80 columns; later ones begin with ``indent``."""
         if not self.quiet:
             lines = textwrap.wrap(
-                clean(text), WIDTH, subsequent_indent=indent, break_on_hyphens=False
+                clean(text),
+                WIDTH,
+                subsequent_indent=indent,
+                break_on_hyphens=False,
+                break_long_words=False,  # a path, to be copied
             )
             put("\n".join(lines), self.stream)
 
@@ -60,7 +67,7 @@ class Output:
         elif self.json_path is not None:
             from xpmlp.atomic import write_atomically
 
-            write_atomically(Path(self.json_path), (to_json(value, indent=2) + "\n").encode())
+            write_atomically(self.json_path, (to_json(value, indent=2) + "\n").encode())
 
 
 def _refuse_unwritable(path: Path) -> None:
@@ -91,8 +98,8 @@ def _finite(value: Any) -> Any:
 
 
 def clean(text: str) -> str:
-    """Replace control characters: names from a file must not steer the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+    """Replace control characters but tabs: names from a file must not steer the terminal."""
+    return "".join(c if c.isprintable() or c == "\t" else "?" for c in text)
 
 
 def short(text: str, width: int) -> str:

@@ -27,7 +27,7 @@ def run(options: Namespace) -> int:
     from xpmlp.tutorial import overfitting, pictures
     from xpmlp.tutorial.xor import learn
 
-    out, folder = Output(), expanded(options.out)
+    out, folder = Output(), expanded(options.out, "--out")
     data = load(options.data, data_dir=options.data_dir)
     pictures.digits_picture(folder / "digits.png", data)
     pictures.activations_picture(folder / "activations.png")

@@ -27,7 +27,7 @@ def run(args: Namespace) -> None:
         raise InvalidValueError(f"--limit: found {args.limit}; expected 1 or more")
     trained, out = Trained.load(args), Output(args.json)
     if Path(args.data).suffix.lower() in SUFFIXES:
-        _picture(trained, expanded(args.data), out)
+        _picture(trained, expanded(args.data, "DATA"), out)
     else:
         _rows(trained, args, out)
 

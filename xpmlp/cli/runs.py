@@ -43,6 +43,8 @@ class RunFolder(Callback):
         Prints a sentence.
     resume : bool or Path
         Whether an interrupted run is to go on in it, or from which of its checkpoints.
+    ours : bool
+        Whether the folder was made for this run, so that it goes if nothing comes of it.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class RunFolder(Callback):
         checkpoints: Checkpoints,
         say: Callable[[str], None],
         resume: bool | Path = False,
+        ours: bool = False,
     ) -> None:
         self.path = path
         self.held_out = held_out
         self.checkpoints = checkpoints
         self.say = say
         self.resume = resume
+        self.ours = ours
 
     @classmethod
     def find(cls, resume: str) -> tuple[Path, bool | Path]:
@@ -68,11 +72,7 @@ class RunFolder(Callback):
         InvalidValueError
             If there is none, or it is finished.
         """
-        if not resume:
-            raise InvalidValueError(
-                "--resume: found an empty name; expected the folder of an interrupted run"
-            )
-        given = expanded(resume)
+        given = expanded(resume, "--resume")
         path = given.parent if given.is_file() else given
         if path.name == CHECKPOINTS and not (path / SETTINGS).exists():
             path = path.parent
@@ -83,23 +83,33 @@ class RunFolder(Callback):
             )
         if (path / RESULT).exists():
             raise InvalidValueError(f"--resume {resume}: this run is finished, see {path / RESULT}")
-        return path, given if given.is_file() else True
+        checkpoint = given.is_file() and given.parent.name == CHECKPOINTS
+        return path, given if checkpoint else True
 
     @staticmethod
-    def free(out: str | None, name: str) -> Path:
-        """Make and return the folder ``out``, or a new one: ``runs/name``, ``runs/name-2``, ..."""
+    def free(out: str | None, name: str) -> tuple[Path, bool]:
+        """Return the folder ``out``, or a new one: ``runs/name``, ``runs/name-2``, ...
+
+        Returns
+        -------
+        path : Path
+            It is there.
+        ours : bool
+            Whether it was not, before.
+        """
         if out is not None:
-            path = expanded(out)
+            path = expanded(out, "--out")
             if path.exists() and not path.is_dir():
                 raise InvalidValueError(f"--out {path}: found a file; expected a folder")
+            ours = not path.exists()
             path.mkdir(parents=True, exist_ok=True)
-            return path
+            return path, ours
         for number in count(1):
             path = Path("runs", name if number == 1 else f"{name}-{number}")
             with contextlib.suppress(FileExistsError):
                 path.mkdir(parents=True)
                 break
-        return path
+        return path, True
 
     @contextlib.contextmanager
     def owned(self, arguments: Sequence[str]) -> Iterator[None]:
@@ -120,8 +130,9 @@ class RunFolder(Callback):
                     self._write(SETTINGS, written)
                 yield
         finally:
-            with contextlib.suppress(OSError):
-                self.path.rmdir()  # if nothing came of it, so that nothing is in it
+            if self.ours:
+                with contextlib.suppress(OSError):
+                    self.path.rmdir()  # if nothing came of it, so that nothing is in it
 
     def _refuse_another_run(self) -> None:
         known = (MODEL, HISTORY, RESULT, PICTURE, SETTINGS, CHECKPOINTS)

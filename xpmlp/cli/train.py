@@ -86,9 +86,9 @@ def run(args: Namespace) -> None:
     mlp = network(args, data)
     rate = getattr(schedules, SCHEDULES[args.schedule])(args.lr)
     chosen = replace(optimizer(args.optimizer), learning_rate=rate)
-    path = begun or RunFolder.free(args.out, data.name)
+    path, ours = (begun, False) if begun else RunFolder.free(args.out, data.name)
     held_out = "val" if args.early_stopping else "test"
-    folder = RunFolder(path, held_out, checkpoints(args, path), out.say, resume)
+    folder = RunFolder(path, held_out, checkpoints(args, path), out.say, resume, ours)
     with folder.owned(settings(args, mlp)), folder.keeping(mlp):
         train(args, data, mlp, chosen, folder, out)
 
@@ -130,9 +130,9 @@ def tell(number: int) -> None:
 
 def settings(args: Namespace, mlp: MLP) -> list[str]:
     """Return the arguments that make this run again, from any folder and whatever is free then."""
-    data = args.data if args.data in NAMES else str(expanded(args.data).absolute())
+    data = args.data if args.data in NAMES else str(expanded(args.data, "DATA").absolute())
     folder = args.data_dir or (args.data == "mnist" and os.environ.get(FOLDER_VARIABLE)) or None
-    folder = folder and str(expanded(folder).absolute())
+    folder = folder and str(expanded(folder, "--data-dir").absolute())
     found = {"data": data, "data_dir": folder, "backend": mlp.backend.name}
     return arguments(Namespace(**vars(args) | found))
 

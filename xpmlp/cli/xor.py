@@ -49,13 +49,14 @@ def run(options: Namespace) -> int:
     InvalidValueError
         For options that do not go together.
     """
-    out, folder = Output(), expanded(options.out)
+    out, folder = Output(), expanded(options.out, "--out")
     if options.full and options.scenario != "original":
         raise InvalidValueError("--full belongs to --scenario original")
     if options.scenario is None:
         return learn(options, folder, out)
     for name in TRAINING:
-        if getattr(options, name):
+        value = getattr(options, name)
+        if value is not None and value is not False:  # 0 is something, too
             raise InvalidValueError(f"--{name} does not go with --scenario {options.scenario}")
     return {"exploding": exploding, "original": original}[options.scenario](options, folder, out)
 
@@ -70,8 +71,8 @@ def learn(options: Namespace, folder: Path, out: Output) -> int:
         out.say(f"{hidden} hidden neurons, 300 points to learn from")
         made = xor.learn(
             hidden,
-            epochs=options.epochs or xor.EPOCHS,
-            rate=options.lr or xor.RATE,
+            epochs=xor.EPOCHS if options.epochs is None else options.epochs,
+            rate=xor.RATE if options.lr is None else options.lr,
             seed=options.seed,
             backend=options.backend,
             callbacks=[progress(sys.stdout)],

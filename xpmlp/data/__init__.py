@@ -19,7 +19,7 @@ from xpmlp.data.labels import encode_labels, map_labels
 from xpmlp.data.mnist import load_mnist
 from xpmlp.data.npz import read_npz
 from xpmlp.data.toy import load_digits, make_xor
-from xpmlp.errors import DataError, unknown_name
+from xpmlp.errors import DataError, InvalidValueError, unknown_name
 from xpmlp.paths import expanded
 
 __all__ = [
@@ -86,6 +86,8 @@ def load(
     MissingExtraError
         If a package is needed that is not installed.
     """
+    if name in NAMES:
+        _refuse_label(label, name)
     if name == "digits":
         return load_digits(test_fraction=test_fraction, seed=seed)
     if name == "mnist":
@@ -93,8 +95,17 @@ def load(
     if name == "xor":
         return make_xor(seed=seed)
     path = _existing_file(name)
+    if path.suffix.lower() == ".npz":
+        _refuse_label(label, path)
     table = _read_table(path, partial(training_columns, label=label, source=str(path)))
     return _with_split(table, path, test_fraction, task, seed)
+
+
+def _refuse_label(label: str | int | None, name: PathLike) -> None:
+    if label is not None:
+        raise InvalidValueError(
+            f"label: found {label!r} for {name}; only text files have a label column, leave it out"
+        )
 
 
 def _with_split(
@@ -176,10 +187,13 @@ def load_evaluation(
         n_features = len(features)
     y: Array | None
     if name in NAMES:
+        _refuse_label(label, name)
         data = load(name, data_dir=data_dir, test_fraction=test_fraction, seed=seed)
         X, y = data.X_test, _mapped(data, classes)
     else:
         path = _existing_file(name)
+        if path.suffix.lower() == ".npz":
+            _refuse_label(label, path)
         choose = partial(
             evaluation_columns,
             features=features,
@@ -214,7 +228,7 @@ def _read_table(path: Path, choose: Choose) -> Table:
 
 def _existing_file(name: PathLike) -> Path:
     """Return the path of a file of a known kind, or say what is known and near."""
-    path = expanded(name)
+    path = expanded(name, "data")
     known = f"one of {', '.join(NAMES)}, or a file: {', '.join(('.npz', *_CSV_SUFFIXES))}"
     with reading(path):  # a folder on the way may be closed to us
         exists, is_folder = path.exists(), path.is_dir()

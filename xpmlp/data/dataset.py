@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,7 @@ def split(n: int, fraction: float, seed: int) -> tuple[Array, Array]:
     InvalidValueError
         If `fraction` or `seed` is out of range.
     """
-    if not 0 <= fraction < 1:
+    if not isinstance(fraction, Real) or not 0 <= fraction < 1:
         raise InvalidValueError(
             f"test_fraction: found {fraction!r}, expected at least 0 and less than 1"
         )

@@ -101,7 +101,7 @@ def load_mnist(
     """
     folder = data_dir if data_dir is not None else os.environ.get(FOLDER_VARIABLE) or None
     if folder is not None:
-        payloads = _from_folder(expanded(folder))
+        payloads = _from_folder(expanded(folder, "data_dir"))
     else:
         pooch = require("pooch", extra="cli", purpose="downloading MNIST")
         cache = Path(cache_dir if cache_dir is not None else pooch.os_cache("xpmlp")) / "mnist"

@@ -4,6 +4,7 @@ import numpy as np
 
 from xpmlp.data.dataset import Dataset, split
 from xpmlp.errors import require
+from xpmlp.inputs import whole
 from xpmlp.random import Purpose, generator
 
 
@@ -63,8 +64,9 @@ def make_xor(*, n: int = 300, seed: int = 0) -> Dataset:
     Raises
     ------
     InvalidValueError
-        If `seed` is negative.
+        If `n` is not 1 or more, or `seed` is negative.
     """
+    n = whole("n", n)
     points = generator(seed, Purpose.POINTS).standard_normal((2 * n, 2))
     y = ((points[:, 0] > 0) ^ (points[:, 1] > 0)).astype(np.int64)
     return Dataset(
