@@ -168,6 +168,15 @@ def test_every_mode_of_picture(mode: str, tmp_path: Path) -> None:
     assert "inverted" in done
 
 
+def test_a_picture_for_a_model_of_numbers(tmp_path: Path) -> None:
+    page = np.full((60, 60), 255, dtype=np.uint8)
+    page[15:45, 28:32] = 0
+    Image.fromarray(page).save(tmp_path / "one.png")
+    facts = {"shape": [28, 28], "maximum": 2.5, "reach": 20 / 28}
+    row, _ = images.read_image(tmp_path / "one.png", facts, "float32")
+    assert (row.dtype, row.max()) == (np.float32, 2.5)
+
+
 def broken(tmp_path: Path, kind: str) -> Path:
     path = tmp_path / "digit.png"
     if kind == "text":

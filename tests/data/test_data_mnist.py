@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import os
 import re
+import sys
 import time
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from small_mnist import NAMES, PACKED, PAYLOADS, SMALL, check, content_of, use_small
 
 from xpmlp.data import load, load_mnist, mnist
-from xpmlp.errors import DataError, DownloadError
+from xpmlp.errors import DataError, DownloadError, MissingExtraError
 
 pytest.importorskip("pooch")
 
@@ -108,6 +109,21 @@ def test_download_and_then_the_cache(tmp_path, mirror, server, kind):
     check(load_mnist(mirrors=[], cache_dir=tmp_path))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the cache is in another place")
+def test_the_users_own_cache(tmp_path, mirror, monkeypatch):
+    monkeypatch.delenv(mnist.FOLDER_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    check(load_mnist(mirrors=[mirror("good")]))
+    assert content_of(tmp_path / "xpmlp") == PAYLOADS
+
+
+def test_without_pooch_the_error_names_the_extra(monkeypatch):
+    monkeypatch.delenv(mnist.FOLDER_VARIABLE, raising=False)
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'xpmlp\[cli\]'"):
+        load_mnist()
+
+
 def test_nothing_is_printed(tmp_path, mirror, capfd):
     check(load_mnist(mirrors=[mirror("good")], cache_dir=tmp_path))
     assert capfd.readouterr() == ("", "")
@@ -161,11 +177,14 @@ def test_every_mirror_is_named(tmp_path, mirror):
 
 
 def test_a_bad_cached_file_is_named_if_it_cannot_be_fetched_again(tmp_path, mirror):
+    with pytest.raises(DownloadError) as missing:
+        load_mnist(mirrors=[mirror("missing")], cache_dir=tmp_path)
     load_mnist(mirrors=[mirror("good")], cache_dir=tmp_path)
     bad = tmp_path / "mnist" / NAMES[2]
     bad.write_bytes(b"bit rot")
     with pytest.raises(DownloadError) as caught:
         load_mnist(mirrors=[mirror("missing")], cache_dir=tmp_path)
+    assert not hasattr(missing.value, "__notes__")
     (note,) = caught.value.__notes__
     assert note.startswith(f"the cached file is of no use: {bad}: not the genuine {NAMES[2]}")
 
