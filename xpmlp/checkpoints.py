@@ -176,31 +176,17 @@ class Checkpoints(Callback):
             raise InvalidValueError(
                 f"checkpoints: found a file or a broken link at {self.folder}; expected a folder"
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with locked(self.folder, "a training that keeps its checkpoints there"):
-                remove_stale(self.folder)
-                saved = self._to_go_on_from(resume)
-                with Interruption(self.tell) as self._signals:
-                    yield from self._within(saved, self._signals)
-        finally:
-            self._signals = None
-            if ours:
-                with suppress(OSError):
-                    self.folder.rmdir()  # if there is nothing in it
-
-    def _within(self, saved: Saved | None, signals: Interruption) -> Iterator[Saved | None]:
-        """Yield, then answer a signal that came after the last look."""
-        try:
-            yield saved
-        except Exception as error:
+        with Interruption(self.tell) as self._signals:
+            self.folder.mkdir(parents=True, exist_ok=True)
             try:
-                signals.answer()
-            except BaseException as interruption:
-                interruption.add_note(f"before that: {error}")
-                raise
-            raise
-        signals.answer()
+                with locked(self.folder, "a training that keeps its checkpoints there"):
+                    remove_stale(self.folder)
+                    yield self._to_go_on_from(resume)
+            finally:
+                self._signals = None
+                if ours:
+                    with suppress(OSError):
+                        self.folder.rmdir()  # if there is nothing in it
 
     def _to_go_on_from(self, resume: Any) -> Saved | None:
         if resume is True:

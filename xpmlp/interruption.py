@@ -14,6 +14,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interruption:
     """Within the block the first signal is noted; a second one does what it would without.
 
+    At the end of the block the one that was noted and not answered is; none is lost.
     Only in the main thread, where alone Python handles signals; what the process ignores, as one
     that was started with ``nohup`` ignores some, stays ignored.
 
@@ -45,21 +46,38 @@ class Interruption:
                     self._before[number] = before
                     signal.signal(number, self._note)
         except BaseException:  # a signal that came while the other's handler was set
-            self.__exit__()
+            self._let_go()
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before.clear()
+    def __exit__(self, kind: object, error: BaseException | None, where: object) -> None:
+        self._let_go()  # first: what comes from here on is not noted any more
+        if error is None:
+            self.answer()
+        elif isinstance(error, Exception):
+            try:
+                self.answer()
+            except BaseException as interruption:
+                interruption.add_note(f"before that: {error}")
+                raise
+
+    def _let_go(self) -> None:
+        """Give the signals back, whatever comes meanwhile."""
+        try:
+            while self._before:
+                number = next(iter(self._before))
+                signal.signal(number, self._before[number])
+                self._before.pop(number, None)
+        except BaseException:
+            self._let_go()
+            raise
 
     def answer(self) -> None:
         """Do what the signal does without this block: mostly raise, or end the process."""
-        number, self.caught = self.caught, None
-        if number is not None:
-            outer = getattr(self._before.get(number), "__self__", None)
-            self.__exit__()
+        if self.caught is not None:
+            self._let_go()
+            number, self.caught = self.caught, None
+            outer = getattr(signal.getsignal(number), "__self__", None)
             signal.raise_signal(number)
             if isinstance(outer, Interruption):  # of a training around this one: it has noted it
                 raise KeyboardInterrupt

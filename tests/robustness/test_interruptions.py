@@ -1,5 +1,6 @@
 """Ctrl-C, SIGTERM and SIGKILL at any moment: what is resumed is the uninterrupted run."""
 
+import itertools
 import json
 import os
 import random
@@ -22,6 +23,7 @@ from robustness.faults import ended, started
 from robustness.resuming import Run
 
 import xpmlp
+from xpmlp import checkpoints, interruption, locking
 from xpmlp.cli import main, train
 
 EPOCHS = "12"
@@ -109,6 +111,50 @@ def test_the_first_is_answered_after_the_step_and_the_second_at_once(tmp_path: P
     newest, before = (int(path.stem[5:]) for path in keep.files())
     assert before == 13 < newest <= 20  # the next look was at the end of the epoch, at the latest
     assert once.steps == 13
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("name", SIGNALS)
+def test_none_is_lost_at_the_begin_and_end(name: str, tmp_path: Path, tried: Any) -> None:
+    """A signal before each line that sets handlers, locks, looks, or gives back what it took."""
+    number = SIGNALS[name][0]
+    answers = {n: signal.getsignal(n) for n, _ in SIGNALS.values()}
+    counted = itertools.count(1)
+    files = {m.__file__ for m in (interruption, checkpoints, locking)}
+
+    def signalling(nth: int) -> Any:
+        seen = itertools.count(1)
+
+        def trace(frame: Any, event: str, _: Any) -> Any:
+            if frame.f_code.co_filename not in files:
+                return None
+            if event == "line" and next(seen) == nth:
+                sys.settrace(None)
+                signal.raise_signal(number)
+                time.sleep(0)  # by now it is handled
+            return trace
+
+        return trace
+
+    before = sys.gettrace()
+    for nth in counted:
+        keep, answered = xpmlp.Checkpoints(tmp_path), False
+        try:
+            sys.settrace(signalling(nth))
+            with keep.opened(False):
+                pass
+            reached = sys.gettrace() is None
+        except (KeyboardInterrupt, Ended):
+            answered = True
+        finally:
+            sys.settrace(before)
+        if not answered:
+            assert not reached, f"lost at line {nth}"
+            break
+        assert {n: signal.getsignal(n) for n in answers} == answers
+    tried(f"{name} at each of {nth - 1} lines around a training: all answered")
+    assert nth > 50
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("handlers")
@@ -339,13 +385,18 @@ def test_a_process_of_its_own(table: Path) -> None:
     roots = os.pathsep.join(str(Path(m.__file__ or "").parents[1]) for m in (xpmlp, xpmlp_backends))
     environment = os.environ | {"PYTHONPATH": roots}
     expected, _ = whole_run(table)
-    folder, python = table.with_name("own"), [sys.executable, "-m", "xpmlp"]
-    given = [*arguments(table, folder), "--quiet"]
-    run = subprocess.Popen([*python, *given], env=environment, stderr=subprocess.PIPE, text=True)
-    while not list(folder.glob("checkpoints/step-*")):
-        time.sleep(0.001)
-    run.send_signal(signal.SIGINT)
-    said = run.communicate()[1]
+    python = [sys.executable, "-m", "xpmlp"]
+    for n in range(20):  # it may be over before it gets the signal
+        folder = table.with_name(f"own-{n}")
+        given = [*python, *arguments(table, folder), "--quiet"]
+        run = subprocess.Popen(given, env=environment, stderr=subprocess.PIPE, text=True)
+        while not list(folder.glob("checkpoints/step-*")) and run.poll() is None:
+            time.sleep(0.001)
+        run.send_signal(signal.SIGINT)
+        said = run.communicate()[1]
+        if "to go on" in said:
+            break
+        assert run.returncode in (0, 130)
     assert run.returncode == 130
     assert said.splitlines()[-1].startswith("xpmlp: error: interrupted; the model as of epoch ")
     command = said.split("to go on: xpmlp ")[1].split()
