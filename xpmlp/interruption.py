@@ -62,15 +62,19 @@ class Interruption:
                 raise
 
     def _let_go(self) -> None:
-        """Give the signals back, whatever comes meanwhile."""
+        """Give the signals back, all of them also if one comes meanwhile."""
+        before = dict(self._before)
         try:
-            while self._before:
-                number = next(iter(self._before))
-                signal.signal(number, self._before[number])
-                self._before.pop(number, None)
+            self._set(before)
         except BaseException:
-            self._let_go()
+            self._set(before)
             raise
+        finally:
+            self._before.clear()
+
+    def _set(self, handlers: dict[int, Any]) -> None:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
     def answer(self) -> None:
         """Do what the signal does without this block: mostly raise, or end the process."""
