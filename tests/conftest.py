@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import os
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ os.environ.setdefault("XPMLP_CACHE_DIR", tempfile.mkdtemp(prefix="xpmlp-tests-")
 # The networks here are tiny: threads would only wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell lets its jobs in the background ignore Ctrl-C, and they their children; tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from typing import Any
 

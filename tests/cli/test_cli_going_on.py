@@ -5,7 +5,6 @@ import json
 import math
 import shlex
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -246,11 +245,7 @@ def test_a_run_that_is_finished_needs_no_hint_and_no_checkpoints(
 def test_ctrl_c_again_stops_the_saving_but_the_hint_is_given(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    def again(*_: object) -> None:
-        signal.raise_signal(signal.SIGINT)
-        time.sleep(5)  # which it ends
-
-    monkeypatch.setattr(xpmlp.MLP, "save", again)
+    monkeypatch.setattr(xpmlp.MLP, "save", lambda *_: signal.raise_signal(signal.SIGINT))
     monkeypatch.setattr(train, "display", lambda *_: Interrupt(2))
     assert main([*QUICK, "--checkpoint-every", "30"]) == 130
     assert capsys.readouterr().err == f"xpmlp: error: interrupted; {HINT} {RUN}\n"
