@@ -134,11 +134,11 @@ def _parts(path: Path) -> tuple[Any, bytes]:
     """
     with naming(path), open_regular(path, CheckpointError) as file:
         size = os.fstat(file.fileno()).st_size
-        if size <= 8:
-            raise _unreadable(path, f"found {size} bytes")
         length = int.from_bytes(file.read(8), "little")
         if length > MAX_HEADER:
             raise _unreadable(path, f"a header of {length} bytes, more than {MAX_HEADER}")
+        if 8 + length > size:
+            raise _unreadable(path, f"found {size} bytes, fewer than its header has: it was cut")
         try:
             header = json.loads(file.read(length))
             metadata = header.pop("__metadata__")

@@ -221,14 +221,16 @@ def test_a_picture_needs_a_model_of_images(
         (["evaluate", "DIGITS", "digits", "--backend", "torhc"], "error: unknown backend 'torhc'"),
         (["evaluate", "DIGITS", "digits", "--label", "5"], "label: found '5' for digits"),
         (["evaluate", "", "digits"], "MODEL: found an empty name"),
-        (["evaluate", "EMPTY", "digits"], "(found 0 bytes)"),
+        (["evaluate", "EMPTY", "digits"], "(found 0 bytes, fewer than its header has: it was cut)"),
+        (["evaluate", "CUT", "digits"], "(found 100 bytes, fewer than its header has: it was cut)"),
     ],
 )
 def test_mistakes_are_one_line(
     digits: str, arguments: list[str], message: str, tmp_path: Path, capsys: Capture
 ) -> None:
     (tmp_path / "empty").touch()
-    names = {"DIGITS": digits, "EMPTY": str(tmp_path / "empty")}
+    (tmp_path / "cut").write_bytes(Path(digits, "model.xpmlp").read_bytes()[:100])
+    names = {"EMPTY": str(tmp_path / "empty"), "CUT": str(tmp_path / "cut")}
     assert main([names.get(a, a.replace("DIGITS", digits)) for a in arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("xpmlp: error: ")

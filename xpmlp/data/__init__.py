@@ -86,8 +86,7 @@ def load(
     MissingExtraError
         If a package is needed that is not installed.
     """
-    if name in NAMES:
-        _refuse_label(label, name)
+    _check_label(label, name)
     if name == "digits":
         return load_digits(test_fraction=test_fraction, seed=seed)
     if name == "mnist":
@@ -95,14 +94,12 @@ def load(
     if name == "xor":
         return make_xor(seed=seed)
     path = _existing_file(name)
-    if path.suffix.lower() == ".npz":
-        _refuse_label(label, path)
     table = _read_table(path, partial(training_columns, label=label, source=str(path)))
     return _with_split(table, path, test_fraction, task, seed)
 
 
-def _refuse_label(label: str | int | None, name: PathLike) -> None:
-    if label is not None:
+def _check_label(label: str | int | None, name: PathLike) -> None:
+    if label is not None and (name in NAMES or _is_npz(Path(name))):
         raise InvalidValueError(
             f"label: found {label!r} for {name}; only text files have a label column, leave it out"
         )
@@ -186,14 +183,12 @@ def load_evaluation(
     if features is not None:
         n_features = len(features)
     y: Array | None
+    _check_label(label, name)
     if name in NAMES:
-        _refuse_label(label, name)
         data = load(name, data_dir=data_dir, test_fraction=test_fraction, seed=seed)
         X, y = data.X_test, _mapped(data, classes)
     else:
         path = _existing_file(name)
-        if path.suffix.lower() == ".npz":
-            _refuse_label(label, path)
         choose = partial(
             evaluation_columns,
             features=features,
@@ -223,7 +218,11 @@ def _evaluated_part(table: Table) -> tuple[Array, Array | None, Where]:
 
 
 def _read_table(path: Path, choose: Choose) -> Table:
-    return read_npz(path) if path.suffix.lower() == ".npz" else read_csv(path, choose)
+    return read_npz(path) if _is_npz(path) else read_csv(path, choose)
+
+
+def _is_npz(path: Path) -> bool:
+    return path.suffix.lower() == ".npz"
 
 
 def _existing_file(name: PathLike) -> Path:
