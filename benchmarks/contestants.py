@@ -9,7 +9,7 @@ import numpy as np
 import xpmlp
 from benchmarks.problems import Problem
 from xpmlp.errors import XpmlpError
-from xpmlp.progress import History
+from xpmlp.training.history import History
 
 Made = TypeVar("Made")
 
@@ -137,7 +137,7 @@ def products(sizes: tuple[int, ...], batch: int, training: bool = True) -> Itera
 
 def without_numba() -> Any:
     """Return xpmlp's NumPy backend as it is where Numba is not installed."""
-    from xpmlp_backends._numpy import create
+    from xpmlp_backends.numpy.backend import create
 
     return create(fused=False)
 

@@ -19,8 +19,8 @@ from threadpoolctl import threadpool_limits
 import xpmlp
 from benchmarks.diagnosis_cases import HELD_OUT, TUNING, Case
 from benchmarks.environment import describe
-from xpmlp.diagnosis import Diagnosis
 from xpmlp.errors import DivergenceError
+from xpmlp.inspect.diagnose.diagnosis import Diagnosis
 
 
 def run(case: Case, seed: int = 0, backend: Any = "numpy") -> Diagnosis:

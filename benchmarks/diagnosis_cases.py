@@ -1,8 +1,8 @@
 """Trainings that are known to go well, and others that are made to go wrong in a known way.
 
-The thresholds of ``xpmlp.diagnosing`` were chosen on ``TUNING``; ``HELD_OUT`` was written after
-that, with other data, sizes and settings. In its first run 19 of its 21 healthy trainings had no
-warning and 25 of its 29 sick ones got the right finding. After it three rules were made less
+The thresholds of ``xpmlp.inspect.diagnose`` were chosen on ``TUNING``; ``HELD_OUT`` was written
+after that, with other data, sizes and settings. In its first run 19 of its 21 healthy trainings had
+no warning and 25 of its 29 sick ones got the right finding. After it three rules were made less
 eager, two rows accept a second finding that was right as well (units that died), and one row was
 brought up to date with scaling='standard', so only a new seed is unseen by now.
 """

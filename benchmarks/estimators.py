@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier as Scikit
-from xpmlp_backends import _numpy
+from xpmlp_backends.numpy import backend as _numpy
 
 import xpmlp
 from benchmarks.report import not_there, say, table

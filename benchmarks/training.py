@@ -31,10 +31,10 @@ TOLERANCE = 1e-3
 """Relative; the losses of everyone must be this close to the expected ones."""
 
 IMPORTS = {
-    US: ("xpmlp.model", "xpmlp_backends._numpy", "numba"),
-    "xpmlp, no Numba": ("xpmlp.model", "xpmlp_backends._numpy"),
-    "xpmlp torch": ("xpmlp.model", "torch", "xpmlp_backends._torch"),
-    "xpmlp jax": ("xpmlp.model", "jax", "xpmlp_backends._jax"),
+    US: ("xpmlp.mlp", "xpmlp_backends.numpy.backend", "numba"),
+    "xpmlp, no Numba": ("xpmlp.mlp", "xpmlp_backends.numpy.backend"),
+    "xpmlp torch": ("xpmlp.mlp", "torch", "xpmlp_backends.torch.backend"),
+    "xpmlp jax": ("xpmlp.mlp", "jax", "xpmlp_backends.jax"),
     "PyTorch eager": ("torch",),
     "PyTorch compile": ("torch",),
     "JAX jit + scan": ("jax",),

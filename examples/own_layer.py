@@ -3,7 +3,7 @@
 from typing import Any
 
 import xpmlp
-from xpmlp.layers import Backward, Brick, Params, Pass
+from xpmlp.nn.layers import Backward, Brick, Params, Pass
 
 
 def prelu(name: str, units: int) -> Brick:

@@ -29,7 +29,7 @@ import small_mnist
 from emulation import emulated, kernels
 
 from xpmlp.errors import BackendError
-from xpmlp.ops import Ops
+from xpmlp.nn.ops import Ops
 
 BACKENDS = (
     "numpy",
@@ -46,8 +46,8 @@ REQUIRED = os.environ.get("XPMLP_REQUIRE_BACKENDS", "numpy").split(",")
 
 def readonly_numpy() -> Any:
     """NumPy with the plain reference operations, where writing to an argument is an error."""
-    from xpmlp_backends._base import Loop
-    from xpmlp_backends._numpy import NumpyBackend
+    from xpmlp_backends.base import Loop
+    from xpmlp_backends.numpy.backend import NumpyBackend
 
     class ReadonlyNumpy(NumpyBackend):
         def __init__(self) -> None:
@@ -87,7 +87,7 @@ def make_backend(name: str) -> Any:
     if name == "numpy-readonly":
         return readonly_numpy()
     if name == "numpy-plain":
-        from xpmlp_backends._numpy import NumpyBackend
+        from xpmlp_backends.numpy.backend import NumpyBackend
 
         return NumpyBackend(fused=False)
     if name == "strict":

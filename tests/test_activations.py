@@ -10,8 +10,8 @@ from test_special import extremes
 
 import xpmlp
 from xpmlp import activations
-from xpmlp.activations import ACTIVATIONS, LEAK, Activation, activation, register_activation
 from xpmlp.errors import GradientError, InvalidTypeError, InvalidValueError
+from xpmlp.nn.activations import ACTIVATIONS, LEAK, Activation, activation, register_activation
 
 torch = pytest.importorskip("torch")
 
@@ -184,7 +184,7 @@ def test_a_wrong_vector_jacobian_product_is_found() -> None:
 
 def test_a_pair_is_checked_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    from xpmlp import gradcheck
+    from xpmlp.inspect import gradcheck
 
     original = gradcheck.check_gradient
 

@@ -166,7 +166,7 @@ def test_the_numpy_backend_imports_no_other_library(fused: bool, allowed: set[st
         pytest.importorskip("numba")
     code = f"""
 import sys, xpmlp
-from xpmlp_backends import _numpy
+from xpmlp_backends.numpy import backend as _numpy
 backend = _numpy.create(fused={fused})
 xpmlp.MLP([2, 3, 2], backend=backend).fit([[0.0, 1.0], [1.0, 0.0]], [0, 1], epochs=1)
 others = {{"torch", "jax", "cupy", "scipy", "sklearn", "array_api_strict"}}

@@ -17,13 +17,14 @@ import array_api_compat.numpy
 import numpy as np
 import pytest
 from conftest import BACKENDS, assert_close, make_backend
-from xpmlp_backends import TABLE, _cupy, why_not
+from xpmlp_backends import TABLE, why_not
+from xpmlp_backends.cupy import backend as _cupy
 
 import xpmlp
 from xpmlp import losses
-from xpmlp.contract import Backend
 from xpmlp.errors import BackendError, InvalidTypeError, InvalidValueError
-from xpmlp.ops import Ops
+from xpmlp.nn.contract import Backend
+from xpmlp.nn.ops import Ops
 
 XOR = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.float64)
 XOR_LABELS = np.array([0, 1, 1, 0])
@@ -492,7 +493,7 @@ def test_the_cupy_adapter_with_numpy_standing_in(monkeypatch: pytest.MonkeyPatch
 PLUGIN = """
 import array_api_compat.numpy as xp
 import numpy as np
-from xpmlp_backends._base import EagerBackend
+from xpmlp_backends.base import EagerBackend
 
 class Plain(EagerBackend):
     def owns(self, x):

@@ -14,9 +14,9 @@ import pytest
 import xpmlp_backends
 
 import xpmlp
-from xpmlp import display
+from xpmlp.callbacks import display
 from xpmlp.errors import DivergenceError, InvalidValueError
-from xpmlp.schedules import Custom
+from xpmlp.nn.schedules import Custom
 
 Weights = dict[str, np.ndarray]
 

@@ -10,16 +10,16 @@ from conftest import assert_close, make_backend
 from emulation import device as imitated
 from emulation import emulated
 from emulation.cublaslt import CublasLt
-from xpmlp_backends._capture import CHUNK, CapturedRun, powers
-from xpmlp_backends._states import differ, strays
+from xpmlp_backends.cuda.capture import CHUNK, CapturedRun, powers
+from xpmlp_backends.states import differ, strays
 
 import xpmlp
 from xpmlp import losses
-from xpmlp.activations import ACTIVATIONS
-from xpmlp.callbacks import Callback
-from xpmlp.contract import Execution
+from xpmlp.callbacks.callbacks import Callback
 from xpmlp.errors import DeviceMemoryError
-from xpmlp.optimizers import OPTIMIZERS
+from xpmlp.nn.activations import ACTIVATIONS
+from xpmlp.nn.contract import Execution
+from xpmlp.nn.optimizers import OPTIMIZERS
 
 CAPTURED = Execution("captured in CUDA graphs")
 N, FEATURES, CLASSES = 3 * 4 * CHUNK + 2, 7, 3
@@ -35,7 +35,7 @@ def eager(device: Any) -> Any:
     """The same without captures."""
     if isinstance(device.xp, emulated.Namespace):
         return emulated.backend(capture=False)
-    from xpmlp_backends._cupy import create
+    from xpmlp_backends.cupy.backend import create
 
     return create(capture=False)
 

@@ -8,7 +8,7 @@ from conftest import assert_close
 
 import xpmlp
 from xpmlp.errors import InvalidValueError
-from xpmlp.schedules import Cosine, InverseTime, ReduceOnPlateau
+from xpmlp.nn.schedules import Cosine, InverseTime, ReduceOnPlateau
 
 OPTIMIZERS = [
     xpmlp.Adam(0.02),

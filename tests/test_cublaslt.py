@@ -9,8 +9,8 @@ import pytest
 from conftest import assert_close, make_backend
 from emulation import emulated
 from emulation.cublaslt import CublasLt
-from xpmlp_backends._cublaslt import COMPUTE_32F, COMPUTE_32F_FAST_TF32, COMPUTE_64F, Side
-from xpmlp_backends._tuning import Tuning, cache_folder
+from xpmlp_backends.cupy.cublaslt import COMPUTE_32F, COMPUTE_32F_FAST_TF32, COMPUTE_64F, Side
+from xpmlp_backends.cupy.tuning import Tuning, cache_folder
 
 SHAPES = [(1, 1, 1), (1, 5, 3), (4, 1, 2), (7, 3, 1), (65, 33, 10), (128, 64, 130)]
 
@@ -121,7 +121,7 @@ def test_a_bias_gradient_is_a_sum_of_numbers_that_are_not_rounded(device: Any) -
 
 
 def test_bfloat16_is_rounded_to_the_nearest_and_to_even(device: Any) -> None:
-    from xpmlp_backends._cupy_ops import to_bfloat16
+    from xpmlp_backends.cupy.ops import to_bfloat16
 
     ml_dtypes = pytest.importorskip("ml_dtypes")
     rng = np.random.default_rng(0)

@@ -9,10 +9,10 @@ import pytest
 import xpmlp
 from benchmarks.diagnosis import run
 from benchmarks.diagnosis_cases import HELD_OUT, TUNING, Case, digits, xor
-from xpmlp.diagnosing.probe import ROWS, Probe
-from xpmlp.diagnosis import Diagnosis
-from xpmlp.divergence import locate
 from xpmlp.errors import DivergenceError
+from xpmlp.inspect.diagnose.diagnosis import Diagnosis
+from xpmlp.inspect.diagnose.probe import ROWS, Probe
+from xpmlp.training.divergence import locate
 
 CASES = {case.name: case for case in TUNING + HELD_OUT}
 HEALTHY = (

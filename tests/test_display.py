@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import xpmlp
-from xpmlp import display as progress
+from xpmlp.callbacks import display as progress
 
 console = pytest.importorskip("rich.console")
 
@@ -54,7 +54,7 @@ def test_looks_are_rare() -> None:
     class Counting(progress.Live):
         looks = 0
 
-        def on_batch_end(self, training: "xpmlp.training.Training") -> None:
+        def on_batch_end(self, training: "xpmlp.training.loop.Training") -> None:
             self.looks += 1
             super().on_batch_end(training)
 
@@ -75,7 +75,7 @@ def resume(folder: Path, every: int, callback: xpmlp.Callback) -> None:
         mlp.fit(X, y, epochs=2, batch_size=10, **options)
 
     class Stop(xpmlp.Callback):
-        def on_batch_end(self, training: "xpmlp.training.Training") -> None:
+        def on_batch_end(self, training: "xpmlp.training.loop.Training") -> None:
             if training.total == 2 * every:
                 raise KeyboardInterrupt
 
@@ -93,11 +93,11 @@ def test_what_a_resumed_epoch_had_done_is_not_counted_again(
     shown: list[tuple[float, int, str]] = []
 
     class Noted(progress.Live):
-        def on_train_begin(self, training: "xpmlp.training.Training") -> None:
+        def on_train_begin(self, training: "xpmlp.training.loop.Training") -> None:
             monkeypatch.setattr(progress, "perf_counter", lambda: float(training.total))
             super().on_train_begin(training)
 
-        def show(self, training: "xpmlp.training.Training", loss: float, speed: float) -> None:
+        def show(self, training: "xpmlp.training.loop.Training", loss: float, speed: float) -> None:
             done = training.epoch + training.step / training.steps
             shown.append((speed, training.total, self.left(training, done)))
 

@@ -11,9 +11,9 @@ from conftest import assert_close
 
 import xpmlp
 from xpmlp.errors import InvalidValueError
-from xpmlp.explaining import Explanation, explain, explain_worked_step, worked_step
-from xpmlp.explaining.notation import latex, markup
-from xpmlp.optimizers import OPTIMIZERS
+from xpmlp.inspect.explain import Explanation, explain, explain_worked_step, worked_step
+from xpmlp.inspect.explain.notation import latex, markup
+from xpmlp.nn.optimizers import OPTIMIZERS
 
 SLIDES = {
     "X": [[1.76405235, 0.40015721]],

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import assert_close, make_backend
-from xpmlp_backends._base import EagerBackend
+from xpmlp_backends.base import EagerBackend
 
 import xpmlp
-from xpmlp import feeding
-from xpmlp.contract import Memory
 from xpmlp.errors import DivergenceError, InvalidValueError
+from xpmlp.nn.contract import Memory
+from xpmlp.training import batches as feeding
 
 N, INPUTS, CLASSES = 50, 6, 3
 
@@ -229,7 +229,7 @@ def test_standard_scaling_of_host_data_does_not_need_the_device() -> None:
     X, y = example()
     mlp = model(backend, scaling="standard")
     backend.to_numpy = None  # nothing comes back from there
-    from xpmlp.prepare import prepare
+    from xpmlp.training.prepare import prepare
 
     scaling = prepare(mlp, X, y).scaling
     assert_close(scaling.shift, X.mean(axis=0), rtol=1e-12)

@@ -20,9 +20,12 @@ import xpmlp_backends
 from conftest import BACKENDS, assert_close, make_backend
 
 import xpmlp
-from xpmlp import container, files, layers, losses
-from xpmlp.activations import ACTIVATIONS
+from xpmlp import losses
 from xpmlp.errors import CheckpointError, GradientError, InvalidTypeError, InvalidValueError
+from xpmlp.model import files
+from xpmlp.nn import layers
+from xpmlp.nn.activations import ACTIVATIONS
+from xpmlp.storage import tensorfile as container
 
 N, INPUTS = 24, 4
 METADATA = {"classes": ["a", "b", "ü"], "nested": {"rate": 0.1, "none": None, "yes": True}}

@@ -10,11 +10,11 @@ from conftest import assert_close, make_backend
 
 import xpmlp
 from xpmlp import losses
-from xpmlp.activations import ACTIVATIONS
-from xpmlp.contract import PRECISIONS, Execution
 from xpmlp.data import load_mnist
 from xpmlp.errors import DataError, DeviceMemoryError, DivergenceError, MissingExtraError
-from xpmlp.optimizers import OPTIMIZERS
+from xpmlp.nn.activations import ACTIVATIONS
+from xpmlp.nn.contract import PRECISIONS, Execution
+from xpmlp.nn.optimizers import OPTIMIZERS
 
 pytestmark = pytest.mark.gpu
 
@@ -188,7 +188,7 @@ def test_threads_train_at_the_same_time(gpu: Any) -> None:
 def test_a_step_is_about_a_dozen_nodes_and_copies_nothing_from_the_host(
     gpu: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from xpmlp_backends import _cupy_graphs
+    from xpmlp_backends.cupy import graphs as _cupy_graphs
 
     texts: list[str] = []
     search = _cupy_graphs.HOST_COPY.search
@@ -209,7 +209,7 @@ def test_a_step_is_about_a_dozen_nodes_and_copies_nothing_from_the_host(
 def test_a_description_names_a_copy_from_the_host(gpu: Any) -> None:
     """By which a graph that makes one is refused."""
     from cupyx import empty_pinned
-    from xpmlp_backends._cupy_graphs import HOST_COPY
+    from xpmlp_backends.cupy.graphs import HOST_COPY
 
     stream, x = gpu.cupy.cuda.Stream(non_blocking=True), gpu.cupy.zeros(4, dtype=np.float32)
     host, other = empty_pinned(4, np.float32), gpu.cupy.ones(4, dtype=np.float32)

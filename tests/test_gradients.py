@@ -15,12 +15,12 @@ import pytest
 from conftest import assert_close, make_backend
 
 import xpmlp
-from xpmlp.activations import ACTIVATIONS
-from xpmlp.layers import Pass
-from xpmlp.losses import LOSSES, BinaryCrossEntropy, CategoricalCrossEntropy, Huber, Quantile
-from xpmlp.losses import SparseCategoricalCrossEntropy as Sparse
-from xpmlp.optimizers import Optimizer
-from xpmlp.random import dropout_mask
+from xpmlp.nn.activations import ACTIVATIONS
+from xpmlp.nn.layers import Pass
+from xpmlp.nn.losses import LOSSES, BinaryCrossEntropy, CategoricalCrossEntropy, Huber, Quantile
+from xpmlp.nn.losses import SparseCategoricalCrossEntropy as Sparse
+from xpmlp.nn.optimizers import Optimizer
+from xpmlp.nn.random import dropout_mask
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional

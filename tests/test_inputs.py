@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xpmlp
+from xpmlp.arrays.checks import features, weights
 from xpmlp.errors import InvalidTypeError, InvalidValueError, XpmlpError
-from xpmlp.inputs import features, weights
-from xpmlp.prepare import split
-from xpmlp.targets import kind_of
+from xpmlp.model.task import kind_of
+from xpmlp.training.prepare import split
 
 COLUMNS, CLASSES, ROWS = 3, 4, 12
 X = np.random.default_rng(0).standard_normal((ROWS, COLUMNS))

@@ -9,10 +9,11 @@ import pytest
 from conftest import REQUIRED, assert_close, make_backend
 from emulation.device import CudaError
 from emulation.kernels import RawModule
-from xpmlp_backends._cupy_ops import KERNEL_LOSSES, KERNEL_METRICS
-from xpmlp_backends._kernels import GATHERED, THREADS, TYPES, names, shares, source
+from xpmlp_backends.cupy.kernels import GATHERED, THREADS, TYPES, names, shares, source
+from xpmlp_backends.cupy.ops import KERNEL_LOSSES, KERNEL_METRICS
 
-from xpmlp import losses, metrics
+from xpmlp import losses
+from xpmlp.nn import metrics
 
 
 @pytest.fixture(params=["cupy-emulated", pytest.param("cupy", marks=pytest.mark.gpu)])

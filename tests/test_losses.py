@@ -10,9 +10,9 @@ from test_gradients import TORCH_LOSSES
 from test_special import extremes
 
 import xpmlp
-from xpmlp import metrics
 from xpmlp.errors import GradientError, InvalidTypeError, InvalidValueError
-from xpmlp.losses import (
+from xpmlp.nn import metrics
+from xpmlp.nn.losses import (
     LOSSES,
     MSE,
     BinaryCrossEntropy,

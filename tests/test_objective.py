@@ -11,13 +11,14 @@ import pytest
 from conftest import assert_close
 from test_gradients import ROWS as N
 from test_gradients import SIZES, TORCH_LOSSES, network, oracle_output
-from xpmlp_backends._base import EagerBackend
+from xpmlp_backends.base import EagerBackend
 
 import xpmlp
-from xpmlp import feeding, objective
+from xpmlp.arrays.checks import Scaling
 from xpmlp.errors import InvalidValueError, XpmlpError
-from xpmlp.inputs import Scaling
-from xpmlp.objective import Objective
+from xpmlp.training import batches as feeding
+from xpmlp.training import objective
+from xpmlp.training.objective import Objective
 
 torch = pytest.importorskip("torch")
 

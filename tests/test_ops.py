@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from conftest import assert_close, make_backend
 
-from xpmlp import losses, metrics
-from xpmlp.activations import ACTIVATIONS
-from xpmlp.ops import OPERATIONS, Ops
-from xpmlp.parameters import ALIGNMENT, Layout
-from xpmlp.penalty import Penalty
-from xpmlp.random import dropout_keys, dropout_mask
+from xpmlp import losses
+from xpmlp.nn import metrics
+from xpmlp.nn.activations import ACTIVATIONS
+from xpmlp.nn.ops import OPERATIONS, Ops
+from xpmlp.nn.parameters import ALIGNMENT, Layout
+from xpmlp.nn.penalty import Penalty
+from xpmlp.nn.random import dropout_keys, dropout_mask
 
 BAR = {"float64": 2e-15, "float32": 2e-6}
 SHAPES = [(1, 1, 1), (1, 9, 3), (65, 1, 67)]

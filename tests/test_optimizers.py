@@ -8,8 +8,8 @@ from conftest import assert_close
 
 import xpmlp
 from xpmlp.errors import InvalidTypeError, InvalidValueError
-from xpmlp.optimizers import OPTIMIZERS, Optimizer, optimizer
-from xpmlp.schedules import Exponential
+from xpmlp.nn.optimizers import OPTIMIZERS, Optimizer, optimizer
+from xpmlp.nn.schedules import Exponential
 
 torch = pytest.importorskip("torch")
 

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from conftest import make_backend
-from xpmlp_backends._base import EagerBackend
+from xpmlp_backends.base import EagerBackend
 
 import xpmlp
 from xpmlp import schedules
-from xpmlp.contract import Execution
 from xpmlp.errors import BackendError, InvalidValueError
-from xpmlp.ops import Ops
-from xpmlp.parity import Parity, verify
-from xpmlp.replay import ENDS, Watched
+from xpmlp.inspect.verify.parity import Parity, verify
+from xpmlp.inspect.verify.replay import ENDS, Watched
+from xpmlp.nn.contract import Execution
+from xpmlp.nn.ops import Ops
 
 SIZES = [6, 8, 7, 3]
 

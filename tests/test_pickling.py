@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 import xpmlp_backends
 from conftest import BACKENDS, assert_close, make_backend
-from xpmlp_backends import _cupy
-from xpmlp_backends._numpy import NumpyBackend
+from xpmlp_backends.cupy import backend as _cupy
+from xpmlp_backends.numpy.backend import NumpyBackend
 
 import xpmlp
-from xpmlp import gradcheck, losses
-from xpmlp.activations import ACTIVATIONS
-from xpmlp.schedules import Cosine, Custom
+from xpmlp import losses
+from xpmlp.inspect import gradcheck
+from xpmlp.nn.activations import ACTIVATIONS
+from xpmlp.nn.schedules import Cosine, Custom
 
 PROTOCOLS = range(2, pickle.HIGHEST_PROTOCOL + 1)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import xpmlp
-from xpmlp import plots
+from xpmlp.inspect import plots
 
 pytest.importorskip("matplotlib")
 Image = pytest.importorskip("PIL.Image")

@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import assert_close, make_backend
-from xpmlp_backends import _jax, _torch_precision
-from xpmlp_backends._jax import JaxBackend
-from xpmlp_backends._numpy import NumpyBackend
-from xpmlp_backends._torch import TorchBackend
+from xpmlp_backends import jax as _jax
+from xpmlp_backends.jax import JaxBackend
+from xpmlp_backends.numpy.backend import NumpyBackend
+from xpmlp_backends.torch import precision as _torch_precision
+from xpmlp_backends.torch.backend import TorchBackend
 
 import xpmlp
-import xpmlp.contract
+import xpmlp.nn.contract
 from xpmlp.cli import parser
-from xpmlp.contract import PRECISIONS
 from xpmlp.errors import CheckpointError, InvalidValueError
+from xpmlp.nn.contract import PRECISIONS
 
 X = np.random.default_rng(0).standard_normal((24, 6)).astype(np.float32)
 Y = np.arange(24) % 3
@@ -259,7 +260,7 @@ def test_pytorch_rounds_where_the_gpu_can(
 def test_pytorch_is_made_anew_for_each_precision(
     torch_backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xpmlp_backends._torch.can_round", lambda *found: True)
+    monkeypatch.setattr("xpmlp_backends.torch.backend.can_round", lambda *found: True)
     made = torch_backend.with_precision("bf16")
     assert (made.precision, torch_backend.precision) == ("bf16", "float32")
     assert made.with_precision("bf16") is made

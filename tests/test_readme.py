@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 import xpmlp
-from xpmlp.activations import ACTIVATIONS
 from xpmlp.cli import parser
-from xpmlp.losses import LOSSES
+from xpmlp.nn.activations import ACTIVATIONS
+from xpmlp.nn.losses import LOSSES
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from xpmlp_backends._base import EagerBackend
-from xpmlp_backends._numpy import NumpyBackend
-from xpmlp_backends._record import Recorded, Tape, Unrecordable, empty, launch
-from xpmlp_backends._replay import RECORDINGS, RecordedRun
+from xpmlp_backends.base import EagerBackend
+from xpmlp_backends.numpy.backend import NumpyBackend
+from xpmlp_backends.numpy.record import Recorded, Tape, Unrecordable, empty, launch
+from xpmlp_backends.numpy.replay import RECORDINGS, RecordedRun
 
 import xpmlp
 from xpmlp import optimizers
-from xpmlp.callbacks import Callback
+from xpmlp.callbacks.callbacks import Callback
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "plain": {},

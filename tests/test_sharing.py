@@ -7,9 +7,9 @@ import pytest
 from conftest import assert_close, make_backend
 
 import xpmlp
+from xpmlp.arrays.checks import features, to_host
+from xpmlp.arrays.dlpack import give_back, refusal, shares_memory, take_over
 from xpmlp.errors import InvalidTypeError, InvalidValueError
-from xpmlp.inputs import features, to_host
-from xpmlp.sharing import give_back, refusal, shares_memory, take_over
 
 COLUMNS, CLASSES, ROWS = 3, 4, 64
 X = np.random.default_rng(0).standard_normal((ROWS, COLUMNS))

@@ -14,11 +14,11 @@ import pytest
 from conftest import assert_close, make_backend, readonly_numpy
 
 import xpmlp
-from xpmlp.contract import Memory
 from xpmlp.errors import DeviceMemoryError, InvalidValueError
-from xpmlp.memory import gibibytes, row_bytes, state_bytes
-from xpmlp.ops import OPERATIONS
-from xpmlp.shortage import release
+from xpmlp.model.memory import gibibytes, row_bytes, state_bytes
+from xpmlp.model.shortage import release
+from xpmlp.nn.contract import Memory
+from xpmlp.nn.ops import OPERATIONS
 
 SIZES = (20, 64, 64, 3)
 ROWS = 8192

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import assert_close, make_backend
-from xpmlp_backends._base import EagerBackend
+from xpmlp_backends.base import EagerBackend
 
 import xpmlp
-from xpmlp import feeding, memory
-from xpmlp.diagnosing import probe
+from xpmlp.arrays.checks import features
+from xpmlp.arrays.sparse import SparseRows
 from xpmlp.errors import DivergenceError, InvalidTypeError, InvalidValueError
-from xpmlp.inputs import features
-from xpmlp.sparse import SparseRows
+from xpmlp.inspect.diagnose import probe
+from xpmlp.model import memory
+from xpmlp.training import batches as feeding
 
 sparse = pytest.importorskip("scipy.sparse")
 

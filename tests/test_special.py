@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import assert_close
 
-from xpmlp import special
+from xpmlp.nn import functions as special
 
 scipy_special = pytest.importorskip("scipy.special")
 

@@ -13,8 +13,8 @@ from test_gradients import TORCH_LOSSES
 
 import xpmlp
 from xpmlp.errors import InvalidValueError, XpmlpError
-from xpmlp.losses import LOSSES
-from xpmlp.targets import KINDS, kind_of
+from xpmlp.model.task import KINDS, kind_of
+from xpmlp.nn.losses import LOSSES
 
 torch = pytest.importorskip("torch")
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import assert_close, make_backend
-from xpmlp_backends._base import EagerBackend
+from xpmlp_backends.base import EagerBackend
 
 import xpmlp
 from xpmlp import losses
 from xpmlp.errors import DivergenceError, InvalidValueError
-from xpmlp.random import Purpose, generator, permutation
-from xpmlp.schedules import Custom, ReduceOnPlateau
+from xpmlp.nn.random import Purpose, generator, permutation
+from xpmlp.nn.schedules import Custom, ReduceOnPlateau
 
 torch = pytest.importorskip("torch")
 

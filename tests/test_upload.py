@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import make_backend
-from xpmlp_backends._upload import Lane, PinnedUploader, of_cupy, of_torch
+from xpmlp_backends.cuda.upload import Lane, PinnedUploader, of_cupy, of_torch
 
 import xpmlp
-from xpmlp import feeding
+from xpmlp.training import batches as feeding
 
 
 class Recorder:

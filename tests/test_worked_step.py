@@ -10,9 +10,9 @@ import pytest
 from conftest import assert_close
 
 import xpmlp
-from xpmlp.callbacks import Callback
-from xpmlp.layers import Pass
-from xpmlp.optimizers import SGD
+from xpmlp.callbacks.callbacks import Callback
+from xpmlp.nn.layers import Pass
+from xpmlp.nn.optimizers import SGD
 
 X = np.random.RandomState(0).randn(300, 2)[:1]
 Y = np.array([[1.0, 0.0]])

@@ -10,8 +10,8 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from xpmlp.contract import Backend
 from xpmlp.errors import BackendError, InvalidTypeError, InvalidValueError, unknown_name
+from xpmlp.nn.contract import Backend
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("xpmlp")
 
 TABLE = {
-    "numpy": "xpmlp_backends._numpy",
-    "cupy": "xpmlp_backends._cupy",
-    "torch": "xpmlp_backends._torch",
-    "jax": "xpmlp_backends._jax",
-    "strict": "xpmlp_backends._strict",
+    "numpy": "xpmlp_backends.numpy.backend",
+    "cupy": "xpmlp_backends.cupy.backend",
+    "torch": "xpmlp_backends.torch.backend",
+    "jax": "xpmlp_backends.jax",
+    "strict": "xpmlp_backends.strict",
 }
 """Module of each built-in backend; each has ``create(device) -> Backend``."""
 
@@ -108,13 +108,13 @@ def _load_plugin(point: "EntryPoint", device: str | None) -> Backend:
     if not isinstance(made, Backend):
         raise BackendError(
             f"backend {point.name!r} ({point.value}) returned {made!r}, which lacks members of "
-            "xpmlp.contract.Backend"
+            "xpmlp.nn.contract.Backend"
         )
     return made
 
 
 def _auto(device: str | None) -> Backend:
-    from xpmlp_backends import _cupy
+    from xpmlp_backends.cupy import backend as _cupy
 
     reason = _cupy.why_not()
     if reason is None:

@@ -81,7 +81,7 @@ def without_capture() -> Any:
     BackendError
         If it cannot be told to.
     """
-    from xpmlp_backends._cupy import create
+    from xpmlp_backends.cupy.backend import create
 
     if "capture" not in signature(create).parameters:
         raise BackendError("this CuPy backend has no argument 'capture'")

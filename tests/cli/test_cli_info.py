@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import xpmlp_backends
-from xpmlp_backends._numpy import NumpyBackend
+from xpmlp_backends.numpy.backend import NumpyBackend
 
-from xpmlp.cli import contest, info, libraries, machine, main, measure
+from xpmlp.cli import benchmark as contest
+from xpmlp.cli import info, libraries, machine, main, measure
 from xpmlp.cli.output import Output
-from xpmlp.contract import Memory
+from xpmlp.nn.contract import Memory
 
 Capture = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch

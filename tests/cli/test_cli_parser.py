@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import xpmlp
-from xpmlp.activations import ACTIVATIONS
 from xpmlp.cli import environment, main, parser
-from xpmlp.optimizers import OPTIMIZERS
+from xpmlp.nn.activations import ACTIVATIONS
+from xpmlp.nn.optimizers import OPTIMIZERS
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,9 +11,9 @@ import pytest
 from robustness.faults import kill, started
 
 import xpmlp
-from xpmlp.callbacks import Callback
+from xpmlp.callbacks.callbacks import Callback
 from xpmlp.cli import main, train
-from xpmlp.locking import locked
+from xpmlp.storage.locking import locked
 
 Capture = pytest.CaptureFixture[str]
 QUICK = ["train", "xor", "--epochs", "4", "--backend", "numpy"]

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from xpmlp_backends._numpy import NumpyBackend
+from xpmlp_backends.numpy.backend import NumpyBackend
 
 import xpmlp
-from xpmlp.callbacks import Callback
+from xpmlp.callbacks.callbacks import Callback
 from xpmlp.cli import main, train
-from xpmlp.contract import Execution, Memory
+from xpmlp.nn.contract import Execution, Memory
 
 Capture = pytest.CaptureFixture[str]
 FILES = {"model.xpmlp", "history.jsonl", "result.json", "picture.png", "settings.json"}
@@ -325,7 +325,7 @@ def test_speed_memory_and_how_the_steps_ran_are_said(
 ) -> None:
     notes = ("the head of 1 output runs as plain calls, because no kernel fits it", "b is slow")
     monkeypatch.setattr(Gpu, "notes", notes)
-    monkeypatch.setattr("xpmlp_backends._numpy.NumpyBackend", Gpu)
+    monkeypatch.setattr("xpmlp_backends.numpy.backend.NumpyBackend", Gpu)
     assert main([*QUICK, "--early-stopping", "5"]) == 0
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 80

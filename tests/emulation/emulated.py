@@ -26,9 +26,9 @@ from emulation.device import (
     zeros,
 )
 from emulation.kernels import RawModule
-from xpmlp_backends._cupy import CupyBackend
+from xpmlp_backends.cupy.backend import CupyBackend
 
-from xpmlp import sharing
+from xpmlp.arrays import dlpack as sharing
 
 
 class OnHost(type):

@@ -18,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xpmlp
-from xpmlp import inference, training
 from xpmlp.errors import XpmlpError
+from xpmlp.model import predict as inference
+from xpmlp.training import loop as training
 
 ROWS, COLUMNS, CLASSES = 6, 3, 4
 X = np.random.default_rng(0).standard_normal((ROWS, COLUMNS))

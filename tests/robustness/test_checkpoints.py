@@ -16,10 +16,10 @@ from robustness.mutations import survivors
 from robustness.resuming import Run, data, every_step
 
 import xpmlp
-from xpmlp import container
-from xpmlp.checkpoints import Saved
+from xpmlp.checkpoints.folder import Saved
 from xpmlp.errors import CheckpointError, DivergenceError, InvalidValueError, XpmlpError
-from xpmlp.losses import LOSSES
+from xpmlp.nn.losses import LOSSES
+from xpmlp.storage import tensorfile as container
 
 
 def names(folder: Path) -> set[str]:

@@ -18,8 +18,8 @@ pytest.importorskip("fcntl", reason="crashes are injected on POSIX only")
 from faults import ERRORS, INTERRUPT, calls_made, each_failing, each_killed, kill, started
 
 import xpmlp
-from xpmlp import atomic
-from xpmlp.atomic import write_atomically
+from xpmlp.storage import atomic
+from xpmlp.storage.atomic import write_atomically
 
 NAME = "m.xpmlp"
 STALE = f".{NAME}.{'0123456789abcdef'}.tmp"

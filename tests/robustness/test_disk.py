@@ -14,10 +14,10 @@ pytest.importorskip("fcntl", reason="crashes are injected on POSIX only")
 from faults import ERRORS, FULL, each_failing
 
 import xpmlp
-from xpmlp.atomic import write_atomically
 from xpmlp.cli import main
 from xpmlp.data import load
 from xpmlp.errors import DataError
+from xpmlp.storage.atomic import write_atomically
 
 
 def a_model(folder: Path) -> Any:
@@ -74,7 +74,7 @@ def test_the_command_line_on_a_failing_disk(
     capsys: pytest.CaptureFixture[str],
     tried: Any,
 ) -> None:
-    monkeypatch.setattr("xpmlp.plots.training_picture", a_picture)
+    monkeypatch.setattr("xpmlp.inspect.plots.training_picture", a_picture)
     folder, statuses = tmp_path / "run", []
     arguments = ["train", "xor", "--epochs", "2", "--quiet", "--backend", "numpy"]
 

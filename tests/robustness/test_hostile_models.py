@@ -21,8 +21,8 @@ import safetensors.numpy
 from test_files import small_file
 
 import xpmlp
-from xpmlp import container
 from xpmlp.errors import CheckpointError, InvalidValueError
+from xpmlp.storage import tensorfile as container
 
 BEYOND, WITHIN = 60 * 10**6, container.MAX_HEADER
 CONSTANT = 32 * container.MAX_HEADER  # JSON as Python objects, and what the process itself needs

@@ -23,8 +23,10 @@ from robustness.faults import ended, started
 from robustness.resuming import Run
 
 import xpmlp
-from xpmlp import checkpoints, interruption, locking
+from xpmlp.checkpoints import folder as checkpoints
 from xpmlp.cli import main, train
+from xpmlp.storage import locking
+from xpmlp.storage import signals as interruption
 
 EPOCHS = "12"
 SIGNALS = {"Ctrl-C": (signal.SIGINT, 130), "SIGTERM": (signal.SIGTERM, 143)}

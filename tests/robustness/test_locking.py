@@ -16,9 +16,9 @@ import pytest
 pytest.importorskip("fcntl", reason="the tests lock by flock and fork")
 from faults import ERRORS, INTERRUPT, each_failing, each_killed, ended, kill, started
 
-from xpmlp import locking
 from xpmlp.errors import RunLockedError
-from xpmlp.locking import LOCK, locked
+from xpmlp.storage import locking
+from xpmlp.storage.locking import LOCK, locked
 
 WHAT = "a training"
 

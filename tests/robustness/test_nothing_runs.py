@@ -120,7 +120,7 @@ def hostile(folder: Path) -> dict[str, bytes]:
         "code.csv": f'a,b,label\n"{code}",2,x\n"=cmd|calc",2,y\n'.encode(),
     }
     for place in (("activation",), ("output",), ("normalization",), ("initializer",), ("backend",)):
-        for name in ("os.system", code, "own:os.system", "xpmlp_backends._torch"):
+        for name in ("os.system", code, "own:os.system", "xpmlp_backends.torch.backend"):
             value = [name] if place == ("activation",) else name
             made[f"{place[0]} {len(made)}.xpmlp"] = forged(put(value, "arguments", *place))
     made["loss.xpmlp"] = forged(put("os.system", "loss", "name"))

@@ -19,7 +19,7 @@ from robustness.resuming import (
 )
 
 import xpmlp
-from xpmlp.schedules import Cosine
+from xpmlp.nn.schedules import Cosine
 
 OTHERS = [1, 10, 25, 49]
 """Steps at which libraries are stopped that compile for long."""

@@ -6,8 +6,8 @@ from typing import Any
 from xpmlp.cli.models import Trained
 from xpmlp.cli.output import Output, short
 from xpmlp.errors import DataError
-from xpmlp.figures import number, percent, score
-from xpmlp.plots import confusion_counts
+from xpmlp.inspect.plots import confusion_counts
+from xpmlp.training.figures import number, percent, score
 
 
 def run(args: Namespace) -> None:

@@ -5,10 +5,10 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
 from xpmlp.errors import DataError, InvalidValueError
-from xpmlp.paths import expanded
+from xpmlp.storage.paths import expanded
 
 if TYPE_CHECKING:
-    from xpmlp.explaining import Explanation
+    from xpmlp.inspect.explain import Explanation
 
 FORMATS = ("text", "markdown", "html")
 SUFFIXES = {".md": "markdown", ".markdown": "markdown", ".html": "html", ".htm": "html"}
@@ -57,12 +57,12 @@ def run(options: Namespace) -> int:
     path = None if options.out is None else expanded(options.out, "--out")
     form = options.format or SUFFIXES.get(path.suffix.lower() if path else "", "text")
     if path is not None:
-        from xpmlp.atomic import write_atomically
+        from xpmlp.storage.atomic import write_atomically
 
         write_atomically(path, _written(explanation, form).encode())
         print(f"{path}: the explanation as {form}")
     elif form == "text":
-        from xpmlp.explaining.text import show
+        from xpmlp.inspect.explain.text import show
 
         show(explanation, sys.stdout)
     else:
@@ -76,7 +76,7 @@ def _written(explanation: "Explanation", form: str) -> str:
 
 
 def _explanation(options: Namespace) -> "Explanation":
-    from xpmlp.explaining import explain, explain_worked_step
+    from xpmlp.inspect.explain import explain, explain_worked_step
 
     chosen = _optimizer(options)
     if options.model is None:
@@ -92,7 +92,7 @@ def _explanation(options: Namespace) -> "Explanation":
 
 def _optimizer(options: Namespace) -> Any:
     from xpmlp.errors import unknown_name
-    from xpmlp.optimizers import OPTIMIZERS
+    from xpmlp.nn.optimizers import OPTIMIZERS
 
     if options.optimizer not in OPTIMIZERS:
         raise unknown_name("optimizer", options.optimizer, OPTIMIZERS)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from xpmlp.errors import DataError, require, short
-from xpmlp.paths import open_regular
+from xpmlp.storage.paths import open_regular
 
 Array = Any
 

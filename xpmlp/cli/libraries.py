@@ -4,10 +4,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from xpmlp_backends import backend, why_not
-from xpmlp_backends._base import one_line
+from xpmlp_backends.base import one_line
 
-from xpmlp.contract import Backend
-from xpmlp.memory import gibibytes
+from xpmlp.model.memory import gibibytes
+from xpmlp.nn.contract import Backend
 
 PACKAGES = {
     "numpy": ("numpy",),

@@ -5,12 +5,12 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
-from xpmlp.cli.contest import Contestant, compete
+from xpmlp.cli.benchmark import Contestant, compete
 from xpmlp.cli.machine import usable_cpus
 from xpmlp.cli.output import Output, short
 from xpmlp.cli.parser import DEFAULTS
 from xpmlp.errors import InvalidValueError
-from xpmlp.model import MLP
+from xpmlp.mlp import MLP
 
 CLOSE = 1.1
 """Times within this factor are as good as the same."""

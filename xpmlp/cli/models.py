@@ -8,9 +8,9 @@ from typing import Any
 from xpmlp.cli.runs import MODEL
 from xpmlp.data import NAMES, load_evaluation
 from xpmlp.errors import InvalidValueError
-from xpmlp.files import load
-from xpmlp.model import MLP
-from xpmlp.paths import expanded
+from xpmlp.mlp import MLP
+from xpmlp.model.files import load
+from xpmlp.storage.paths import expanded
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import textwrap
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from xpmlp.display import put
+from xpmlp.callbacks.display import put
 from xpmlp.errors import InvalidValueError
-from xpmlp.paths import expanded
+from xpmlp.storage.paths import expanded
 
 WIDTH = 80
 
@@ -65,7 +65,7 @@ class Output:
         if self.json_path == "-":
             put(to_json(value, indent=2), sys.stdout)
         elif self.json_path is not None:
-            from xpmlp.atomic import write_atomically
+            from xpmlp.storage.atomic import write_atomically
 
             write_atomically(self.json_path, (to_json(value, indent=2) + "\n").encode())
 

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 
 from xpmlp.cli.output import Output
-from xpmlp.paths import expanded
+from xpmlp.storage.paths import expanded
 
 
 def add_arguments(parser: ArgumentParser) -> None:

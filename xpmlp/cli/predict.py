@@ -8,8 +8,8 @@ from xpmlp.cli.images import SUFFIXES, read_image
 from xpmlp.cli.models import Trained
 from xpmlp.cli.output import Output, short
 from xpmlp.errors import DataError, InvalidValueError
-from xpmlp.figures import percent
-from xpmlp.paths import expanded
+from xpmlp.storage.paths import expanded
+from xpmlp.training.figures import percent
 
 TOP = 3
 """Classes shown for a picture."""

@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpmlp import __version__
-from xpmlp.atomic import write_atomically
-from xpmlp.callbacks import Callback
-from xpmlp.checkpoints import Checkpoints
+from xpmlp.callbacks.callbacks import Callback
+from xpmlp.checkpoints.folder import Checkpoints
 from xpmlp.cli.output import to_json
 from xpmlp.cli.parser import OWN, parse
 from xpmlp.errors import DataError, InvalidValueError, XpmlpError, naming
-from xpmlp.locking import locked, quietly
-from xpmlp.paths import expanded
+from xpmlp.storage.atomic import write_atomically
+from xpmlp.storage.locking import locked, quietly
+from xpmlp.storage.paths import expanded
 
 if TYPE_CHECKING:
-    from xpmlp.model import MLP
-    from xpmlp.training import Training
+    from xpmlp.mlp import MLP
+    from xpmlp.training.loop import Training
 
 MODEL, HISTORY, RESULT, PICTURE = "model.xpmlp", "history.jsonl", "result.json", "picture.png"
 SETTINGS, CHECKPOINTS = "settings.json", "checkpoints"

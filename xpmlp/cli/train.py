@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import xpmlp
-from xpmlp import schedules
-from xpmlp.callbacks import Callback, EarlyStopping
-from xpmlp.checkpoints import Checkpoints
+from xpmlp.arrays.checks import whole
+from xpmlp.callbacks.callbacks import Callback, EarlyStopping
+from xpmlp.callbacks.display import display
+from xpmlp.checkpoints.folder import Checkpoints
 from xpmlp.cli import environment
 from xpmlp.cli.images import pixel_facts
 from xpmlp.cli.output import Output
@@ -30,19 +31,18 @@ from xpmlp.cli.runs import (
 )
 from xpmlp.data import NAMES, Dataset, load
 from xpmlp.data.mnist import FOLDER_VARIABLE
-from xpmlp.diagnosis import Diagnosis
-from xpmlp.display import display
 from xpmlp.errors import MissingExtraError
-from xpmlp.figures import number, score
-from xpmlp.inputs import whole
-from xpmlp.memory import gibibytes
-from xpmlp.model import MLP
-from xpmlp.optimizers import optimizer
-from xpmlp.paths import expanded
-from xpmlp.summary import rounding
+from xpmlp.inspect.diagnose.diagnosis import Diagnosis
+from xpmlp.mlp import MLP
+from xpmlp.model.memory import gibibytes
+from xpmlp.model.summary import rounding
+from xpmlp.nn import schedules
+from xpmlp.nn.optimizers import optimizer
+from xpmlp.storage.paths import expanded
+from xpmlp.training.figures import number, score
 
 if TYPE_CHECKING:
-    from xpmlp.progress import History
+    from xpmlp.training.history import History
 
 PAUSE = 60.0
 """Seconds between two checkpoints that nobody asked for."""
@@ -267,7 +267,7 @@ def speed(history: "History") -> float:
 
 def draw(data: Dataset, mlp: MLP, folder: RunFolder, history: "History", out: Output) -> bool:
     """Draw the picture, if matplotlib is there: without it the training still counts."""
-    from xpmlp.plots import Part, training_picture
+    from xpmlp.inspect.plots import Part, training_picture
 
     held = ("test", data.X_test, data.y_test)
     name, X, y = held if len(data.X_test) else ("training", data.X, data.y)

@@ -50,9 +50,9 @@ def run(options: argparse.Namespace) -> int:
     from xpmlp_backends import backend
 
     from xpmlp.data import load
-    from xpmlp.model import MLP
-    from xpmlp.optimizers import optimizer
-    from xpmlp.parity import verify
+    from xpmlp.inspect.verify.parity import verify
+    from xpmlp.mlp import MLP
+    from xpmlp.nn.optimizers import optimizer
 
     data = load(options.data, data_dir=options.data_dir, seed=options.seed)
     outputs = len(data.classes) if data.classes else data.y[:1].size

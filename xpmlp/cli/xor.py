@@ -5,15 +5,15 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from xpmlp.callbacks.display import Lines, Live, display
 from xpmlp.cli.output import Output
-from xpmlp.display import Lines, Live, display
 from xpmlp.errors import InvalidValueError
-from xpmlp.figures import percent
-from xpmlp.paths import expanded
+from xpmlp.storage.paths import expanded
+from xpmlp.training.figures import percent
 
 if TYPE_CHECKING:
-    from xpmlp.callbacks import Callback
-    from xpmlp.training import Training
+    from xpmlp.callbacks.callbacks import Callback
+    from xpmlp.training.loop import Training
 
 TRAINING = ("hidden", "epochs", "lr", "gif")
 """Options that a scenario has no use for."""

@@ -20,7 +20,7 @@ from xpmlp.data.mnist import load_mnist
 from xpmlp.data.npz import read_npz
 from xpmlp.data.toy import load_digits, make_xor
 from xpmlp.errors import DataError, InvalidValueError, unknown_name
-from xpmlp.paths import expanded
+from xpmlp.storage.paths import expanded
 
 __all__ = [
     "NAMES",

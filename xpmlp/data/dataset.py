@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from xpmlp.errors import DataError, InvalidValueError, XpmlpError
-from xpmlp.paths import open_regular
-from xpmlp.random import Purpose, generator
+from xpmlp.nn.random import Purpose, generator
+from xpmlp.storage.paths import open_regular
 
 Array = npt.NDArray[Any]
 PathLike = str | os.PathLike[str]

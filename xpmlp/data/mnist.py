@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from xpmlp.atomic import write_atomically
 from xpmlp.data.dataset import Array, Dataset, PathLike, opened, reading
 from xpmlp.data.idx import decompressed, parse_idx, read_at_most
 from xpmlp.errors import DataError, DownloadError, XpmlpError, require, short
-from xpmlp.paths import expanded
+from xpmlp.storage.atomic import write_atomically
+from xpmlp.storage.paths import expanded
 
 logger = logging.getLogger("xpmlp")
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from xpmlp.arrays.checks import whole
 from xpmlp.data.dataset import Dataset, split
 from xpmlp.errors import require
-from xpmlp.inputs import whole
-from xpmlp.random import Purpose, generator
+from xpmlp.nn.random import Purpose, generator
 
 
 def load_digits(*, test_fraction: float = 0.2, seed: int = 0) -> Dataset:

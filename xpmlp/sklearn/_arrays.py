@@ -17,10 +17,10 @@ from sklearn.utils.validation import (
 from xpmlp_backends import backend as make_backend
 from xpmlp_backends import backend_of
 
-from xpmlp.contract import Backend
+from xpmlp.arrays.dlpack import detached
 from xpmlp.errors import InvalidTypeError, InvalidValueError
-from xpmlp.pickling import Home
-from xpmlp.sharing import detached
+from xpmlp.model.pickling import Home
+from xpmlp.nn.contract import Backend
 
 Array = Any
 

@@ -9,10 +9,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from sklearn.utils import check_random_state
 
-from xpmlp.contract import Backend
 from xpmlp.errors import InvalidValueError
-from xpmlp.model import MLP
-from xpmlp.progress import History
+from xpmlp.mlp import MLP
+from xpmlp.nn.contract import Backend
 from xpmlp.sklearn import _batches, _lbfgs, _parameters
 from xpmlp.sklearn._arrays import (
     checked_pair,
@@ -24,6 +23,7 @@ from xpmlp.sklearn._arrays import (
 from xpmlp.sklearn._fitted import FittedMLP
 from xpmlp.sklearn._hooks import CallbackSupportMixin, Hooks, NoHooks
 from xpmlp.sklearn._monitor import Held
+from xpmlp.training.history import History
 
 Array = Any
 

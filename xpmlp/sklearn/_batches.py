@@ -9,12 +9,12 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
+from xpmlp.arrays.checks import taken
 from xpmlp.errors import DivergenceError
-from xpmlp.inputs import taken
-from xpmlp.plans import Order
 from xpmlp.sklearn._arrays import elsewhere
 from xpmlp.sklearn._monitor import Followed, Held, Monitor, Within, first_best
 from xpmlp.sklearn._parameters import optimizer_of
+from xpmlp.training.plans import Order
 
 Array = Any
 

@@ -7,9 +7,9 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from xpmlp.contract import Backend
-from xpmlp.model import MLP
-from xpmlp.pickling import Home
+from xpmlp.mlp import MLP
+from xpmlp.model.pickling import Home
+from xpmlp.nn.contract import Backend
 from xpmlp.sklearn._arrays import checked_inputs, found_again, home_of, on_host, same_place
 
 Array = Any

@@ -7,9 +7,9 @@ import numpy as np
 import scipy.optimize
 from sklearn.utils.optimize import _check_optimize_result
 
-from xpmlp.objective import Objective
 from xpmlp.sklearn._batches import Rows
 from xpmlp.sklearn._monitor import Held
+from xpmlp.training.objective import Objective
 
 
 def minimize(estimator: Any, rows: Rows, held: Held | None, hooks: Any) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from math import inf, nan
 from typing import Any, NamedTuple
 
-from xpmlp.callbacks import Callback
-from xpmlp.schedules import Schedule
-from xpmlp.training import Training
+from xpmlp.callbacks.callbacks import Callback
+from xpmlp.nn.schedules import Schedule
+from xpmlp.training.loop import Training
 
 SMALLEST_RATE = 1e-6
 """Where an adaptive rate is no more divided, and the training ends."""

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from xpmlp.activations import ACTIVATIONS, Activation
-from xpmlp.callbacks import Callback
-from xpmlp.contract import PRECISIONS
+from xpmlp.callbacks.callbacks import Callback
 from xpmlp.errors import InvalidTypeError, InvalidValueError
-from xpmlp.losses import LOSSES, MSE, Loss
-from xpmlp.normalization import NORMALIZATIONS
-from xpmlp.optimizers import OPTIMIZERS, Adam, Momentum, Nesterov, Optimizer, optimizer
-from xpmlp.schedules import Schedule
+from xpmlp.nn.activations import ACTIVATIONS, Activation
+from xpmlp.nn.contract import PRECISIONS
+from xpmlp.nn.losses import LOSSES, MSE, Loss
+from xpmlp.nn.normalization import NORMALIZATIONS
+from xpmlp.nn.optimizers import OPTIMIZERS, Adam, Momentum, Nesterov, Optimizer, optimizer
+from xpmlp.nn.schedules import Schedule
 
 RENAMED = {"logistic": "sigmoid"}
 """Activations that scikit-learn calls otherwise."""

@@ -12,10 +12,10 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
-from xpmlp.contract import Backend
 from xpmlp.errors import InvalidValueError
-from xpmlp.losses import LOSSES
-from xpmlp.losses import loss as find_loss
+from xpmlp.nn.contract import Backend
+from xpmlp.nn.losses import LOSSES
+from xpmlp.nn.losses import loss as find_loss
 from xpmlp.sklearn import _parameters
 from xpmlp.sklearn._arrays import elsewhere, on_host
 from xpmlp.sklearn._base import BaseMLP

@@ -8,7 +8,7 @@ from sklearn.metrics import r2_score
 from sklearn.neural_network import MLPRegressor as ScikitRegressor
 from sklearn.utils.metaestimators import available_if
 
-from xpmlp.losses import loss as find_loss
+from xpmlp.nn.losses import loss as find_loss
 from xpmlp.sklearn import _parameters
 from xpmlp.sklearn._arrays import on_host
 from xpmlp.sklearn._base import BaseMLP

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpmlp.callbacks import Callback
+from xpmlp.callbacks.callbacks import Callback
 from xpmlp.data.toy import make_xor
 from xpmlp.errors import DivergenceError
-from xpmlp.model import MLP
-from xpmlp.optimizers import SGD
-from xpmlp.schedules import InverseTime
+from xpmlp.mlp import MLP
+from xpmlp.nn.optimizers import SGD
+from xpmlp.nn.schedules import InverseTime
 
 if TYPE_CHECKING:
-    from xpmlp.training import Training
+    from xpmlp.training.loop import Training
 
 RATE, HIDDEN, BATCH, EPOCHS = 0.5, (50, 50), 10, 60
 LEARNED, GUESSING = 0.7, 0.6

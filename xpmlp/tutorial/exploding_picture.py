@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.plots import BLUE, GREY, ORANGE
+from xpmlp.inspect.plots import BLUE, GREY, ORANGE
 from xpmlp.tutorial.exploding import CHANGED, Outcome, summary
 from xpmlp.tutorial.figures import drawing
 

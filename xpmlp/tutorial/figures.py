@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from xpmlp.atomic import write_atomically
 from xpmlp.errors import require
-from xpmlp.plots import DPI, STYLE
+from xpmlp.inspect.plots import DPI, STYLE
+from xpmlp.storage.atomic import write_atomically
 
 
 @contextmanager

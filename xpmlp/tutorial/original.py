@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpmlp.callbacks import Callback
+from xpmlp.callbacks.callbacks import Callback
 from xpmlp.errors import DivergenceError
-from xpmlp.model import MLP
-from xpmlp.optimizers import SGD
-from xpmlp.penalty import Penalty
+from xpmlp.mlp import MLP
+from xpmlp.nn.optimizers import SGD
+from xpmlp.nn.penalty import Penalty
 
 if TYPE_CHECKING:
-    from xpmlp.training import Training
+    from xpmlp.training.loop import Training
 
 N = 50
 """Points that the original trains on."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.plots import BLUE, GREY, ORANGE
+from xpmlp.inspect.plots import BLUE, GREY, ORANGE
 from xpmlp.tutorial.figures import drawing
 from xpmlp.tutorial.original import CHUNK, Result
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.model import MLP
-from xpmlp.optimizers import Adam
-from xpmlp.plots import BLUE, GREY, ORANGE
-from xpmlp.schedules import Cosine
+from xpmlp.inspect.plots import BLUE, GREY, ORANGE
+from xpmlp.mlp import MLP
+from xpmlp.nn.optimizers import Adam
+from xpmlp.nn.schedules import Cosine
 from xpmlp.tutorial.figures import drawing
 
 STAR = (5.0, 25.0)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.atomic import write_atomically
 from xpmlp.errors import require
-from xpmlp.plots import BLUE, GREY, ORANGE
+from xpmlp.inspect.plots import BLUE, GREY, ORANGE
+from xpmlp.storage.atomic import write_atomically
 from xpmlp.tutorial.figures import blank, save, style
 from xpmlp.tutorial.xor import Run
 

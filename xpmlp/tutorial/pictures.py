@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.activations import ACTIVATIONS
 from xpmlp.data import Dataset
-from xpmlp.model import MLP
-from xpmlp.plots import BLUE, GREY, ORANGE
+from xpmlp.inspect.plots import BLUE, GREY, ORANGE
+from xpmlp.mlp import MLP
+from xpmlp.nn.activations import ACTIVATIONS
 from xpmlp.tutorial.figures import drawing
 
 REACH = 4.0

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from xpmlp.callbacks import Callback
+from xpmlp.callbacks.callbacks import Callback
 from xpmlp.data import Dataset
 from xpmlp.data.toy import make_xor
-from xpmlp.model import MLP
-from xpmlp.optimizers import Adam
-from xpmlp.schedules import Cosine
+from xpmlp.mlp import MLP
+from xpmlp.nn.optimizers import Adam
+from xpmlp.nn.schedules import Cosine
 
 if TYPE_CHECKING:
-    from xpmlp.progress import History
-    from xpmlp.training import Training
+    from xpmlp.training.history import History
+    from xpmlp.training.loop import Training
 
 EPOCHS, RATE, BATCH = 100, 0.02, 16
 """With these 10 hidden neurons reach 98 % on fresh points, in less than a second."""

@@ -1,0 +1,250 @@
+"""CuPy arrays on an NVIDIA GPU, and the probe that tells whether there really is one.
+
+``import cupy`` works without a GPU, and a GPU can be there without a driver that fits, so the
+probe goes from cheap to sure: the driver library and its device count (about 2 ms), then an
+allocation, a matrix product and a kernel compiled at run time.
+"""
+
+import ctypes
+import sys
+from functools import cache, partial
+from importlib import import_module
+from threading import Lock
+from typing import Any
+from weakref import WeakSet
+
+from xpmlp.errors import BackendError
+from xpmlp.nn.contract import Array, Memory, Run, Step, Uploader
+from xpmlp.nn.ops import Ops
+from xpmlp_backends.base import EagerBackend, Loop, StepNamespace, one_line
+from xpmlp_backends.cuda.capture import CapturedRun
+from xpmlp_backends.cuda.upload import PinnedUploader, of_cupy
+from xpmlp_backends.cupy.cublaslt import Products
+from xpmlp_backends.cupy.graphs import CupyGraphs
+from xpmlp_backends.cupy.kernels import Kernels
+from xpmlp_backends.cupy.ops import CudaOps, to_bfloat16
+
+INSTALL = "pip install 'xpmlp[cuda13]' (CUDA 13 drivers, 580 and newer) or 'xpmlp[cuda12]'"
+DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+
+
+RAN_OUT = (
+    "cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"
+)  # fmt: skip
+"""How runtime, driver and cuBLAS say that memory is not enough."""
+
+
+class CupyBackend(EagerBackend):
+    """Kernels of our own and cuBLASLt's products, captured in CUDA graphs.
+
+    Parameters
+    ----------
+    cupy, xp : module
+        CuPy, and its array API namespace.
+    device : cupy.cuda.Device
+    lt : module or str
+        ``nvmath.bindings.cublasLt``, or why it is not there. Without it products are cuBLAS's,
+        and steps run call by call.
+    precision : {"float32", "tf32", "bf16"}
+    capture : bool
+        Whether to capture steps at all.
+    """
+
+    capabilities = frozenset({"gpu", "float64", "mutable"})
+
+    def __init__(
+        self,
+        cupy: Any,
+        xp: Any,
+        device: Any,
+        lt: Any,
+        precision: str = "float32",
+        capture: bool = True,
+    ) -> None:
+        super().__init__("cupy", xp, device)
+        self.cupy, self._lt, self._capture = cupy, lt, capture
+        self.precision = precision
+        # array_api_compat's sign counts a mask, and so waits for the device.
+        sign = partial(_sign, cupy)
+        ops = Ops.reference(StepNamespace(xp, sign=sign), device)
+        self._graphs: WeakSet[CupyGraphs] = WeakSet()
+        self._lock = Lock()
+        self.kernels = Kernels(cupy)
+        if isinstance(lt, str):
+            self.products: Any = CublasProducts(cupy)
+            self.precision = "float32"
+        else:
+            self.products = Products(cupy, lt, precision, partial(to_bfloat16, cupy, self.kernels))
+        self.ops = CudaOps(cupy, self.kernels, self.products).table(ops)
+
+    @property
+    def place(self) -> str:
+        """The GPU's number."""
+        return str(self.device.id)
+
+    def with_precision(self, precision: str) -> "CupyBackend":
+        """Return a backend on the same device whose products have this precision."""
+        if precision == self.precision or isinstance(self._lt, str):
+            return self
+        return _shared(self.cupy, self.xp, self.device.id, self._lt, precision, self._capture)
+
+    def owns(self, x: object) -> bool:
+        """Whether x is a CuPy array on this device."""
+        return isinstance(x, self.cupy.ndarray) and x.device == self.device
+
+    def asarray(self, host: Any, dtype: str | None = None) -> Array:
+        """Copy to the GPU."""
+        with self.device:
+            return self.cupy.array(host, dtype=dtype)
+
+    def to_numpy(self, x: Array) -> Any:
+        """Copy to the host; waits for the device."""
+        return self.cupy.asnumpy(x)
+
+    def synchronize(self) -> None:
+        """Wait until the GPU has finished what is on the current stream, as all our work is."""
+        # Not the whole device: another thread's capture would not survive that.
+        with self.device:
+            self.cupy.cuda.get_current_stream().synchronize()
+
+    def uploader(self, arrays: tuple[Any, ...], rows: int) -> Uploader:
+        """Return copies from pinned memory on a second stream."""
+        return PinnedUploader(of_cupy(self.cupy, self.device), arrays, rows)
+
+    def memory(self) -> Memory:
+        """Return the GPU's memory; blocks that CuPy's pool keeps and does not use count as free."""
+        with self.device:
+            free, total = self.device.mem_info
+            pool = self.cupy.get_default_memory_pool()
+            with self._lock:
+                used = pool.used_bytes() + sum(graphs.memory() for graphs in self._graphs)
+            return Memory(used, free + pool.free_bytes(), total)
+
+    def ran_out(self, error: BaseException) -> bool:
+        """Whether it is CuPy's OutOfMemoryError, which is a MemoryError, or one of CUDA's own."""
+        return super().ran_out(error) or any(word in str(error) for word in RAN_OUT)
+
+    def device_name(self) -> str:
+        """Return the GPU's name."""
+        found = self.cupy.cuda.runtime.getDeviceProperties(self.device.id)
+        return str(found["name"].decode())
+
+    def compile(self, step: Step) -> Run:
+        """Return a loop that launches graphs of captured steps."""
+        if not self._capture:
+            return Loop(step)
+        if isinstance(self._lt, str):
+            return Loop(step, (self._lt,))
+        graphs = CupyGraphs(self.cupy, self.kernels, self.products)
+        with self._lock:
+            self._graphs.add(graphs)
+        return CapturedRun(step, graphs, self.to_numpy, self.ran_out)
+
+
+def _sign(cupy: Any, x: Array) -> Array:
+    """−1, 0 or 1, and NaN where x is."""
+    return cupy.where(x == x, cupy.sign(x), x)
+
+
+class CublasProducts:
+    """CuPy's own products, where cuBLASLt's bindings are not installed."""
+
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+
+    def __call__(
+        self,
+        a: Array,
+        b: Array,
+        out: Array | None = None,
+        bias: Array | None = None,
+        relu: bool = False,
+        sums: Array | None = None,
+    ) -> Array | None:
+        """Compute a b; None where more is asked for. See ``Products``."""
+        return self._cupy.matmul(a, b, out=out) if bias is None and sums is None else None
+
+
+def driver_problem(library: str = DRIVER) -> str | None:
+    """Ask the NVIDIA driver for its devices: None if there is one, else what is wrong."""
+    try:
+        driver = ctypes.CDLL(library)
+    except OSError:
+        return f"there is no NVIDIA driver here ({library} cannot be loaded)"
+    if code := driver.cuInit(0):
+        return f"the NVIDIA driver does not start (cuInit returned {code})"
+    count = ctypes.c_int(0)
+    if code := driver.cuDeviceGetCount(ctypes.byref(count)):
+        return f"the NVIDIA driver does not count its devices (error {code})"
+    return None if count.value else "the NVIDIA driver finds no GPU"
+
+
+@cache
+def why_not() -> str | None:
+    """Return None if CuPy can compute on a GPU here, else the reason in one line."""
+    problem = driver_problem()
+    if problem:
+        return problem
+    try:
+        import cupy
+    except Exception as error:  # a library of CUDA that does not load is an OSError
+        return f"CuPy cannot be imported ({one_line(error)}); install it with {INSTALL}"
+    try:
+        x = cupy.ones((16, 16), dtype=cupy.float32)
+        kernel = cupy.ElementwiseKernel("float32 x", "float32 y", "y = x + 1", "xpmlp_probe")
+        if float(kernel(x @ x).sum()) != 17 * 256:
+            return "the GPU computes wrong results"
+    except Exception as error:  # whatever CUDA, cuBLAS or NVRTC raise, the GPU is no use
+        return f"the GPU does not work: {one_line(error)}"
+    return None
+
+
+def cublaslt() -> Any:
+    """Return the bindings of cuBLASLt, or in one line why they cannot be used."""
+    try:
+        lt = import_module("nvmath.bindings.cublasLt")
+        lt.get_version()  # loads the library itself
+    except Exception as error:  # whatever a missing or broken library raises
+        return (
+            f"cuBLASLt cannot be used ({one_line(error)}), without which steps are not captured; "
+            "install its bindings with: pip install nvmath-python"
+        )
+    return lt
+
+
+def device_of(x: Array) -> str:
+    """Name the device of an array, as ``create`` takes it."""
+    return str(x.device.id)
+
+
+def create(device: str | None = None, capture: bool = True) -> CupyBackend:
+    """Return the backend on a GPU: ``"0"`` or ``"cuda:0"``, or the current one unless given.
+
+    Raises
+    ------
+    BackendError
+        If CuPy or the GPU cannot work, with the reason and the install command.
+    """
+    reason = why_not()
+    if reason is not None:
+        fix = "" if "install it with" in reason else f" With a GPU, install CuPy: {INSTALL}."
+        raise BackendError(f"backend 'cupy': {reason}.{fix} Without one, use backend='numpy'")
+    import array_api_compat.cupy as xp
+    import cupy
+
+    try:
+        number = int((device or "").removeprefix("cuda:")) if device else cupy.cuda.Device().id
+        found = cupy.cuda.Device(number)
+        found.use()
+    except (ValueError, cupy.cuda.runtime.CUDARuntimeError) as error:
+        count = cupy.cuda.runtime.getDeviceCount()
+        raise BackendError(
+            f"backend 'cupy': found device {device!r}; expected a number from 0 to {count - 1}"
+        ) from error
+    return _shared(cupy, xp, number, cublaslt(), "float32", capture)
+
+
+@cache
+def _shared(cupy: Any, xp: Any, number: int, lt: Any, precision: str, capture: bool) -> CupyBackend:
+    """Return one backend for everybody: its kernels and scratch memory need not be there twice."""
+    return CupyBackend(cupy, xp, cupy.cuda.Device(number), lt, precision, capture)

@@ -1,0 +1,357 @@
+"""Operations for CuPy arrays: cuBLASLt's products and the kernels of ``kernels/``.
+
+Every method is the reference of the same name (``xpmlp.nn.ops``), whose formula is not explained
+again here. None of them reads a value on the host, so a step of them can be captured.
+"""
+
+from dataclasses import replace
+from functools import partial
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from xpmlp.nn import losses, metrics
+from xpmlp.nn.activations import ACTIVATIONS, Activation
+from xpmlp.nn.contract import Array
+from xpmlp.nn.ops import Ops
+from xpmlp_backends.cupy.cublaslt import Products
+from xpmlp_backends.cupy.kernels import (
+    GATHERED,
+    THREADS,
+    TYPES,
+    Kernels,
+    contiguous,
+    scalar,
+    shares,
+)
+from xpmlp_backends.cupy.streams import PerStream
+
+KERNEL_ACTIVATIONS = (
+    "identity", "sign", "binary_step", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu",
+    "gelu_tanh", "softplus", "swish", "mish", "exp",
+)  # fmt: skip
+"""In the order of ``enum Activation``, whose last is no activation: the error function."""
+
+KERNEL_LOSSES = (
+    losses.MSE, losses.MAE, losses.Huber, losses.Quantile, losses.Poisson, losses.PoissonDeviance,
+    losses.BinaryCrossEntropy, losses.CategoricalCrossEntropy,
+    losses.SparseCategoricalCrossEntropy,
+)  # fmt: skip
+"""In the order of ``enum Loss``."""
+
+SETTINGS = {losses.Huber: "delta", losses.Quantile: "q"}
+"""What a loss is set to; all else have label smoothing, or nothing."""
+
+KERNEL_METRICS = {
+    None: (0, 0.0),
+    metrics.LABELS: (1, 0.0),
+    metrics.ONE_HOT: (2, 0.0),
+    metrics.LOGIT_SIDES: (3, 0.0),
+    metrics.PROBABILITY_SIDES: (3, 0.5),
+    metrics.R2: (4, 0.0),
+    metrics.RATE_R2: (5, 0.0),
+}
+"""Numbers of ``enum Metric``, and the threshold."""
+
+MOST_ROWS_BLOCKS = 1024
+"""Of ``assess``, whose last block adds up what the others leave."""
+
+
+class Addresses:
+    """Stands for a data set in a captured step: its arrays' addresses lie in a table.
+
+    Parameters
+    ----------
+    table : Array of uint64, shape (3,)
+        Addresses of X, y and weight.
+    X, y, weight : Array or None
+        Arrays like those of the data set; only their shapes and dtypes are read.
+    """
+
+    def __init__(self, table: Array, X: Array, y: Array, weight: Array | None) -> None:
+        self.table, self.X, self.y, self.weight = table, X, y, weight
+
+
+class CudaOps:
+    """The operations, with what they need.
+
+    Parameters
+    ----------
+    cupy : module
+    products : Products
+    """
+
+    def __init__(self, cupy: Any, kernels: Kernels, products: Products) -> None:
+        self.cupy, self.kernels, self.products = cupy, kernels, products
+        self._arrived = PerStream(cupy, lambda: cupy.zeros(1, dtype=np.uint32))
+
+    def table(self, ops: Ops) -> Ops:
+        """Return the operations with these in place of the plain ones."""
+        return replace(
+            ops,
+            dense=self.dense,
+            dense_grad=self.dense_grad,
+            dense_activation=self.dense_activation,
+            activation=self.activation,
+            erf=self.erf,
+            activation_grad=self.activation_grad,
+            assess=partial(self.assess, ops.assess),
+            accumulate=self.accumulate,
+            dropout_mask=self.dropout_mask,
+            gather_batch=self.gather_batch,
+            pack=self.pack,
+            sgd=self.sgd,
+            momentum=partial(self.momentum, nesterov=0),
+            nesterov=partial(self.momentum, nesterov=1),
+            adagrad=self.adagrad,
+            rmsprop=self.rmsprop,
+            adam=self.adam,
+        )
+
+    # Dense maps
+
+    def dense(self, x: Array, W: Array, b: Array | None, relu: bool = False) -> Array:
+        """x W + b, or ReLU of it."""
+        z = self.products(x, W, bias=b, relu=relu)
+        if z is None:
+            z = self.cupy.add(self.products(x, W), b)
+            if relu:
+                self.kernels.over(z.size, "activate", z.dtype, _code("relu"), z, z)
+        return z
+
+    def dense_grad(
+        self,
+        x: Array,
+        W: Array,
+        dz: Array,
+        need_dx: bool,
+        out: tuple[Any, Any] = (None, None),
+    ) -> tuple[Array | None, Array, Array]:
+        """dz Wᵀ, xᵀ dz and the column sums of dz."""
+        dz = contiguous(self.cupy, dz)
+        db = self.cupy.empty(dz.shape[1], dtype=dz.dtype) if out[1] is None else out[1]
+        dW = self.products(x.T, dz, out[0], sums=db)
+        if dW is None:
+            dW = self.products(x.T, dz, out[0])
+            self.column_sums(dz, db)
+        return self.products(dz, W.T) if need_dx else None, dW, db
+
+    def column_sums(self, x: Array, sums: Array) -> None:
+        """Write the sums of a matrix's columns to ``sums``, shape (columns,)."""
+        (rows, columns), parts = x.shape, shares(x.shape[0])
+        grid, block = (ceil(columns / 32), parts), (32, 8)
+        to = sums if parts == 1 else self.cupy.empty((parts, columns), dtype=x.dtype)
+        call = partial(self.kernels, "column_sums", x.dtype)
+        call(grid, block, x, to, np.int32(rows), np.int32(columns))
+        if parts > 1:
+            call((grid[0], 1), block, to, sums, np.int32(parts), np.int32(columns))
+
+    def dense_activation(
+        self, ops: Ops, x: Array, W: Array, b: Array | None, f: Activation
+    ) -> tuple[Array, Array]:
+        """z = x W + b and h = f(z); ReLU's z is not kept, because h > 0 where z > 0."""
+        if f is ACTIVATIONS["relu"] and b is not None:
+            h = self.dense(x, W, b, relu=True)
+            return h, h
+        z = ops.dense(x, W, b)
+        return z, ops.activation(ops, z, f)
+
+    def activation(self, ops: Ops, z: Array, f: Activation) -> Array:
+        """h = f(z)."""
+        if not _has_kernel(f, z):
+            return f.function(ops, z)
+        z = contiguous(self.cupy, z)
+        h = self.cupy.empty_like(z)
+        self.kernels.over(z.size, "activate", z.dtype, _code(f.name), z, h)
+        return h
+
+    def erf(self, x: Array) -> Array:
+        """The error function."""
+        x = contiguous(self.cupy, x)
+        y = self.cupy.empty_like(x)
+        self.kernels.over(x.size, "activate", x.dtype, np.int32(len(KERNEL_ACTIVATIONS)), x, y)
+        return y
+
+    def activation_grad(self, ops: Ops, z: Array, h: Array, dh: Array, f: Activation) -> Array:
+        """dz = dh · f′(z)."""
+        if not _has_kernel(f, z):
+            return f.backward(ops, z, h, dh)
+        z, h, dh = (contiguous(self.cupy, x) for x in (z, h, dh))
+        dz = self.cupy.empty_like(dh)
+        self.kernels.over(z.size, "slope", z.dtype, _code(f.name), z, h, dh, dz)
+        return dz
+
+    # The batch and its loss
+
+    def gather_batch(
+        self,
+        X: Any,
+        y: Array,
+        weight: Array | None,
+        rows: Array,
+        shift: Array | None,
+        scale: Array | None,
+        dtype: Any,
+    ) -> tuple[Array, Array, Array | None]:
+        """(X[rows] − shift) · scale, y[rows] and weight[rows]; X may be ``Addresses``."""
+        table = None
+        if isinstance(X, Addresses):
+            table, X, y, weight = X.table, X.X, X.y, X.weight
+        given = [contiguous(self.cupy, a) if table is None else a for a in (X, y)]
+        n, columns = rows.shape[0], X.shape[1]
+        made = [self.cupy.empty((n, *a.shape[1:]), a.dtype) for a in (y, weight) if a is not None]
+        x = self.cupy.empty((n, columns), dtype=dtype)
+        self.kernels(
+            f"gather, {GATHERED[str(X.dtype)]}", x.dtype, (n,), (min(THREADS, _warps(columns)),),
+            table, *given, weight, rows,
+            shift, _step(shift), scale, _step(scale),
+            np.int32(columns), _words(y), _words(weight), x, made[0],
+            made[1] if weight is not None else None,
+        )  # fmt: skip
+        return x, made[0], made[1] if weight is not None else None
+
+    def dropout_mask(self, key: Array, shape: tuple[int, ...], rate: float, dtype: Any) -> Array:
+        """0 with probability ``rate``, else 1/(1 − rate): the same bits as everywhere."""
+        mask = self.cupy.empty(shape, dtype=dtype)
+        threshold, kept = np.int32(int(rate * 2**32) - 2**31), scalar(mask.dtype)(1 / (1 - rate))
+        self.kernels.over(mask.size, "dropout", mask.dtype, key, threshold, kept, mask)
+        return mask
+
+    def assess(
+        self, plain: Any, ops: Ops, loss: Any, metric: Any, z: Array, y: Array, weight: Any
+    ) -> tuple[Array, Array, Array | None]:
+        """The batch's loss, its gradient and the metric's sum in one kernel."""
+        averaged = getattr(loss, "average", False)
+        if type(loss) not in KERNEL_LOSSES or averaged or metric not in KERNEL_METRICS:
+            result: tuple[Array, Array, Array | None] = plain(ops, loss, metric, z, y, weight)
+            return result
+        cupy, T, (n, columns) = self.cupy, scalar(z.dtype), z.shape
+        z, y = contiguous(cupy, z), contiguous(cupy, y)
+        if loss.targets == "labels":
+            y = y.astype(np.int32, copy=False)
+        number, threshold = KERNEL_METRICS[metric]
+        setting = getattr(loss, SETTINGS.get(type(loss), "label_smoothing"), 0.0)
+        blocks = min(ceil(n * 32 / THREADS), MOST_ROWS_BLOCKS)
+        dz, parts = cupy.empty_like(z), cupy.empty((blocks, 2), dtype=z.dtype)
+        value, score = cupy.empty((), dtype=z.dtype), cupy.empty(1, dtype=z.dtype)
+        self.kernels(
+            "assess", z.dtype, (blocks,), (THREADS,),
+            np.int32(KERNEL_LOSSES.index(type(loss))), np.int32(number), z, y,
+            weight, self._total(weight), np.int32(n), np.int32(columns), T(setting), T(threshold),
+            T(0.5 * float(np.finfo(str(z.dtype)).max)), dz, parts, self._arrived(), value, score,
+        )  # fmt: skip
+        return value, dz, None if metric is None else score
+
+    def _total(self, weight: Array | None) -> Array | None:
+        if weight is None:
+            return None
+        dtype, size = weight.dtype, np.int32(weight.shape[0])
+        tiny = scalar(dtype)(float(np.finfo(str(dtype)).smallest_normal))
+        total = self.cupy.empty((), dtype=dtype)
+        self.kernels("total_weight", dtype, (1,), (THREADS,), weight, size, tiny, total)
+        return total
+
+    def accumulate(
+        self,
+        totals: Array,
+        carry: Array,
+        finite: Array,
+        value: Array,
+        n: int,
+        score: Array | None,
+    ) -> tuple[Array, Array, Array]:
+        """Add a batch to the epoch's sums, in place."""
+        T, scores = scalar(totals.dtype), 0 if score is None else score.size
+        self.kernels(
+            "accumulate", totals.dtype, (1,), (THREADS,),
+            totals, carry, finite, value, T(n), score, np.int32(scores),
+        )  # fmt: skip
+        return totals, carry, finite
+
+    def pack(self, layout: Any, tensors: Any, out: Array, views: Any) -> Array:
+        """``Layout.pack`` in place: what already lies in ``out`` is not copied."""
+        for name, view in views.items():
+            if tensors[name] is not view:
+                self.cupy.copyto(view, tensors[name])
+        return out
+
+    # Updates, in place
+
+    def sgd(self, p: Array, g: Array, rate: Array) -> Array:
+        """θ ← θ − η g."""
+        self.kernels.over(p.size, "sgd", p.dtype, p, g, rate)
+        return p
+
+    def momentum(
+        self, p: Array, g: Array, v: Array, rate: Array, mu: float, *, nesterov: int
+    ) -> Any:
+        """v ← μ v + g, θ ← θ − η v, or with Nesterov's look ahead."""
+        T = scalar(p.dtype)
+        self.kernels.over(p.size, "momentum", p.dtype, p, g, v, rate, T(mu), np.int32(nesterov))
+        return p, (v,)
+
+    def adagrad(self, p: Array, g: Array, s: Array, rate: Array, epsilon: float) -> Any:
+        """s ← s + g², θ ← θ − η g/(√s + ε)."""
+        self.kernels.over(p.size, "adagrad", p.dtype, p, g, s, rate, scalar(p.dtype)(epsilon))
+        return p, (s,)
+
+    def rmsprop(self, p: Array, g: Array, s: Array, rate: Array, rho: float, epsilon: float) -> Any:
+        """s ← ρ s + (1 − ρ) g², θ ← θ − η g/(√s + ε)."""
+        settings = map(scalar(p.dtype), (rho, 1.0 - rho, epsilon))
+        self.kernels.over(p.size, "rmsprop", p.dtype, p, g, s, rate, *settings)
+        return p, (s,)
+
+    def adam(
+        self,
+        p: Array,
+        g: Array,
+        m: Array,
+        v: Array,
+        c: Array,
+        beta1: float,
+        beta2: float,
+        epsilon: float,
+    ) -> Any:
+        """Adam and AdamW."""
+        settings = map(scalar(p.dtype), (beta1, 1.0 - beta1, beta2, 1.0 - beta2, epsilon))
+        # A thread takes four elements.
+        blocks = min(ceil(p.size / (4 * THREADS)), 4096)
+        self.kernels(
+            "adam", p.dtype, (blocks,), (THREADS,), p, g, m, v, c, *settings, np.int64(p.size)
+        )
+        return p, (m, v)
+
+
+def to_bfloat16(cupy: Any, kernels: Kernels, x: Array) -> Array:
+    """Round float32 to bfloat16, given as uint16 with the same order in memory."""
+    if not x.flags.c_contiguous:
+        return to_bfloat16(cupy, kernels, x.T).T
+    rounded = cupy.empty(x.shape, dtype=np.uint16)
+    kernels.over(x.size, "to_bfloat16", x.dtype, x, rounded)
+    return rounded
+
+
+def _has_kernel(f: Activation, z: Array) -> bool:
+    known = f.name in KERNEL_ACTIVATIONS and f is ACTIVATIONS[f.name]
+    return known and str(z.dtype) in TYPES
+
+
+def _code(name: str) -> Any:
+    return np.int32(KERNEL_ACTIVATIONS.index(name))
+
+
+def _step(column: Array | None) -> Any:
+    """Return by how much to move along a column of numbers, or a single one."""
+    return np.int32(0 if column is None or column.size == 1 else 1)
+
+
+def _words(x: Array | None) -> Any:
+    """Return how many words of four bytes a row has."""
+    if x is None:
+        return np.int32(0)
+    return np.int32(x.size // max(x.shape[0], 1) * x.dtype.itemsize // 4)
+
+
+def _warps(columns: int) -> int:
+    return max(32, -(-columns // 32) * 32)

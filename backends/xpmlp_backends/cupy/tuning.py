@@ -1,0 +1,149 @@
+"""Which of several algorithms is the fastest here: timed once, and remembered on disk.
+
+Each is timed inside a small CUDA graph of repeated calls, because Python takes longer to launch
+a product than the GPU takes to compute it. The choice is kept in the user's cache folder, so
+that the next run computes with the same algorithms and gives the same bits; ``XPMLP_AUTOTUNE=0``
+takes cuBLASLt's first proposal without timing or remembering anything.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from xpmlp.storage.atomic import write_atomically
+from xpmlp_backends.cupy.streams import private_stream
+
+logger = logging.getLogger("xpmlp")
+
+CALLS = 20
+"""Calls in a graph that is timed."""
+
+LAUNCHES = 3
+"""Times it is launched; the median counts."""
+
+
+def cache_folder() -> Path:
+    """Return the user's cache folder of xpmlp: ``XPMLP_CACHE_DIR``, or where the system has it."""
+    if chosen := os.environ.get("XPMLP_CACHE_DIR"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "xpmlp"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "xpmlp"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xpmlp"
+
+
+class Tuning:
+    """Chooses algorithms by time.
+
+    Parameters
+    ----------
+    cupy : module
+    library : str
+        Name and version of whose algorithms they are: another version's are timed anew.
+    folder : Path, optional
+        Where choices are kept.
+    """
+
+    def __init__(self, cupy: Any, library: str, folder: Path | None = None) -> None:
+        self._cupy = cupy
+        device = cupy.cuda.Device()
+        name = cupy.cuda.runtime.getDeviceProperties(device.id)["name"]
+        name = name.decode() if isinstance(name, bytes) else name
+        self._where = f"{name}, {device.compute_capability}, {library}"
+        self._path = (folder or cache_folder()) / "products.json"
+        self._asked = os.environ.get("XPMLP_AUTOTUNE", "1") != "0"
+        self._kept = self._read() if self._asked else {}
+        self._rows: list[tuple[Any, ...]] = []
+
+    def best(
+        self, key: str, algorithms: Sequence[np.ndarray], call: Callable[[np.ndarray], None]
+    ) -> np.ndarray:
+        """Return the fastest algorithm.
+
+        Parameters
+        ----------
+        key : str
+            What it is for.
+        algorithms : sequence of ndarray
+            The most promising first; their bytes identify them.
+        call : callable (algorithm) -> None
+            Puts the work on the current stream; its result is the same each time.
+        """
+        if len(algorithms) == 1 or not self._asked:
+            return algorithms[0]
+        kept = self._kept.get(key)
+        for algorithm in algorithms:
+            if algorithm.tobytes().hex() == kept:
+                return algorithm
+        if self._cupy.cuda.get_current_stream().is_capturing():  # nothing can be timed now
+            return algorithms[0]
+        times = [self._time(partial(call, a)) for a in algorithms]
+        chosen = int(np.argmin(times))
+        self._rows.append((key, len(times), times[0] * 1e6, times[chosen] * 1e6))
+        self._keep(key, algorithms[chosen].tobytes().hex())
+        return algorithms[chosen]
+
+    def table(self) -> list[tuple[Any, ...]]:
+        """Return what was timed in this process: a head, then a row for each."""
+        return [("product", "candidates", "first, µs", "best, µs"), *self._rows]
+
+    def _time(self, call: Callable[[], None]) -> float:
+        """Return the seconds of one call; infinite for an algorithm that fails."""
+        cuda = self._cupy.cuda
+        stream = private_stream(self._cupy)
+        cuda.get_current_stream().synchronize()  # the operands come from there
+        try:
+            with stream:
+                call()  # loads the kernel
+                stream.synchronize()
+                stream.begin_capture()
+                try:
+                    for _ in range(CALLS):
+                        call()
+                finally:
+                    graph = stream.end_capture()
+                seconds = median(self._launch(graph, stream) for _ in range(LAUNCHES + 1))
+        except Exception as error:
+            logger.debug("an algorithm was left out: %s", error)
+            return float("inf")
+        return seconds / CALLS
+
+    def _launch(self, graph: Any, stream: Any) -> float:
+        start, stop = self._cupy.cuda.Event(), self._cupy.cuda.Event()
+        start.record(stream)
+        graph.launch(stream)
+        stop.record(stream)
+        stop.synchronize()
+        return float(self._cupy.cuda.get_elapsed_time(start, stop)) / 1e3
+
+    def _read(self) -> dict[str, str]:
+        """Read the choices of this device and library; a file that cannot be read is no loss."""
+        try:
+            found = json.loads(self._path.read_text())[self._where]
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _keep(self, key: str, algorithm: str) -> None:
+        self._kept[key] = algorithm
+        try:
+            everyone = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            everyone = {}
+        if not isinstance(everyone, dict):
+            everyone = {}
+        here = everyone.get(self._where)
+        everyone[self._where] = (here if isinstance(here, dict) else {}) | {key: algorithm}
+        try:
+            write_atomically(self._path, json.dumps(everyone, indent=1).encode())
+        except OSError as error:
+            logger.debug("choices of algorithms are not kept: %s", error)

@@ -1,0 +1,221 @@
+"""Operations for NumPy arrays with loops that numba compiles (``_loops``).
+
+Every function of the table is the reference of the same name (``xpmlp.nn.ops``), whose formula is
+not explained again here.
+"""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from xpmlp.nn.activations import ACTIVATIONS, Activation
+from xpmlp.nn.contract import Array
+from xpmlp.nn.ops import Ops
+from xpmlp.nn.penalty import Penalty, counts
+from xpmlp_backends.numpy import loops
+from xpmlp_backends.numpy.inplace import DOT, dense_activation, products_grad
+from xpmlp_backends.numpy.record import empty, launch
+
+
+def fused(ops: Ops) -> Ops:
+    """Return the operations with what is faster here in place of NumPy's."""
+    return replace(
+        ops,
+        dense=dense,
+        dense_grad=dense_grad,
+        dense_activation=partial(dense_activation, partial(launch, loops.bias_relu)),
+        dense_activation_grad=dense_activation_grad,
+        gather_batch=gather_batch,
+        label_cross_entropy=label_cross_entropy,
+        softmax_cross_entropy=softmax_cross_entropy,
+        batch_mean=batch_mean,
+        is_largest=is_largest,
+        accumulate=accumulate,
+        dropout_mask=dropout_mask,
+        penalize=partial(penalize, ops.penalize),
+        sgd=sgd,
+        momentum=momentum,
+        nesterov=nesterov,
+        adagrad=adagrad,
+        rmsprop=rmsprop,
+        adam=adam,
+    )
+
+
+# Dense maps
+
+
+def dense(x: Array, W: Array, b: Array | None) -> Array:
+    """x W + b."""
+    z = empty(x, (x.shape[0], W.shape[1]), x.dtype)
+    launch(DOT, x, W, z)
+    if b is not None:
+        launch(loops.add_bias, z, b)
+    return z
+
+
+def dense_grad(
+    x: Array, W: Array, dz: Array, need_dx: bool, out: tuple[Any, Any] = (None, None)
+) -> tuple[Array | None, Array, Array]:
+    """dz Wᵀ, xᵀ dz and the column sums of dz."""
+    db = empty(dz, dz.shape[1:], dz.dtype) if out[1] is None else out[1]
+    launch(loops.column_sums, dz, db)
+    return *products_grad(x, W, dz, need_dx, out[0]), db
+
+
+def dense_activation_grad(
+    ops: Ops,
+    x: Array,
+    W: Array,
+    z: Array,
+    h: Array,
+    dh: Array,
+    f: Activation,
+    need_dx: bool,
+    out: tuple[Any, Any] = (None, None),
+) -> tuple[Array | None, Array, Array]:
+    """dz = dh · f′(z) and its column sums in one pass, then the products."""
+    if f.name not in SLOPES or f is not ACTIVATIONS[f.name]:
+        grads: tuple[Array | None, Array, Array] = ops.dense_grad(
+            x, W, ops.activation_grad(ops, z, h, dh, f), need_dx, out
+        )
+        return grads
+    dz = empty(dh, dh.shape, dh.dtype)
+    db = empty(dh, dh.shape[1:], dh.dtype) if out[1] is None else out[1]
+    launch(loops.slope, SLOPES[f.name], dh, h, dz, db)
+    return *products_grad(x, W, dz, need_dx, out[0]), db
+
+
+SLOPES = {"relu": loops.RELU, "sigmoid": loops.SIGMOID, "tanh": loops.TANH}
+"""Activations whose derivative follows from h alone without a costly function."""
+
+
+# The batch and its loss
+
+
+def gather_batch(
+    X: Array,
+    y: Array,
+    weight: Array | None,
+    rows: Array,
+    shift: Array | None,
+    scale: Array | None,
+    dtype: Any,
+) -> tuple[Array, Array, Array | None]:
+    """(X[rows] − shift) · scale, y[rows] and weight[rows]."""
+    x = empty(rows, (rows.shape[0], X.shape[1]), dtype)
+    sizes = {a.shape[0] for a in (shift, scale) if a is not None}
+    launch(loops.gather_by_column if sizes - {1} else loops.gather, X, rows, shift, scale, x)
+    weight = None if weight is None else np.take(weight, rows, axis=0)
+    return x, np.take(y, rows, axis=0), weight
+
+
+def dropout_mask(key: Array, shape: tuple[int, ...], rate: float, dtype: Any) -> Array:
+    """0 with probability ``rate``, else 1/(1 − rate): the same bits as everywhere."""
+    mask = empty(key, shape, dtype)
+    launch(loops.dropout, key, int(rate * 2**32) - 2**31, 1.0 / (1.0 - rate), mask.reshape(-1))
+    return mask
+
+
+def softmax_cross_entropy(z: Array, target: Array) -> tuple[Array, Array]:
+    """−Σⱼ tⱼ ln softmax(z)ⱼ and softmax(z) − t."""
+    rows, (shifted, dz) = empty(z, z.shape[:1], z.dtype), _exponentials(z)
+    launch(loops.softmax_cross_entropy, shifted, target, rows, dz)
+    return rows, dz
+
+
+def label_cross_entropy(z: Array, labels: Array, smoothing: float = 0.0) -> tuple[Array, Array]:
+    """The same for class indices."""
+    rows, (shifted, dz) = empty(z, z.shape[:1], z.dtype), _exponentials(z)
+    launch(loops.label_cross_entropy, shifted, labels, smoothing, rows, dz)
+    return rows, dz
+
+
+def _exponentials(z: Array) -> tuple[Array, Array]:
+    """z less each row's largest, and exp of it: NumPy's takes many numbers at once."""
+    shifted, exps = empty(z, z.shape, z.dtype), empty(z, z.shape, z.dtype)
+    launch(loops.below_largest, z, 0.5 * float(np.finfo(z.dtype).max), shifted)
+    launch(np.exp, shifted, exps)
+    return shifted, exps
+
+
+def batch_mean(rows: Array, dz: Array, weight: Array | None) -> tuple[Array, Array]:
+    """The batch's loss, and its gradient."""
+    value, share = empty(rows, (), rows.dtype), empty(dz, dz.shape, dz.dtype)
+    tiny = float(np.finfo(rows.dtype).smallest_normal)
+    launch(loops.batch_mean, rows, dz, weight, tiny, value, share)
+    return value, share
+
+
+def is_largest(z: Array, labels: Array) -> Array:
+    """1 where the row's largest z is its label's."""
+    rows = empty(z, z.shape[:1], z.dtype)
+    launch(loops.is_largest, z, labels, rows)
+    return rows
+
+
+def accumulate(
+    totals: Array, carry: Array, finite: Array, value: Array, n: int, score: Array | None
+) -> tuple[Array, Array, Array]:
+    """Add a batch to the epoch's sums, in place."""
+    launch(loops.accumulate, totals, carry, finite, _array(value), n, score)
+    return totals, carry, finite
+
+
+def _array(number: Any, dtype: Any = None) -> Array:
+    """Return a number as an array; one that was read from an array, as that was."""
+    return number if isinstance(number, np.ndarray) else np.asarray(number, dtype)
+
+
+# Updates, in place
+
+
+def penalize(plain: Any, penalty: Penalty, W: Array, dW: Array) -> tuple[Array, Array]:
+    """W's part of the penalty's value, and dW with that of its gradient."""
+    if type(penalty) is not Penalty:  # it may have formulas of its own
+        parts: tuple[Array, Array] = plain(penalty, W, dW)
+        return parts
+    strengths = (_array(s, W.dtype) if counts(s) else None for s in (penalty.l1, penalty.l2))
+    value = empty(W, (), W.dtype)
+    launch(loops.penalize, W, dW, *strengths, value)
+    return value, dW
+
+
+def sgd(p: Array, g: Array, rate: Array) -> Array:
+    """θ ← θ − η g."""
+    launch(loops.sgd, p, g, _array(rate))
+    return p
+
+
+def momentum(p: Array, g: Array, v: Array, rate: Array, mu: float) -> Any:
+    """v ← μ v + g, θ ← θ − η v."""
+    launch(loops.momentum, p, g, v, _array(rate), mu)
+    return p, (v,)
+
+
+def nesterov(p: Array, g: Array, v: Array, rate: Array, mu: float) -> Any:
+    """v ← μ v + g, θ ← θ − η (g + μ v)."""
+    launch(loops.nesterov, p, g, v, _array(rate), mu)
+    return p, (v,)
+
+
+def adagrad(p: Array, g: Array, s: Array, rate: Array, epsilon: float) -> Any:
+    """s ← s + g², θ ← θ − η g/(√s + ε)."""
+    launch(loops.adagrad, p, g, s, _array(rate), epsilon)
+    return p, (s,)
+
+
+def rmsprop(p: Array, g: Array, s: Array, rate: Array, rho: float, epsilon: float) -> Any:
+    """s ← ρ s + (1 − ρ) g², θ ← θ − η g/(√s + ε)."""
+    launch(loops.rmsprop, p, g, s, _array(rate), rho, 1.0 - rho, epsilon)
+    return p, (s,)
+
+
+def adam(
+    p: Array, g: Array, m: Array, v: Array, c: Array, beta1: float, beta2: float, epsilon: float
+) -> Any:
+    """Adam and AdamW."""
+    launch(loops.adam, p, g, m, v, c, beta1, 1.0 - beta1, beta2, 1.0 - beta2, epsilon)
+    return p, (m, v)

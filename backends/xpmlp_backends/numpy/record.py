@@ -1,0 +1,289 @@
+"""NumPy's counterpart of a captured CUDA graph: a step is recorded once and played again.
+
+A step in Python spends more time between NumPy's calls than in them, and each call makes a new
+array. Yet every step makes the same calls on the same shapes. So it runs once on ``Recorded``
+arrays, which note each call with its arguments and give each result a place of its own; from
+then on a step is that list of calls, on the same memory. A place is used again as soon as the
+array that had it is gone, so the recording needs no more memory than the step did.
+
+What could not be played again is refused with ``Unrecordable``: reading a value on the host,
+functions that are not known here, arrays that appear from elsewhere.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from importlib import import_module
+from threading import Lock
+from typing import Any, ClassVar, Self
+from weakref import ref
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Call = Callable[[], Any]
+
+ALIGNMENT = 64
+"""Bytes; a cache line, and the widest vector a CPU loads."""
+
+
+class Unrecordable(Exception):  # noqa: N818 - it does not end a training, which goes on unrecorded
+    """A step does something that cannot be played again."""
+
+
+class Place:
+    """Memory that recorded arrays lie in: an array of the run, or a loan from the tape's pool."""
+
+    def __init__(self, tape: "Tape", memory: Array, lent: int = 0) -> None:
+        # A tape's calls hold arrays, whose bases hold their places. Python finds no cycle that
+        # goes through an array's base, so a place must not hold its tape.
+        self._tape = ref(tape)
+        self.memory, self._lent = memory, lent
+        self.start = memory.ctypes.data
+        self.stop = self.start + memory.nbytes
+
+    @property
+    def tape(self) -> "Tape":
+        """The tape that records."""
+        tape = self._tape()
+        if tape is None:
+            raise Unrecordable("an array was used after its recording")
+        return tape
+
+    def __del__(self) -> None:
+        tape = self._tape() if self._lent else None
+        if tape is not None:
+            tape.free[self._lent].append(self.memory)
+
+
+class Input:
+    """Stands in a recorded call for an array that each run brings along: the data."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+class Tape:
+    """The calls of one step. They are noted inside ``with tape:``.
+
+    Parameters
+    ----------
+    inputs : list of ndarray
+        What later runs may replace by other arrays of the same dtype and row shape.
+    """
+
+    recording: ClassVar[int] = 0
+    """How many tapes are recording, in all threads: while none is, nobody has to look for one."""
+    _lock: ClassVar[Lock] = Lock()
+
+    def __init__(self, inputs: list[Array]) -> None:
+        self.free: defaultdict[int, list[Array]] = defaultdict(list)
+        self._calls: list[Call] = []
+        self._late: list[tuple[int, Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
+        self._inputs = inputs
+
+    def __enter__(self) -> Self:
+        with Tape._lock:
+            Tape.recording += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with Tape._lock:
+            Tape.recording -= 1
+
+    def wrap(self, array: Array) -> "Recorded":
+        """Let a step see an array of the run."""
+        return _recorded(array, Place(self, array))
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> "Recorded":
+        """Lend memory for a result."""
+        dtype = np.dtype(dtype)
+        used = int(np.prod(shape)) * dtype.itemsize
+        size = max(-(-used // ALIGNMENT) * ALIGNMENT, ALIGNMENT)
+        memory = self.free[size].pop() if self.free[size] else _aligned(size)
+        return _recorded(memory[:used].view(dtype).reshape(shape), Place(self, memory, size))
+
+    def call(self, f: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Call a function that writes to its arguments, now and in every later step."""
+        args = tuple(map(self._plain, args))
+        kwargs = {name: self._plain(value) for name, value in kwargs.items()}
+        if any(isinstance(a, Input) for a in kwargs.values()):
+            raise Unrecordable("the data were passed to a function by keyword")
+        f(*self._filled(args, self._inputs), **kwargs)
+        if any(isinstance(a, Input) for a in args):
+            self._late.append((len(self._calls), f, args, kwargs))
+        self._calls.append(self._bound(f, args, kwargs, self._inputs))
+
+    def calls(self, inputs: list[Array]) -> list[Call]:
+        """Return the step's calls on these inputs."""
+        calls = self._calls.copy()
+        for index, f, args, kwargs in self._late:
+            calls[index] = self._bound(f, args, kwargs, inputs)
+        return calls
+
+    def forget_inputs(self) -> None:
+        """Keep nothing of the data that it was recorded with."""
+        self._inputs = []
+        for index, f, *_ in self._late:
+            self._calls[index] = f
+
+    def values(self, args: Iterable[Any]) -> list[Any]:
+        """Return arguments as NumPy's own arrays."""
+        return list(self._filled(tuple(map(self._plain, args)), self._inputs))
+
+    def _plain(self, x: Any) -> Any:
+        if not isinstance(x, Recorded):
+            return x
+        place, start = x.place, x.ctypes.data
+        for index, given in enumerate(self._inputs):
+            if place is not None and place.memory is given:
+                if (x.shape, x.strides, start) != (given.shape, given.strides, place.start):
+                    raise Unrecordable("a part of the data was taken without take()")
+                return Input(index)
+        if place is None or not (place.start <= start and start + _extent(x) <= place.stop):
+            raise Unrecordable("an array was made in a way that cannot be followed")
+        return x.view(np.ndarray)
+
+    @staticmethod
+    def _filled(args: tuple[Any, ...], inputs: list[Array]) -> tuple[Any, ...]:
+        return tuple(inputs[a.index] if isinstance(a, Input) else a for a in args)
+
+    @staticmethod
+    def _bound(
+        f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Array]
+    ) -> Call:
+        args = Tape._filled(args, inputs)
+        bound: Callable[..., Call] = getattr(f, "bound", partial(partial, f))
+        return bound(*args, **kwargs)
+
+
+class Recorded(np.ndarray[Any, Any]):
+    """An array whose calls are noted on a tape. Made by ``Tape.wrap`` and ``Tape.empty``."""
+
+    place: Place | None
+
+    def __array_finalize__(self, parent: Any) -> None:
+        self.place = getattr(parent, "place", None)
+
+    def __array_ufunc__(
+        self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any
+    ) -> Any:
+        """Note a call of a ufunc or of its ``reduce``."""
+        if method not in ("__call__", "reduce") or ufunc.nout != 1:
+            raise Unrecordable(f"numpy.{ufunc.__name__}.{method}")
+        kwargs.pop("subok", None)
+        return _functions().noted(
+            ufunc if method == "__call__" else ufunc.reduce, inputs, out, kwargs
+        )
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """Note one of NumPy's other functions."""
+        known = _functions()
+        if func in known.HANDLERS:
+            return known.HANDLERS[func](*args, **kwargs)
+        if func in known.OF_UFUNCS or func in known.VIEWS:
+            return super().__array_function__(func, types, args, kwargs)
+        raise Unrecordable(f"numpy.{func.__name__}")
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a view; of a single element too, whose value changes from step to step."""
+        found = super().__getitem__(index)
+        if isinstance(found, np.ndarray):
+            return found
+        return super().__getitem__((*(index if isinstance(index, tuple) else (index,)), ...))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        """Note the copy."""
+        launch(np.copyto, self[index], value)
+
+    def astype(self, dtype: Any, *_: Any, copy: Any = True, **__: Any) -> Any:
+        """Note the conversion."""
+        if not copy and self.dtype == dtype:
+            return self
+        made = tape_of((self,)).empty(self.shape, dtype)
+        launch(np.copyto, made, self, casting="unsafe")
+        return made
+
+    def copy(self, *_: Any, **__: Any) -> Any:
+        """Note the copy."""
+        return self.astype(self.dtype)
+
+    def argmax(self, axis: Any = None, out: Any = None, *, keepdims: bool = False) -> Any:
+        """Note the call."""
+        return _functions().noted(np.argmax, (self,), out, {"axis": axis, "keepdims": keepdims})
+
+    def argmin(self, axis: Any = None, out: Any = None, *, keepdims: bool = False) -> Any:
+        """Note the call."""
+        return _functions().noted(np.argmin, (self,), out, {"axis": axis, "keepdims": keepdims})
+
+    def _read(self, *_: Any) -> Any:
+        raise Unrecordable("a value was read on the host")
+
+    __bool__ = __int__ = __float__ = __complex__ = __index__ = item = tolist = _read
+
+
+def launch(f: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """Call a function that writes its result to an argument; note it if one is being recorded."""
+    if Tape.recording:
+        for a in args:
+            if isinstance(a, Recorded):
+                tape_of((a,)).call(f, *args, **kwargs)
+                return
+    f(*args, **kwargs)
+
+
+def empty(beside: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Memory for a result: new, or the tape's if the array beside it is being recorded."""
+    if Tape.recording and isinstance(beside, Recorded):
+        return tape_of((beside,)).empty(shape, dtype)
+    return np.empty(shape, dtype)
+
+
+def together(arrays: Iterable[Array]) -> Iterator[Array]:
+    """Copy arrays to one block, each to where a vector load begins.
+
+    From 4 MiB NumPy asks for huge pages, of which far fewer have to be looked up.
+    """
+    arrays = list(arrays)
+    sizes = [-(-a.nbytes // ALIGNMENT) * ALIGNMENT for a in arrays]
+    block, start = _aligned(sum(sizes)), 0
+    for array, size in zip(arrays, sizes, strict=True):
+        made = block[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+        made[...] = array
+        yield made
+        start += size
+
+
+def _recorded(array: Array, place: Place) -> Recorded:
+    made = array.view(Recorded)
+    made.place = place
+    return made
+
+
+def _aligned(size: int) -> Array:
+    block = np.empty(size + ALIGNMENT, np.uint8)
+    start = -block.ctypes.data % ALIGNMENT
+    return block[start : start + size]
+
+
+def _extent(x: Array) -> int:
+    """Bytes from an array's first to its last element."""
+    if x.size == 0:
+        return 0
+    if any(stride < 0 for stride in x.strides):
+        raise Unrecordable("an array was reversed")
+    steps = zip(x.shape, x.strides, strict=True)
+    return int(sum((n - 1) * stride for n, stride in steps) + x.itemsize)
+
+
+def tape_of(args: Iterable[Any]) -> Tape:
+    """Return the tape of the first recorded array."""
+    for a in args:
+        if isinstance(a, Recorded) and a.place is not None:
+            return a.place.tape
+    raise Unrecordable("an array was made in a way that cannot be followed")
+
+
+def _functions() -> Any:
+    """The other half, which is needed only while a step is recorded."""
+    return import_module("xpmlp_backends.numpy.functions")

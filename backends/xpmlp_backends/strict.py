@@ -1,0 +1,56 @@
+"""array-api-strict, for tests: only what the standard promises, on a device that is not the host.
+
+Its second device refuses implicit conversion to NumPy as a GPU's arrays do, so code that runs
+here does not lean on any one library or on sharing memory with the host.
+"""
+
+from typing import Any
+
+from xpmlp.errors import BackendError
+from xpmlp.nn.contract import Array
+from xpmlp_backends.base import EagerBackend, require
+
+
+class StrictBackend(EagerBackend):
+    """The reference operations, on any device that array-api-strict has."""
+
+    capabilities = frozenset({"float64"})
+
+    @property
+    def place(self) -> str:
+        """Which of array-api-strict's devices it is."""
+        return str(self.device._device)
+
+    def owns(self, x: object) -> bool:
+        """Whether x is a strict array on this device."""
+        return type(x).__module__.startswith("array_api_strict") and (
+            getattr(x, "device", None) == self.device
+        )
+
+    def from_dlpack(self, x: Any) -> Array:
+        """Take over an array on this device, whose memory is the host's in truth."""
+        return self.xp.from_dlpack(x, device=self.device)
+
+    def to_numpy(self, x: Array) -> Any:
+        """Return a copy, by way of the strict CPU device."""
+        import numpy as np
+
+        return np.array(x.to_device(self.xp.Device("CPU_DEVICE")))
+
+
+DEVICE = "device1"
+"""The one that refuses implicit conversion."""
+
+
+def device_of(x: Array) -> str:
+    """Name the device of an array, as ``create`` takes it."""
+    return str(x.device._device)
+
+
+def create(device: str | None = None) -> StrictBackend:
+    """Return the backend on a device of array-api-strict's, ``device1`` unless given."""
+    xp = require("array_api_strict", "strict", "pip install array-api-strict")
+    try:
+        return StrictBackend("strict", xp, xp.Device(device or DEVICE))
+    except ValueError as error:
+        raise BackendError(f"backend 'strict': {error}") from error

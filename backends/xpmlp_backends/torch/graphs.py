@@ -1,0 +1,79 @@
+"""CUDA graphs through PyTorch, for ``_capture``."""
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from xpmlp.nn.contract import Array, Data
+from xpmlp_backends.cuda.capture import StandIn
+
+
+class TorchGraphs:
+    """CUDA graphs through PyTorch, whose allocator gives them memory of their own."""
+
+    def __init__(self, torch: Any, device: Any) -> None:
+        self._torch, self._device = torch, device
+        self._stream = torch.cuda.Stream(device)
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def warm(self, work: Callable[[], object]) -> None:
+        """Do work on the graphs' stream, and wait for it."""
+        cuda = self._torch.cuda
+        self._stream.wait_stream(cuda.current_stream(self._device))
+        with cuda.stream(self._stream):
+            work()
+        self._stream.synchronize()
+
+    def capture(self, work: Callable[[], object]) -> Callable[[], object]:
+        """Capture work; return what launches it."""
+        cuda = self._torch.cuda
+        graph, before = cuda.CUDAGraph(), cuda.current_stream(self._device)
+        options = {"pool": self._pool, "stream": self._stream}
+        try:
+            # Other threads may go on allocating.
+            with cuda.graph(graph, capture_error_mode="thread_local", **options):
+                work()
+        except BaseException:
+            cuda.set_stream(before)  # where the capture's end fails, it is not set back
+            raise
+        launch: Callable[[], object] = graph.replay
+        return launch
+
+    def new(self, x: Array) -> Array:
+        """Return a copy."""
+        return x.clone()
+
+    def room(self, shape: tuple[int, ...], like: Array) -> Array:
+        """Return zeros."""
+        return like.new_zeros(shape)
+
+    def put(self, to: Array, source: Array) -> object:
+        """Copy within the device."""
+        return to.copy_(source)
+
+    def stand_in(self, data: Data) -> tuple[Hashable, Callable[[], StandIn]]:
+        """Graphs read X where it lies; all else is small, and copied to where they read it."""
+        rest = tuple((x.shape, x.dtype) if x is not None else None for x in data[1:])
+        kind = (data.X.data_ptr(), data.X.shape, data.X.dtype, *rest)
+        return kind, lambda: HeldData(data)
+
+    def forget(self) -> None:
+        """Take new memory for what is captured from now on."""
+        self._pool = self._torch.cuda.graph_pool_handle()
+
+
+class HeldData:
+    """Data whose X captured steps read where it lies.
+
+    Attributes
+    ----------
+    data : Data
+    """
+
+    def __init__(self, data: Data) -> None:
+        self.data = Data(data.X, *(None if x is None else x.clone() for x in data[1:]))
+
+    def become(self, data: Data) -> None:
+        """Copy all but X, which is the same."""
+        for to, source in zip(self.data[1:], data[1:], strict=True):
+            if to is not None:
+                to.copy_(source)

@@ -1,0 +1,1 @@
+"""What people pass in: arrays of any library, sparse matrices, lists. Checked once, here."""

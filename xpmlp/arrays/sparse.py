@@ -1,0 +1,117 @@
+"""Sparse matrices: they stay so on the host, and some rows at a time become dense.
+
+A host boundary. SciPy is not imported: what has ``tocsr`` is taken for a matrix of its making, and
+its own methods do the rest.
+"""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from xpmlp.arrays.dlpack import is_numpy_array
+from xpmlp.errors import InvalidTypeError
+
+
+def on_host(x: object) -> bool:
+    """Whether x are examples on the host, as ``xpmlp.arrays.checks.features`` returns them."""
+    return is_numpy_array(x) or isinstance(x, SparseRows)
+
+
+class SparseRows:
+    """A sparse matrix that gives its rows as a NumPy array does: dense, a copy of those asked for.
+
+    Parameters
+    ----------
+    csr : scipy.sparse.csr_matrix or csr_array
+        In canonical form, with the columns of each row in order and none twice. Nothing writes
+        to it.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : numpy.dtype
+    nbytes : int
+        What all rows would take if they were dense.
+    """
+
+    def __init__(self, csr: Any) -> None:
+        self._csr = csr
+        self.shape = tuple(map(int, csr.shape))
+        self.dtype = csr.dtype
+        self.nbytes = prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where each row begins, the columns, and the values."""
+        return self._csr.indptr, self._csr.indices, self._csr.data
+
+    @classmethod
+    def of(cls, X: Any, name: str = "X") -> "SparseRows":
+        """Take a matrix of any format, on its own memory where that can be.
+
+        Raises
+        ------
+        InvalidTypeError
+            For a matrix that does not lie on the host.
+        """
+        csr = X.tocsr()
+        parts = (csr.data, csr.indices, csr.indptr)
+        if not all(map(is_numpy_array, parts)):
+            found, values = type(X), type(csr.data)
+            raise InvalidTypeError(
+                f"{name}: found a {found.__module__}.{found.__name__} whose values are a "
+                f"{values.__module__}.{values.__name__}; expected a sparse matrix on the host, of "
+                f"SciPy. Copy it there first ({name}.get() for CuPy's)"
+            )
+        # A matrix remembers what it finds of its own form: the user's is not made to.
+        canonical = type(csr)(parts, shape=csr.shape)
+        if not canonical.has_canonical_format:
+            canonical = canonical.copy()
+            canonical.sum_duplicates()
+        return cls(canonical)
+
+    def tocsr(self) -> Any:
+        """Return the matrix, so that what has been checked may be passed in like one."""
+        return self._csr
+
+    def astype(self, dtype: str) -> "SparseRows":
+        """Convert the stored values; what is beyond the dtype's range becomes infinite."""
+        with np.errstate(over="ignore"):
+            return SparseRows(self._csr.astype(dtype, copy=False))
+
+    def rows(self, which: np.ndarray) -> "SparseRows":
+        """Return some rows, as sparse as they are."""
+        return SparseRows(self._csr[which])
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """Return dense rows: ``x[numbers]``, ``x[2:5]``, ``x[2:5, ...]`` or ``x[2:5, :]``."""
+        return self.take(rows[0] if isinstance(rows, tuple) else rows)
+
+    def take(
+        self, rows: Any, axis: int = 0, out: np.ndarray | None = None, mode: str = "raise"
+    ) -> np.ndarray:
+        """Return dense rows, in ``out`` if it is given; as ``numpy.ndarray.take`` along axis 0."""
+        dense: np.ndarray = self._csr[rows].toarray(out=out)
+        return dense
+
+    @property
+    def values(self) -> np.ndarray:
+        """What is stored, in the order of rows, then columns."""
+        stored: np.ndarray = self._csr.data
+        return stored
+
+    def first_nonfinite(self) -> tuple[tuple[int, int], Any]:
+        """Return row and column of the first NaN or infinity, and which of them it is."""
+        first = int(np.flatnonzero(~np.isfinite(self.values))[0])
+        row = int(np.searchsorted(self._csr.indptr, first, side="right")) - 1
+        return (row, int(self._csr.indices[first])), self.values[first]
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of each column in float64, from what is stored alone."""
+        n, columns = self.shape
+        where, values = self._csr.indices, self.values.astype(np.float64)
+        mean = np.bincount(where, values, columns) / n
+        squares = np.bincount(where, (values - mean[where]) ** 2, columns)
+        zeros = n - np.bincount(where, minlength=columns)
+        return mean, np.sqrt((squares + zeros * mean**2) / n)

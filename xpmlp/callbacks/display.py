@@ -1,0 +1,166 @@
+"""What one sees of a training while it runs: a line per epoch, and a live one on a terminal."""
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TextIO
+
+from xpmlp.callbacks.callbacks import Callback, power_of_two
+from xpmlp.errors import naming
+from xpmlp.training.figures import number, score
+
+if TYPE_CHECKING:
+    from xpmlp.training.loop import Training
+
+INTERVAL = 0.3
+"""Seconds between two looks into an epoch; each waits for the device."""
+
+ROWS = 30
+"""Epochs of which a terminal keeps a line; the live line shows all, the history has them."""
+
+STREAMS = {"<stdout>": "standard output", "<stderr>": "standard error"}
+"""What Python calls them, and what people do."""
+
+
+def display(stream: TextIO, held_out: str) -> Callback:
+    """Return the live display if ``stream`` is a terminal and rich is installed, else plain lines.
+
+    Parameters
+    ----------
+    stream : text file
+    held_out : str
+        What is measured after each epoch: ``"test"`` or ``"val"``.
+    """
+    if stream.isatty():
+        try:
+            import rich.console
+        except ImportError:
+            return Lines(stream, held_out)
+        console = rich.console.Console(file=stream, highlight=False)
+        if console.is_terminal and not console.is_dumb_terminal:
+            return Live(console, held_out)
+    return Lines(stream, held_out)
+
+
+def put(text: str, stream: TextIO) -> None:
+    """Print at once; an error says which stream it was, which it does not by itself."""
+    name = str(getattr(stream, "name", "the stream"))
+    with naming(STREAMS.get(name, name)):
+        print(text, file=stream, flush=True)
+
+
+class Lines(Callback):
+    """Plain lines, one per epoch."""
+
+    before = 0.0  # epochs done, parts included, before this training began or went on
+
+    def __init__(self, stream: TextIO, held_out: str) -> None:
+        self.stream = stream
+        self.label = "test" if held_out == "test" else "val."
+
+    def on_train_begin(self, training: "Training") -> None:
+        """Print the head of the table."""
+        self.started = perf_counter()
+        # The last step counts as not done: what follows it, the epoch's end, takes time, too.
+        self.before = training.epoch + min(training.step, training.steps - 1) / training.steps
+        metric = {"r2": "R2"}.get(training.mlp.task.metric.name, "accuracy")
+        head = f"{'epoch':>9} {'loss':>9}"
+        if training.metrics:
+            head += f" {metric:>9}"
+        if training.validation is not None:
+            head += f" {self.label + ' loss':>10} {self.label + ' ' + metric:>14}"
+        self.print(f"{head} {'examples/s':>11} {'time left':>10}", "dim")
+
+    def on_epoch_end(self, training: "Training") -> None:
+        """Print the epoch's row."""
+        self.print(self.row(training))
+
+    def row(self, training: "Training") -> str:
+        """Return the figures of the last epoch, in the columns of the head."""
+        last = {name: values[-1] for name, values in training.history.items()}
+        metric = training.mlp.task.metric.name
+        row = f"{f'{training.epoch + 1}/{training.epochs}':>9} {number(last['loss']):>9}"
+        if training.metrics:
+            row += f" {score(metric, last[metric]):>9}"
+        if training.validation is not None:
+            row += f" {number(last['val_loss']):>10} {score(metric, last[f'val_{metric}']):>14}"
+        left = self.left(training, training.epoch + 1)
+        return f"{row} {training.examples / max(last['seconds'], 1e-9):>11,.0f} {left:>10}"
+
+    def left(self, training: "Training", done: float) -> str:
+        """Estimate the time left from the epochs done, parts of epochs included."""
+        pace = (perf_counter() - self.started) / (done - self.before)
+        seconds = pace * (training.epochs - done)
+        minutes, seconds = divmod(round(seconds), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+    def print(self, text: str, style: str = "") -> None:
+        """Print a line."""
+        put(text, self.stream)
+
+
+class Live(Lines):
+    """Lines for a terminal, and below them a live one that moves within long epochs."""
+
+    def __init__(self, console: Any, held_out: str) -> None:
+        super().__init__(console.file, held_out)
+        self.console = console
+        self.every = 0
+
+    def on_train_begin(self, training: "Training") -> None:
+        """Print the head and start the live line."""
+        from rich.live import Live as LiveLine
+
+        super().on_train_begin(training)
+        self.every = 8  # a first guess; the first look measures how long steps take
+        self.looked = self.started
+        self.line = LiveLine(console=self.console, auto_refresh=False, transient=True)
+        self.line.start()
+
+    def on_epoch_begin(self, training: "Training") -> None:
+        """Note the time, and the step: 0, or the one after which it goes on."""
+        self.epoch_started, self.first_step = perf_counter(), training.step
+
+    def on_batch_end(self, training: "Training") -> None:
+        """Show loss and speed, and choose when to look again."""
+        loss = training.batch_loss  # waits for the device, so the time below is that of the steps
+        now = perf_counter()
+        pace = (now - self.epoch_started) / (training.step - self.first_step)
+        self.every = power_of_two(INTERVAL / pace)
+        self.show(training, loss, training.batch_size / pace)
+
+    def on_epoch_end(self, training: "Training") -> None:
+        """Print the row of every epoch, or of every n-th where there are many."""
+        first = int(self.before)
+        stride = -(-(training.epochs - first) // ROWS)
+        done = training.epoch + 1
+        if done % stride == 0 or done in (first + 1, training.epochs):
+            self.print(self.row(training))
+        if perf_counter() - self.looked > INTERVAL:
+            history = training.history
+            speed = training.examples / max(history["seconds"][-1], 1e-9)
+            self.show(training, history["loss"][-1], speed)
+
+    def on_train_end(self, training: "Training") -> None:
+        """Take the live line away."""
+        self.line.stop()
+
+    def show(self, training: "Training", loss: float, speed: float) -> None:
+        """Draw the live line."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        self.looked = perf_counter()
+        done = training.epoch + training.step / training.steps
+        line = Table.grid(padding=(0, 2))
+        line.add_row(
+            f"{f'{training.epoch + 1}/{training.epochs}':>9}",
+            ProgressBar(total=training.epochs, completed=done, width=20),
+            f"loss {number(loss)}",
+            f"{speed:,.0f} examples/s",
+            f"{self.left(training, done)} left",
+        )
+        self.line.update(line, refresh=True)
+
+    def print(self, text: str, style: str = "") -> None:
+        """Print a line above the live one."""
+        self.console.print(text, style=style, markup=False, soft_wrap=True)

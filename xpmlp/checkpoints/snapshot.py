@@ -1,0 +1,274 @@
+"""A training after any of its steps, as configuration and arrays, and the way back.
+
+What a model file has, with the weights of that step, and under ``training``: the running
+averages, the sums of the unfinished epoch, the history, and what the callbacks remember. Order,
+dropout and schedule need nothing: they follow from the seed, the epoch and the history.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpmlp.callbacks.callbacks import Callback
+from xpmlp.checkpoints.fingerprint import compare, described
+from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError, short
+from xpmlp.model import files
+from xpmlp.nn.contract import Execution, State
+from xpmlp.nn.step import first_state
+from xpmlp.storage import tensorfile as container
+from xpmlp.training.history import History
+
+if TYPE_CHECKING:
+    from xpmlp.mlp import MLP
+    from xpmlp.training.loop import Training
+
+SUMS = ("totals", "carry", "finite")
+"""The fields of a state that an unfinished epoch has gathered."""
+
+Arrays = dict[str, np.ndarray]
+
+
+def packed(training: "Training") -> tuple[dict[str, Any], Arrays]:
+    """Return the training as it is now, as the configuration and arrays of a file.
+
+    Raises
+    ------
+    InvalidTypeError
+        If a callback's state, or what it added to the history, is not numbers.
+    """
+    mlp, state = training.mlp, training.state
+    to_numpy = mlp.backend.to_numpy
+    config, tensors = files.describe(mlp, mlp.weights.to_host(state.params, state.statistics))
+    for i, moment in enumerate(state.moments):
+        for name, view in mlp.network.layout.views(np, to_numpy(moment)).items():
+            tensors[f"training.moments{i}.{name}"] = view
+    for name in SUMS:
+        tensors[f"training.{name}"] = to_numpy(getattr(state, name))
+    underway = training.epoch == training.finished
+    if underway and training.step:
+        for name, value in mlp.state_dict().items():
+            tensors[f"training.epoch.{name}"] = value
+    for name, figures in training.history.items():
+        tensors[f"training.history.{name}"] = _numbers(figures, f"history[{name!r}]", 1)
+    remembering = _remembering(training)
+    for i, callback in enumerate(remembering):
+        for name, value in callback.state_dict().items():
+            where = f"{type(callback).__name__}.state_dict()[{name!r}]"
+            tensors[f"training.callback{i}.{name}"] = _numbers(value, where)
+    config["training"] = {
+        "settings": training.settings,
+        "callbacks": [_recognised(callback) for callback in remembering],
+        "first": training.first,
+        "finished": training.finished,
+        "taken": training.taken,
+        "step": training.step if underway else 0,
+        "seconds": training.seconds if underway else 0.0,
+        "stopped": training.stopped,
+        "history": list(training.history),
+        "execution": training.history.execution,
+    }
+    return config, tensors
+
+
+def _numbers(value: Any, where: str, ndim: int | None = None) -> np.ndarray:
+    try:
+        array = np.asarray(value, dtype=None if ndim is None else np.float64)
+    except (TypeError, ValueError, OverflowError):  # ragged, text
+        array = np.array(None)
+    if array.dtype.kind not in "biuf" or ndim not in (None, array.ndim):
+        raise InvalidTypeError(
+            f"{where}: found {short(repr(value))}; a checkpoint keeps "
+            f"{'numbers and arrays of them' if ndim is None else 'one number for each epoch'}"
+        )
+    return array
+
+
+@dataclass(frozen=True)
+class Stand:
+    """Where a training was, beside the weights.
+
+    Attributes
+    ----------
+    first, finished, taken, step, seconds, stopped
+        As in ``Training``.
+    state : State
+        With the sums of the unfinished epoch.
+    history : History
+    weights : dict of str to ndarray, or None
+        Those of the last finished epoch, if one is unfinished.
+    """
+
+    first: int
+    finished: int
+    taken: int
+    step: int
+    seconds: float
+    stopped: bool
+    state: State
+    history: History
+    weights: Arrays | None
+
+
+def _stand(training: "Training", saved: Mapping[str, Any], tensors: Arrays) -> Stand:
+    mlp, steps = training.mlp, training.steps
+    first, finished, taken, step = (
+        container.entry(saved, name, int) for name in ("first", "finished", "taken", "step")
+    )
+    if not (0 <= first <= finished <= first + training.epochs and 0 <= step <= steps <= 2**53):
+        raise ValueError(f"epochs {first} to {finished}, step {step} of {steps}")
+    if not 0 <= taken <= 2**53:
+        raise ValueError(f"{taken} steps")
+    seconds, stopped = (container.entry(saved, *e) for e in (("seconds", float), ("stopped", bool)))
+    history = History()
+    mode, notes = container.entry(saved, "execution", list)
+    history.execution = Execution(str(mode), tuple(map(str, notes)))
+    for name in container.entry(saved, "history", list):
+        history[name] = _array(tensors, f"history.{name}", "float64").tolist()
+    state = first_state(
+        mlp.backend.ops, mlp.weights.flat, mlp.weights.statistics, _moments(training, tensors)
+    )
+    kinds = dict.fromkeys(SUMS, mlp.dtype) | {"finite": "int32"}
+    gathered = {name: _array(tensors, name, kind, (2,)) for name, kind in kinds.items()}
+    if step and gathered["finite"][0] != step:
+        raise ValueError(f"of {step} steps {gathered['finite'][0]} were finite")
+    sums = {name: mlp.backend.asarray(values) for name, values in gathered.items()}
+    state, weights = state._replace(**sums), None
+    if step:
+        own = {name: value.shape for name, value in mlp.state_dict().items()}
+        weights = {n: _array(tensors, f"epoch.{n}", mlp.dtype, shape) for n, shape in own.items()}
+        if not all(np.isfinite(value).all() for value in weights.values()):
+            raise ValueError("the weights of the last epoch are not finite")
+    return Stand(first, finished, taken, step, seconds, stopped, state, history, weights)
+
+
+def _moments(training: "Training", tensors: Arrays) -> tuple[Any, ...]:
+    """Lay the running averages out on the device, as the parameters are."""
+    mlp = training.mlp
+    slots = mlp.network.layout.slots
+    moments = [
+        {
+            name: _array(tensors, f"moments{i}.{name}", mlp.dtype, slot.shape)
+            for name, slot in slots.items()
+        }
+        for i in range(training.optimizer.slots)
+    ]
+    flatten = mlp.network.layout.flatten
+    return tuple(mlp.backend.asarray(flatten(values), mlp.dtype) for values in moments)
+
+
+def _array(
+    tensors: Arrays, name: str, dtype: str, shape: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """Return an array of the training that must have a dtype and a shape, or one dimension."""
+    found = tensors[f"training.{name}"]
+    good = found.ndim == 1 if shape is None else found.shape == shape
+    if not good or found.dtype != dtype:
+        raise ValueError(f"{name} is {found.dtype} of shape {found.shape}")
+    return found
+
+
+def _remembering(training: "Training") -> list[Callback]:
+    """Return the callbacks that may have something to remember."""
+    return [c for c in training.callbacks if type(c).state_dict is not Callback.state_dict]
+
+
+def _recognised(callback: Callback) -> dict[str, Any]:
+    return {"kind": type(callback).__name__, **described(callback.settings())}
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint that was read and whose checksum is right.
+
+    Attributes
+    ----------
+    path : Path
+    config : dict
+    tensors : dict of str to ndarray
+    """
+
+    path: Path
+    config: dict[str, Any]
+    tensors: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> "Saved":
+        """Read a file.
+
+        Raises
+        ------
+        CheckpointError
+            If it is broken or altered, or a model without a training.
+        """
+        config, tensors = container.read(path)
+        if not isinstance(config.get("training"), dict):
+            raise CheckpointError(
+                f"{path}: found a model without the state of its training; expected a checkpoint, "
+                "as fit(checkpoints=...) writes them. xpmlp.load reads it"
+            )
+        return cls(path, config, tensors)
+
+    def put_into(self, mlp: "MLP") -> None:
+        """Give a model the weights and all else that belongs to it, if it is of the same making.
+
+        Raises
+        ------
+        InvalidValueError
+            If the model was made with other arguments.
+        CheckpointError
+            If the file does not make sense.
+        """
+        files.put(mlp, self.path, self.config, self.tensors)
+
+    def stand(self, training: "Training") -> Stand:
+        """Read where the training was; the model has the weights of the file already.
+
+        Raises
+        ------
+        InvalidValueError
+            If the training has other settings or data than that of the file.
+        CheckpointError
+            If the file does not make sense.
+        """
+        saved = self.config["training"]
+        try:
+            compare(saved["settings"], training.settings, self.path)
+            return _stand(training, saved, self.tensors)
+        except InvalidValueError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise self._senseless(error) from error
+
+    def remind(self, training: "Training") -> None:
+        """Give the callbacks, which have begun, what they knew; then let go of the arrays.
+
+        Raises
+        ------
+        InvalidValueError
+            If the training has other callbacks that remember something.
+        CheckpointError
+            If what the file has makes no sense to them.
+        """
+        callbacks = _remembering(training)
+        try:
+            saved = container.entry(self.config["training"], "callbacks", list)
+        except (KeyError, TypeError) as error:
+            raise self._senseless(error) from error
+        given = dict(enumerate(map(_recognised, callbacks)))
+        compare({"callbacks": dict(enumerate(saved))}, {"callbacks": given}, self.path)
+        for i, callback in enumerate(callbacks):
+            prefix = f"training.callback{i}."
+            own = {n[len(prefix) :]: v for n, v in self.tensors.items() if n.startswith(prefix)}
+            try:
+                callback.restore(training, own)
+            except Exception as error:  # whatever a callback raises at nonsense
+                raise CheckpointError(
+                    f"{self.path}: what {type(callback).__name__} knew cannot be read: {error!r}"
+                ) from error
+        self.tensors.clear()
+
+    def _senseless(self, error: Exception) -> CheckpointError:
+        return CheckpointError(f"{self.path}: no training can go on from it: {short(repr(error))}")

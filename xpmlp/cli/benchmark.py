@@ -1,0 +1,164 @@
+"""The same training on every backend that works here, by turns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from statistics import median
+from time import perf_counter, sleep
+from typing import Any
+
+import numpy as np
+from xpmlp_backends import PUBLIC, backend
+from xpmlp_backends.base import one_line
+
+from xpmlp.cli.libraries import look, refusal
+from xpmlp.mlp import MLP
+
+SECONDS = 1.5
+"""Of measurement for each contestant."""
+
+TURN = 0.25
+"""Seconds until it is the next one's turn: what disturbs the machine for a while disturbs all."""
+
+PAUSE = 0.03
+"""Seconds before a turn: the last one's threads keep spinning for a moment."""
+
+EPOCH = 0.1
+"""Seconds of an epoch, of which there are several in a turn."""
+
+MOST_STEPS, MOST_VALUES = 500, 2**24
+"""Limits of an epoch: of its steps, and of the numbers in its inputs."""
+
+
+@dataclass
+class Contestant:
+    """A network on one device, and what was measured of it.
+
+    Attributes
+    ----------
+    backend : str
+    asked : str or None
+        The device by name, where it is not the backend's own choice.
+    mlp : MLP
+    fit : callable (epochs=...) -> History
+        Trains with all that is settled.
+    steps : int
+        Of an epoch.
+    startup : float
+        Seconds for imports, compilation and the first step.
+    times : list of float
+        Seconds of a step, a mean for each epoch.
+    spent : float
+        Seconds of measurement.
+    """
+
+    backend: str
+    asked: str | None
+    mlp: MLP
+    fit: Any
+    steps: int
+    startup: float
+    times: list[float] = field(default_factory=list)
+    spent: float = 0.0
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return str(self.mlp.backend.device)
+
+    @property
+    def seconds(self) -> float:
+        """Median time of a step."""
+        return median(self.times)
+
+    @property
+    def least(self) -> float:
+        """Time of a step in the fastest epoch."""
+        return min(self.times)
+
+    def turn(self) -> None:
+        """Train for about as long as a turn is."""
+        sleep(PAUSE)
+        begin = perf_counter()
+        epochs = max(round(TURN / (self.steps * self.seconds)), 1) if self.times else 1
+        self.times += [seconds / self.steps for seconds in self.fit(epochs=epochs)["seconds"]]
+        self.spent += perf_counter() - begin
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures, for scripts."""
+        return {
+            "backend": self.backend,
+            "device": self.device,
+            "seconds_per_step": self.seconds,
+            "least_seconds_per_step": self.least,
+            "startup_seconds": self.startup,
+        }
+
+
+def compete(
+    sizes: Sequence[int], batch: int, dropout: float
+) -> tuple[list[Contestant], dict[str, str]]:
+    """Train the same network on all backends and devices.
+
+    Returns
+    -------
+    found : list of Contestant
+        NumPy first.
+    refused : dict
+        Why the others cannot be used, by name.
+    """
+    make = partial(MLP, sizes, dropout=dropout, seed=0)
+    X, y = made_up(sizes, batch)
+    found: list[Contestant] = []
+    refused: dict[str, str] = {}
+    for name in PUBLIC:
+        begin = perf_counter()
+        state = look(name)
+        loading = perf_counter() - begin
+        if not state["works"]:
+            refused[name] = refusal(state)
+            continue
+        for asked in devices(name):
+            begin = perf_counter() - loading
+            try:
+                mlp = make(backend=name, device=asked)
+                mlp.fit(X[:batch], y[:batch], epochs=1, batch_size=batch)
+                startup = perf_counter() - begin
+                steps, fit = _settle(mlp, X, y, batch)
+            except Exception as error:  # out of memory, for example, has no common type
+                if name == "numpy":  # then the network is at fault, or its size
+                    raise
+                refused[f"{name} {asked or ''}".strip()] = f"no: {one_line(error)}"
+            else:
+                found.append(Contestant(name, asked, mlp, fit, steps, startup))
+    while waiting := [one for one in found if one.spent < SECONDS]:
+        for one in waiting:
+            one.turn()
+    return found, refused
+
+
+def made_up(sizes: Sequence[int], batch: int) -> tuple[Any, Any]:
+    """Return inputs for the longest epoch, and random classes or, for one output, values."""
+    rng = np.random.default_rng(0)
+    rows = batch * max(min(MOST_STEPS, MOST_VALUES // (batch * sizes[0])), 1)
+    X = rng.standard_normal((rows, sizes[0]), dtype=np.float32)
+    return X, rng.integers(0, sizes[-1], rows) if sizes[-1] > 1 else X[:, 0]
+
+
+def devices(name: str) -> list[str | None]:
+    """The backend's own choice, and the CPU where that is a GPU."""
+    also_cpu = name != "cupy" and "gpu" in backend(name).capabilities
+    return [None, "cpu"] if also_cpu else [None]
+
+
+def _settle(mlp: MLP, X: Any, y: Any, batch: int) -> tuple[int, Any]:
+    """Find how many steps an epoch may have, and compile for that many."""
+    steps = 1
+    for _ in range(2):  # an epoch of a single step takes longer than a step
+        rows = steps * batch
+        fit = partial(mlp.fit, X[:rows], y[:rows], batch_size=batch)
+        seconds = fit(epochs=2)["seconds"][-1] / steps
+        steps = max(min(round(EPOCH / seconds), len(X) // batch), 1)
+    fit = partial(mlp.fit, X[: steps * batch], y[: steps * batch], batch_size=batch)
+    fit(epochs=1)
+    return steps, fit

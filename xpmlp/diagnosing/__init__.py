@@ -1,1 +1,0 @@
-"""Symptoms of a training that goes wrong: what is measured, and what it means."""

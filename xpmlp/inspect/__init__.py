@@ -1,0 +1,1 @@
+"""Tools that look into a network or a training run: explain, diagnose, verify, plots."""

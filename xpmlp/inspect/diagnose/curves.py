@@ -1,0 +1,173 @@
+"""Symptoms that can be seen in the curves, the size of the updates, and the predictions."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from xpmlp.inspect.diagnose.course import Course, Finding, skill
+
+_SLOWER = "Divide the learning rate by 10; a warm-up or clip_norm=1.0 helps at the start."
+
+
+def large_rate(course: Course) -> Finding | None:
+    """Steps that move the weights by a large part of their size, or a loss that does not settle.
+
+    A healthy update is about 1/1000 of the weights (Karpathy, CS231n, "Babysitting").
+    """
+    evidence = _diverged(course) or _large_updates(course) or _unsettled(course)
+    if evidence is None:
+        return None
+    return Finding("learning rate too large", evidence, _SLOWER, epoch=course.last.epoch)
+
+
+def _diverged(course: Course) -> str | None:
+    if course.diverged is None:
+        return None
+    return (
+        f"The loss or the weights became NaN or infinite in epoch {course.diverged}; before it "
+        f"a step moved the weights by {course.last.update:.2g} times their size."
+    )
+
+
+def _large_updates(course: Course) -> str | None:
+    update = course.first.update
+    if not update > 0.2:  # healthy: at most 0.11; sick: 0.26 to 80000
+        return None
+    return (
+        f"The first step moves the weights of a layer by {update:.2g} times their size; 0.001 is "
+        "usual."
+    )
+
+
+def _unsettled(course: Course) -> str | None:
+    loss, guess = course.curve("loss"), max(abs(course.facts.loss), 1e-12)
+    if len(loss) < 2:
+        return None
+    rise = sum(max(b - a, 0.0) for a, b in pairwise(loss)) / (len(loss) - 1)
+    lost = loss[-1] - min(loss)
+    # healthy: a mean rise of at most 0.008 of the constant guess's loss; sick: 0.04
+    if not (rise > 0.02 * guess or lost > 0.25 * guess):
+        return None
+    return (
+        f"The training loss does not settle: it rises by {rise:.2g} an epoch between its falls, "
+        f"its least value was {min(loss):.3g} and its last is {loss[-1]:.3g}."
+    )
+
+
+def small_rate(course: Course) -> Finding | None:
+    """Steps too small to get anywhere."""
+    updates = [seen.update for seen in course.measurements]
+    largest = max(updates)
+    # healthy: at least 5e-3; sick: 3e-6 to 3e-5
+    if not (course.finished and 0 < largest < 1e-4 and course.learned < 0.5):
+        return None
+    loss = course.curve("loss")
+    return Finding(
+        "learning rate too small",
+        f"No step moved the weights of a layer by more than {largest:.1g} times their size (0.001 "
+        f"is usual), and the loss went from {loss[0]:.4g} to {loss[-1]:.4g}.",
+        "Multiply the learning rate by 10 to 100.",
+        epoch=course.last.epoch,
+    )
+
+
+def over_fitting(course: Course) -> Finding | None:
+    """Validation much worse than training, and not getting better."""
+    train, held = course.curve(course.metric), course.curve(f"val_{course.metric}")
+    val_loss = course.curve("val_loss")
+    if not held:
+        return None
+    guess = course.facts.guess
+    gap = skill(train[-1], guess) - skill(held[-1], guess)
+    risen = val_loss[-1] > 1.05 * min(val_loss)
+    if not (gap > 0.3 or (gap > 0.1 and risen)) or course.learned < 0.2:
+        return None  # healthy: gaps up to 0.1; sick: 0.19 and more
+    best = int(np.argmin(val_loss)) + 1
+    return Finding(
+        "over-fitting",
+        f"{course.metric} is {train[-1]:.3f} in training and {held[-1]:.3f} in validation; the "
+        f"validation loss was best after epoch {best} ({min(val_loss):.3g}) and is "
+        f"{val_loss[-1]:.3g}.",
+        "More data; else a smaller network, dropout=0.5, l2=1e-4, or "
+        "xpmlp.EarlyStopping(). If labels are wrong, no network can do better.",
+        epoch=best,
+    )
+
+
+def under_fitting(course: Course) -> Finding | None:
+    """Worse on rows of its own training data than their nearest neighbours, or than a guess."""
+    if not course.finished:
+        return None
+    neighbours = skill(course.facts.neighbours, course.facts.shown_guess)
+    if not (course.learned < neighbours - 0.1 or course.learned < 0.1):
+        return None
+    loss = course.curve("loss")
+    falling = len(loss) < 5 or loss[-1] < loss[-len(loss) // 5] - 0.02 * abs(loss[0])
+    change = (
+        "The loss is still falling: more epochs, or a larger learning rate."
+        if falling
+        else "The loss is flat: more or wider hidden layers, less dropout, l1 and l2. If that "
+        "changes nothing, the inputs may not tell the targets."
+    )
+    return Finding(
+        "under-fitting",
+        f"{course.metric} is {course.last.score:.3f} on {_rows(course)} training rows; the mean "
+        f"of each row's nearest neighbours has {course.facts.neighbours:.3f}, a constant guess "
+        f"{course.facts.shown_guess:.3f}.",
+        change,
+        epoch=course.last.epoch,
+    )
+
+
+def _rows(course: Course) -> str:
+    return str(sum(course.facts.shown)) if course.facts.shown else "some"
+
+
+def imbalance(course: Course) -> Finding | None:
+    """A class that is rare in the training data, and seldom recognised."""
+    c = _missed(course, share=0.5, rare=True)
+    if c is None:
+        return None
+    return Finding(
+        "class imbalance",
+        _evidence(course, c),
+        "Weight the rows (sample_weight = 1/frequency of the row's class), and judge by each "
+        "class's own accuracy, not by the accuracy of all.",
+        epoch=course.last.epoch,
+    )
+
+
+def never_predicted(course: Course) -> Finding | None:
+    """A class that is in the training data but that the network never says."""
+    c = _missed(course, share=0.01, rare=False)
+    if c is None:
+        return None
+    return Finding(
+        "class never predicted",
+        _evidence(course, c),
+        "Train longer, or use a larger network; look at that class's rows: are the labels right?",
+        epoch=course.last.epoch,
+    )
+
+
+def _missed(course: Course, share: float, rare: bool) -> int | None:
+    """The rarest class that is predicted less than ``share`` of the times it is shown."""
+    facts, predicted = course.facts, course.last.predicted
+    if not course.finished or not predicted or course.last.epoch == 0:
+        return None
+    few = 0.1 * max(facts.counts)  # healthy: classes of 1 to 4; sick: 1 to 33 and 1 to 92
+    missed = [
+        c
+        for c, count in enumerate(facts.counts)
+        if predicted[c] < share * facts.shown[c] and (count < few) == rare
+    ]
+    return min(missed, key=lambda c: facts.counts[c], default=None)
+
+
+def _evidence(course: Course, c: int) -> str:
+    facts = course.facts
+    return (
+        f"Class {c} has {facts.counts[c]} of {sum(facts.counts)} training rows; in the probe, "
+        f"where it has {facts.shown[c]} of {sum(facts.shown)}, {course.last.predicted[c]} "
+        "are taken for it."
+    )

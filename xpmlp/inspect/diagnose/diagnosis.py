@@ -1,0 +1,141 @@
+"""``Diagnosis``: a callback that says what is wrong with a training, why, and what to change."""
+
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpmlp.callbacks.callbacks import Callback, EarlyStopping
+from xpmlp.inspect.diagnose import curves, symptoms
+from xpmlp.inspect.diagnose.course import Course, Finding
+from xpmlp.inspect.diagnose.probe import Probe, as_columns, from_columns
+
+if TYPE_CHECKING:
+    from xpmlp.training.loop import Training
+
+__all__ = ["Diagnosis", "Finding"]
+
+CAUSES: tuple[Callable[[Course], Finding | None], ...] = (
+    symptoms.unlike_columns,
+    symptoms.unscaled_inputs,
+    symptoms.unscaled_targets,
+    symptoms.alike,
+    symptoms.large_weights,
+    symptoms.exploding,
+    curves.large_rate,
+    symptoms.growing,
+    symptoms.vanishing,
+    symptoms.saturated,
+    symptoms.dead,
+    curves.small_rate,
+    symptoms.constant,
+    curves.imbalance,
+)
+"""In the order in which one leads to another: what is found first should be changed first."""
+
+CONSEQUENCES: tuple[Callable[[Course], Finding | None], ...] = (
+    curves.under_fitting,
+    curves.never_predicted,
+)
+"""Said only if nothing explains them: a network that cannot learn is not too small as well."""
+
+
+def findings(course: Course) -> list[Finding]:
+    """Everything that is wrong, causes before what follows from them."""
+    found = _seen(CAUSES, course) or _seen(CONSEQUENCES, course)
+    return found + _seen((curves.over_fitting,), course)
+
+
+def _seen(
+    symptoms: tuple[Callable[[Course], Finding | None], ...], course: Course
+) -> list[Finding]:
+    return [found for symptom in symptoms if (found := symptom(course))]
+
+
+class Diagnosis(Callback):
+    """Watch a training and say what is wrong with it: nothing, if it is healthy.
+
+    At the end of each epoch a probe of at most 256 training rows goes forward and backward
+    through the network; the steps themselves are not touched. Over-fitting can only be seen with
+    validation data.
+
+    >>> diagnosis = xpmlp.Diagnosis()  # doctest: +SKIP
+    >>> mlp.fit(X, y, validation_split=0.2, callbacks=[diagnosis])  # doctest: +SKIP
+    >>> print(diagnosis.report())  # doctest: +SKIP
+
+    Attributes
+    ----------
+    course : Course or None
+        Everything that was measured in the last training.
+    """
+
+    def __init__(self) -> None:
+        self.course: Course | None = None
+        self._probe: Probe | None = None
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What is wrong, most fundamental first; while training runs, what can be said so far."""
+        return [] if self.course is None else findings(self.course)
+
+    def on_train_begin(self, training: "Training") -> None:
+        """Choose the probe, look at the data, and measure the first weights."""
+        mlp = training.mlp
+        self._probe = Probe(training)
+        self.course = Course(
+            self._probe.facts,
+            mlp.task.metric.name,
+            history=training.history,
+            fresh=mlp.epochs_trained == 0,
+        )
+        begun, schedule = training.finished, training._schedule
+        rate = schedule.rates(begun, training.steps, training.epochs, training.history)[0]
+        self.course.measurements.append(self._probe.measure(training, begun, rate))
+
+    def on_epoch_end(self, training: "Training") -> None:
+        """Measure."""
+        assert self.course is not None
+        assert self._probe is not None
+        rate = training.history["learning_rate"][-1]
+        measured = self._probe.measure(training, training.epoch + 1, rate)
+        self.course.measurements.append(measured)
+
+    def on_train_end(self, training: "Training") -> None:
+        """Note how it ended."""
+        course = self.course
+        assert course is not None
+        course.finished = True
+        for callback in training.callbacks:
+            if isinstance(callback, EarlyStopping) and callback.restore_best:
+                course.kept = None if callback.best_epoch is None else callback.best_epoch + 1
+        state, to_numpy = training.state, training.mlp.backend.to_numpy
+        figures = np.concatenate([to_numpy(state.params), to_numpy(state.totals)])
+        if not np.isfinite(figures).all():
+            course.diverged = training.epoch + 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was measured so far."""
+        assert self.course is not None
+        return {"fresh": self.course.fresh, **as_columns(self.course.measurements)}
+
+    def restore(self, training: "Training", values: Mapping[str, Any]) -> None:
+        """Take it back, in place of what was measured of the weights that it goes on from."""
+        assert self.course is not None
+        self.course.fresh = bool(values["fresh"])
+        self.course.measurements = from_columns(values, self.course.first.layers)
+
+    def report(self) -> str:
+        """Return the findings as text, 80 columns wide."""
+        if self.course is None:
+            return "Nothing to diagnose: pass this callback to fit first."
+        course, found = self.course, self.findings
+        epochs = f"{course.last.epoch} epoch{'s' * (course.last.epoch != 1)}"
+        lines = [f"Diagnosis after {epochs}: {len(found) or 'no'} finding{'s' * (len(found) != 1)}"]
+        for number, finding in enumerate(found, start=1):
+            lines += ["", f"{number}. {finding.name}"]
+            for text in (finding.evidence, f"Try: {finding.change}"):
+                lines += textwrap.wrap(text, 80, initial_indent="   ", subsequent_indent="   ")
+        if not course.curve("val_loss"):
+            lines += ["", "Without validation data over-fitting cannot be seen."]
+        return "\n".join(lines)

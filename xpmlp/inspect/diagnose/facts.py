@@ -1,0 +1,153 @@
+"""What can be said of training data before the first epoch."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xpmlp.nn.ops import Ops
+
+if TYPE_CHECKING:
+    from xpmlp.model.task import Task
+
+NEIGHBOURS = 5
+"""Odd, so that two classes cannot tie; small, because the probe is."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table, over its rows.
+
+    Attributes
+    ----------
+    mean, std, reach : ndarray, shape (columns,)
+        ``reach`` is the largest distance from the mean.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    reach: np.ndarray
+
+    @classmethod
+    def of(cls, table: np.ndarray) -> "Columns":
+        """Measure a table, shape (n, columns)."""
+        x = table.astype(np.float64)
+        mean = x.mean(axis=0)
+        return cls(mean, x.std(axis=0), np.abs(x - mean).max(axis=0))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The data's own figures: what a network that has learned something must beat.
+
+    Attributes
+    ----------
+    inputs : Columns
+        As the first layer sees them, after scaling.
+    targets : Columns or None
+        Of real targets; None for classes, and where the loss's link sets the scale.
+    counts, shown : tuple of int
+        Rows of each class, in the training data and in the probe; empty for other targets.
+    loss : float
+        The probe's mean loss for the constant output that suits it.
+    guess : float
+        Accuracy, on all training data, of the most frequent answer; 0 for R².
+    shown_guess : float
+        The same on the probe.
+    neighbours : float
+        Accuracy or R² of the mean over each row's nearest neighbours in the probe: what can be
+        had without learning anything.
+    """
+
+    inputs: Columns
+    targets: Columns | None
+    counts: tuple[int, ...]
+    shown: tuple[int, ...]
+    loss: float
+    guess: float
+    shown_guess: float
+    neighbours: float
+
+    @classmethod
+    def of(
+        cls,
+        task: "Task",
+        inputs: Columns,
+        y: np.ndarray,
+        X_shown: np.ndarray,
+        y_shown: np.ndarray,
+        outputs: int,
+    ) -> "Facts":
+        """Measure all targets, and inputs and targets of the probe."""
+        rows = np.eye(outputs)[y_shown] if y_shown.ndim == 1 else y_shown.astype(np.float64)
+        return cls(
+            inputs,
+            Columns.of(y) if task.kind == "values" and task.loss.link == "identity" else None,
+            _counts(task, y, outputs),
+            _counts(task, y_shown, outputs),
+            _constant_loss(task, rows, y_shown),
+            _guess(task, y, outputs),
+            _guess(task, y_shown, outputs),
+            _score(task, _mean_of_neighbours(X_shown, rows), rows),
+        )
+
+
+def spaced(n: int, limit: int) -> np.ndarray:
+    """Return up to ``limit`` of the numbers below n, evenly spaced."""
+    return np.linspace(0, n - 1, min(n, limit)).astype(np.int64)
+
+
+def labels(task: "Task", y: np.ndarray) -> np.ndarray | None:
+    """Class indices of encoded targets, where they are classes."""
+    if task.kind in ("labels", "one_hot"):
+        return y.astype(np.int64) if y.ndim == 1 else y.argmax(axis=1)
+    return (y[:, 0] > 0.5).astype(np.int64) if task.kind == "binary" else None
+
+
+def _counts(task: "Task", y: np.ndarray, outputs: int) -> tuple[int, ...]:
+    found = labels(task, y)
+    if found is None:
+        return ()
+    return tuple(int(n) for n in np.bincount(found, minlength=max(outputs, 2)))
+
+
+def _constant_loss(task: "Task", rows: np.ndarray, y: np.ndarray) -> float:
+    """The loss when every row gets the mean target, through the inverse of the loss's link."""
+    mean = rows.mean(axis=0)
+    p = np.clip(mean, 1e-6, 1 - 1e-6)  # a class that is absent has no finite logit
+    inverse = {
+        "identity": mean,
+        "softmax": np.log(p),
+        "sigmoid": np.log(p / (1 - p)),
+        "exp": np.log(np.maximum(mean, 1e-6)),
+    }[task.loss.link]
+    values, _ = task.loss(Ops.reference(np), np.tile(inverse, (len(y), 1)), y)
+    return float(np.mean(values))
+
+
+def _guess(task: "Task", y: np.ndarray, outputs: int) -> float:
+    if task.kind == "values":
+        return 0.0
+    counts = _counts(task, y, outputs) or np.unique(y > 0.5, axis=0, return_counts=True)[1]
+    return float(max(counts) / len(y))
+
+
+def _mean_of_neighbours(X: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Each row's prediction by the mean target of its nearest other rows."""
+    x = X.astype(np.float64)
+    square = np.sum(x * x, axis=1)
+    distance = square[:, None] + square - 2.0 * (x @ x.T)
+    np.fill_diagonal(distance, np.inf)
+    nearest = np.argsort(distance, axis=1)[:, : max(min(NEIGHBOURS, len(x) - 1), 1)]
+    predicted: np.ndarray = rows[nearest].mean(axis=1)
+    return predicted
+
+
+def _score(task: "Task", predicted: np.ndarray, rows: np.ndarray) -> float:
+    """Accuracy of probabilities, or R² of values."""
+    if task.kind == "values":
+        spread = np.sum((rows - rows.mean(axis=0)) ** 2)
+        return float(1.0 - np.sum((rows - predicted) ** 2) / spread) if spread > 0 else 0.0
+    if rows.shape[1] > 1 and task.kind != "multilabel":
+        return float(np.mean(predicted.argmax(axis=1) == rows.argmax(axis=1)))
+    return float(np.mean(((predicted > 0.5) == (rows > 0.5)).all(axis=1)))

@@ -1,0 +1,264 @@
+"""What is measured: a few rows of the training data, taken through the network once an epoch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import nan
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpmlp.inspect.diagnose.facts import Columns, Facts, labels, spaced
+from xpmlp.model.memory import rows_within_chunk
+from xpmlp.model.task import spread
+from xpmlp.nn.activations import Activation
+from xpmlp.nn.ops import Ops, scaled
+from xpmlp.training.trace import Record, Trace, trace
+
+if TYPE_CHECKING:
+    from xpmlp.training.loop import Training
+
+Array = Any
+
+ROWS = 256
+"""Rows of the probe; with ten classes some 25 of each, so that one row is 4 % of its class."""
+INPUT_ROWS = 4096
+"""Rows whose inputs are looked at, once: enough that a pixel which is ever lit is seen lit."""
+STEEPEST = {"sigmoid": 0.25, "tanh": 1.0}
+"""The largest slope of the activations that saturate on both sides."""
+FLAT = 0.05
+"""Share of the steepest slope below which a unit is saturated on a row: |z| > 4.4 for the
+sigmoid and 2.2 for tanh, where h is within 1.3 % of an end of its range."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A dense layer and its activation, on the probe.
+
+    Attributes
+    ----------
+    name : str
+        ``"dense1"``.
+    activation : str or None
+        What follows; None for the last layer.
+    dead : float
+        Share of units whose derivative is 0 on every row.
+    saturated : float
+        Share of (row, unit) pairs that are saturated; 0 for activations that cannot be.
+    alike : bool
+        Whether several units have the same incoming weights.
+    delta : float
+        Euclidean norm of dLoss/dz.
+    update : float
+        ‖ΔW‖/‖W‖ of the step that training would take on the probe; NaN where W is 0.
+    """
+
+    name: str
+    activation: str | None
+    dead: float
+    saturated: float
+    alike: bool
+    delta: float
+    update: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The network on the probe, after an epoch.
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs of this fit that were over, 0 before the first.
+    loss : float
+        Without penalties and dropout.
+    score : float
+        The training metric, accuracy or R².
+    layers : tuple of Layer
+    spread : float
+        Largest standard deviation of an output over the rows.
+    predicted : tuple of int
+        How many rows got each class; empty where the targets are not classes.
+    """
+
+    epoch: int
+    loss: float
+    score: float
+    layers: tuple[Layer, ...]
+    spread: float
+    predicted: tuple[int, ...]
+
+    @property
+    def update(self) -> float:
+        """The largest update-to-weight ratio of a layer; NaN if all weights are 0."""
+        return max(
+            (layer.update for layer in self.layers if layer.update == layer.update), default=nan
+        )
+
+    @property
+    def backward(self) -> float:
+        """‖dLoss/dz‖ of the first layer over that of the last: what is left on the way back."""
+        last = self.layers[-1].delta
+        return self.layers[0].delta / last if last > 0 else nan
+
+
+OF_NETWORK = ("epoch", "loss", "score", "spread", "predicted")
+OF_LAYER = ("dead", "saturated", "alike", "delta", "update")
+"""What was measured, beside names."""
+
+
+def as_columns(measurements: Sequence[Measurement]) -> dict[str, np.ndarray]:
+    """Return measurements as arrays with a row for each, as a checkpoint keeps them."""
+    of_layers = {
+        name: np.array([[getattr(layer, name) for layer in m.layers] for m in measurements])
+        for name in OF_LAYER
+    }
+    return {name: np.array([getattr(m, name) for m in measurements]) for name in OF_NETWORK} | {
+        f"layers.{name}": values for name, values in of_layers.items()
+    }
+
+
+def from_columns(columns: Mapping[str, np.ndarray], layers: Sequence[Layer]) -> list[Measurement]:
+    """Return measurements from their arrays, with the names of these layers."""
+
+    def layer(of: Layer, i: int, j: int) -> Layer:
+        return replace(of, **{name: columns[f"layers.{name}"][i, j].item() for name in OF_LAYER})
+
+    def network(i: int) -> dict[str, Any]:
+        own = {name: columns[name][i].tolist() for name in OF_NETWORK}
+        return own | {"predicted": tuple(own["predicted"])}
+
+    return [
+        Measurement(**network(i), layers=tuple(layer(of, i, j) for j, of in enumerate(layers)))
+        for i in range(len(columns["epoch"]))
+    ]
+
+
+class Probe:
+    """Rows of the training data, and what can be said of all of it before the first epoch.
+
+    Attributes
+    ----------
+    facts : Facts
+    """
+
+    def __init__(self, training: "Training") -> None:
+        mlp, data = training.mlp, training.data
+        y = training.feed.targets()
+        classes = labels(mlp.task, y)
+        rows = spaced(len(y), ROWS) if classes is None else _of_each_class(classes)
+        self._X, self._y = _take(training, rows), y[rows]
+        self._labels = None if classes is None else classes[rows]
+        most = rows_within_chunk(mlp, INPUT_ROWS)
+        look = mlp.backend.asarray(_take(training, spaced(len(y), most)))
+        dtype = mlp.weights.flat.dtype
+        inputs = scaled(mlp.backend.xp, look, data.shift, data.scale, dtype)
+        seen = scaled(mlp.backend.xp, mlp.backend.asarray(self._X), data.shift, data.scale, dtype)
+        to_numpy = mlp.backend.to_numpy
+        self.facts = Facts.of(
+            mlp.task, Columns.of(to_numpy(inputs)), y, to_numpy(seen), self._y, mlp.sizes[-1]
+        )
+
+    def measure(self, training: "Training", epoch: int, rate: float) -> Measurement:
+        """Take the probe forward and backward through the network as it is.
+
+        Dropout is off: what it drops says nothing of a unit. Batch normalisation uses the
+        probe's own statistics, as a step does: the running ones lag behind in the first epochs.
+        """
+        mlp = training.mlp
+        architecture = mlp.network.architecture
+        with np.errstate(all="ignore"):  # a network that overflows is a finding, not a warning
+            seen = trace(
+                mlp,
+                self._X,
+                self._y,
+                encoded=True,
+                training=architecture.normalization == "batch",
+            )
+            weights, updates = _step(training, seen, epoch, rate)
+            records = {record.brick.name: record for record in seen.records}
+            layers = tuple(
+                _layer(records, name.removesuffix(".W"), weights[name], updates[name], activation)
+                for name, activation in zip(
+                    mlp.network.weights, (*architecture.activations, None), strict=True
+                )
+            )
+            z, metric = seen.records[-1].y, mlp.task.metric
+            right = metric.rows(Ops.reference(np), z, seen.target)
+            rows, _ = mlp.task.loss(Ops.reference(np), z, seen.target)
+            return Measurement(
+                epoch,
+                float(np.mean(rows)),
+                metric.finish(float(np.sum(right)), len(z), spread(seen.target)),
+                layers,
+                float(z.std(axis=0).max()),
+                self._predicted(z, right),
+            )
+
+    def _predicted(self, z: np.ndarray, right: np.ndarray) -> tuple[int, ...]:
+        if self._labels is None:
+            return ()
+        one = z.shape[1] == 1
+        found = np.where(right > 0.5, self._labels, 1 - self._labels) if one else z.argmax(axis=1)
+        return tuple(int(n) for n in np.bincount(found, minlength=max(z.shape[1], 2)))
+
+
+def _take(training: "Training", rows: np.ndarray) -> np.ndarray:
+    """Rows of the inputs, on the host."""
+    return np.asarray(training.mlp.backend.to_numpy(training.feed.inputs(rows)))
+
+
+def _of_each_class(classes: np.ndarray) -> np.ndarray:
+    """Rows with every class in equal number, as far as there are as many."""
+    present = np.unique(classes)
+    share = max(ROWS // len(present), 1)
+    each = [np.flatnonzero(classes == c) for c in present]
+    return np.concatenate([rows[spaced(len(rows), share)] for rows in each])[:ROWS]
+
+
+def _step(
+    training: "Training", seen: Trace, epoch: int, rate: float
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Return the weights, and ‖ΔW‖/‖W‖ of each matrix if the probe were the next batch.
+
+    The optimiser's own formula on the host, with its running averages as they stand.
+    """
+    network, to_numpy = training.mlp.network, training.mlp.backend.to_numpy
+    optimizer, ops = training.optimizer, Ops.reference(np)
+    old = to_numpy(training.mlp.weights.flat).astype(np.float64)
+    moments = tuple(to_numpy(moment).astype(np.float64) for moment in training.state.moments)
+    gradient = optimizer.clip(ops, network.layout.flatten(seen.gradient))
+    c = np.array(optimizer.coefficients(epoch * training.steps + 1, rate))
+    new, _ = optimizer.update(ops, old, gradient, moments, c)
+    before, change = network.layout.views(np, old), network.layout.views(np, new - old)
+    norm = np.linalg.norm
+    ratios = {
+        name: float(norm(change[name]) / norm(before[name])) if before[name].any() else nan
+        for name in network.weights
+    }
+    return before, ratios
+
+
+def _layer(
+    records: dict[str, Record],
+    name: str,
+    W: np.ndarray,
+    update: float,
+    activation: Activation | None,
+) -> Layer:
+    record = records[name]
+    dead = saturated = 0.0
+    if activation is not None and activation.derivative is not None:
+        seen = records[name.replace("dense", "activation")]
+        slope = np.abs(activation.derivative(Ops.reference(np), seen.x, seen.y))
+        dead = float(np.mean(slope.max(axis=0) == 0))
+        saturated = float(np.mean(slope < FLAT * STEEPEST.get(activation.name, 0.0)))
+    assert record.dy is not None
+    return Layer(
+        name,
+        None if activation is None else activation.name,
+        dead,
+        saturated,
+        bool(W.shape[1] > 1 and (W[:, :1] == W).all()),
+        float(np.linalg.norm(record.dy.astype(np.float64))),
+        update,
+    )

@@ -1,0 +1,14 @@
+"""One forward and backward step with every value: what a network computes, seen from inside.
+
+>>> from xpmlp.inspect.explain import explain, worked_step
+>>> mlp, X, y, optimizer = worked_step("numpy")
+>>> explanation = explain(mlp, X, y, optimizer)
+>>> explanation["h2"].values.round(8)
+array([[0.37166596, 0.45414264]])
+"""
+
+from xpmlp.inspect.explain.explanation import Explanation, Quantity, Section
+from xpmlp.inspect.explain.step import explain
+from xpmlp.inspect.explain.worked import explain_worked_step, worked_step
+
+__all__ = ["Explanation", "Quantity", "Section", "explain", "explain_worked_step", "worked_step"]

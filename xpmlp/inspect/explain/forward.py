@@ -1,0 +1,122 @@
+"""The walk forward: every value from the inputs to the loss."""
+
+import numpy as np
+
+from xpmlp.inspect.explain import formulas
+from xpmlp.inspect.explain.explanation import Column, Quantity, Section
+from xpmlp.inspect.explain.stages import Stage, Walk
+
+
+def given(walk: Walk) -> Section:
+    """Return what the step starts from: inputs, targets, and every parameter."""
+    scaling = walk.mlp.scaling
+    scaled = scaling.shift is not None or scaling.scale is not None
+    found = [
+        Quantity("X", "", walk.trace.x, "the inputs, scaled" if scaled else "the inputs"),
+        Quantity("y", "", walk.trace.target, "the targets"),
+    ]
+    values = walk.mlp.parameters
+    for stage in walk.stages:
+        for name, symbol in stage.parameters().items():
+            found.append(Quantity(symbol, "", values[name], f"{name} of the model"))
+    return Section("Given", tuple(found))
+
+
+def forward(walk: Walk) -> Section:
+    """Return every value up to the loss."""
+    found: list[Quantity] = []
+    for stage in walk.stages:
+        found += _inside(walk, stage)
+        formula, note = _formula(walk, stage)
+        found.append(Quantity(stage.name, formula, walk.values[stage.name], note))
+    return Section("Forward", (*found, *_loss(walk)))
+
+
+def _formula(walk: Walk, stage: Stage) -> tuple[str, str]:
+    """Return how a stage's output follows from its input, and a remark."""
+    k, x = stage.layer, stage.source
+    symbols = list(stage.parameters().values())
+    if stage.kind == "dense":
+        return " + ".join([f"{x} {symbols[0]}", *symbols[1:]]), ""
+    if stage.kind == "activation":
+        return formulas.activation(activation_name(walk, k), x, stage.name)[0], ""
+    if stage.kind == "residual":
+        return f"{stage.skipped} + {x}", "the block's input joins again"
+    if stage.kind == "dropout":
+        return f"{x} ⊙ m{k}", ""
+    if normalizes(walk, stage):
+        return f"γ{k} ⊙ u{k} + β{k}", ""
+    return f"{stage.brick.name}({x})", stage.brick.formula
+
+
+def _inside(walk: Walk, stage: Stage) -> list[Quantity]:
+    """Return what a stage computes on its way: a dropout's mask, a normalised input."""
+    k = stage.layer
+    if stage.kind == "dropout":
+        ones = np.ones_like(walk.values[stage.name])
+        note = "the mask: 0 where dropped, else 1/(1 − rate)"
+        return [Quantity(f"m{k}", "", walk.again(stage, ones)[1], note)]
+    if not normalizes(walk, stage):
+        return []
+    gain, shift = stage.brick.shapes
+    x, units = walk.values[stage.name], walk.values[stage.name].shape[1]
+    plain = {gain: np.ones(units), shift: np.zeros(units)}
+    over = f"μ and σ² {over_what(walk)}, ε = 1e-5"
+    formula = f"({stage.source} − μ)/√(σ² + ε)"
+    return [Quantity(f"u{k}", formula, walk.again(stage, np.zeros_like(x), plain)[0], over)]
+
+
+def _loss(walk: Walk) -> list[Quantity]:
+    """Return the prediction where the loss has a link, and the loss with its parts."""
+    mlp, h, many = walk.mlp, walk.output, walk.examples > 1
+    ops, spec, found = mlp.backend.ops, mlp.task.loss, []
+    z = walk.device(walk.values[h])
+    if spec.link != "identity":
+        p = walk.host(mlp.task.link.function(ops, z))
+        found.append(Quantity("p", formulas.activation(spec.link, h, "p")[0], p, "the prediction"))
+    formula, penalized = formulas.loss(spec, h)[0], not walk.penalty.is_zero
+    if many:
+        rows = walk.host(spec(ops, z, walk.device(walk.trace.target))[0])
+        found.append(Quantity("L", formula, rows, "of each example"))
+        formula = f"1/{walk.examples} Σᵢ Lᵢ"
+    if penalized:
+        params = mlp.network.layout.views(ops.xp, mlp.weights.flat)
+        value = walk.penalty.value(ops.xp, [params[name] for name in mlp.network.weights])
+        note = "the penalty on all weights"
+        found.append(Quantity("R", formulas.penalty(walk.penalty)[0], walk.host(value), note))
+        formula += " + R"
+    return [*found, Quantity("Loss", formula, np.asarray(walk.trace.loss))]
+
+
+def activation_name(walk: Walk, layer: int) -> str:
+    """Return the name of a layer's activation, the output's included."""
+    hidden = walk.mlp.network.architecture.activations
+    output = walk.mlp.task.output
+    if layer <= len(hidden):
+        return hidden[layer - 1].name
+    assert output is not None
+    return output.name
+
+
+def normalizes(walk: Walk, stage: Stage) -> bool:
+    """Whether a stage is layer or batch normalisation, not a brick of the user's in their place."""
+    return stage.kind == "norm" and walk.mlp.network.architecture.normalization in (
+        "layer",
+        "batch",
+    )
+
+
+def over_what(walk: Walk) -> str:
+    """Say what mean and variance of the normalisation are taken over."""
+    if walk.mlp.network.architecture.normalization == "layer":
+        return "over the units of each example"
+    return "over the batch" if walk.training else "from training, constants here"
+
+
+def columns(walk: Walk) -> tuple[Column, ...]:
+    """Return the columns of the drawn network: inputs, the end of each layer, the prediction."""
+    ends = {stage.layer: stage.name for stage in walk.stages if stage.layer}
+    found = [Column("X", ""), *(Column(name, f"dLoss/d{name}") for name in ends.values())]
+    if walk.mlp.task.loss.link != "identity":
+        found[-1] = Column("p", found[-1].gradient)
+    return tuple(found)

@@ -1,0 +1,57 @@
+"""An explanation as Markdown with formulas in LaTeX, as GitHub and notebooks show them."""
+
+import numpy as np
+
+from xpmlp.inspect.explain.explanation import Explanation, Quantity
+from xpmlp.inspect.explain.notation import formatter, latex
+
+SIDE_BY_SIDE = 3
+"""Columns up to which two matrices stand in one line of a page."""
+
+
+def render(explanation: Explanation) -> str:
+    """Return the document."""
+    parts = [f"# {explanation.title}", *explanation.notes]
+    for section in explanation.sections:
+        parts.append(f"## {section.title}")
+        parts += [_display(latex(rule)) for rule in section.chain]
+        for quantity in section.quantities:
+            parts += _quantity(quantity)
+    return "\n\n".join(parts) + "\n"
+
+
+def _quantity(q: Quantity) -> list[str]:
+    shape = f"shape {q.shape}" if q.shape else ""
+    about = "; ".join(filter(None, [q.note, shape]))
+    name = f"${latex(q.name)}$"
+    head = [f"{name}: {about}"] if about else []
+    if q.difference is None:
+        return [*head, _display(f"{q.latex} = {matrix(q.values)}")]
+    own, other = (rf"\underbrace{{{matrix(v)}}}" for v in (q.values, q.difference))
+    own, other = rf"{own}_{{\text{{gradient}}}}", rf"{other}_{{\text{{finite difference}}}}"
+    if q.values.ndim < 2 or q.values.shape[1] > SIDE_BY_SIDE:
+        joined = rf"\begin{{aligned}} {q.latex} &= {own} \\ &\approx {other} \end{{aligned}}"
+    else:
+        joined = rf"{q.latex} = {own} \approx {other}"
+    return [*head, _display(joined), f"Largest difference of the two: {q.error:.1e}."]
+
+
+def _display(formula: str) -> str:
+    return f"$$\n{formula}\n$$"
+
+
+def matrix(values: np.ndarray) -> str:
+    r"""Write an array as a ``bmatrix``; one for each example where there are three axes."""
+    if values.ndim > 2:
+        return r",\; ".join(matrix(one) for one in values)
+    write = formatter(values)
+    if values.ndim == 0:
+        return _number(write(values.item()))
+    rows = [" & ".join(_number(write(v)) for v in row) for row in np.atleast_2d(values)]
+    inner = r" \\ ".join(rows)
+    return rf"\begin{{bmatrix}} {inner} \end{{bmatrix}}"
+
+
+def _number(text: str) -> str:
+    digits, e, power = text.partition("e")
+    return rf"{digits} \cdot 10^{{{int(power)}}}" if e else text

@@ -1,0 +1,157 @@
+"""A traced pass with a name for everything in it: z1, h1, W1 as in the slides, by layer."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpmlp.nn.layers import Brick, Pass
+from xpmlp.nn.penalty import Penalty
+from xpmlp.nn.random import dropout_keys
+from xpmlp.training.trace import Record, Trace
+
+if TYPE_CHECKING:
+    from xpmlp.mlp import MLP
+
+_LETTERS = {"dense": "z", "norm": "n", "activation": "h", "dropout": "d", "residual": "r"}
+_NORM_PARAMETERS = {"g": "γ", "b": "β", "W": "ω"}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One brick in the walk.
+
+    Attributes
+    ----------
+    kind : str
+        ``"dense"``, ``"norm"``, ``"activation"``, ``"dropout"`` or ``"residual"``.
+    layer : int
+        From 1; 0 for dropout of the inputs.
+    brick : Brick
+    source, name : str
+        What its input and its output are called.
+    record : Record or None
+        None for the sum at the end of a residual block, whose parts are stages of their own.
+    skipped : str
+        Of a residual block: what its input is called, which joins again here.
+    """
+
+    kind: str
+    layer: int
+    brick: Brick
+    source: str
+    name: str
+    record: Record | None
+    skipped: str = ""
+
+    def parameters(self) -> dict[str, str]:
+        """Return the symbol of each of the brick's own parameters by its full name."""
+        if self.record is None:
+            return {}
+        letters = _NORM_PARAMETERS if self.kind == "norm" else {}
+        short = {name: name.partition(".")[2] for name in self.brick.shapes}
+        return {name: f"{letters.get(s, s)}{self.layer}" for name, s in short.items()}
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A traced pass, named.
+
+    Attributes
+    ----------
+    mlp : MLP
+    trace : Trace
+    training : bool
+    stages : list of Stage
+        In the order of the forward pass, without bricks that do nothing here.
+    values, gradients : dict of str to ndarray
+        Every named value, and the gradient of the loss by it where the walk has it.
+    """
+
+    mlp: "MLP"
+    trace: Trace
+    training: bool
+    stages: list[Stage] = field(default_factory=list)
+    values: dict[str, np.ndarray] = field(default_factory=dict)
+    gradients: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, mlp: "MLP", trace: Trace, training: bool) -> "Walk":
+        """Name everything in a trace."""
+        walk = cls(mlp, trace, training)
+        walk._visit(mlp._model(), iter(trace.records), "X")
+        return walk
+
+    @property
+    def output(self) -> str:
+        """Name of what enters the loss."""
+        return self.stages[-1].name
+
+    @property
+    def examples(self) -> int:
+        """Number of examples."""
+        return len(self.trace.x)
+
+    @property
+    def penalty(self) -> Penalty:
+        """What is added to the mean loss of these examples."""
+        return self.mlp.penalty.of_batch(self.mlp.backend.xp, self.examples)
+
+    def host(self, array: Any) -> np.ndarray:
+        """Bring an array of the backend to NumPy."""
+        found: np.ndarray = self.mlp.backend.to_numpy(array)
+        return found
+
+    def device(self, array: np.ndarray) -> Any:
+        """Bring real numbers to the backend in the model's dtype, others as they are."""
+        dtype = self.mlp.dtype if array.dtype.kind == "f" else None
+        return self.mlp.backend.asarray(array, dtype)
+
+    def again(
+        self, stage: Stage, dy: np.ndarray, parameters: Mapping[str, np.ndarray] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Run one brick once more on its input: its output, and ``dy`` taken back through it."""
+        mlp, record = self.mlp, stage.record
+        assert record is not None
+        keys = dropout_keys(mlp.seed, mlp.epochs_trained, 1, mlp.network.dropouts)[0]
+        views = mlp.network.statistics.views(mlp.backend.xp, mlp.weights.statistics)
+        run = Pass(training=self.training, keys=mlp.backend.asarray(keys), statistics=views)
+        own = {name: self.device(value) for name, value in (parameters or {}).items()}
+        y, backward = stage.brick.forward(mlp.backend.ops, own, self.device(record.x), run)
+        return self.host(y), self.host(backward(self.device(dy))[0])
+
+    def _visit(self, brick: Brick, records: Iterator[Record], source: str) -> str:
+        """Walk a composition in the order of the pass; return the name of its output."""
+        if not brick.parts:
+            return self._leaf(next(records), source)
+        kind, layer = _place(brick, self.mlp)
+        name = source
+        for part in brick.parts:
+            name = self._visit(part, records, name)
+        if kind != "residual":
+            return name
+        self.stages.append(Stage(kind, layer, brick, name, f"r{layer}", None, skipped=source))
+        self.gradients[f"r{layer}"] = self.gradients[name]
+        return f"r{layer}"
+
+    def _leaf(self, record: Record, source: str) -> str:
+        kind, layer = _place(record.brick, self.mlp)
+        self.values[source] = record.x
+        if kind == "dropout" and not self.training:
+            return source
+        name = f"{_LETTERS.get(kind, 'a')}{layer}"
+        self.values[name] = record.y
+        if record.dy is not None:
+            self.gradients[name] = record.dy
+        self.stages.append(Stage(kind, layer, record.brick, source, name, record))
+        return name
+
+
+def _place(brick: Brick, mlp: "MLP") -> tuple[str, int]:
+    """Tell a brick's kind and layer by its name; the output activation has the last layer's."""
+    kind, number = re.fullmatch(r"(.*?)(\d*)", brick.name).groups()  # type: ignore[union-attr]
+    if brick.name == "output":
+        return "activation", len(mlp.sizes) - 1
+    return kind, int(number or 0)

@@ -1,0 +1,204 @@
+"""From a network and examples to an explanation: trace, differentiate, update, and put together."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpmlp.arrays.checks import to_host
+from xpmlp.errors import InvalidValueError
+from xpmlp.inspect.explain import formulas
+from xpmlp.inspect.explain.backward import backward
+from xpmlp.inspect.explain.explanation import Explanation, Quantity, Section
+from xpmlp.inspect.explain.forward import columns, forward, given, normalizes, over_what
+from xpmlp.inspect.explain.stages import Walk
+from xpmlp.nn.optimizers import SGD, Optimizer
+from xpmlp.nn.optimizers import optimizer as find_optimizer
+from xpmlp.nn.schedules import schedule
+from xpmlp.training.trace import trace
+
+if TYPE_CHECKING:
+    from xpmlp.mlp import MLP
+
+LIMIT = 2_000
+"""Numbers that can still be read: more would be printed, but not looked at."""
+
+STEP = 1e-5
+"""Of the finite differences: their error, of order h² plus rounding/h, is about 1e-10 with it."""
+
+
+def explain(
+    mlp: "MLP",
+    X: Any,
+    y: Any,
+    optimizer: str | Optimizer | None = None,
+    *,
+    training: bool = False,
+) -> Explanation:
+    """Show one forward and backward step of a network with every value, and change nothing.
+
+    Parameters
+    ----------
+    mlp : MLP
+        Trained or not; one that is not learns its task from y here, in a copy.
+    X : array-like, shape (n, inputs), or (inputs,) for one example
+    y : array-like
+        As for ``MLP.fit``; for one example also without its first axis.
+    optimizer : str or Optimizer, optional
+        Whose first step is shown; ``SGD(0.001)`` unless given.
+    training : bool
+        Whether dropout drops and batch normalisation uses the batch, as in training. Otherwise
+        they behave as in prediction.
+
+    Returns
+    -------
+    Explanation
+        ``print`` it, look a value up as in ``explanation["dLoss/dW1"].values``, or write
+        ``.markdown()`` or ``.html()`` to a file.
+
+    Raises
+    ------
+    InvalidValueError
+        If the network is too large to print, or the data do not fit.
+    """
+    chosen = SGD(1e-3) if optimizer is None else find_optimizer(optimizer)
+    x, target = _rows(mlp, X, y)
+    _refuse_large(mlp, len(x))
+    if mlp._task is None:
+        mlp = mlp.copy()
+        mlp._prepare(x, target)
+    traced = trace(mlp, x, target, training=training)
+    walk = Walk.of(mlp, traced, training)
+    differences = finite_differences(mlp, x, target, training)
+    sections = [given(walk), forward(walk), *backward(walk, differences)]
+    sections.append(_update(walk, chosen, x, target))
+    sizes = "-".join(map(str, mlp.sizes))
+    title = f"One step of learning: the network {sizes}, every number"
+    notes = [*_notes(walk, chosen), *_kinks(sections, mlp.dtype)]
+    return Explanation(title, tuple(notes), tuple(sections), columns(walk))
+
+
+def _rows(mlp: "MLP", X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Bring both to the host; one example becomes a batch of one."""
+    x, target = to_host(mlp.backend, X, "X"), to_host(mlp.backend, y, "y")
+    if x.ndim == 1:
+        x = x[None, :]
+        several = target.ndim == 1 and len(target) == mlp.sizes[-1] > 1
+        target = target[None] if target.ndim == 0 or several else target
+    return x, target
+
+
+def _refuse_large(mlp: "MLP", n: int) -> None:
+    """Raise where an explanation would have more numbers than anybody reads.
+
+    Each parameter has its value, gradient, finite difference and new value; each unit of each
+    example its z, h, both gradients and the derivative between them.
+    """
+    numbers = 4 * mlp.network.layout.count + n * (mlp.sizes[0] + 5 * sum(mlp.sizes[1:]))
+    if numbers > LIMIT:
+        raise InvalidValueError(
+            f"explain: a network {'-'.join(map(str, mlp.sizes))} with {n:,} "
+            f"{'example' if n == 1 else 'examples'} has about {numbers:,} numbers to print; the "
+            f"limit is {LIMIT:,}. Take a smaller network, or fewer rows, X[:1] for example"
+        )
+
+
+def finite_differences(
+    mlp: "MLP", X: np.ndarray, y: np.ndarray, training: bool
+) -> dict[str, np.ndarray]:
+    """(Loss(θ + h) − Loss(θ − h))/2h for each parameter θ, by name.
+
+    Always on NumPy in float64: in float32 rounding would hide what is to be seen, and a second
+    library is a check of the first.
+    """
+    clone = mlp.copy(backend="numpy", dtype="float64")
+    layout = clone.network.layout
+    flat = np.array(clone.weights.flat)
+
+    def loss(place: int, by: float) -> float:
+        moved = flat.copy()
+        moved[place] += by
+        return trace(clone, X, y, training=training, params=moved).loss
+
+    slopes = np.zeros(layout.size)
+    for _, start, stop in layout.slots.values():
+        for place in range(start, stop):
+            slopes[place] = (loss(place, STEP) - loss(place, -STEP)) / (2 * STEP)
+    return {name: np.array(view) for name, view in layout.views(np, slopes).items()}
+
+
+def _update(walk: Walk, chosen: Optimizer, X: np.ndarray, y: np.ndarray) -> Section:
+    """Return the parameters after the optimiser's first step, and the loss with them."""
+    mlp = walk.mlp
+    ops, layout = mlp.backend.ops, mlp.network.layout
+    rate = _rate(chosen)
+    before = ops.xp.asarray(mlp.weights.flat, copy=True)  # a fused update may write to it
+    gradient = chosen.clip(ops, walk.device(layout.flatten(walk.trace.gradient)))
+    moments = tuple(ops.xp.zeros_like(before) for _ in range(chosen.slots))
+    coefficients = walk.device(np.array(chosen.coefficients(1, rate)))
+    after, _ = chosen.update(ops, before, gradient, moments, coefficients)
+    views, found = layout.views(ops.xp, after), []
+    for name, symbol in [pair for s in walk.stages for pair in s.parameters().items()]:
+        formula, new = formulas.update(chosen, rate, symbol, _clips(chosen)), views[name]
+        note = ""
+        if mlp.penalty.max_norm is not None and name in mlp.network.weights:
+            new = mlp.penalty.bound(ops.xp, new)
+            note = f"then columns longer than {mlp.penalty.max_norm:g} are shortened to it"
+        views[name] = new
+        found.append(Quantity(f"{symbol}*", formula, walk.host(new), note))
+    flat = ops.xp.asarray(walk.device(layout.flatten({k: walk.host(v) for k, v in views.items()})))
+    loss = trace(mlp, X, y, training=walk.training, params=flat).loss
+    found.append(Quantity("Loss*", "", np.asarray(loss), "the loss with the new parameters"))
+    return Section("Update", tuple(found))
+
+
+def _kinks(sections: list[Section], dtype: str) -> list[str]:
+    """Name the gradients that are not as the finite difference says, and the usual reason."""
+    tolerance = 1e-6 if dtype == "float64" else 1e-3
+    far = [
+        q.name
+        for section in sections
+        for q in section.quantities
+        if q.difference is not None
+        and not (q.error or 0.0) <= tolerance * max(1.0, float(np.max(np.abs(q.difference))))
+    ]
+    if not far:
+        return []
+    return [
+        f"{', '.join(far)} and the finite difference differ: a kink, such as that of ReLU at 0, "
+        "lies within h of this point, and the difference mixes both sides of it; or a derivative "
+        "of your own is wrong (xpmlp.check_gradient tells)."
+    ]
+
+
+def _rate(chosen: Optimizer) -> float:
+    return float(schedule(chosen.learning_rate).rates(0, 1, 1, {})[0])
+
+
+def _clips(chosen: Optimizer) -> bool:
+    return chosen.clip_norm is not None or chosen.clip_value is not None
+
+
+def _notes(walk: Walk, chosen: Optimizer) -> list[str]:
+    """Say what was explained and under which conditions."""
+    mlp, n = walk.mlp, walk.examples
+    rows = "1 example" if n == 1 else f"the mean over {n} examples"
+    notes = [
+        f"{mlp.dtype} on {mlp.backend.name} ({mlp.backend.device}); loss {mlp.task.loss.name}, "
+        f"{rows}; first step of {chosen.name} at learning rate {_rate(chosen):g}.",
+        "Rows are examples, columns units; ⊙ multiplies element by element. The finite "
+        f"difference beside a gradient is (Loss(θ + h) − Loss(θ − h))/2h, h = {STEP:g}, on NumPy "
+        "in float64.",
+        *formulas.loss_notes(mlp.task.loss),
+    ]
+    if not mlp.penalty.is_zero:
+        notes.append("The loss is E + R: E that of the data, R the penalty on the weights.")
+    if mlp.network.dropouts:
+        on = "on, with the mask of the next step" if walk.training else "off, as in prediction"
+        notes.append(f"Dropout is {on} (training={walk.training}).")
+    if any(normalizes(walk, stage) for stage in walk.stages):
+        notes.append(f"Normalisation takes mean and variance {over_what(walk)}.")
+    if _clips(chosen):
+        limits = [("clip_value", chosen.clip_value), ("clip_norm", chosen.clip_norm)]
+        named = ", ".join(f"{name}={limit:g}" for name, limit in limits if limit is not None)
+        notes.append(f"g is the gradient after clipping ({named}).")
+    return notes

@@ -1,0 +1,111 @@
+"""An explanation as lines for a terminal."""
+
+import textwrap
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import TextIO
+
+import numpy as np
+
+from xpmlp.inspect.explain.explanation import Explanation, Quantity
+from xpmlp.inspect.explain.notation import formatter
+
+WIDTH = 80
+INDENT = "    "
+
+Line = tuple[str, str]
+"""A line and its style, in rich's words."""
+
+
+def plain(explanation: Explanation, width: int = WIDTH) -> str:
+    """Return the lines without styles."""
+    return "\n".join(text for text, _ in lines(explanation, width)) + "\n"
+
+
+def show(explanation: Explanation, stream: TextIO) -> None:
+    """Print with colours on a terminal if rich is installed, plainly otherwise."""
+    if stream.isatty():
+        try:
+            from rich.console import Console
+            from rich.text import Text
+        except ImportError:
+            pass
+        else:
+            console = Console(file=stream, highlight=False)
+            for text, style in lines(explanation, min(console.width, 100)):
+                console.print(Text(text, style), soft_wrap=True)
+            return
+    stream.write(plain(explanation))
+
+
+def lines(explanation: Explanation, width: int = WIDTH) -> Iterator[Line]:
+    """Yield every line with its style."""
+    yield from ((line, "bold") for line in textwrap.wrap(explanation.title, width))
+    for note in explanation.notes:
+        yield from ((line, "dim") for line in textwrap.wrap(note, width))
+    for section in explanation.sections:
+        yield "", ""
+        yield f"── {section.title} ".ljust(width, "─"), "bold cyan"
+        for rule in section.chain:
+            yield from ((line, "magenta") for line in _wrapped(rule, width))
+        for quantity in section.quantities:
+            yield "", ""
+            yield from _quantity(quantity, width)
+
+
+def _quantity(q: Quantity, width: int) -> Iterator[Line]:
+    shape = f" {q.shape}" if q.shape else ""
+    given = q.note if q.note and not q.formula else ""
+    head = f"{q.text}: {given}" if given else q.text
+    first, *more = _wrapped(head, width - len(shape))
+    yield f"{first:<{width - len(shape)}}{shape}".rstrip(), "bold"
+    yield from ((line, "bold") for line in more)
+    if q.note and not given:
+        yield from (
+            (line, "dim")
+            for line in textwrap.wrap(
+                q.note, width, initial_indent=INDENT, subsequent_indent=INDENT
+            )
+        )
+    if q.difference is None:
+        yield from ((f"{INDENT}{row}", "") for row in matrix(q.values, width - len(INDENT)))
+        return
+    yield from _pair(q, width)
+    yield f"{INDENT}largest difference: {q.error:.1e}", "green"
+
+
+def _pair(q: Quantity, width: int) -> Iterator[Line]:
+    """Set gradient and finite difference side by side where they fit, else one below the other."""
+    assert q.difference is not None
+    room = width - len(INDENT)
+    blocks = [
+        ["gradient", *matrix(q.values, room)],
+        ["finite difference", *matrix(q.difference, room)],
+    ]
+    left = max(map(len, blocks[0])) + 3
+    if left + max(map(len, blocks[1])) <= room:
+        rows = [f"{a:<{left}}{b}" for a, b in zip_longest(*blocks, fillvalue="")]
+    else:
+        rows = blocks[0] + blocks[1]
+    for row in rows:
+        yield f"{INDENT}{row}", "dim" if row.startswith(("gradient", "finite")) else ""
+
+
+def matrix(values: np.ndarray, width: int) -> list[str]:
+    """Write an array in aligned columns, long rows over several lines."""
+    write = formatter(values)
+    room = max(len(write(value)) for value in values.ravel())
+    aligned = {"all": lambda value: f"{write(value):>{room}}"}
+    written = np.array2string(
+        values,
+        max_line_width=width,
+        threshold=values.size + 1,
+        formatter=aligned,  # type: ignore[arg-type]
+    )
+    return [line.rstrip() for line in written.splitlines() if line.strip()]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(
+        text, width, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False
+    )

@@ -1,0 +1,80 @@
+"""The worked step of the lecture slides: 2-3-2, one example, every number to 8 digits.
+
+O. U. Florez, "Building your Neural Network from Scratch": no biases, sigmoid twice, the loss
+½Σ(y − h₂)², learning rate 0.001, X the first point and W of the seeds the slides use.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpmlp.inspect.explain.explanation import Explanation
+from xpmlp.inspect.explain.step import explain
+from xpmlp.nn.optimizers import SGD, Optimizer
+
+if TYPE_CHECKING:
+    from xpmlp.mlp import MLP
+
+TITLE = "The worked step of the slides: a network 2-3-2, every number"
+
+SIGN = (
+    "The slides print the first element of dh2/dz2 with a minus; it is positive, and all their "
+    "products use it so."
+)
+
+
+def worked_step(
+    backend: Any = "numpy", device: str | None = None
+) -> tuple["MLP", np.ndarray, np.ndarray, Optimizer]:
+    """Return the slides' network, example, target and optimiser.
+
+    Parameters
+    ----------
+    backend : str or Backend
+        In float64 where the backend has it, float32 otherwise.
+    device : str, optional
+
+    Returns
+    -------
+    mlp : MLP
+    X : ndarray, shape (1, 2)
+    y : ndarray, shape (1, 2)
+    optimizer : Optimizer
+    """
+    from xpmlp_backends import backend as find
+
+    from xpmlp.mlp import MLP
+
+    found = find(backend, device)
+    mlp = MLP(
+        [2, 3, 2],
+        activation="sigmoid",
+        output="sigmoid",
+        loss="mse",
+        bias=False,
+        scaling=None,
+        dtype="float64" if "float64" in found.capabilities else "float32",
+        backend=found,
+        seed=0,
+    )
+    draw = np.random.RandomState(2017).uniform
+    mlp.load_state_dict(
+        {
+            "dense1.W": draw(-1, 1, (2, 3)) / np.sqrt(2),
+            "dense2.W": draw(-1, 1, (3, 2)) / np.sqrt(3),
+        }
+    )
+    X = np.random.RandomState(0).randn(300, 2)[:1]
+    return mlp, X, np.array([[1.0, 0.0]]), SGD(1e-3)
+
+
+def explain_worked_step(
+    backend: Any = "numpy",
+    device: str | None = None,
+    optimizer: Optimizer | None = None,
+) -> Explanation:
+    """Explain the worked step, with the slides' optimiser unless another is given."""
+    mlp, X, y, of_slides = worked_step(backend, device)
+    explanation = explain(mlp, X, y, optimizer or of_slides)
+    return replace(explanation, title=TITLE, notes=(*explanation.notes, SIGN))

@@ -1,0 +1,254 @@
+"""Pictures of a training, drawn with matplotlib's object interface: no window, no global state.
+
+A host boundary: what is drawn comes from the host.
+"""
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpmlp.errors import require
+from xpmlp.storage.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from xpmlp.mlp import MLP
+
+Array = Any
+
+BLUE, ORANGE, GREY, RED = "#1f6fb4", "#e2711d", "#5f6770", "#c0392b"
+STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": "#9aa2aa",
+    "axes.labelcolor": GREY,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e9ec",
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "legend.frameon": False,
+    "text.parse_math": False,  # a class may be called "$5"
+}
+DPI = 110
+ROW = 6
+"""Images side by side."""
+SHOWN = 2 * ROW
+"""Images of the most wrongly read examples."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The data on which a picture shows the model.
+
+    Attributes
+    ----------
+    X, y : ndarray
+        Host arrays, as ``MLP.evaluate`` takes them; y class indices, or values.
+    name : str
+        ``"test"`` or ``"training"``, for titles.
+    classes, image_shape, features
+        As in ``xpmlp.data.Dataset``.
+    """
+
+    X: Array
+    y: Array
+    name: str = "test"
+    classes: Sequence[str] | None = None
+    image_shape: tuple[int, int] | None = None
+    features: Sequence[str] | None = None
+
+
+def confusion_counts(y: Array, predicted: Array, classes: int) -> Array:
+    """Count pairs of classes, shape (classes, classes): rows are true, columns predicted."""
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, (np.asarray(y), np.asarray(predicted)), 1)
+    return counts
+
+
+def training_picture(
+    path: Any, mlp: "MLP", history: Mapping[str, Sequence[float]], part: Part, title: str
+) -> None:
+    """Draw curves, and how the model does on ``part``, into a PNG about 1300 pixels wide.
+
+    For classes there is a confusion matrix, and below it the most wrongly read images, or for
+    two features the decision boundary; for one value the predictions against the truth.
+
+    Parameters
+    ----------
+    path : path-like
+    mlp : MLP
+        Trained.
+    history : mapping of str to sequence of float
+        As ``fit`` returns it; keys beginning with ``test_`` or ``val_`` are drawn as their own
+        curves.
+    part : Part
+    title : str
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is not installed.
+    OSError
+        If the file cannot be written.
+    """
+    matplotlib = require("matplotlib", extra="cli", purpose="drawing pictures")
+    figures = require("matplotlib.figure", extra="cli", purpose="drawing pictures")
+    worst = most_wrong(mlp, part)
+    plane = part.classes is not None and part.image_shape is None and part.X.shape[1] == 2
+    height = 4.2 if plane else 0.4 + 2.0 * -(-len(worst) // ROW)
+    lower = None
+    # The style is looked up when things are drawn, too, so the whole of it happens in here.
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box is drawn instead
+        if plane or len(worst):
+            figure = figures.Figure(figsize=(12, 4.4 + height), dpi=DPI, layout="constrained")
+            upper, lower = figure.subfigures(2, 1, height_ratios=(4.4, height))
+        else:
+            upper = figure = figures.Figure(figsize=(12, 4.4), dpi=DPI, layout="constrained")
+        figure.suptitle(title, fontsize=13, x=0.01, ha="left", color="#20262c")
+        loss, metric, result = upper.subplots(1, 3)
+        curves(loss, history, "loss")
+        curves(metric, history, mlp.task.metric.name)
+        if part.classes is None:
+            predictions(result, part.y, mlp.predict(part.X), part.name)
+        else:
+            counts = confusion_counts(part.y, mlp.predict(part.X), len(part.classes))
+            confusion(result, counts, part)
+        if plane:
+            boundary(lower, mlp, part)
+        elif lower is not None:
+            mistakes(lower, worst, part)
+        content = io.BytesIO()
+        figure.savefig(content, format="png")
+    write_atomically(Path(path), content.getvalue())
+
+
+def curves(axes: Any, history: Mapping[str, Sequence[float]], name: str) -> None:
+    """Draw one figure by epochs, on the training part and on the other."""
+    title = {"r2": "R²"}.get(name, name)
+    axes.set_title(title[0].upper() + title[1:])
+    axes.set_xlabel("epoch")
+    last = "{:.2%}".format if name == "accuracy" else "{:.4f}".format
+    parts = {name: ("training", BLUE), f"test_{name}": ("test", ORANGE)}
+    parts[f"val_{name}"] = ("validation", ORANGE)
+    for key, (label, colour) in parts.items():
+        values = history.get(key, ())
+        if values:
+            epochs = range(1, len(values) + 1)
+            dot = {"marker": "o", "markersize": 3.5} if len(values) <= 40 else {}
+            text = f"{label}  {last(values[-1])}"
+            axes.plot(epochs, values, color=colour, linewidth=1.8, label=text, **dot)
+    if name == "accuracy":
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(title="after the last epoch", title_fontsize=9, alignment="left")
+
+
+def confusion(axes: Any, counts: Array, part: Part) -> None:
+    """Draw a confusion matrix; colours are shares of the true class, so rare ones show."""
+    names = [_short(name, 10) for name in part.classes or ()]
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    wrong = int(counts.sum() - np.trace(counts))
+    axes.set_title(f"{wrong:,} of {counts.sum():,} {part.name} rows wrong")
+    axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1.15, aspect="equal")
+    axes.grid(False)
+    step = -(-len(names) // 20)  # more names than that would run into each other
+    ticks = range(0, len(names), step)
+    axes.set_xticks(ticks, [names[k] for k in ticks])
+    axes.set_yticks(ticks, [names[k] for k in ticks])
+    if max(map(len, names)) > 3:
+        axes.tick_params("x", rotation=90)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if len(names) > 12:
+        return
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            colour = "white" if shares[row, column] > 0.3 else "#20262c"
+            style = {"ha": "center", "va": "center", "fontsize": 8.5 if len(names) > 5 else 12}
+            axes.text(column, row, str(count), color=colour, **style)
+
+
+def predictions(axes: Any, y: Array, predicted: Array, name: str) -> None:
+    """Draw predicted values against true ones; on the line they are equal."""
+    y, predicted = np.asarray(y).ravel(), np.asarray(predicted).ravel()
+    axes.set_title(f"Predicted and true, {name} part")
+    low, high = min(y.min(), predicted.min()), max(y.max(), predicted.max())
+    axes.plot([low, high], [low, high], color=GREY, linewidth=1, linestyle="--")
+    few = np.linspace(0, len(y) - 1, min(len(y), 5000)).astype(int)
+    axes.scatter(y[few], predicted[few], s=14, color=BLUE, alpha=0.5, linewidths=0)
+    axes.set_xlabel("true")
+    axes.set_ylabel("predicted")
+
+
+def most_wrong(mlp: "MLP", part: Part) -> list[tuple[int, int, float]]:
+    """Find the images that were read most wrongly: the surest of the wrong answers first.
+
+    Returns
+    -------
+    list of (row, predicted class, its probability)
+        At most ``SHOWN``; none where the data are no images.
+    """
+    if part.classes is None or part.image_shape is None:
+        return []
+    chances = mlp.predict_proba(part.X)
+    predicted, sure = chances.argmax(axis=1), chances.max(axis=1)
+    wrong = np.flatnonzero(predicted != part.y)
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:SHOWN]
+    return [(int(row), int(predicted[row]), float(sure[row])) for row in worst]
+
+
+def mistakes(figure: Any, worst: Sequence[tuple[int, int, float]], part: Part) -> None:
+    """Draw the images of ``most_wrong`` with what they were taken for."""
+    title = {"fontsize": 11.5, "fontweight": "bold", "x": 0.01, "ha": "left", "color": "black"}
+    figure.suptitle(f"Most wrongly read of the {part.name} part", **title)
+    axes = figure.subplots(-(-len(worst) // ROW), ROW, squeeze=False).ravel()
+    for ax in axes:
+        ax.set_axis_off()
+    for ax, (row, predicted, chance) in zip(axes, worst, strict=False):
+        image = part.X[row].reshape(part.image_shape)
+        ax.imshow(image, cmap="gray_r", interpolation="nearest")
+        names = [_short((part.classes or ())[k], 14) for k in (predicted, part.y[row])]
+        text = f"read {names[0]} ({100 * chance:.0f} %)\ntrue {names[1]}"
+        ax.set_title(text, fontsize=10, fontweight="normal", loc="center", color=RED)
+
+
+def boundary(figure: Any, mlp: "MLP", part: Part) -> None:
+    """Draw the plane of two features, coloured by the predicted class and its probability."""
+    colours = require("matplotlib.colors", extra="cli", purpose="drawing pictures")
+    palette = require("matplotlib", extra="cli", purpose="drawing pictures").colormaps["tab10"]
+    axes = figure.subplots()
+    axes.set_title(f"Decision boundary and the {part.name} part")
+    X = np.asarray(part.X, dtype=np.float64)
+    margin = 0.05 * np.ptp(X, axis=0) + 1e-9
+    (left, bottom), (right, top) = X.min(axis=0) - margin, X.max(axis=0) + margin
+    across, down = np.meshgrid(np.linspace(left, right, 400), np.linspace(bottom, top, 250))
+    grid = np.column_stack([across.ravel(), down.ravel()]).astype(part.X.dtype)
+    chances = mlp.predict_proba(grid)
+    paint = np.array([colours.to_rgb(palette(k % 10)) for k in range(chances.shape[1])])
+    picture = 1 - 0.45 * (1 - chances @ paint).reshape(*across.shape, 3)
+    axes.imshow(
+        np.clip(picture, 0, 1), extent=(left, right, bottom, top), origin="lower", aspect="auto"
+    )
+    axes.grid(False)
+    for k, name in enumerate(part.classes or ()):
+        rows = X[np.asarray(part.y) == k]
+        style = {"s": 22, "edgecolors": "white", "linewidths": 0.6}
+        axes.scatter(rows[:, 0], rows[:, 1], color=paint[k], label=_short(name, 20), **style)
+    names = part.features or ("feature 1", "feature 2")
+    axes.set_xlabel(names[0])
+    axes.set_ylabel(names[1])
+    axes.legend(title="class", loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"

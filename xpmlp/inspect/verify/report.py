@@ -1,0 +1,244 @@
+"""What ``verify`` found: as figures, as JSON, and for people."""
+
+import re
+import textwrap
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any
+
+WIDTH = 80
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two backends.
+
+    Attributes
+    ----------
+    backend, library, version, device : str
+    """
+
+    backend: str
+    library: str
+    version: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far apart the two are after a step.
+
+    Attributes
+    ----------
+    step : int
+        Counted from 1 through all epochs.
+    losses : (float, float)
+        Of both.
+    loss, parameters, moments : float
+        The largest relative difference in the loss, in parameters and running statistics, and in
+        the optimiser's moments, which know the size of a gradient where Adam's update does not.
+        Relative to the largest magnitude in the same layer so far.
+    where : str
+        The tensor that differs most: ``"dense1.W"``, ``"moment 1 of dense1.W"``.
+    """
+
+    step: int
+    losses: tuple[float, float]
+    loss: float
+    parameters: float
+    moments: float
+    where: str
+
+    @property
+    def largest(self) -> float:
+        """The largest of the three."""
+        return max(self.loss, self.parameters, self.moments)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """The first value that differs when a step is computed on both from the same state.
+
+    Attributes
+    ----------
+    step, epoch, batch : int
+        Counted from 1; ``batch`` within its epoch.
+    layer, quantity, formula : str
+        See ``xpmlp.inspect.verify.replay.Value``.
+    difference : float
+        The largest error in it, relative to the largest magnitude.
+    index : tuple of int
+        Where in it that is.
+    first, second : float
+        The two values there.
+    """
+
+    step: int
+    epoch: int
+    batch: int
+    layer: str
+    quantity: str
+    formula: str
+    difference: float
+    index: tuple[int, ...]
+    first: float
+    second: float
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The outcome of ``verify``.
+
+    Attributes
+    ----------
+    sides : (Side, Side)
+    sizes : tuple of int
+    parameters : int
+        How many the network has.
+    dtype : str
+    seed : int
+    rows, batch_size : int
+    optimizer : str
+    tolerance : float
+    differences : list of Difference
+        After each step.
+    left_out : tuple of str
+        Tensors not compared: biases that batch normalisation subtracts again, and its running
+        means. They wander with rounding, and nothing depends on them.
+    beyond : int or None
+        The first step after which the two differ by more than the tolerance.
+    cause : Cause or None
+        None where the two agree, and where no single operation explains the difference.
+    """
+
+    sides: tuple[Side, Side]
+    sizes: tuple[int, ...]
+    parameters: int
+    dtype: str
+    seed: int
+    rows: int
+    batch_size: int
+    optimizer: str
+    tolerance: float
+    differences: list[Difference]
+    left_out: tuple[str, ...]
+    beyond: int | None
+    cause: Cause | None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether no step is beyond the tolerance."""
+        return self.beyond is None
+
+    @property
+    def not_finite(self) -> int | None:
+        """The first step whose loss is NaN or infinite on either side, if there is one."""
+        return next((d.step for d in self.differences if not isfinite(sum(d.losses))), None)
+
+    @property
+    def largest(self) -> Difference:
+        """The step where the two are farthest apart."""
+        return max(self.differences, key=lambda d: d.largest)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it for JSON; a difference may be infinite, which JSON lacks."""
+        return {"agrees": self.agrees, "not_finite": self.not_finite, **asdict(self)}
+
+    def report(self) -> str:
+        """Return all of it for people, in lines of at most 80 columns."""
+        first, second = self.sides
+        verdict = "they agree" if self.agrees else f"they part at step {self.beyond}"
+        settings = re.sub(r", \w+=None", "", self.optimizer)
+        facts = [
+            ("first", _words(first)),
+            ("second", _words(second)),
+            (
+                "network",
+                f"{'-'.join(map(str, self.sizes))}, {self.parameters:,} parameters, "
+                f"{self.dtype}, seed {self.seed}",
+            ),
+            (
+                "training",
+                f"{len(self.differences)} steps, batches of {self.batch_size:,} from "
+                f"{self.rows:,} rows, {settings}",
+            ),
+            (
+                "tolerance",
+                f"{self.tolerance:.0e}, relative to what was largest so far in the same layer",
+            ),
+        ]
+        lines = [f"{first.backend} and {second.backend}: {verdict}", ""]
+        for name, text in facts:
+            lines += _wrapped(f"{name:<9}  {text}", " " * 11)
+        lines += ["", *self._table(), ""]
+        for sentence in self._sentences():
+            lines += _wrapped(sentence)
+        return "\n".join(lines)
+
+    def _table(self) -> list[str]:
+        """The differences after a few steps, with the last, the largest and the first beyond."""
+        last = len(self.differences)
+        steps = {m * 10**e for m in (1, 2, 5) for e in range(9)} | {last, self.largest.step}
+        lines = [f"{'step':>9}  {'loss':>7}  {'parameters':>10}  {'moments':>7}  largest in"]
+        for d in self.differences:
+            if d.step in steps or d.step == self.beyond:
+                mark = " <" if d.step == self.beyond else ""
+                off = f"{d.loss:>7.1e}  {d.parameters:>10.1e}  {d.moments:>7.1e}"
+                lines.append(f"{d.step:>9,}  {off}  {d.where}{mark}")
+        return lines
+
+    def _sentences(self) -> list[str]:
+        worst = self.largest
+        said = []
+        if self.agrees:
+            said.append(
+                f"All {len(self.differences)} steps agree to {self.tolerance:.0e}; the largest "
+                f"difference is {worst.largest:.1e}, after step {worst.step}."
+            )
+        elif self.cause is None:
+            said.append(
+                f"Beyond {self.tolerance:.0e} from step {self.beyond} on. Computed again on both "
+                "from the same state, no value of any step until there differs by a tenth of "
+                "that. So either rounding grew from step to step, as it does in a training that "
+                "is not stable (try a smaller learning rate), or one side does not compute the "
+                "same twice."
+            )
+        else:
+            said += self._found(self.cause)
+        if self.left_out:
+            said.append(
+                f"Not compared: {', '.join(self.left_out)}. Batch normalisation subtracts what a "
+                "bias adds, so these follow rounding errors and change no result."
+            )
+        if self.not_finite is not None:
+            said.append(f"The loss is not finite from step {self.not_finite} on.")
+        return said
+
+    def _found(self, cause: Cause) -> list[str]:
+        first, second = (side.backend for side in self.sides)
+        first, second = (first, second) if first != second else ("first", "second")
+        again = "that step" if cause.step == self.beyond else "the steps until there"
+        at = f" at [{', '.join(map(str, cause.index))}]" if cause.index else ""
+        formula = f" ({cause.formula})" if cause.formula else ""
+        return [
+            f"Beyond {self.tolerance:.0e} from step {self.beyond} on. Computing {again} again on "
+            "both from the same state, the first value that differs is",
+            "",
+            f"  step      {cause.step} (epoch {cause.epoch}, batch {cause.batch})",
+            f"  layer     {cause.layer}{formula}",
+            f"  quantity  {cause.quantity}",
+            f"  off by    {cause.difference:.1e} of its largest value{at}:",
+            f"            {first} {cause.first!r}, {second} {cause.second!r}",
+        ]
+
+
+def _words(side: Side) -> str:
+    name = side.backend if side.backend == side.library else f"{side.backend}: {side.library}"
+    return f"{name} {side.version} on {side.device}"
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    """Break a line at 80 columns; one that begins with spaces goes on under its text."""
+    if text.startswith(" "):
+        indent = " " * 12
+    return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False) or [""]

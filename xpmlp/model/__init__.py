@@ -1,0 +1,1 @@
+"""The model without its training: network, weights, task, scaling, predictions, files."""

@@ -1,0 +1,294 @@
+"""Model files: what a model is as a configuration and arrays, and the way back.
+
+A file holds host arrays: it loads with NumPy alone, whatever backend made it. Functions are
+kept by name, and nothing is imported by a name from a file: a user's own is written with a mark
+before its name, so that it is never taken for a built-in one, and passed in again at loading.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpmlp.errors import (
+    CheckpointError,
+    GradientError,
+    InvalidTypeError,
+    InvalidValueError,
+    short,
+)
+from xpmlp.model.task import KINDS, Task
+from xpmlp.nn.activations import ACTIVATIONS, Activation, activation
+from xpmlp.nn.contract import Backend
+from xpmlp.nn.losses import LOSSES, CustomLoss
+from xpmlp.nn.losses import loss as find_loss
+from xpmlp.nn.random import as_seed
+from xpmlp.storage import tensorfile as container
+
+if TYPE_CHECKING:
+    from xpmlp.mlp import MLP
+
+SCALING = ("shift", "scale", "target_shift", "target_scale")
+"""The arrays of ``Scaling``, kept as ``scaling.shift`` and so on."""
+
+OWN = "own:"
+"""Before the name of a user's function."""
+
+_BUILT_IN = tuple(ACTIVATIONS.values())
+
+
+def save(mlp: "MLP", path: Any) -> None:
+    """Write a model file atomically.
+
+    Raises
+    ------
+    InvalidValueError
+        If ``mlp.metadata`` cannot be written as JSON.
+    OSError
+        If the file cannot be written; an old file of that name is then as it was.
+    """
+    container.write(Path(path), *describe(mlp, mlp.state_dict()))
+
+
+def describe(mlp: "MLP", values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a file says of a model, and its arrays with these parameters and statistics."""
+    loss = mlp._task.loss if mlp._task else mlp.loss
+    config = {
+        "arguments": _arguments(mlp),
+        "kind": mlp._task and mlp._task.kind,
+        "loss": None if loss is None else _loss_config(loss),
+        "pixels": mlp.scaling.pixels,
+        "epochs_trained": mlp.epochs_trained,
+        "metadata": mlp.metadata,
+    }
+    tensors = {name: np.ascontiguousarray(value, dtype=mlp.dtype) for name, value in values.items()}
+    for name in SCALING:
+        if (value := getattr(mlp.scaling, name)) is not None:
+            tensors[f"scaling.{name}"] = np.asarray(value, dtype=np.float64)
+    return config, tensors
+
+
+def _arguments(mlp: "MLP") -> dict[str, Any]:
+    """Return the arguments that make such a model, functions by name."""
+    architecture = mlp.network.architecture
+    own_brick, own_initializer = architecture.normalization, architecture.initializer
+    arguments = mlp._arguments | {
+        "sizes": list(architecture.sizes),
+        "activation": [_activation_name(a) for a in architecture.activations],
+        "output": mlp.output and _activation_name(activation(mlp.output)),
+        "loss": None,  # with its settings in an entry of its own
+        "dropout": list(architecture.dropout),
+        # The weights themselves are in the file.
+        "initializer": "auto" if callable(own_initializer) else own_initializer,
+    }
+    if callable(own_brick):
+        arguments["normalization"] = OWN + own_brick.__name__
+    return arguments
+
+
+def load(
+    path: Any,
+    backend: Any = None,
+    device: str | None = None,
+    custom: Mapping[str, Any] | None = None,
+) -> "MLP":
+    """Read a model file.
+
+    Parameters
+    ----------
+    path : path-like
+    backend, device : optional
+        As for ``MLP``; independent of the backend that made the file.
+    custom : mapping of str to activation, loss or brick function, optional
+        The user's own functions that the file refers to by name.
+
+    Returns
+    -------
+    MLP
+
+    Raises
+    ------
+    CheckpointError
+        If the file is broken, altered, of another kind or of a newer version, or names a
+        function that is not known here.
+    OSError
+        If there is no such file, or it cannot be read.
+    InvalidValueError, BackendError
+        If there is no such backend, or it cannot work here.
+    GradientError
+        If the derivative of an own function is wrong.
+    """
+    from xpmlp_backends import backend as find
+
+    config, tensors = container.read(Path(path))
+    # Found before, as a wrong name is not the file's fault.
+    chosen, own = find(backend, device), dict(custom or {})
+    with _blaming(path):
+        return _rebuild(config, tensors, chosen, own)
+
+
+def _rebuild(
+    config: Mapping[str, Any],
+    tensors: dict[str, np.ndarray],
+    backend: Backend,
+    own: dict[str, Any],
+) -> "MLP":
+    from xpmlp.mlp import MLP
+
+    arguments = dict(config["arguments"])
+    # Compared before anything is allocated: a file's claims are not to be believed.
+    for i, shape in enumerate(pairwise(arguments["sizes"]), start=1):
+        if tensors[f"dense{i}.W"].shape != shape:
+            raise CheckpointError(f"dense{i}.W does not have the shape {shape} of the layers")
+    arguments["activation"] = [_own_activation(name, own) for name in arguments["activation"]]
+    if arguments["output"]:
+        arguments["output"] = _own_activation(arguments["output"], own)
+    if str(arguments["normalization"]).startswith(OWN):
+        arguments["normalization"] = _own("layer", arguments["normalization"], own)
+    if config["loss"] is not None:
+        arguments["loss"] = _own_loss(config["loss"], own)
+    mlp = MLP(**arguments, backend=backend)
+    _fill(mlp, config, tensors)
+    mlp.metadata = container.entry(config, "metadata", dict)
+    return mlp
+
+
+def _fill(mlp: "MLP", config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    """Give a model what it has learned, and from which data."""
+    task = None
+    if (kind := config["kind"]) is not None:
+        if kind not in KINDS:
+            raise CheckpointError(f"unknown kind of targets {kind!r}")
+        task = Task.make(kind, mlp.loss, mlp.output)
+    arrays: dict[str, Any] = {n: tensors.get(f"scaling.{n}") for n in SCALING}
+    _check_scaling(arrays, mlp.sizes)
+    pixels = container.entry(config, "pixels", bool | None)
+    epochs = container.entry(config, "epochs_trained", int)
+    if epochs < 0:
+        raise CheckpointError(f"epochs_trained is {epochs}")
+    others = () if "training" not in config else ("training.",)
+    own = {n: t for n, t in tensors.items() if not n.startswith(("scaling.", *others))}
+    mlp.load_state_dict(own)
+    if task is not None:
+        mlp._set_task(task)
+    mlp.scaling = replace(mlp.scaling, pixels=pixels, **arrays)
+    mlp.epochs_trained = epochs
+
+
+def put(
+    mlp: "MLP", path: Path, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+) -> None:
+    """Give a model what a file has of one of the same making.
+
+    A seed that was drawn, because none was given, becomes the file's.
+
+    Raises
+    ------
+    InvalidValueError
+        If it was made with other arguments.
+    CheckpointError
+        If the file does not make sense.
+    """
+    with _blaming(path):
+        saved = dict(container.entry(config, "arguments", dict))
+        given = json.loads(container.to_json(_arguments(mlp)))
+        loss = mlp._task.loss if mlp._task else mlp.loss
+        if loss is not None:
+            saved["loss"] = config["loss"]
+            given["loss"] = json.loads(container.to_json(_loss_config(loss)))
+        if mlp.seed_is_drawn:
+            given["seed"] = as_seed(saved["seed"])
+        other = [name for name in given if saved[name] != given[name]]
+    if other:
+        raise InvalidValueError(
+            f"resume: the model of {path} was made with {other[0]}={saved[other[0]]!r}; this one "
+            f"has {given[other[0]]!r}. Make it with the same arguments to go on"
+        )
+    with _blaming(path):
+        _fill(mlp, config, tensors)
+    mlp.reseed(given["seed"])
+
+
+@contextmanager
+def _blaming(path: Any) -> Iterator[None]:
+    """Say of what goes wrong that it is the file's fault."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {short(error, 500)}") from error
+    except GradientError:  # of a function that was passed in
+        raise
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
+        raise CheckpointError(
+            f"{path}: its configuration does not fit its arrays: {short(error, 500)}"
+        ) from error
+
+
+def _check_scaling(arrays: Mapping[str, Any], sizes: Sequence[int]) -> None:
+    for name, value in arrays.items():
+        if value is None:
+            continue
+        width = sizes[-1] if name.startswith("target") else sizes[0]
+        if value.dtype != np.float64 or value.shape not in ((width,), (1,)):
+            raise CheckpointError(
+                f"scaling.{name}: found {value.dtype} of shape {value.shape}; expected float64 of "
+                f"shape ({width},)"
+            )
+        if not np.isfinite(value).all():
+            raise CheckpointError(f"scaling.{name}: found NaN or infinity")
+
+
+def _activation_name(spec: Activation) -> str:
+    return spec.name if ACTIVATIONS.get(spec.name) is spec else OWN + spec.name
+
+
+def _loss_config(spec: Any) -> dict[str, Any]:
+    found = find_loss(spec)
+    if isinstance(found, CustomLoss):
+        return {"name": OWN + getattr(found.function, "__name__", "custom"), "settings": {}}
+    if type(found) is not LOSSES.get(found.name):
+        return {"name": OWN + type(found).__name__, "settings": {}}
+    return {"name": found.name, "settings": asdict(found)}
+
+
+def _own(what: str, marked: str, own: Mapping[str, Any]) -> Any:
+    name = marked.removeprefix(OWN)
+    if name not in own:
+        register = ", or xpmlp.register_activation() it first" if what == "activation" else ""
+        raise CheckpointError(
+            f"it uses an own {what} {name!r}; pass it: load(..., custom={{{name!r}: ...}})"
+            f"{register}"
+        )
+    return own[name]
+
+
+def _own_loss(config: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
+    name = config["name"]
+    if name not in LOSSES:
+        return _own("loss", name, own)
+    try:
+        return LOSSES[name](**config["settings"])
+    except (TypeError, InvalidTypeError, InvalidValueError) as error:
+        raise CheckpointError(f"settings of loss {name!r}: {error}") from error
+
+
+def _own_activation(marked: str, own: Mapping[str, Any]) -> Activation:
+    name = marked.removeprefix(OWN)
+    registered = ACTIVATIONS.get(name)
+    if name in own:
+        return activation(own[name])
+    if registered is not None and (marked == name or registered not in _BUILT_IN):
+        return registered
+    return activation(_own("activation", marked, own))

@@ -1,0 +1,106 @@
+"""What travels when a model is pickled, dumped by joblib, or copied with ``copy.deepcopy``.
+
+Settings, host arrays, and where a continued training goes on from: any machine can read that,
+with or without the library that computed it. Functions of the user's go by reference, as always
+in pickles. What cannot travel is made anew: bricks and compiled steps are closures, and the
+backend comes back by name. A schedule's own function travels with ``mlp.progress``, which may be
+set to None first if nothing is to be continued.
+
+A pickle runs code when it is loaded, and is for the version of xpmlp that wrote it. For other
+people and other years there are files: ``mlp.save``.
+"""
+
+import warnings
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpmlp.model.files import SCALING
+from xpmlp.model.placement import backend_for
+from xpmlp.model.task import Task
+from xpmlp.model.weights import Weights
+from xpmlp.nn.contract import Backend
+from xpmlp.nn.network import Network
+
+if TYPE_CHECKING:
+    from xpmlp.mlp import MLP
+
+REMADE = ("network", "weights", "backend", "_task", "progress", "_compiled", "_forward_pass")
+"""Attributes of a model that do not travel as they are; all others do, a subclass's own too."""
+
+
+class Home:
+    """A model's backend: within the process the object itself, beyond it a name and a device.
+
+    Parameters
+    ----------
+    name : str
+    device : str or None
+        What ``xpmlp.backend(name, device)`` takes.
+    backend : Backend, optional
+        The object, which deep copies share.
+    """
+
+    def __init__(self, name: str, device: str | None, backend: Backend | None = None) -> None:
+        self.name, self.device, self.backend = name, device, backend
+
+    def __deepcopy__(self, memo: Any) -> "Home":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Home, (self.name, self.device)
+
+    def find(self, dtype: str, precision: str) -> Backend:
+        """Return the backend, or NumPy's with a warning where it cannot be made."""
+        if self.backend is not None:
+            return self.backend
+        try:
+            return backend_for(self.name, self.device, dtype, precision)
+        except Exception as error:  # whatever a broken installation raises, the model is whole
+            where = "" if self.device is None else f" on {self.device}"
+            reason = str(error).rstrip(".")
+            warnings.warn(
+                f"this model was pickled on the backend {self.name!r}{where}, which cannot be made "
+                f"here: {reason}. It is on NumPy now, with the same numbers; mlp.to(...) moves it",
+                stacklevel=4,  # find, restore, __setstate__
+            )
+            return backend_for("numpy", None, dtype, precision)
+
+
+def state(mlp: "MLP") -> dict[str, Any]:
+    """Return what travels of a model."""
+    backend, task, progress = mlp.backend, mlp._task, mlp.progress
+    if progress is not None:  # a training extends its history in place, which is no one else's
+        progress = replace(progress.moved(backend.to_numpy), history=deepcopy(progress.history))
+    place = getattr(backend, "place", str(backend.device))  # a third party's may not have one
+    return {
+        "attributes": {name: value for name, value in vars(mlp).items() if name not in REMADE},
+        "home": Home(backend.name, place, backend),
+        "values": mlp.state_dict(),
+        "task": task and (task.kind, task.loss),
+        "progress": progress,
+    }
+
+
+def restore(mlp: "MLP", state: Mapping[str, Any]) -> None:
+    """Make a model of what has travelled.
+
+    Its arrays are copied, since those that joblib maps from a file change with the file.
+    """
+    vars(mlp).update(state["attributes"])
+    arrays = {name: getattr(mlp.scaling, name) for name in SCALING}
+    owned: dict[str, Any] = {name: np.array(a) for name, a in arrays.items() if a is not None}
+    mlp.scaling = replace(mlp.scaling, **owned)
+    mlp.network = Network.of(mlp._arguments)
+    mlp.backend = state["home"].find(mlp.dtype, mlp.precision)
+    mlp.weights = Weights(mlp.network, mlp.backend, mlp.dtype, state["values"])
+    mlp._task = mlp.progress = None
+    if state["task"] is not None:
+        kind, loss = state["task"]
+        mlp._task = Task.make(kind, loss, mlp.output)
+    if state["progress"] is not None:
+        mlp.progress = state["progress"].moved(np.array).moved(mlp.backend.asarray)
+    mlp._forget_compiled()

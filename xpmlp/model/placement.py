@@ -1,0 +1,43 @@
+"""Where a model computes: its backend, in a dtype and a precision that it must have."""
+
+import logging
+from typing import Any
+
+from xpmlp.errors import BackendError, InvalidValueError, unknown_name
+from xpmlp.nn.contract import PRECISIONS, Backend
+
+logger = logging.getLogger("xpmlp")
+
+
+def check_precision(precision: str, dtype: str) -> None:
+    """Refuse an unknown precision, and one that a dtype does not have."""
+    if precision not in PRECISIONS:
+        raise unknown_name("precision", precision, PRECISIONS)
+    if dtype == "float64" and precision != "float32":
+        raise InvalidValueError(
+            f"precision: found {precision!r} for a model in float64, in which nothing is rounded; "
+            "use dtype='float32', or leave the precision out"
+        )
+
+
+def backend_for(spec: Any, device: str | None, dtype: str, precision: str) -> Backend:
+    """Return the backend of a name for a model of this dtype and precision.
+
+    Raises
+    ------
+    InvalidValueError, BackendError
+        As ``xpmlp.backend`` does, and where the backend does not have the dtype.
+    """
+    from xpmlp_backends import backend
+
+    found = backend(spec, device)
+    if dtype not in ("float32",) and dtype not in found.capabilities:
+        found.asarray([0.0], dtype)  # raises with the library's own remedy, if it has one
+        raise BackendError(f"backend {found.name!r} has no {dtype}; use dtype='float32'")
+    found = found.with_precision(precision)
+    if found.precision != precision:
+        logger.info(
+            "precision %s: %s on %s computes its matrix products in %s",
+            *(precision, found.name, found.device, found.precision),
+        )
+    return found

@@ -1,0 +1,37 @@
+"""A network as a table for people."""
+
+from math import prod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xpmlp.mlp import MLP
+
+
+def rounding(mlp: "MLP") -> str:
+    """Say what matrix products are rounded to, if the model was made to; else nothing."""
+    asked, done = mlp.precision, mlp.backend.precision
+    if asked == "float32":
+        return ""
+    instead = "" if done == asked else f" (in {done} on {mlp.backend.device})"
+    return f", matrix products in {asked}{instead}"
+
+
+def summary(mlp: "MLP") -> str:
+    """Return the layers with their output shapes, parameters and formulas, and a line of totals."""
+    rows = [("layer", "output", "parameters", "computes")]
+    width = mlp.sizes[0]
+    for brick in mlp.network.bricks:
+        width = next((s[1] for name, s in brick.shapes.items() if name.endswith(".W")), width)
+        count = sum(map(prod, brick.shapes.values()))
+        rows.append((brick.name, f"(n, {width})", f"{count:,}" if count else "", brick.formula))
+    a, b, c = (max(len(row[i]) for row in rows) for i in range(3))
+    lines = [f"{w:<{a}}  {x:<{b}}  {y:>{c}}  {z}".rstrip() for w, x, y, z in rows]
+    loss = mlp._task.loss.name if mlp._task else "follows from the targets"
+    return "\n".join(
+        [
+            *lines,
+            f"{mlp.network.layout.count:,} parameters, {mlp.dtype}{rounding(mlp)}",
+            f"loss: {loss}",
+            f"backend: {mlp.backend.name} on {mlp.backend.device}",
+        ]
+    )

@@ -1,0 +1,232 @@
+"""What the targets are, and what follows: the loss, the output activation and the metric.
+
+A host boundary: targets are small, so they are checked on the host with NumPy.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xpmlp.arrays.checks import narrowed, refuse
+from xpmlp.errors import InvalidTypeError, InvalidValueError
+from xpmlp.nn import losses, metrics
+from xpmlp.nn.activations import ACTIVATIONS, Activation, activation
+
+KINDS = ("labels", "one_hot", "binary", "multilabel", "values")
+"""Class indices; rows with one 1, or distributions; yes or no; several of those; real numbers."""
+
+_DEFAULT: dict[str, type[losses.Loss]] = {
+    "labels": losses.SparseCategoricalCrossEntropy,
+    "one_hot": losses.CategoricalCrossEntropy,
+    "binary": losses.BinaryCrossEntropy,
+    "multilabel": losses.BinaryCrossEntropy,
+    "values": losses.MSE,
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a network is trained for.
+
+    Attributes
+    ----------
+    kind : str
+        One of ``KINDS``.
+    loss : Loss
+    output : Activation or None
+        An activation after the last dense layer, where the loss has no link of its own.
+    """
+
+    kind: str
+    loss: losses.Loss
+    output: Activation | None
+
+    @classmethod
+    def make(cls, kind: str, loss: Any, output: Any) -> "Task":
+        """Combine a kind of target with the loss and output activation, if any were given.
+
+        Raises
+        ------
+        InvalidValueError
+            If the loss cannot use such targets, or brings another output activation.
+        """
+        chosen = _DEFAULT[kind]() if loss is None else losses.loss(loss)
+        usable = {
+            "labels": ("labels",),
+            "distribution": ("labels", "one_hot"),
+            "binary": ("binary", "multilabel", "labels", "one_hot"),
+            "counts": ("values",),
+            "values": KINDS,
+        }[chosen.targets]
+        if kind not in usable:
+            raise InvalidValueError(
+                f"loss {chosen.name!r} takes {' or '.join(usable)} targets; found {kind}. "
+                f"The default for them is {_DEFAULT[kind].name!r}"
+            )
+        given = None if output is None else activation(output)
+        if given is not None and given.name in (chosen.link, "identity"):
+            wrong = given.name != chosen.link
+            given = None
+        else:
+            wrong = given is not None and chosen.link != "identity"
+        if wrong:
+            raise InvalidValueError(
+                f"output activation {output!r} with loss {chosen.name!r}: that loss applies "
+                f"{chosen.link} itself, to logits; leave the output out"
+            )
+        return cls(kind, chosen, given)
+
+    @property
+    def link(self) -> Activation:
+        """The activation between the network's output and a prediction."""
+        return ACTIVATIONS[self.loss.link]
+
+    @property
+    def metric(self) -> metrics.Metric:
+        """Accuracy for classes, R² for values."""
+        if self.kind == "values":
+            return metrics.RATE_R2 if self.loss.link == "exp" else metrics.R2
+        if self.kind in ("labels", "one_hot"):
+            return metrics.LABELS if self.loss.targets == "labels" else metrics.ONE_HOT
+        logits = self.loss.link == "sigmoid"
+        return metrics.LOGIT_SIDES if logits else metrics.PROBABILITY_SIDES
+
+    def encode(self, y: np.ndarray, outputs: int, dtype: str, name: str = "y") -> np.ndarray:
+        """Check targets and bring them into the form the loss takes.
+
+        Returns
+        -------
+        ndarray
+            int32, shape (n,) for a loss on labels; else ``dtype``, shape (n, outputs).
+        """
+        if self.kind in ("labels", "one_hot"):
+            if y.ndim == 1:
+                index = _labels(y, outputs, name)
+                if self.loss.targets == "labels":
+                    return index
+                one_hot: np.ndarray = np.eye(outputs, dtype=dtype)[index]
+                return one_hot
+            _expect_shape(y, outputs, name)
+            if self.loss.targets == "labels":
+                return _labels_of_rows(y, name)
+            _distributions(y, name)
+            return y.astype(dtype)
+        if not (y.ndim == 1 and outputs == 1):
+            _expect_shape(y, outputs, name)
+        if self.kind in ("binary", "multilabel"):
+            fix = "; for real values pass floats, or loss='mse'" if outputs == 1 else ""
+            refuse(y, ~((y >= 0) & (y <= 1)), f"0, 1 or a probability{fix}", name)
+        elif self.loss.targets == "counts":
+            refuse(y, ~(y >= 0), "a count, 0 or more", name)
+        encoded = narrowed(y, dtype)
+        refuse(y, ~np.isfinite(encoded), f"a finite number within the range of {dtype}", name)
+        return encoded.reshape(-1, outputs)
+
+
+def check_names(loss: Any, output: Any) -> None:
+    """Refuse an unknown loss or output activation, and check a user's own."""
+    if loss is not None:
+        losses.loss(loss)
+    if output is not None:
+        activation(output)
+
+
+def check_outputs(kind: str, outputs: int) -> None:
+    """Refuse a kind of targets that a network with so many outputs cannot learn."""
+    fitting = {"binary": (outputs == 1, "one output, or targets='multilabel'")}
+    fitting |= dict.fromkeys(("labels", "one_hot"), (outputs > 1, "an output for each class"))
+    fits, expected = fitting.get(kind, (True, ""))
+    if not fits:
+        raise InvalidValueError(
+            f"targets: found {kind!r} for {outputs} outputs; expected {expected}"
+        )
+
+
+def kind_of(y: np.ndarray, outputs: int, loss: Any, name: str = "y") -> str:
+    """Tell what targets are from their dtype, shape and values, and the network's outputs.
+
+    Integers in one dimension are class indices (for one output: 0 or 1); rows of 0 and 1 with
+    one 1 are one-hot, with another number of them independent labels; the rest are values.
+
+    Raises
+    ------
+    InvalidValueError
+        Where y's shape does not fit the outputs, or one-dimensional floats meet several.
+    """
+    wanted = None if loss is None else losses.loss(loss).targets
+    if y.ndim == 1 or (y.ndim == 2 and y.shape[1] == outputs == 1):
+        whole = y.dtype.kind in "bui"
+        if outputs == 1:
+            return "binary" if wanted == "binary" or (wanted is None and whole) else "values"
+        if not whole:
+            raise InvalidValueError(
+                f"{name}: found {y.dtype} of shape {y.shape}, the first {y[0]} at {name}[0], for "
+                f"{outputs} outputs; class labels must be integers 0 to {outputs - 1} "
+                f"({name}.astype(int)), real targets need shape (n, {outputs})"
+            )
+        return "labels"
+    _expect_shape(y, outputs, name)
+    if wanted == "counts":
+        return "values"
+    bits = bool(np.all((y == 0) | (y == 1)))
+    if wanted == "distribution" or (bits and bool(np.all(y.sum(axis=1) == 1))):
+        return "one_hot"
+    if wanted == "binary" or (bits and wanted is None):
+        return "multilabel"
+    return "values"
+
+
+def spread(encoded: np.ndarray) -> float:
+    """Σ (y − mean)² over all rows and outputs, for R²."""
+    y = encoded.astype(np.float64)
+    return float(np.sum((y - y.mean(axis=0)) ** 2))
+
+
+def _expect_shape(y: np.ndarray, outputs: int, name: str) -> None:
+    if y.ndim != 2 or y.shape[1] != outputs:
+        one = f" or ({len(y) if y.ndim else 1},)"
+        raise InvalidValueError(
+            f"{name}: found shape {y.shape}; the network has {outputs} outputs, so expected "
+            f"({len(y) if y.ndim else 1}, {outputs}){one}"
+        )
+
+
+def _labels(y: np.ndarray, classes: int, name: str) -> np.ndarray:
+    expected = f"a class index from 0 to {classes - 1}, one for each of the {classes} outputs"
+    if y.dtype.kind == "f":
+        refuse(y, ~np.isfinite(y) | (y != np.floor(y)), expected, name)
+        raise InvalidValueError(
+            f"{name}: found {y.dtype} labels, the first {y[0]} at {name}[0]; expected {expected}: "
+            f"{name}.astype(int)"
+        )
+    if y.dtype.kind == "b" and classes != 2:
+        raise InvalidValueError(
+            f"{name}: found bool labels, the first {y[0]} at {name}[0]; expected {expected}"
+        )
+    if y.dtype.kind not in "bui":
+        raise InvalidTypeError(f"{name}: found dtype {y.dtype}; expected {expected}")
+    refuse(y, (y < 0) | (y >= classes), expected, name)
+    return y.astype(np.int32)
+
+
+def _labels_of_rows(y: np.ndarray, name: str) -> np.ndarray:
+    one_hot = np.all((y == 0) | (y == 1), axis=1) & (y.sum(axis=1) == 1)
+    if not one_hot.all():
+        row = int(np.argmin(one_hot))
+        raise InvalidValueError(
+            f"{name}: found {y[row]} at {name}[{row}]; expected class indices, or rows with one 1"
+        )
+    index: np.ndarray = y.argmax(axis=1).astype(np.int32)
+    return index
+
+
+def _distributions(y: np.ndarray, name: str) -> None:
+    refuse(y, ~((y >= 0) & (y <= 1)), "a probability in [0, 1]", name)
+    sums = y.astype(np.float64).sum(axis=1)
+    if np.abs(sums - 1).max() > 1e-3:
+        row = int(np.argmax(np.abs(sums - 1) > 1e-3))
+        raise InvalidValueError(
+            f"{name}: row {row} sums to {sums[row]:g}; expected one-hot rows or distributions "
+            "that sum to 1"
+        )

@@ -1,0 +1,1 @@
+"""The mathematics, in the array API standard; no array library is imported here."""

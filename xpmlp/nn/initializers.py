@@ -1,0 +1,94 @@
+"""Initial weights, drawn on the host in float64 so that every backend starts from the same.
+
+Each is ``f(rng, n_in, n_out) -> ndarray of shape (n_in, n_out)``. A forward pass keeps the
+variance of its input when var(W) = 1/n_in; He doubles that because ReLU halves it; Glorot
+averages the demands of the forward and the backward pass. Biases start at zero.
+"""
+
+from collections.abc import Callable
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpmlp.errors import InvalidTypeError, unknown_name
+from xpmlp.nn.random import Purpose, generator
+
+if TYPE_CHECKING:
+    from xpmlp.nn.network import Network
+
+Initializer = Callable[[Any, int, int], Any]
+
+
+def _normal(variance: Callable[[int, int], float]) -> Initializer:
+    return lambda rng, n_in, n_out: rng.standard_normal((n_in, n_out)) * sqrt(variance(n_in, n_out))
+
+
+def _uniform(variance: Callable[[int, int], float]) -> Initializer:
+    """U(−a, a) has variance a²/3."""
+    return lambda rng, n_in, n_out: (
+        rng.uniform(-1.0, 1.0, (n_in, n_out)) * sqrt(3.0 * variance(n_in, n_out))
+    )
+
+
+def _he(n_in: int, n_out: int) -> float:
+    return 2.0 / n_in
+
+
+def _glorot(n_in: int, n_out: int) -> float:
+    return 2.0 / (n_in + n_out)
+
+
+def _lecun(n_in: int, n_out: int) -> float:
+    return 1.0 / n_in
+
+
+INITIALIZERS: dict[str, Initializer] = {
+    "zeros": lambda rng, n_in, n_out: np.zeros((n_in, n_out)),
+    "uniform": lambda rng, n_in, n_out: rng.uniform(-1.0, 1.0, (n_in, n_out)) / sqrt(n_in),
+    "he": _normal(_he),  # He et al. 2015
+    "he_uniform": _uniform(_he),
+    "glorot": _uniform(_glorot),  # Glorot and Bengio 2010, in its uniform form
+    "glorot_normal": _normal(_glorot),
+    "lecun": _normal(_lecun),  # LeCun et al. 1998
+    "lecun_uniform": _uniform(_lecun),
+}
+"""Every initialiser that a name can mean."""
+
+_HE_FAMILY = {"relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "swish", "mish", "softplus"}
+
+
+def initializer(spec: object, activation: str) -> Initializer:
+    """Find an initialiser by name, take over a function, or choose by the activation.
+
+    ``"auto"`` is He for the ReLU family and Glorot for the rest.
+    """
+    if spec == "auto":
+        spec = "he" if activation in _HE_FAMILY else "glorot"
+    if isinstance(spec, str):
+        if spec not in INITIALIZERS:
+            raise unknown_name("initializer", spec, [*INITIALIZERS, "auto"])
+        return INITIALIZERS[spec]
+    if not callable(spec):
+        raise InvalidTypeError(
+            f"initializer: found {spec!r}; expected a name or a function (rng, n_in, n_out)"
+        )
+    return spec
+
+
+def initial_values(network: "Network", seed: int) -> dict[str, Any]:
+    """Draw a network's first parameters and running statistics: float64 host arrays by name.
+
+    Weights by the initialiser, with a Philox stream for each layer; the rest as the bricks say.
+    """
+    a = network.architecture
+    followed_by = [*(f.name for f in a.activations), "identity"]
+    values: dict[str, Any] = {}
+    for name, slot in (network.layout.slots | network.statistics.slots).items():
+        if name.endswith(".W"):
+            layer = network.weights.index(name)
+            draw = initializer(a.initializer, followed_by[layer])
+            values[name] = draw(generator(seed, Purpose.WEIGHTS, layer), *slot.shape)
+        else:
+            values[name] = np.full(slot.shape, network.body.initial.get(name, 0.0))
+    return values

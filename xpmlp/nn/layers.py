@@ -1,0 +1,307 @@
+"""The bricks: each a function that returns its result and the map of gradients back through it.
+
+    y, backward = brick(ops, p, x, ...)
+    dx, grads = backward(dy)
+
+Nothing is stored on an object and nothing is accumulated in secret: what backward needs, it
+closes over. ``p`` maps names to arrays and ``grads`` has the same names. Bricks never write to
+an argument. Shapes: n examples, ``in`` and ``out`` units; gradients are of the batch's loss.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from xpmlp.nn.activations import Activation
+
+Array = Any
+Params = Mapping[str, Array]
+Grads = dict[str, Array]
+Backward = Callable[..., tuple[Array | None, Grads]]
+"""``backward(dy, need_dx=True) -> (dx, grads)``; dx is None where it was not needed."""
+
+
+@dataclass
+class Pass:
+    """What one forward pass knows besides its input.
+
+    Attributes
+    ----------
+    training : bool
+        Whether dropout drops and batch normalisation uses the batch's own statistics.
+    keys : Array of int32, shape (dropout layers, 2), optional
+        Random words of this step.
+    statistics : mapping of str to Array
+        Running statistics by name, read by batch normalisation outside training.
+    new_statistics : dict
+        Filled in training with what they become.
+    grad : mapping of str to Array
+        Where a backend with mutable arrays may write each parameter's gradient.
+    """
+
+    training: bool = False
+    keys: Array = None
+    statistics: Params = field(default_factory=dict)
+    new_statistics: Grads = field(default_factory=dict)
+    grad: Params = field(default_factory=dict)
+
+
+class Brick(NamedTuple):
+    """A brick in its place in a network.
+
+    Attributes
+    ----------
+    name : str
+        ``"dense1"``; its parameters are ``"dense1.W"`` and so on.
+    forward : callable (ops, params, x, run: Pass) -> (y, backward)
+    shapes : dict of str to tuple
+        Trainable parameters.
+    statistics : dict of str to tuple
+        Running statistics.
+    formula : str
+        What it computes, for people.
+    initial : dict of str to float
+        First value of parameters and statistics that begin neither drawn (weight matrices)
+        nor at 0.
+    parts : tuple of Brick
+        The bricks it is composed of; empty for a brick that computes something itself.
+    compose : callable (list of Brick) -> Brick, optional
+        Puts parts together the way this one is; see ``mapped``.
+    activation : Activation, optional
+        What the brick applies last, or alone.
+    activated : callable (Activation) -> Brick, optional
+        The same brick with an activation after it, in one; ``chain`` joins neighbours so.
+    """
+
+    name: str
+    forward: Callable[[Any, Params, Array, Pass], tuple[Array, Backward]]
+    shapes: Mapping[str, tuple[int, ...]]
+    statistics: Mapping[str, tuple[int, ...]]
+    formula: str
+    initial: Mapping[str, float] = MappingProxyType({})
+    parts: tuple["Brick", ...] = ()
+    compose: Callable[[list["Brick"]], "Brick"] | None = None
+    activation: Activation | None = None
+    activated: Callable[[Activation], "Brick"] | None = None
+
+
+def mapped(brick: Brick, f: Callable[[Brick], Brick], joined: bool = False) -> Brick:
+    """Return the same composition with ``f(leaf)`` in place of each leaf: to watch one at work.
+
+    With ``joined``, a dense map and the activation after it are one leaf, as ``chain`` has them.
+    """
+    if brick.compose is None:
+        return f(brick)._replace(activated=None)  # joined later, it would not be seen
+    parts = _joined(list(brick.parts)) if joined else brick.parts
+    return brick.compose([mapped(part, f, joined) for part in parts])
+
+
+def dense(name: str, n_in: int, n_out: int, bias: bool = True) -> Brick:
+    """z = x W + b, with x (n, in), W (in, out), b (out,), z (n, out).
+
+    Since zᵢⱼ = Σₖ xᵢₖ Wₖⱼ + bⱼ, the chain rule gives
+    dWₖⱼ = Σᵢ xᵢₖ dzᵢⱼ, that is dW = xᵀ dz (in, out);
+    dbⱼ = Σᵢ dzᵢⱼ, the column sums of dz (out,);
+    dxᵢₖ = Σⱼ dzᵢⱼ Wₖⱼ, that is dx = dz Wᵀ (n, in).
+    """
+    W, b = f"{name}.W", f"{name}.b"
+
+    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
+        z = ops.dense(x, p[W], p[b] if bias else None)
+
+        def backward(dz: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
+            out = (run.grad.get(W), run.grad.get(b))
+            dx, dW, db = ops.dense_grad(x, p[W], dz, need_dx, out)
+            return dx, {W: dW, b: db} if bias else {W: dW}
+
+        return z, backward
+
+    shapes = {W: (n_in, n_out), b: (n_out,)} if bias else {W: (n_in, n_out)}
+    made = Brick(name, forward, shapes, {}, "z = x W + b" if bias else "z = x W")
+    return made._replace(activated=partial(_activated, made, W, b if bias else None))
+
+
+def _activated(dense: Brick, W: str, b: str | None, activation: Activation) -> Brick:
+    """h = f(x W + b): a dense map and its activation at once, for backends that fuse them."""
+
+    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
+        z, h = ops.dense_activation(ops, x, p[W], p[b] if b else None, activation)
+
+        def backward(dh: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
+            out = (run.grad.get(W), run.grad.get(b) if b else None)
+            dx, dW, db = ops.dense_activation_grad(ops, x, p[W], z, h, dh, activation, need_dx, out)
+            return dx, {W: dW, b: db} if b else {W: dW}
+
+        return h, backward
+
+    formula = f"h = {activation.name}(x W + b)"
+    return Brick(dense.name, forward, dense.shapes, {}, formula, activation=activation)
+
+
+def affine(xp: Any, x: Array, W: Array, b: Array | None) -> Array:
+    """x W + b; the reference of ``ops.dense``."""
+    z = x @ W
+    return z if b is None else z + b
+
+
+def affine_grad(
+    xp: Any,
+    x: Array,
+    W: Array,
+    dz: Array,
+    need_dx: bool,
+    out: tuple[Array | None, Array | None] = (None, None),
+) -> tuple[Array | None, Array, Array]:
+    """(dz Wᵀ or None, xᵀ dz, column sums of dz); the reference of ``ops.dense_grad``.
+
+    ``out`` are the places where dW and db are wanted. A backend that can write there does;
+    the caller uses what is returned in any case.
+    """
+    dx = dz @ W.T if need_dx else None
+    return dx, x.T @ dz, xp.sum(dz, axis=0)
+
+
+def dense_activation(
+    ops: Any, x: Array, W: Array, b: Array | None, f: Activation
+) -> tuple[Array, Array]:
+    """z = x W + b and h = f(z); the reference of ``ops.dense_activation``.
+
+    A backend that keeps only h returns it in the place of z too, where f′ can be told from h.
+    """
+    z = ops.dense(x, W, b)
+    return z, ops.activation(ops, z, f)
+
+
+def dense_activation_grad(
+    ops: Any,
+    x: Array,
+    W: Array,
+    z: Array,
+    h: Array,
+    dh: Array,
+    f: Activation,
+    need_dx: bool,
+    out: tuple[Array | None, Array | None] = (None, None),
+) -> tuple[Array | None, Array, Array]:
+    """Gradients of the same: those of the affine map at dz = dh · f′(z)."""
+    dz = ops.activation_grad(ops, z, h, dh, f)
+    grads: tuple[Array | None, Array, Array] = ops.dense_grad(x, W, dz, need_dx, out)
+    return grads
+
+
+def activation(ops: Any, z: Array, f: Activation) -> Array:
+    """h = f(z); the reference of ``ops.activation``."""
+    return f.function(ops, z)
+
+
+def activation_grad(ops: Any, z: Array, h: Array, dh: Array, f: Activation) -> Array:
+    """dz = dh · f′(z); the reference of ``ops.activation_grad``."""
+    return f.backward(ops, z, h, dh)
+
+
+def activate(name: str, activation: Activation) -> Brick:
+    """h = f(z); dz = dh · f′(z)."""
+
+    def forward(ops: Any, p: Params, z: Array, run: Pass) -> tuple[Array, Backward]:
+        h = ops.activation(ops, z, activation)
+
+        def backward(dh: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
+            return ops.activation_grad(ops, z, h, dh, activation) if need_dx else None, {}
+
+        return h, backward
+
+    formula = f"h = {activation.name}(z)"
+    return Brick(name, forward, {}, {}, formula, activation=activation)
+
+
+def dropout(name: str, rate: float, index: int) -> Brick:
+    """y = x · mask in training: 0 with probability ``rate``, and else 1/(1 − rate).
+
+    The scaling keeps the expected value, so y = x otherwise (Srivastava et al. 2014, in the
+    inverted form). ``index`` counts the network's dropout bricks: it picks the step's key.
+    """
+
+    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
+        mask = (
+            ops.dropout_mask(run.keys[index, :], x.shape, rate, x.dtype) if run.training else None
+        )
+
+        def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
+            return dy if mask is None else dy * mask, {}
+
+        return x if mask is None else x * mask, backward
+
+    return Brick(name, forward, {}, {}, f"y = x · mask, {rate:g} dropped")
+
+
+def chain(name: str, bricks: list[Brick]) -> Brick:
+    """Composition: y = fₘ(… f₂(f₁(x))). Backward walks the same list from the right.
+
+    Without ``need_dx`` the walk stops at the first brick with parameters, which is then asked
+    for its parameters' gradient alone: the input's gradient is never computed.
+    """
+    joined = _joined(bricks)
+    first = next((i for i, brick in enumerate(joined) if brick.shapes), len(joined))
+
+    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
+        steps: list[Backward] = []
+        for brick in joined:
+            x, backward = brick.forward(ops, p, x, run)
+            steps.append(backward)
+
+        def walk(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
+            grads: Grads = {}
+            for i in range(len(steps) - 1, -1 if need_dx else first - 1, -1):
+                dy, own = steps[i](dy, need_dx or i > first)
+                grads.update(own)
+            return dy if need_dx else None, grads
+
+        return x, walk
+
+    return Brick(
+        name,
+        forward,
+        {k: v for brick in bricks for k, v in brick.shapes.items()},
+        {k: v for brick in bricks for k, v in brick.statistics.items()},
+        ", then ".join(brick.formula for brick in bricks),
+        {k: v for brick in bricks for k, v in brick.initial.items()},
+        tuple(bricks),
+        partial(chain, name),
+    )
+
+
+def _joined(bricks: list[Brick]) -> list[Brick]:
+    """The same chain with each dense map and the activation after it as one brick."""
+    made: list[Brick] = []
+    for brick in bricks:
+        if made and made[-1].activated is not None and brick.activation is not None:
+            made[-1] = made[-1].activated(brick.activation)
+        else:
+            made.append(brick)
+    return made
+
+
+def residual(name: str, inner: Brick) -> Brick:
+    """y = x + F(x) (He et al. 2015); dx = dy + F′(x)ᵀ dy. F keeps the width."""
+
+    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
+        fx, inner_backward = inner.forward(ops, p, x, run)
+
+        def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
+            dx, grads = inner_backward(dy, need_dx)
+            return dy + dx if need_dx else None, grads
+
+        return x + fx, backward
+
+    return Brick(
+        name,
+        forward,
+        inner.shapes,
+        inner.statistics,
+        f"y = x + F(x), F: {inner.formula}",
+        inner.initial,
+        (inner,),
+        lambda parts: residual(name, parts[0]),
+    )

@@ -1,0 +1,337 @@
+"""Losses: the value of each example and its derivative, together, because they share the work.
+
+A loss is called as ``rows, dz = loss(ops, z, y)``: ``rows[i]`` is example i's loss, summed over
+the outputs, and ``dz[i]`` its gradient with respect to ``z[i]``. The batch's loss is the
+weighted mean Σ wᵢ·rowsᵢ / Σ wᵢ, so a weight of 2 is the same as the row twice.
+
+Cross-entropies and Poisson work on logits: the *link* (softmax, sigmoid, exp) is part of the
+loss, where it cancels into ``probability − target`` and cannot overflow. The network then ends
+in its last dense layer, and ``predict_proba`` applies the link.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from typing import Any, ClassVar
+
+from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
+from xpmlp.nn.functions import hold, log_softmax, one_hot, sigmoid, softplus
+
+__all__ = [
+    "LOSSES", "MAE", "MSE", "BinaryCrossEntropy", "CategoricalCrossEntropy", "CustomLoss",
+    "Huber", "Loss", "Poisson", "PoissonDeviance", "Quantile", "SparseCategoricalCrossEntropy",
+    "loss",
+]  # fmt: skip
+
+Array = Any
+Rows = tuple[Array, Array]
+
+
+def softmax_cross_entropy(xp: Any, z: Array, target: Array) -> Rows:
+    """−Σⱼ tⱼ ln softmax(z)ⱼ for rows of targets that sum to 1; its gradient is softmax(z) − t.
+
+    Parameters
+    ----------
+    z, target : Array, shape (n, C)
+        Logits, and the target distribution.
+
+    Returns
+    -------
+    rows : Array, shape (n,)
+    dz : Array, shape (n, C)
+    """
+    log_p = log_softmax(xp, z)
+    return -xp.sum(target * log_p, axis=1), xp.exp(log_p) - target
+
+
+def label_cross_entropy(
+    xp: Any, device: Any, z: Array, labels: Array, smoothing: float = 0.0
+) -> Rows:
+    """The same for class indices, shape (n,), of which each is a row of 0 and one 1.
+
+    ``smoothing`` moves that share of each row to all classes alike.
+    """
+    target = one_hot(xp, device, labels, z.shape[1], z.dtype)
+    return softmax_cross_entropy(xp, z, _smooth(target, smoothing, z.shape[1]))
+
+
+def sigmoid_cross_entropy(xp: Any, z: Array, target: Array) -> Rows:
+    """−Σⱼ tⱼ ln σ(zⱼ) + (1 − tⱼ) ln(1 − σ(zⱼ)); its gradient is σ(z) − t.
+
+    In the form max(z, 0) − z t + ln(1 + exp(−|z|)), which cannot overflow. Shapes as above.
+    """
+    return xp.sum(softplus(xp, z) - z * target, axis=1), sigmoid(xp, z) - target
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Base of the losses.
+
+    Attributes
+    ----------
+    name : str
+        How it is called in ``MLP(loss=...)``.
+    link : str
+        The activation that turns the network's output z into a prediction.
+    targets : str
+        What y holds: ``"labels"`` (class indices), ``"distribution"`` (rows that sum to 1),
+        ``"binary"`` (values in [0, 1]), ``"counts"`` (values ≥ 0) or ``"values"``.
+    """
+
+    name: ClassVar[str]
+    link: ClassVar[str] = "identity"
+    targets: ClassVar[str] = "values"
+
+    def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
+        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class MSE(Loss):
+    """½ Σⱼ (zⱼ − yⱼ)²; the ½ cancels in the gradient z − y.
+
+    Attributes
+    ----------
+    average : bool
+        Report the mean over the outputs in the place of the sum, as scikit-learn's estimator does.
+        The gradient is that of the sum all the same, as it is there: learning rates mean the same.
+    """
+
+    average: bool = False
+    name = "mse"
+
+    def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
+        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
+        e = z - y
+        return 0.5 / (z.shape[1] if self.average else 1) * ops.xp.sum(e * e, axis=1), e
+
+
+@dataclass(frozen=True)
+class MAE(Loss):
+    """Σⱼ |zⱼ − yⱼ|; gradient sign(z − y), 0 where they are equal."""
+
+    name = "mae"
+
+    def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
+        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
+        e = z - y
+        return ops.xp.sum(ops.xp.abs(e), axis=1), ops.xp.sign(e)
+
+
+@dataclass(frozen=True)
+class Huber(Loss):
+    """½ e² where |e| ≤ δ, else δ(|e| − ½ δ), with e = z − y (Huber 1964); gradient e held in ±δ."""
+
+    delta: float = 1.0
+    name = "huber"
+
+    def __post_init__(self) -> None:
+        _require("Huber", "delta", self.delta, low=0.0, open_low=True)
+
+    def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
+        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
+        xp, e = ops.xp, z - y
+        g = hold(xp, e, self.delta)
+        return xp.sum(g * (e - 0.5 * g), axis=1), g  # equals both branches
+
+
+@dataclass(frozen=True)
+class Quantile(Loss):
+    """max(q e, (q − 1) e), e = y − z (Koenker and Bassett 1978); least at y's q-quantile."""
+
+    q: float = 0.5
+    name = "quantile"
+
+    def __post_init__(self) -> None:
+        _require("Quantile", "q", self.q, low=0.0, high=1.0, open_low=True, open_high=True)
+
+    def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
+        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
+        xp, e = ops.xp, y - z
+        below = xp.astype(e < 0, e.dtype)
+        rows = xp.sum(e * (self.q - below), axis=1)
+        return rows, (below - self.q) * xp.abs(xp.sign(e))
+
+
+@dataclass(frozen=True)
+class Poisson(Loss):
+    """exp(z) − y z, the negative log-likelihood of counts y at rate exp(z), without ln y!."""
+
+    name = "poisson"
+    link = "exp"
+    targets = "counts"
+
+    def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
+        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
+        bound = 700.0 if z.dtype == ops.xp.float64 else 80.0  # exp stays finite, and its sum
+        rate = ops.xp.exp(ops.xp.minimum(z, bound))
+        return ops.xp.sum(rate - y * z, axis=1), rate - y
+
+
+@dataclass(frozen=True)
+class PoissonDeviance(Poisson):
+    """y ln(y/μ) − y + μ with the rate μ = exp(z): half the Poisson deviance.
+
+    It is 0 where the rate is the count, and differs from `Poisson` by what depends on y alone, so
+    the gradient is the same.
+    """
+
+    name = "poisson_deviance"
+
+    def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
+        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
+        xp = ops.xp
+        rows, dz = super().__call__(ops, z, y)
+        logs = xp.log(xp.maximum(y, float(xp.finfo(y.dtype).smallest_normal)))  # 0 ln 0 is 0
+        return rows + xp.sum(y * logs - y, axis=1), dz
+
+
+@dataclass(frozen=True)
+class BinaryCrossEntropy(Loss):
+    """Cross-entropy of independent yes-or-no outputs, on logits: the link is the sigmoid."""
+
+    label_smoothing: float = 0.0
+    name = "binary_cross_entropy"
+    link = "sigmoid"
+    targets = "binary"
+
+    def __post_init__(self) -> None:
+        _require_smoothing(self)
+
+    def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
+        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
+        rows: Rows = ops.sigmoid_cross_entropy(z, _smooth(y, self.label_smoothing, 2))
+        return rows
+
+
+@dataclass(frozen=True)
+class CategoricalCrossEntropy(Loss):
+    """Cross-entropy against one-hot rows or distributions, on logits: the link is softmax."""
+
+    label_smoothing: float = 0.0
+    name = "categorical_cross_entropy"
+    link = "softmax"
+    targets = "distribution"
+
+    def __post_init__(self) -> None:
+        _require_smoothing(self)
+
+    def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
+        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
+        rows: Rows = ops.softmax_cross_entropy(z, _smooth(y, self.label_smoothing, z.shape[1]))
+        return rows
+
+
+@dataclass(frozen=True)
+class SparseCategoricalCrossEntropy(Loss):
+    """The same against class indices: ln Σ exp(z) − z_y."""
+
+    label_smoothing: float = 0.0
+    name = "sparse_categorical_cross_entropy"
+    link = "softmax"
+    targets = "labels"
+
+    def __post_init__(self) -> None:
+        _require_smoothing(self)
+
+    def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
+        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
+        rows: Rows = ops.label_cross_entropy(z, y, self.label_smoothing)
+        return rows
+
+
+@dataclass(frozen=True)
+class CustomLoss(Loss):
+    """A user's own loss.
+
+    Attributes
+    ----------
+    function : callable (xp, z, y) -> (rows, dz)
+        With z and y of shape (n, outputs): each row's loss, shape (n,), and its gradient with
+        respect to z, shape (n, outputs). Compared with finite differences when first used.
+    """
+
+    function: Callable[[Any, Array, Array], Rows]
+    name = "custom"
+
+    def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
+        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
+        return self.function(ops.xp, z, y)
+
+
+LOSSES: dict[str, type[Loss]] = {
+    cls.name: cls
+    for cls in (
+        MSE,
+        MAE,
+        Huber,
+        Quantile,
+        Poisson,
+        PoissonDeviance,
+        BinaryCrossEntropy,
+        CategoricalCrossEntropy,
+        SparseCategoricalCrossEntropy,
+    )
+}
+"""Every loss that a name can mean."""
+
+_checked: list[object] = []
+
+
+def loss(spec: object) -> Loss:
+    """Find a loss by name, or take over a user's own.
+
+    Parameters
+    ----------
+    spec : str, Loss, or callable (xp, z, y) -> (rows, dz)
+        A function is checked against finite differences the first time it is seen.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError, GradientError
+        For an unknown name, for something else, and for a wrong gradient.
+    """
+    if isinstance(spec, str):
+        if spec not in LOSSES:
+            raise unknown_name("loss", spec, LOSSES)
+        return LOSSES[spec]()
+    if not isinstance(spec, Loss) and callable(spec) and not isinstance(spec, type):
+        spec = CustomLoss(spec)
+    if not isinstance(spec, Loss):
+        raise InvalidTypeError(
+            f"loss: found {spec!r}; expected a name, a loss such as xpmlp.losses.Huber(2.0), "
+            "or a function (xp, z, y) -> (rows, dz)"
+        )
+    if type(spec) not in LOSSES.values() and spec not in _checked:
+        from xpmlp.inspect.gradcheck import check_gradient
+
+        check_gradient(spec)
+        _checked.append(spec)
+    return spec
+
+
+def _smooth(target: Array, amount: float, classes: int) -> Array:
+    """Move a share of each target to all classes alike (Szegedy et al. 2016, section 7)."""
+    return target if amount == 0 else target * (1.0 - amount) + amount / classes
+
+
+def _require(
+    owner: str,
+    name: str,
+    value: float,
+    low: float = -inf,
+    high: float = inf,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> None:
+    """Refuse a number outside its interval."""
+    above = value > low if open_low else value >= low
+    below = value < high if open_high else value <= high
+    if not (above and below):
+        interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
+        raise InvalidValueError(f"{owner}: {name} is {value!r}; expected a number in {interval}")
+
+
+def _require_smoothing(loss: Any) -> None:
+    _require(type(loss).__name__, "label_smoothing", loss.label_smoothing, 0.0, 1.0, open_high=True)

@@ -1,0 +1,195 @@
+"""The architecture of a perceptron, and the bricks it is made of.
+
+A hidden layer is dense → normalisation → activation → dropout, each of the last three only if
+asked for; the output layer is dense alone. What the output means belongs to the loss.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from numbers import Real
+from typing import Any
+
+from xpmlp.errors import InvalidTypeError, InvalidValueError, short, unknown_name
+from xpmlp.nn import layers
+from xpmlp.nn.activations import Activation, activation
+from xpmlp.nn.normalization import NORMALIZATIONS
+from xpmlp.nn.parameters import Layout
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything that fixes the bricks and their initial weights; checked when made.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+        Units of each layer, inputs first, outputs last.
+    activations : tuple of Activation
+        One per hidden layer.
+    dropout : tuple of float
+        One per hidden layer, after its activation.
+    input_dropout : float
+    normalization : str, callable (name, units) -> Brick, or None
+    residual : bool
+        Whether hidden layers that keep the width add their input to their output.
+    bias : bool
+    initializer : str or callable
+    """
+
+    sizes: tuple[int, ...]
+    activations: tuple[Activation, ...]
+    dropout: tuple[float, ...]
+    input_dropout: float
+    normalization: Any
+    residual: bool
+    bias: bool
+    initializer: Any
+
+    @classmethod
+    def make(
+        cls,
+        sizes: Sequence[int],
+        activation: Any,
+        dropout: float | Sequence[float],
+        input_dropout: float,
+        normalization: Any,
+        residual: bool,
+        bias: bool,
+        initializer: Any,
+    ) -> "Architecture":
+        """Check what a person wrote, and spell out one value per layer."""
+        sizes = _sizes(sizes)
+        hidden = len(sizes) - 2
+        rates = tuple(_per_layer("dropout", dropout, hidden, Real))
+        for rate in (*rates, input_dropout):
+            if not isinstance(rate, Real) or not 0 <= float(rate) < 1:
+                raise InvalidValueError(f"dropout: found {rate!r}; expected a rate in [0, 1)")
+        if isinstance(normalization, str):
+            if normalization not in NORMALIZATIONS:
+                raise unknown_name("normalization", normalization, NORMALIZATIONS)
+        elif normalization is not None and not callable(normalization):
+            raise InvalidTypeError(
+                f"normalization: found {normalization!r}; expected one of "
+                f"{', '.join(NORMALIZATIONS)}, or a function (name, units) -> Brick"
+            )
+        if residual and not any(a == b for a, b in _hidden_pairs(sizes)):
+            raise InvalidValueError(
+                f"residual=True needs a hidden layer as wide as the one before it; sizes are "
+                f"{list(sizes)}"
+            )
+        return cls(
+            sizes,
+            _activations(activation, hidden),
+            tuple(map(float, rates)),
+            float(input_dropout),
+            normalization,
+            bool(residual),
+            bool(bias),
+            initializer,
+        )
+
+
+def _sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    try:
+        values = tuple(int(n) for n in sizes)
+        whole = all(n == m for n, m in zip(values, sizes, strict=True))
+    except (TypeError, ValueError, OverflowError):
+        values, whole = (), False
+    if not whole or len(values) < 2 or not 1 <= min(values) <= max(values) < 2**31:
+        raise InvalidValueError(
+            f"sizes: found {short(repr(sizes))}; expected at least two whole numbers from 1 to "
+            "2**31 - 1, inputs first and outputs last, such as [784, 128, 10]"
+        )
+    return values
+
+
+def _hidden_pairs(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Inputs and outputs of each hidden layer."""
+    return list(pairwise(sizes[:-1]))
+
+
+def _per_layer(name: str, value: Any, hidden: int, single: Any) -> list[Any]:
+    if isinstance(value, single):
+        return [value] * hidden
+    try:
+        values = list(value)
+    except TypeError:
+        raise InvalidTypeError(
+            f"{name}: found {value!r}; expected one for all hidden layers, or a list"
+        ) from None
+    if len(values) != hidden:
+        raise InvalidValueError(
+            f"{name}: found {len(values)} values; expected one for all, or one for each of the "
+            f"{hidden} hidden layers"
+        )
+    return values
+
+
+def _activations(spec: Any, hidden: int) -> tuple[Activation, ...]:
+    if isinstance(spec, list):
+        return tuple(activation(one) for one in _per_layer("activation", spec, hidden, str))
+    return (activation(spec),) * hidden
+
+
+ARGUMENTS = (
+    "sizes", "activation", "dropout", "input_dropout", "normalization", "residual", "bias",
+    "initializer",
+)  # fmt: skip
+"""What of the arguments of ``MLP`` the architecture is made of."""
+
+
+class Network:
+    """Bricks in order, and where their parameters lie.
+
+    Attributes
+    ----------
+    body : Brick
+        The whole network as one brick, without what the loss adds at the end.
+    bricks : list of Brick
+        Its parts, for summaries.
+    layout, statistics : Layout
+        Places of trainable parameters and of running statistics.
+    dropouts : int
+        Number of dropout bricks: so many keys a step needs.
+    weights : tuple of str
+        Names of the weight matrices, which penalties and max-norm act on.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        self.architecture = architecture
+        self.dropouts = 0
+        self.bricks = self._bricks()
+        self.body = layers.chain("mlp", self.bricks)
+        self.layout = Layout(self.body.shapes)
+        self.statistics = Layout(self.body.statistics)
+        self.weights = tuple(name for name in self.layout.slots if name.endswith(".W"))
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> "Network":
+        """Make the network that the arguments of ``MLP`` describe."""
+        return cls(Architecture.make(**{name: arguments[name] for name in ARGUMENTS}))
+
+    def _dropout(self, name: str, rate: float) -> list[layers.Brick]:
+        if rate == 0:
+            return []
+        self.dropouts += 1
+        return [layers.dropout(name, rate, self.dropouts - 1)]
+
+    def _bricks(self) -> list[layers.Brick]:
+        a = self.architecture
+        bricks = self._dropout("dropout0", a.input_dropout)
+        for i, (n_in, n_out) in enumerate(_hidden_pairs(a.sizes), start=1):
+            layer = [layers.dense(f"dense{i}", n_in, n_out, a.bias)]
+            if a.normalization is not None:
+                make = NORMALIZATIONS.get(a.normalization, a.normalization)
+                layer.append(make(f"norm{i}", n_out))
+            layer.append(layers.activate(f"activation{i}", a.activations[i - 1]))
+            layer += self._dropout(f"dropout{i}", a.dropout[i - 1])
+            if a.residual and n_in == n_out:
+                layer = [layers.residual(f"residual{i}", layers.chain(f"layer{i}", layer))]
+            bricks += layer
+        last = len(a.sizes) - 1
+        return [*bricks, layers.dense(f"dense{last}", a.sizes[-2], a.sizes[-1], a.bias)]

@@ -1,0 +1,102 @@
+"""Layer and batch normalisation: bricks between a dense map and its activation."""
+
+from collections.abc import Callable
+from typing import Any
+
+from xpmlp.nn.layers import Backward, Brick, Grads, Params, Pass
+
+Array = Any
+
+EPSILON = 1e-5
+"""Added to variances before the root, as in both papers and in PyTorch."""
+
+
+def _normalized_gradient(xp: Any, x_hat: Array, dx_hat: Array, inv: Array, axis: int) -> Array:
+    """Gradient through x̂ = (x − μ)/√(σ² + ε), with μ and σ² taken along ``axis``.
+
+    ∂x̂ᵢ/∂xⱼ = (δᵢⱼ − 1/m − x̂ᵢ x̂ⱼ/m)/√(σ² + ε) over the m elements of one mean, so
+    dx = (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂))/√(σ² + ε).
+    """
+    mean = xp.mean(dx_hat, axis=axis, keepdims=True)
+    along = xp.mean(dx_hat * x_hat, axis=axis, keepdims=True)
+    return (dx_hat - mean - x_hat * along) * inv
+
+
+def layer_norm(name: str, units: int) -> Brick:
+    """y = g · (x − μ)/√(σ² + ε) + b with each example's own μ and σ² (Ba et al. 2016).
+
+    g and b have shape (units,). dg = Σᵢ dyᵢ x̂ᵢ, db = Σᵢ dyᵢ, and dx̂ = dy · g goes on.
+    """
+    gain, bias = f"{name}.g", f"{name}.b"
+
+    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
+        xp = ops.xp
+        centred = x - xp.mean(x, axis=1, keepdims=True)
+        inv = 1.0 / xp.sqrt(xp.mean(centred * centred, axis=1, keepdims=True) + EPSILON)
+        x_hat = centred * inv
+
+        def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
+            grads = {gain: xp.sum(dy * x_hat, axis=0), bias: xp.sum(dy, axis=0)}
+            dx = _normalized_gradient(xp, x_hat, dy * p[gain], inv, 1) if need_dx else None
+            return dx, grads
+
+        return x_hat * p[gain] + p[bias], backward
+
+    return Brick(
+        name,
+        forward,
+        {gain: (units,), bias: (units,)},
+        {},
+        "y = g (x − μ)/σ + b over the units",
+        {gain: 1.0},
+    )
+
+
+def batch_norm(name: str, units: int, momentum: float = 0.1) -> Brick:
+    """y = g · (x − μ)/√(σ² + ε) + b with μ and σ² over the batch (Ioffe and Szegedy 2015).
+
+    In training the running values move by ``momentum`` towards the batch's mean and unbiased
+    variance; outside training they take the batch's place. Gradients as for ``layer_norm``,
+    the means taken over the batch.
+    """
+    gain, bias = f"{name}.g", f"{name}.b"
+    mean_name, var_name = f"{name}.mean", f"{name}.var"
+
+    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
+        xp = ops.xp
+        if run.training:
+            n = x.shape[0]
+            mean = xp.mean(x, axis=0)
+            var = xp.mean((x - mean) * (x - mean), axis=0)
+            old_mean, old_var = run.statistics[mean_name], run.statistics[var_name]
+            unbiased = var * (n / max(n - 1, 1))
+            run.new_statistics[mean_name] = old_mean + momentum * (mean - old_mean)
+            run.new_statistics[var_name] = old_var + momentum * (unbiased - old_var)
+        else:
+            mean, var = run.statistics[mean_name], run.statistics[var_name]
+        inv = 1.0 / xp.sqrt(var + EPSILON)
+        x_hat = (x - mean) * inv
+
+        def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
+            grads = {gain: xp.sum(dy * x_hat, axis=0), bias: xp.sum(dy, axis=0)}
+            if not need_dx:
+                return None, grads
+            dx_hat = dy * p[gain]
+            if not run.training:  # μ and σ² are constants then
+                return dx_hat * inv, grads
+            return _normalized_gradient(xp, x_hat, dx_hat, inv, 0), grads
+
+        return x_hat * p[gain] + p[bias], backward
+
+    return Brick(
+        name,
+        forward,
+        {gain: (units,), bias: (units,)},
+        {mean_name: (units,), var_name: (units,)},
+        "y = g (x − μ)/σ + b over the batch",
+        {gain: 1.0, var_name: 1.0},
+    )
+
+
+NORMALIZATIONS: dict[str, Callable[[str, int], Brick]] = {"layer": layer_norm, "batch": batch_norm}
+"""Every normalisation that a name can mean: functions ``(name, units) -> Brick``."""

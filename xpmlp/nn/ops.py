@@ -1,0 +1,156 @@
+"""The operations worth fusing, as a table of functions.
+
+``Ops.reference(xp, device)`` fills it with the plain array API formulas, which stand beside
+their derivations in the modules they are imported from. A backend replaces fields with
+``dataclasses.replace``; a test walks the fields and compares every replacement with its
+reference, so a fast kernel cannot drift from the mathematics.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+from xpmlp.nn.functions import erf
+from xpmlp.nn.layers import (
+    activation,
+    activation_grad,
+    affine,
+    affine_grad,
+    dense_activation,
+    dense_activation_grad,
+)
+from xpmlp.nn.losses import label_cross_entropy, sigmoid_cross_entropy, softmax_cross_entropy
+from xpmlp.nn.metrics import is_largest
+from xpmlp.nn.optimizers import UPDATES
+from xpmlp.nn.parameters import Layout
+from xpmlp.nn.penalty import penalize
+from xpmlp.nn.random import dropout_mask
+from xpmlp.nn.totals import accumulate, assess, batch_mean
+
+Array = Any
+Operation = Callable[..., Any]
+
+
+def gather_batch(
+    xp: Any,
+    X: Array,
+    y: Array,
+    weight: Array | None,
+    rows: Array,
+    shift: Array | None,
+    scale: Array | None,
+    dtype: Any,
+) -> tuple[Array, Array, Array | None]:
+    """(X[rows] − shift) · scale in ``dtype``, y[rows] and weight[rows].
+
+    X stays in memory as it came, uint8 say. This is the only operation that sees the data, so a
+    backend may hand steps whatever stands for them.
+
+    Parameters
+    ----------
+    X : Array, shape (n, features)
+    y : Array, shape (n,) or (n, outputs)
+    weight : Array of ``dtype``, shape (n,), or None
+    rows : Array of int32, shape (batch,)
+    shift, scale : Array of ``dtype``, shape (features,) or (1,), or None
+
+    Returns
+    -------
+    x : Array of ``dtype``, shape (batch, features)
+    y : Array, shape (batch,) or (batch, outputs)
+    weight : Array of ``dtype``, shape (batch,), or None
+    """
+    x = scaled(xp, xp.take(X, rows, axis=0), shift, scale, dtype)
+    weight = None if weight is None else xp.take(weight, rows, axis=0)
+    return x, xp.take(y, rows, axis=0), weight
+
+
+def scaled(xp: Any, x: Array, shift: Array | None, scale: Array | None, dtype: Any) -> Array:
+    """(x − shift) · scale in ``dtype``."""
+    x = xp.astype(x, dtype, copy=False)
+    if shift is not None:
+        x = x - shift
+    return x if scale is None else x * scale
+
+
+def pack(xp: Any, device: Any, layout: Layout, tensors: Any, out: Array, views: Any) -> Array:
+    """Join tensors into one flat buffer: ``Layout.pack``."""
+    return layout.pack(xp, device, tensors, out, views)
+
+
+@dataclass(frozen=True)
+class Ops:
+    """The table. Each operation's arguments are those of its reference, without ``xp``.
+
+    Operations are pure, with two exceptions that let a step run without new memory: places given
+    as ``out`` may be written to, and the updates (``sgd`` to ``adam``, ``accumulate``,
+    ``penalize``) may overwrite parameters, moments, totals and the gradient that they add to. In
+    any case what is returned counts.
+
+    Attributes
+    ----------
+    xp : module
+        Array API namespace.
+    device : object
+        Where operations create arrays.
+    """
+
+    xp: Any
+    device: Any
+    dense: Operation
+    dense_grad: Operation
+    activation: Operation
+    activation_grad: Operation
+    dense_activation: Operation
+    dense_activation_grad: Operation
+    erf: Operation
+    softmax_cross_entropy: Operation
+    label_cross_entropy: Operation
+    sigmoid_cross_entropy: Operation
+    assess: Operation
+    batch_mean: Operation
+    is_largest: Operation
+    accumulate: Operation
+    dropout_mask: Operation
+    gather_batch: Operation
+    penalize: Operation
+    pack: Operation
+    clip_by_norm: Operation
+    sgd: Operation
+    momentum: Operation
+    nesterov: Operation
+    adagrad: Operation
+    rmsprop: Operation
+    adam: Operation
+
+    @classmethod
+    def reference(cls, xp: Any, device: Any = None) -> "Ops":
+        """Return the table of plain array API formulas for a namespace."""
+        return cls(
+            xp,
+            device,
+            dense=partial(affine, xp),
+            dense_grad=partial(affine_grad, xp),
+            activation=activation,
+            activation_grad=activation_grad,
+            dense_activation=dense_activation,
+            dense_activation_grad=dense_activation_grad,
+            erf=partial(erf, xp),
+            softmax_cross_entropy=partial(softmax_cross_entropy, xp),
+            label_cross_entropy=partial(label_cross_entropy, xp, device),
+            sigmoid_cross_entropy=partial(sigmoid_cross_entropy, xp),
+            assess=assess,
+            batch_mean=partial(batch_mean, xp),
+            is_largest=partial(is_largest, xp),
+            accumulate=partial(accumulate, xp),
+            dropout_mask=partial(dropout_mask, xp, device=device),
+            gather_batch=partial(gather_batch, xp),
+            penalize=partial(penalize, xp),
+            pack=partial(pack, xp, device),
+            **{name: partial(update, xp) for name, update in UPDATES.items()},
+        )
+
+
+OPERATIONS = tuple(f.name for f in fields(Ops) if f.name not in ("xp", "device"))
+"""Names of the operations that a backend may replace."""

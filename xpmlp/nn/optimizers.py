@@ -1,0 +1,349 @@
+"""Optimisers: one update of all parameters at once, on the flat buffers.
+
+Each has a reference function in plain array API, which a backend may fuse, and a small frozen
+class that holds its settings. What changes from step to step (the learning rate, bias
+corrections) is worked out on the host in float64, before the epoch, as ``coefficients(t, rate)``;
+a step reads its row. The formulas follow PyTorch's, to which the tests compare them.
+
+Symbols: θ parameters, g gradient, η learning rate, t step from 1, all element by element.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, ClassVar
+
+from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
+from xpmlp.nn.schedules import Schedule
+
+__all__ = [
+    "OPTIMIZERS", "SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer",
+    "RMSProp", "optimizer",
+]  # fmt: skip
+
+Array = Any
+Updated = tuple[Array, tuple[Array, ...]]
+
+
+def sgd(xp: Any, p: Array, g: Array, rate: Array) -> Array:
+    """θ ← θ − η g."""
+    return p - rate * g
+
+
+def momentum(xp: Any, p: Array, g: Array, v: Array, rate: Array, mu: float) -> Updated:
+    """v ← μ v + g, θ ← θ − η v (Polyak 1964)."""
+    v = mu * v + g
+    return p - rate * v, (v,)
+
+
+def nesterov(xp: Any, p: Array, g: Array, v: Array, rate: Array, mu: float) -> Updated:
+    """v ← μ v + g, θ ← θ − η (g + μ v): the gradient looks ahead (Sutskever et al. 2013)."""
+    v = mu * v + g
+    return p - rate * (g + mu * v), (v,)
+
+
+def adagrad(xp: Any, p: Array, g: Array, s: Array, rate: Array, epsilon: float) -> Updated:
+    """s ← s + g², θ ← θ − η g/(√s + ε) (Duchi et al. 2011)."""
+    s = s + g * g
+    return p - rate * g / (xp.sqrt(s) + epsilon), (s,)
+
+
+def rmsprop(
+    xp: Any, p: Array, g: Array, s: Array, rate: Array, rho: float, epsilon: float
+) -> Updated:
+    """s ← ρ s + (1 − ρ) g², θ ← θ − η g/(√s + ε) (Tieleman and Hinton 2012)."""
+    s = rho * s + (1.0 - rho) * (g * g)
+    return p - rate * g / (xp.sqrt(s) + epsilon), (s,)
+
+
+def adam(
+    xp: Any,
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    c: Array,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+) -> Updated:
+    """Adam (Kingma and Ba 2015), and AdamW (Loshchilov and Hutter 2019) where decay is not 0.
+
+    m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²
+    θ ← (1 − η λ) θ − η/(1 − β₁ᵗ) · m/(√v/√(1 − β₂ᵗ) + ε)
+
+    ``c`` holds the step's [η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ), 1 − η λ].
+    """
+    m = beta1 * m + (1.0 - beta1) * g
+    v = beta2 * v + (1.0 - beta2) * (g * g)
+    return c[2] * p - c[0] * m / (c[1] * xp.sqrt(v) + epsilon), (m, v)
+
+
+def clip_by_norm(xp: Any, g: Array, limit: float) -> Array:
+    """Scale g so that its Euclidean norm over all parameters is at most ``limit``.
+
+    The norm is |g|∞ · ‖u‖ with u = g/|g|∞, so the squares neither overflow nor vanish; a quarter
+    of each, because the reciprocal of the largest numbers would be subnormal, which JAX takes
+    for 0.
+    """
+    largest = xp.maximum(xp.max(xp.abs(g)), float(xp.finfo(g.dtype).smallest_normal))
+    u = (0.25 * g) / (0.25 * largest)
+    norm = xp.sqrt(xp.sum(u * u))
+    return xp.where(largest * norm > limit, u * (limit / xp.maximum(norm, 1e-3)), g)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Base of the optimisers.
+
+    Attributes
+    ----------
+    learning_rate : float or Schedule
+    clip_norm : float, optional
+        Largest Euclidean norm of the whole gradient.
+    clip_value : float, optional
+        Largest absolute value of each element; applied before ``clip_norm``.
+    slots : int
+        Number of running averages it keeps, each the size of the parameters.
+    """
+
+    learning_rate: "float | Schedule" = 1e-3
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    name: ClassVar[str]
+    slots: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.learning_rate, Schedule):
+            _positive(self, "learning_rate")
+        for limit in ("clip_norm", "clip_value"):
+            if getattr(self, limit) is not None:
+                _positive(self, limit)
+
+    def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
+        """Work out the scalars of a step on the host; of many at once, if given their arrays.
+
+        Parameters
+        ----------
+        t : int, or ndarray of float64, shape (steps,)
+            Counts steps from 1.
+        rate : float, or ndarray of float64, shape (steps,)
+
+        Returns
+        -------
+        tuple of float, or of what broadcasts to shape (steps,)
+        """
+        return (rate,)
+
+    def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
+        """Return the new parameters and moments.
+
+        Parameters
+        ----------
+        ops : Ops
+        p, g : Array, shape (size,)
+            Parameters and gradient, flat.
+        moments : tuple of Array
+            As many as ``slots``, zeros at first.
+        c : Array, shape (len(coefficients),)
+            This step's coefficients.
+        """
+        raise NotImplementedError
+
+    def clip(self, ops: Any, g: Array) -> Array:
+        """Apply ``clip_value`` and ``clip_norm``."""
+        if self.clip_value is not None:
+            g = ops.xp.minimum(ops.xp.maximum(g, -self.clip_value), self.clip_value)
+        return g if self.clip_norm is None else ops.clip_by_norm(g, self.clip_norm)
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """Plain gradient descent: θ ← θ − η g."""
+
+    name = "sgd"
+    learning_rate: "float | Schedule" = 1e-2
+
+    def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
+        """Return the new parameters and moments."""
+        return ops.sgd(p, g, c[0]), ()
+
+
+@dataclass(frozen=True)
+class Momentum(Optimizer):
+    """Gradient descent with momentum: v ← μ v + g, θ ← θ − η v.
+
+    Attributes
+    ----------
+    momentum : float
+        μ, in [0, 1].
+    rate_inside : bool
+        v ← μ v + η g, θ ← θ − v instead (Sutskever et al. 2013, equation 1; scikit-learn): the
+        same at a constant rate. Where the rate falls, older gradients keep the rate of their time.
+    """
+
+    name = "momentum"
+    slots = 1
+    learning_rate: "float | Schedule" = 1e-2
+    momentum: float = 0.9
+    rate_inside: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _fraction(self, "momentum", closed=True)
+
+    def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
+        """Return the factor of v, η or 1, and that of g."""
+        return (1.0, rate) if self.rate_inside else (rate,)
+
+    def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
+        """Return the new parameters and moments."""
+        step = getattr(ops, self.name)
+        g = c[1] * g if self.rate_inside else g
+        updated: Updated = step(p, g, moments[0], c[0], self.momentum)
+        return updated
+
+
+@dataclass(frozen=True)
+class Nesterov(Momentum):
+    """Momentum that looks ahead: v ← μ v + g, θ ← θ − η (g + μ v)."""
+
+    name = "nesterov"
+
+
+@dataclass(frozen=True)
+class AdaGrad(Optimizer):
+    """A rate per parameter that shrinks with the squares seen: s ← s + g², θ ← θ − η g/(√s + ε)."""
+
+    name = "adagrad"
+    slots = 1
+    learning_rate: "float | Schedule" = 1e-2
+    epsilon: float = 1e-10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(self, "epsilon")
+
+    def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
+        """Return the new parameters and moments."""
+        updated: Updated = ops.adagrad(p, g, moments[0], c[0], self.epsilon)
+        return updated
+
+
+@dataclass(frozen=True)
+class RMSProp(Optimizer):
+    """AdaGrad that forgets: s ← ρ s + (1 − ρ) g²."""
+
+    name = "rmsprop"
+    slots = 1
+    rho: float = 0.99
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _fraction(self, "rho")
+        _positive(self, "epsilon")
+
+    def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
+        """Return the new parameters and moments."""
+        updated: Updated = ops.rmsprop(p, g, moments[0], c[0], self.rho, self.epsilon)
+        return updated
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adaptive moments (Kingma and Ba 2015); the formula is at ``adam`` above.
+
+    Attributes
+    ----------
+    beta1, beta2 : float
+        Shares of the running averages that stay, in [0, 1).
+    epsilon : float
+    epsilon_hat : bool
+        ε is added to √v before the bias correction, not after it:
+        η √(1 − β₂ᵗ)/(1 − β₁ᵗ) m/(√v + ε). The article names both, at the end of its section 2;
+        scikit-learn has this one.
+    """
+
+    name = "adam"
+    slots = 2
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    epsilon_hat: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _fraction(self, "beta1")
+        _fraction(self, "beta2")
+        _positive(self, "epsilon")
+
+    def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
+        """Return η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ) and the factor of decay, 1 here."""
+        step, root = rate / (1.0 - self.beta1**t), (1.0 - self.beta2**t) ** -0.5
+        return (step / root, 1.0, 1.0) if self.epsilon_hat else (step, root, 1.0)
+
+    def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
+        """Return the new parameters and moments."""
+        updated: Updated = ops.adam(p, g, *moments, c, self.beta1, self.beta2, self.epsilon)
+        return updated
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay of all parameters, biases included, as in PyTorch."""
+
+    name = "adamw"
+    weight_decay: float = 1e-2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weight_decay != 0:
+            _positive(self, "weight_decay")
+
+    def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
+        """Return Adam's, with 1 − η λ as the factor of decay."""
+        c0, c1, _ = super().coefficients(t, rate)
+        return c0, c1, 1.0 - rate * self.weight_decay
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    cls.name: cls for cls in (SGD, Momentum, Nesterov, AdaGrad, RMSProp, Adam, AdamW)
+}
+"""Every optimiser that a name can mean."""
+
+UPDATES: dict[str, Callable[..., Any]] = {
+    f.__name__: f for f in (sgd, momentum, nesterov, adagrad, rmsprop, adam, clip_by_norm)
+}
+"""The reference functions, which ``Ops`` holds under the same names."""
+
+
+def optimizer(spec: object) -> Optimizer:
+    """Find an optimiser by name, with its default settings, or return the one given."""
+    if isinstance(spec, str):
+        if spec not in OPTIMIZERS:
+            raise unknown_name("optimizer", spec, OPTIMIZERS)
+        return OPTIMIZERS[spec]()
+    if not isinstance(spec, Optimizer):
+        raise InvalidTypeError(
+            f"optimizer: found {spec!r}; expected a name or an optimiser such as xpmlp.Adam(1e-3)"
+        )
+    return spec
+
+
+def _positive(owner: Any, name: str) -> None:
+    value = getattr(owner, name)
+    if not isinstance(value, Real) or not 0 < float(value) < float("inf"):
+        raise InvalidValueError(
+            f"{type(owner).__name__}: {name} is {value!r}; expected a positive number"
+        )
+
+
+def _fraction(owner: Any, name: str, closed: bool = False) -> None:
+    value = getattr(owner, name)
+    inside = isinstance(value, Real) and 0 <= float(value) < 1
+    if not inside and not (closed and value == 1):
+        raise InvalidValueError(
+            f"{type(owner).__name__}: {name} is {value!r}; expected a number in "
+            f"[0, 1{']' if closed else ')'}"
+        )

@@ -1,0 +1,196 @@
+"""Learning-rate schedules: plain functions of time, in epochs.
+
+Time is the fractional epoch, step/steps_per_epoch, so a schedule does not change its shape with
+the batch size. It runs on the host before each epoch; the rates travel with the plan.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import cos, inf, pi
+from numbers import Real
+from typing import Any
+
+from xpmlp.errors import InvalidValueError
+
+__all__ = [
+    "Constant", "Cosine", "Custom", "Exponential", "InverseTime", "OneCycle", "ReduceOnPlateau",
+    "Schedule", "StepDecay", "WarmUp", "schedule",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Base of the schedules: ``rate`` is where it starts, or for warm-ups, its peak."""
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rate, Real) or not 0 < float(self.rate) < inf:
+            raise InvalidValueError(
+                f"{type(self).__name__}: rate is {self.rate!r}; expected a positive number"
+            )
+
+    def at(self, time: float, total: float) -> float:
+        """Return the rate at ``time`` epochs of ``total``."""
+        raise NotImplementedError
+
+    def rates(
+        self, epoch: int, steps: int, total: float, history: Mapping[str, Sequence[float]]
+    ) -> list[float]:
+        """Return the rate of each step of an epoch, from 0, given the history before it."""
+        return [self.at(epoch + k / steps, total) for k in range(steps)]
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """η = rate."""
+
+    def at(self, time: float, total: float) -> float:
+        """Return the rate at ``time`` epochs of ``total``."""
+        return self.rate
+
+    def rates(
+        self, epoch: int, steps: int, total: float, history: Mapping[str, Sequence[float]]
+    ) -> list[float]:
+        """Return the rate of each step of an epoch, from 0, given the history before it."""
+        return [self.rate] * steps
+
+
+@dataclass(frozen=True)
+class StepDecay(Schedule):
+    """η = rate · factor^⌊time/every⌋."""
+
+    every: float = 10.0
+    factor: float = 0.5
+
+    def at(self, time: float, total: float) -> float:
+        """Return the rate at ``time`` epochs of ``total``."""
+        return float(self.rate * self.factor ** (time // self.every))
+
+
+@dataclass(frozen=True)
+class Exponential(Schedule):
+    """η = rate · factor^time."""
+
+    factor: float = 0.95
+
+    def at(self, time: float, total: float) -> float:
+        """Return the rate at ``time`` epochs of ``total``."""
+        return float(self.rate * self.factor**time)
+
+
+@dataclass(frozen=True)
+class InverseTime(Schedule):
+    """η = rate/(1 + decay · time)."""
+
+    decay: float = 1.0
+
+    def at(self, time: float, total: float) -> float:
+        """Return the rate at ``time`` epochs of ``total``."""
+        return self.rate / (1.0 + self.decay * time)
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """η falls from rate to final along half a cosine (Loshchilov and Hutter 2017)."""
+
+    final: float = 0.0
+
+    def at(self, time: float, total: float) -> float:
+        """Return the rate at ``time`` epochs of ``total``."""
+        return self.final + (self.rate - self.final) * 0.5 * (1.0 + cos(pi * min(time / total, 1)))
+
+
+@dataclass(frozen=True)
+class WarmUp(Schedule):
+    """A linear rise over the first ``epochs``, then ``then`` (a schedule), or constant.
+
+    ``then`` runs on its own clock: it starts when the rise is over and ends with the training.
+    """
+
+    epochs: float = 1.0
+    then: Schedule | None = None
+
+    def at(self, time: float, total: float) -> float:
+        """Return the rate at ``time`` epochs of ``total``."""
+        if time < self.epochs:
+            # The first step must move too, so the rise starts at a hundredth of the peak.
+            return self.rate * max(time / self.epochs, 0.01)
+        after = self.then or Constant(self.rate)
+        return after.at(time - self.epochs, max(total - self.epochs, 1e-9))
+
+
+@dataclass(frozen=True)
+class OneCycle(Schedule):
+    """Cosine rise from rate/start to ``rate`` in a share ``rise`` of the time, then a fall.
+
+    The fall ends at rate/(start · end) (Smith and Topin 2019; the defaults are PyTorch's).
+    """
+
+    rise: float = 0.3
+    start: float = 25.0
+    end: float = 1e4
+
+    def at(self, time: float, total: float) -> float:
+        """Return the rate at ``time`` epochs of ``total``."""
+        low, last = self.rate / self.start, self.rate / (self.start * self.end)
+        done = min(time / total, 1.0)
+        if done < self.rise:
+            return low + (self.rate - low) * 0.5 * (1.0 - cos(pi * done / self.rise))
+        return last + (self.rate - last) * 0.5 * (
+            1.0 + cos(pi * (done - self.rise) / (1 - self.rise))
+        )
+
+
+@dataclass(frozen=True)
+class ReduceOnPlateau(Schedule):
+    """η falls by ``factor`` when ``monitor`` has not improved for ``patience`` epochs.
+
+    The rate is a function of the history alone, so a resumed run continues as it was.
+    """
+
+    monitor: str = "val_loss"
+    factor: float = 0.1
+    patience: int = 10
+    min_delta: float = 1e-4
+    minimum: float = 0.0
+
+    def rates(
+        self, epoch: int, steps: int, total: float, history: Mapping[str, Sequence[float]]
+    ) -> list[float]:
+        """Return the rate of each step of an epoch, from 0, given the history before it."""
+        if history.get("loss") and not history.get(self.monitor):
+            raise InvalidValueError(
+                f"ReduceOnPlateau: the history has no {self.monitor!r}; give validation_data, "
+                "or monitor='loss'"
+            )
+        rate, best, since = self.rate, inf, 0
+        sign = 1.0 if self.monitor.endswith("loss") else -1.0
+        for value in history.get(self.monitor, ()):
+            if sign * value < best - self.min_delta:
+                best, since = sign * value, 0
+            else:
+                since += 1
+            if since >= self.patience:
+                rate, since = max(rate * self.factor, self.minimum), 0
+        return [rate] * steps
+
+
+def _one(time: float, total: float) -> float:
+    return 1.0
+
+
+@dataclass(frozen=True)
+class Custom(Schedule):
+    """A user's own: ``function(time, total) -> rate``, both in epochs."""
+
+    function: Callable[[float, float], float] = _one
+
+    def at(self, time: float, total: float) -> float:
+        """Return ``rate`` times the function's value."""
+        return self.rate * float(self.function(time, total))
+
+
+def schedule(spec: Any) -> Schedule:
+    """Return the schedule given, or the constant one at a number."""
+    return spec if isinstance(spec, Schedule) else Constant(float(spec))

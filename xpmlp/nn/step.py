@@ -1,0 +1,134 @@
+"""One step of training, as a pure function of device arrays.
+
+No host read, no Python branch on an array's value, fixed shapes: so the same code runs as a
+plain loop on NumPy, inside ``jit`` on JAX, and can be captured as a CUDA graph.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xpmlp.nn.contract import Data, Plan, State
+from xpmlp.nn.layers import Brick, Pass
+from xpmlp.nn.losses import Loss
+from xpmlp.nn.metrics import Metric
+from xpmlp.nn.network import Network
+from xpmlp.nn.ops import Ops
+from xpmlp.nn.optimizers import Optimizer
+from xpmlp.nn.penalty import Penalty
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """A callable ``step(state, data, plan, k) -> state`` for one network, loss and optimiser.
+
+    It may overwrite the state it is given, where the backend's operations do.
+
+    Attributes
+    ----------
+    ops : Ops
+    network : Network
+    model : Brick
+        The network's body, with the output activation where the loss has none of its own.
+    loss : Loss
+    metric : Metric or None
+        None where nobody asked.
+    penalty : Penalty
+    optimizer : Optimizer
+    """
+
+    ops: Ops
+    network: Network
+    model: Brick
+    loss: Loss
+    metric: Metric | None
+    penalty: Penalty
+    optimizer: Optimizer
+
+    def __call__(self, state: State, data: Data, plan: Plan, k: Any) -> State:
+        """Take step ``k`` of the plan."""
+        ops, xp, layout = self.ops, self.ops.xp, self.network.layout
+        rows = plan.rows[k, :]
+        x, y, weight = ops.gather_batch(
+            data.X, data.y, data.weight, rows, data.shift, data.scale, state.params.dtype
+        )
+        params = layout.views(xp, state.params)
+        run = Pass(
+            training=True,
+            keys=plan.keys[k, ...] if self.network.dropouts else None,
+            statistics=self.network.statistics.views(xp, state.statistics),
+            grad=layout.views(xp, state.grad),
+        )
+        value, grads, score = self.gradient(params, x, y, weight, run)
+        sums = ops.accumulate(state.totals, state.carry, state.finite, value, rows.shape[0], score)
+        grad = ops.pack(layout, grads, state.grad, run.grad)
+        new, moments = self.optimizer.update(
+            ops,
+            state.params,
+            self.optimizer.clip(ops, grad),
+            state.moments,
+            plan.coefficients[k, :],
+        )
+        if self.penalty.max_norm is not None:
+            new = self._bounded(new)
+        statistics = state.statistics
+        if run.new_statistics:
+            old = self.network.statistics.views(xp, statistics)
+            statistics = ops.pack(self.network.statistics, run.new_statistics, statistics, old)
+        return State(new, moments, grad, statistics, value, *sums)
+
+    def gradient(
+        self, params: Mapping[str, Array], x: Array, y: Array, weight: Array | None, run: Pass
+    ) -> tuple[Array, dict[str, Array], Array | None]:
+        """Forward and backward: the batch's loss, its gradient by parameter, the metric by rows.
+
+        The loss is the weighted mean over the rows plus the penalty.
+        """
+        z, backward = self.model.forward(self.ops, params, x, run)
+        value, dz, score = self.ops.assess(self.ops, self.loss, self.metric, z, y, weight)
+        _, grads = backward(dz, False)
+        if not self.penalty.is_zero:
+            penalty = self.penalty.of_batch(self.ops.xp, x.shape[0], weight)
+            for name in self.network.weights:
+                part, grads[name] = self.ops.penalize(penalty, params[name], grads[name])
+                value = value + part
+        return value, grads, score
+
+    def _bounded(self, flat: Array) -> Array:
+        views = self.network.layout.views(self.ops.xp, flat)
+        bounded = {
+            name: self.penalty.bound(self.ops.xp, view) if name in self.network.weights else view
+            for name, view in views.items()
+        }
+        return self.ops.pack(self.network.layout, bounded, flat, views)
+
+
+def first_state(
+    ops: Ops, params: Array, statistics: Array, moments: int | tuple[Array, ...]
+) -> State:
+    """Return a state of these parameters, copied: a run may write to the state it is given.
+
+    Parameters
+    ----------
+    ops : Ops
+    params, statistics : Array
+        Flat, as in ``State``.
+    moments : int or tuple of Array
+        The optimiser's running averages, or how many, which are then 0.
+    """
+    xp = ops.xp
+    if isinstance(moments, int):
+        moments = (xp.zeros_like(params),) * moments
+    pair = xp.zeros(2, dtype=params.dtype, device=ops.device)
+    return State(
+        params=xp.asarray(params, copy=True),
+        moments=tuple(xp.asarray(m, copy=True) for m in moments),
+        grad=xp.zeros_like(params),
+        statistics=xp.asarray(statistics, copy=True),
+        loss=xp.sum(pair),
+        totals=pair,
+        carry=xp.zeros_like(pair),
+        finite=xp.zeros_like(pair, dtype=xp.int32),
+    )

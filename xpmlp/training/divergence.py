@@ -1,0 +1,144 @@
+"""Where a NaN comes from: the first number of a training step that is not finite."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpmlp.nn.ops import Ops
+from xpmlp.training.trace import Trace, trace
+
+if TYPE_CHECKING:
+    from xpmlp.mlp import MLP
+
+Array = Any
+
+_CLIP = "a smaller learning rate, clip_norm=1.0 in the optimiser, or dtype='float64'"
+_SMALL = (
+    "a smaller learning rate, scaled inputs (scaling='standard'), smaller first weights "
+    "(initializer='auto'), or normalization='layer'"
+)
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first place in a step, in the order of its computation, that is not finite.
+
+    Attributes
+    ----------
+    place : str
+        A brick, ``"loss"``, or a parameter: ``"activation2"``, ``"dense1.W"``.
+    evidence : str
+        What was found there, and how large what went into it was.
+    change : str
+        What to try.
+    """
+
+    place: str
+    evidence: str
+    change: str
+
+    def __str__(self) -> str:
+        return f"{self.evidence}. Try {self.change}"
+
+
+def locate(
+    mlp: "MLP", X: Any, y: Any, params: Array, updated: Array | None = None
+) -> Divergence | None:
+    """Find where a step leaves the finite numbers.
+
+    Parameters
+    ----------
+    mlp : MLP
+        With a task; its own weights are not used, its running statistics are.
+    X, y : Array
+        The step's batch as it lies on the device: inputs before scaling, encoded targets.
+    params : Array, shape (mlp.network.layout.size,)
+        Parameters just before the step.
+    updated : Array, optional
+        Parameters just after it: where all else is finite, the update is to blame.
+
+    Returns
+    -------
+    Divergence or None
+        None if everything is finite. Sample weights are not applied, and dropout draws other
+        units than the step did: a NaN that only they bring is not found.
+    """
+    with np.errstate(all="ignore"):  # what overflows here is what we are looking for
+        before = _parameters(mlp, params, "already is {} before the step")
+        if before is not None:
+            return before
+        seen = trace(mlp, X, y, encoded=True, training=True, params=params)
+        for found in (*_forward(seen), *_loss(mlp, seen), *_backward(seen)):
+            return found
+        return None if updated is None else _parameters(mlp, updated, "becomes {} in the update")
+
+
+def _parameters(mlp: "MLP", flat: Array, what: str) -> Divergence | None:
+    host = np.asarray(mlp.backend.to_numpy(flat))
+    for name, (_, start, stop) in mlp.network.layout.slots.items():
+        if bad := _bad(host[start:stop]):
+            return Divergence(name, f"{name} {what.format(bad)}", _CLIP)
+    return None
+
+
+def _forward(seen: Trace) -> Iterator[Divergence]:
+    for record in seen.records:
+        if bad := _bad(record.y):
+            brick = record.brick
+            yield Divergence(
+                brick.name,
+                f"forward: the output of {brick.name} ({brick.formula}) has {bad}; its input "
+                f"reaches {_reach(record.x)}",
+                _SMALL,
+            )
+
+
+def _loss(mlp: "MLP", seen: Trace) -> Iterator[Divergence]:
+    z = seen.records[-1].y
+    rows, _ = mlp.task.loss(Ops.reference(np), z, seen.target)
+    if bad := _bad(rows):
+        yield Divergence(
+            "loss",
+            f"the loss {mlp.task.loss.name} has {bad} for outputs that reach {_reach(z)}",
+            "a smaller learning rate, smaller targets (scaling='standard'), or loss='huber'",
+        )
+    elif not np.isfinite(seen.loss):
+        yield Divergence(
+            "loss",
+            f"the batch's loss is {seen.loss}: the penalty, or the sum of rows that reach "
+            f"{_reach(rows)}",
+            "a smaller learning rate, a smaller l1 or l2, or smaller targets",
+        )
+
+
+def _backward(seen: Trace) -> Iterator[Divergence]:
+    for record in reversed(seen.records):
+        brick = record.brick
+        results = {"dLoss/d(its output)": record.dy, "dLoss/d(its input)": record.dx}
+        for name, value in (results | record.grads).items():
+            if value is not None and (bad := _bad(value)):
+                yield Divergence(
+                    brick.name if name.startswith("dLoss") else name,
+                    f"backward: the gradient of {name} in {brick.name} has {bad}; what comes "
+                    f"back to it reaches {_reach(record.dy)}",
+                    _CLIP,
+                )
+    for name, value in seen.gradient.items():
+        if bad := _bad(value):
+            yield Divergence(
+                name, f"backward: the gradient of {name} has {bad} with the penalty", _CLIP
+            )
+
+
+def _bad(x: np.ndarray) -> str:
+    """What is not finite in x: ``"NaN"``, ``"infinity"``, or nothing."""
+    if np.isfinite(x).all():
+        return ""
+    return "NaN" if np.isnan(x).any() else "infinity"
+
+
+def _reach(x: np.ndarray | None) -> str:
+    finite = np.abs(x[np.isfinite(x)]) if x is not None else np.zeros(0)
+    return f"{finite.max(initial=0.0):.3g}"

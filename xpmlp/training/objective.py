@@ -1,0 +1,156 @@
+"""The loss of all the data as a function of the parameters, for optimisers of other libraries.
+
+It is a training step without an update: the same formulas, compiled the same way. The rows are
+taken in blocks, whose losses and gradients add up, so the activations of all rows never lie in
+memory at once.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpmlp.errors import InvalidValueError
+from xpmlp.model.memory import rows_within_chunk
+from xpmlp.model.predict import ROWS
+from xpmlp.nn.contract import Plan
+from xpmlp.nn.optimizers import Optimizer, Updated
+from xpmlp.nn.penalty import Penalty
+from xpmlp.nn.step import TrainingStep, first_state
+from xpmlp.training.batches import Drawn, Feed, FromHost, OnDevice
+from xpmlp.training.prepare import prepare
+
+if TYPE_CHECKING:
+    from xpmlp.mlp import MLP
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class _Still(Optimizer):
+    """No update: what remains of a step are its loss and its gradient."""
+
+    name = "still"
+
+    def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
+        """Return the parameters as they are."""
+        return p, ()
+
+
+class Objective:
+    """A function of the flat parameters: the loss with its penalty, and its gradient.
+
+    Parameters
+    ----------
+    mlp : MLP
+        Without dropout and batch normalisation, whose losses differ from call to call.
+    X, y, sample_weight
+        As for ``MLP.fit``.
+
+    Attributes
+    ----------
+    rows : int
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        As ``MLP.fit``; and for a network whose loss is not a function of its parameters alone.
+    """
+
+    def __init__(self, mlp: "MLP", X: Any, y: Any, sample_weight: Any = None) -> None:
+        if mlp.network.dropouts or mlp.network.statistics.slots:
+            raise InvalidValueError(
+                "found dropout or batch normalization in a network whose loss has to be the same "
+                "at each call; leave them out, or train with sgd or adam"
+            )
+        if mlp.penalty.max_norm is not None:
+            raise InvalidValueError(
+                f"found max_norm={mlp.penalty.max_norm:g}, a bound after each step that is no part "
+                "of the loss; leave it out, or train with sgd or adam"
+            )
+        ready = prepare(mlp, X, y, sample_weight)
+        weight = ready.data.weight
+        ready = ready.placed(mlp.backend, mlp.dtype, "auto")
+        mlp._settle(ready)
+        self._mlp, self._layout = mlp, mlp.network.layout
+        self.rows = ready.data.X.shape[0]
+        block = min(rows_within_chunk(mlp, ROWS), self.rows)
+        self._feed: Feed = OnDevice(mlp.backend, ready.data)
+        if ready.on_host:
+            self._feed = FromHost(mlp.backend, ready.data, block)
+        # The penalty belongs to the whole, not to each block.
+        step = TrainingStep(
+            *(mlp.backend.ops, mlp.network, mlp._model(), mlp.task.loss, None, Penalty(), _Still())
+        )
+        self._run = mlp.backend.compile(step)
+        self._drawn = self._plans(block)
+        self._shares, self._total = self._weights(block, weight)
+
+    def __call__(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the loss and its gradient.
+
+        Parameters
+        ----------
+        flat : ndarray of float64, shape (layout.size,)
+
+        Returns
+        -------
+        loss : float
+        gradient : ndarray of float64, shape (layout.size,)
+        """
+        backend, xp = self._mlp.backend, self._mlp.backend.xp
+        params = backend.asarray(flat, self._mlp.dtype)
+        state = first_state(backend.ops, params, self._mlp.weights.statistics, 0)
+        shares = iter(self._shares)
+        loss, gradient = xp.zeros_like(state.loss), xp.zeros_like(state.params)
+        for data, plan, start, stop in self._feed.pieces(self._drawn):
+            for k in range(start, stop):
+                share = next(shares)
+                state = self._run(state, data, plan, k, k + 1)
+                loss, gradient = loss + share * state.loss, gradient + share * state.grad
+        return self._penalized(
+            flat, float(backend.to_numpy(loss)), backend.to_numpy(gradient).astype(np.float64)
+        )
+
+    def start(self) -> np.ndarray:
+        """Return the model's parameters: float64, shape (layout.size,)."""
+        flat: np.ndarray = self._mlp.backend.to_numpy(self._mlp.weights.flat).astype(np.float64)
+        return flat
+
+    def adopt(self, flat: np.ndarray) -> None:
+        """Set the model's parameters."""
+        weights = self._mlp.weights
+        own = self._mlp.backend.asarray(np.array(flat), self._mlp.dtype)
+        weights.adopt(own, weights.statistics)
+
+    def _penalized(
+        self, flat: np.ndarray, loss: float, gradient: np.ndarray
+    ) -> tuple[float, np.ndarray]:
+        penalty = self._mlp.penalty.of_batch(np, self._total)
+        params, grads = self._layout.views(np, flat), self._layout.views(np, gradient)
+        names = self._mlp.network.weights
+        for name in names:
+            grads[name][...] = penalty.add_gradient(np, params[name], grads[name])
+        return loss + float(penalty.value(np, [params[name] for name in names])), gradient
+
+    def _plans(self, block: int) -> list[Drawn]:
+        """Plan every block, in the order of the rows."""
+        asarray, rows = self._mlp.backend.asarray, np.arange(self.rows, dtype=np.int32)
+
+        def drawn(part: np.ndarray) -> Drawn:
+            steps = len(part)
+            rates = np.zeros((steps, 1), dtype=self._mlp.dtype)
+            keys = np.zeros((steps, 0, 2), dtype=np.int32)
+            places = self._feed.places(part)
+            return Drawn(part, Plan(asarray(places), asarray(rates), asarray(keys)))
+
+        full = self.rows // block * block
+        parts = [rows[:full].reshape(-1, block), rows[full:].reshape(1, -1)]
+        return [drawn(part) for part in parts if part.size]
+
+    def _weights(self, block: int, weight: np.ndarray | None) -> tuple[list[float], Any]:
+        """Return each block's share of all weights, and the sum of these."""
+        w = np.ones(self.rows) if weight is None else weight.astype(np.float64)
+        blocks = np.add.reduceat(w, np.arange(0, self.rows, block))
+        total = float(w.sum())
+        return [float(s) for s in blocks / total], total

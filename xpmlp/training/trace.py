@@ -1,0 +1,139 @@
+"""One forward and backward pass with every brick watched: what explains and diagnoses a network."""
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpmlp.arrays.checks import placed
+from xpmlp.nn.layers import Backward, Brick, Params, Pass, mapped
+from xpmlp.nn.ops import scaled
+from xpmlp.nn.optimizers import Optimizer
+from xpmlp.nn.random import dropout_keys
+from xpmlp.training.prepare import encode, pair
+
+if TYPE_CHECKING:
+    from xpmlp.mlp import MLP
+
+Array = Any
+
+
+@dataclass
+class Record:
+    """What one brick saw, on the host.
+
+    Attributes
+    ----------
+    brick : Brick
+    x, y : ndarray
+        Its input and output, shapes (n, in) and (n, out).
+    dy : ndarray, shape (n, out), or None
+        Gradient of the loss with respect to its output; None before the backward pass.
+    dx : ndarray, shape (n, in), or None
+        The same of its input; None also where the walk did not need it.
+    grads : dict of str to ndarray
+        Gradients of its parameters, without penalties.
+    """
+
+    brick: Brick
+    x: np.ndarray
+    y: np.ndarray
+    dy: np.ndarray | None = None
+    dx: np.ndarray | None = None
+    grads: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A watched pass.
+
+    Attributes
+    ----------
+    records : list of Record
+        In the order of the forward pass, leaves of compositions one by one.
+    x : ndarray, shape (n, inputs)
+        The inputs after scaling.
+    target : ndarray
+        The targets in the form the loss takes.
+    loss : float
+        The batch's loss with the penalty.
+    gradient : dict of str to ndarray
+        Of every parameter, with penalties.
+    """
+
+    records: list[Record]
+    x: np.ndarray
+    target: np.ndarray
+    loss: float
+    gradient: dict[str, np.ndarray]
+
+
+def trace(
+    mlp: "MLP",
+    X: Any,
+    y: Any,
+    *,
+    encoded: bool = False,
+    training: bool = False,
+    params: Array | None = None,
+) -> Trace:
+    """Run one forward and backward pass over all of X on the model's backend, and record it.
+
+    Parameters
+    ----------
+    mlp : MLP
+        With a task: trained, or prepared by ``mlp._prepare``.
+    X, y : array-like
+        As for ``MLP.evaluate``.
+    encoded : bool
+        Whether y already has the form the loss takes, as in a training's data.
+    training : bool
+        Whether dropout and batch normalisation behave as in training.
+    params : Array, shape (mlp.network.layout.size,), optional
+        Parameters on the device to use instead of the model's.
+    """
+    backend, network = mlp.backend, mlp.network
+    records: list[Record] = []
+    step = mlp._step(Optimizer())
+    watched = mapped(step.model, lambda brick: _watch(brick, records, backend.to_numpy))
+    x, host_y = pair(mlp, X, y)
+    target = host_y if encoded else encode(mlp, host_y)
+    flat = mlp.weights.flat if params is None else params
+    shift_scale = mlp.scaling.arrays(backend, mlp.dtype)
+    inputs = scaled(backend.xp, placed(backend, x), *shift_scale, flat.dtype)
+    keys = dropout_keys(mlp.seed, mlp.epochs_trained, 1, network.dropouts)[0]
+    run = Pass(
+        training=training,
+        keys=backend.asarray(keys),
+        statistics=network.statistics.views(backend.xp, mlp.weights.statistics),
+    )
+    views = network.layout.views(backend.xp, flat)
+    watching = replace(step, model=watched)
+    value, grads, _ = watching.gradient(views, inputs, backend.asarray(target), None, run)
+    return Trace(
+        records,
+        backend.to_numpy(inputs),
+        target,
+        float(backend.to_numpy(value)),
+        {name: backend.to_numpy(g) for name, g in grads.items()},
+    )
+
+
+def _watch(brick: Brick, records: list[Record], to_numpy: Any) -> Brick:
+    """Return the brick with its passes recorded; a forward pass appends to ``records``."""
+
+    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
+        y, inner = brick.forward(ops, p, x, run)
+        record = Record(brick, to_numpy(x), to_numpy(y))
+        records.append(record)
+
+        def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
+            dx, grads = inner(dy, need_dx)
+            record.dy = to_numpy(dy)
+            record.dx = None if dx is None else to_numpy(dx)
+            record.grads = {name: to_numpy(g) for name, g in grads.items()}
+            return dx, grads
+
+        return y, backward
+
+    return brick._replace(forward=forward)
