@@ -18,7 +18,7 @@ class Contestant(Protocol):
     """Someone who can train a problem."""
 
     def start(self) -> None:
-        """Take the problem's first weights and a new optimiser."""
+        """Take the problem's first weights and a new optimizer."""
 
     def train(self, steps: int, epochs: int = 1, shuffle: bool = True) -> list[float]:
         """Train on the first ``steps`` batches; return each epoch's mean loss.
@@ -62,7 +62,7 @@ class Xpmlp:
         self.X = self.mlp.backend.asarray(problem.X)
 
     def start(self) -> None:
-        """Take the problem's first weights; ``fit`` has a new optimiser in any case."""
+        """Take the problem's first weights; ``fit`` has a new optimizer in any case."""
         self.mlp.load_state_dict(self.problem.state)
 
     def train(self, steps: int, epochs: int = 1, shuffle: bool = True) -> list[float]:

@@ -70,7 +70,7 @@ def digits(rows: int = 1437) -> Split:
 
 
 def digits_times(factor: float) -> Split:
-    """Digits in float, standardised, times a factor."""
+    """Digits in float, standardized, times a factor."""
     X, y, X_test, y_test = digits()
     mean, std = X.mean(), X.std()
     return (
@@ -177,14 +177,14 @@ def three_values(n: int = 600) -> Split:
     return _split(X, np.tanh(X[:, :3] + X[:, 3:]) + 0.05 * rng.standard_normal((n, 3)))
 
 
-def table(name: str, shuffled: bool = False, standardised: bool = True) -> Split:
+def table(name: str, shuffled: bool = False, standardized: bool = True) -> Split:
     """A data set of scikit-learn: iris, wine, breast_cancer, or diabetes (real targets)."""
     datasets = require("sklearn.datasets", extra="cli", purpose="the benchmark's tables")
     X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
     rng = np.random.default_rng(11)
     order = rng.permutation(len(X))
     X, y = X[order], y[order]
-    if name == "diabetes" and standardised:
+    if name == "diabetes" and standardized:
         y = (y - y.mean()) / y.std()
     return _split(X, rng.permutation(y) if shuffled else y)
 
@@ -206,7 +206,7 @@ SGD, Adam, Momentum = xpmlp.SGD, xpmlp.Adam, xpmlp.Momentum
 
 
 def wide(factor: float) -> Callable[[Any, int, int], np.ndarray]:
-    """Make an initialiser: normal with standard deviation ``factor``."""
+    """Make an initializer: normal with standard deviation ``factor``."""
     return lambda rng, n_in, n_out: rng.standard_normal((n_in, n_out)) * factor
 
 
@@ -233,14 +233,14 @@ HEALTHY: tuple[Case, ...] = (
     Case("digits, 3 ReLU layers, momentum", digits, [64, 64, 64, 64, 10], Momentum(0.02)),
     Case("digits, ReLU, SGD, batch 16", digits, [64, 64, 10], SGD(0.1), batch=16),
     Case(
-        "digits, batch normalisation",
+        "digits, batch normalization",
         digits,
         [64, 64, 64, 10],
         Adam(1e-3),
         mlp={"normalization": "batch"},
     ),
     Case(
-        "digits, GELU, layer normalisation",
+        "digits, GELU, layer normalization",
         digits,
         [64, 64, 64, 10],
         Adam(1e-3),
@@ -284,7 +284,7 @@ HEALTHY: tuple[Case, ...] = (
     Case("plane, no hidden layer", plane, [10, 1], SGD(0.02), epochs=20),
     Case("columns, ReLU", partial(columns, [1, 1, 1, 1]), [4, 32, 32, 1], Adam(3e-3), epochs=60),
     Case(
-        "columns in many units, standardised",
+        "columns in many units, standardized",
         partial(columns, [1, 1000, 0.01, 50]),
         [4, 32, 32, 1],
         Adam(3e-3),
@@ -631,7 +631,7 @@ HELD_OUT: tuple[Case, ...] = (
         mlp={"activation": "swish", "normalization": "layer"},
     ),
     Case(
-        "digits, mish, batch normalisation",
+        "digits, mish, batch normalization",
         digits,
         [64, 64, 64, 10],
         SGD(0.1),
@@ -793,7 +793,7 @@ HELD_OUT: tuple[Case, ...] = (
     ),
     Case(
         "diabetes, raw targets",
-        partial(table, "diabetes", standardised=False),
+        partial(table, "diabetes", standardized=False),
         [10, 16, 1],
         Adam(1e-3),
         (TARGETS,),

@@ -3,10 +3,10 @@
 from typing import Any
 
 import xpmlp
-from xpmlp.nn.layers import Backward, Brick, Params, Pass
+from xpmlp.nn.layers import Backward, Layer, Params, Pass
 
 
-def prelu(name: str, units: int) -> Brick:
+def prelu(name: str, units: int) -> Layer:
     """y = max(x, 0) + a · min(x, 0), with a of shape (units,).
 
     dx = dy where x > 0, else a · dy; daⱼ = Σᵢ dyᵢⱼ min(xᵢⱼ, 0).
@@ -22,7 +22,7 @@ def prelu(name: str, units: int) -> Brick:
 
         return xp.maximum(x, 0.0) + p[slope] * below, backward
 
-    return Brick(name, forward, {slope: (units,)}, {}, "y = max(x, 0) + a min(x, 0)", {slope: 0.25})
+    return Layer(name, forward, {slope: (units,)}, {}, "y = max(x, 0) + a min(x, 0)", {slope: 0.25})
 
 
 data = xpmlp.data.load("xor")

@@ -122,7 +122,7 @@ def test_pieces_that_end_for_a_callback(device: Any, every: int) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimiser_is_captured(device: Any, name: str) -> None:
+def test_every_optimizer_is_captured(device: Any, name: str) -> None:
     mlp, history = trained(device, optimizer=name, epochs=1)
     assert history.execution == CAPTURED
     assert_same(mlp, trained(eager(device), optimizer=name, epochs=1)[0])
@@ -535,7 +535,7 @@ def test_pytorchs_losses_can_be_captured(torch_backend: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_pytorchs_optimisers_can_be_captured(torch_backend: Any, name: str) -> None:
+def test_pytorchs_optimizers_can_be_captured(torch_backend: Any, name: str) -> None:
     found = watched(torch_backend)
     optimizer = OPTIMIZERS[name](clip_norm=0.1, clip_value=0.05)
     options: dict[str, Any] = {"l1": 1e-3, "l2": 1e-3, "max_norm": 0.5, "dropout": 0.3}

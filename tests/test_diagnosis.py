@@ -21,7 +21,7 @@ HEALTHY = (
     "digits, Nesterov, cosine",
     "digits, trained further, small rate",
     "XOR, sigmoid, SGD",
-    "columns in many units, standardised",
+    "columns in many units, standardized",
     "counts, Poisson",
     "three labels",
     "two overlapping classes",

@@ -155,7 +155,7 @@ def test_a_residual_block_adds_both_ways_back() -> None:
     assert_close(v["dLoss/dh1"], v["dLoss/dr2"] + through, atol=1e-15)
 
 
-def test_normalisation_dropout_and_penalty_in_their_parts() -> None:
+def test_normalization_dropout_and_penalty_in_their_parts() -> None:
     mlp = network(normalization="layer", dropout=0.5, l2=0.1, activation="tanh")
     e = explain(mlp, X, LABELS, training=True)
     v = {name: q.values for name, q in e.quantities.items()}

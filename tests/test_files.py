@@ -44,7 +44,7 @@ def log_cosh(xp: Any, z: Any, y: Any) -> tuple[Any, Any]:
     return xp.sum(xp.log(xp.cosh(e)), axis=1), xp.tanh(e)
 
 
-def halved(name: str, units: int) -> layers.Brick:
+def halved(name: str, units: int) -> layers.Layer:
     half = xpmlp.Activation(
         "half", lambda ops, z: 0.5 * z, lambda ops, z, h: 0.5 * ops.xp.ones_like(z)
     )
@@ -124,7 +124,7 @@ def content(mlp: xpmlp.MLP) -> dict[str, Any]:
     a = mlp.network.architecture
     return {
         "architecture": (a.sizes, a.activations, a.dropout, a.input_dropout),
-        "bricks": (a.normalization, a.residual, a.bias),
+        "layers": (a.normalization, a.residual, a.bias),
         "penalty": mlp.penalty,
         "scaling": {k: v for k, v in scaling.items() if k not in tensors},
         "task": mlp._task,

@@ -49,7 +49,7 @@ def assert_same(a: xpmlp.MLP, b: xpmlp.MLP, share: float) -> None:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimiser_runs_as_it_should(gpu: Any, optimizer: str, precision: str) -> None:
+def test_every_optimizer_runs_as_it_should(gpu: Any, optimizer: str, precision: str) -> None:
     _, history = trained(gpu, optimizer=optimizer, precision=precision)
     assert history.execution == CAPTURED
     assert np.isfinite(history["loss"][-1])
@@ -246,7 +246,7 @@ def test_pytorch_captures_its_steps(precision: str) -> None:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_pytorch_captures_every_optimiser(optimizer: str) -> None:
+def test_pytorch_captures_every_optimizer(optimizer: str) -> None:
     torch_on_the_gpu()
     _, history = trained(xpmlp.backend("torch", "cuda"), optimizer=optimizer)
     assert history.execution == CAPTURED

@@ -239,26 +239,26 @@ def test_every_activation_with_every_loss(backend: Any, activation: str, dtype: 
 
 @pytest.mark.parametrize("dtype", BAR)
 @pytest.mark.parametrize("structure", STRUCTURES)
-def test_every_structure_with_every_activation_loss_and_regulariser(
+def test_every_structure_with_every_activation_loss_and_regularizer(
     backend: Any, structure: str, dtype: str
 ) -> None:
-    """On every backend each structure meets each activation, loss and regulariser once."""
-    losses, regularisers = cycle(ALL_LOSSES), cycle(REGULARISERS.values())
+    """On every backend each structure meets each activation, loss and regularizer once."""
+    losses, regularizers = cycle(ALL_LOSSES), cycle(REGULARISERS.values())
     offset = list(STRUCTURES).index(structure)  # other pairs for other structures
-    for activation, loss, regulariser in zip(
-        ACTIVATIONS, islice(losses, offset, None), islice(regularisers, offset, None), strict=False
+    for activation, loss, regularizer in zip(
+        ACTIVATIONS, islice(losses, offset, None), islice(regularizers, offset, None), strict=False
     ):
         compare(
-            network(backend, dtype, activation, loss, **STRUCTURES[structure], **regulariser),
+            network(backend, dtype, activation, loss, **STRUCTURES[structure], **regularizer),
         )
 
 
-@pytest.mark.parametrize("regulariser", REGULARISERS)
+@pytest.mark.parametrize("regularizer", REGULARISERS)
 @pytest.mark.parametrize("structure", STRUCTURES)
-def test_the_whole_product_on_numpy(structure: str, regulariser: str) -> None:
+def test_the_whole_product_on_numpy(structure: str, regularizer: str) -> None:
     backend = make_backend("numpy")
     for activation, loss in product(ACTIVATIONS, ALL_LOSSES):
-        options = STRUCTURES[structure] | REGULARISERS[regulariser]
+        options = STRUCTURES[structure] | REGULARISERS[regularizer]
         compare(network(backend, "float64", activation, loss, **options))
 
 
@@ -324,7 +324,7 @@ def test_own_activation_and_own_loss(backend: Any, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", BAR)
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_gradient_of_the_input(backend: Any, structure: str, dtype: str) -> None:
-    """A network is a brick like any other: asked for dx, it gives dx."""
+    """A network is a layer like any other: asked for dx, it gives dx."""
     mlp = network(backend, dtype, "tanh", LOSSES["mse"](), **STRUCTURES[structure])
     X, y = problem(mlp.loss, dtype)
     x, _ = mlp._prepare(X, y)
@@ -351,10 +351,10 @@ def test_gradient_of_the_input(backend: Any, structure: str, dtype: str) -> None
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_finite_differences_of_whole_networks(structure: str) -> None:
     losses = cycle([*ALL_LOSSES, *SMOOTHED])
-    for activation, loss, regulariser in zip(
+    for activation, loss, regularizer in zip(
         ACTIVATIONS, losses, cycle(REGULARISERS.values()), strict=False
     ):
-        options = STRUCTURES[structure] | regulariser
+        options = STRUCTURES[structure] | regularizer
         mlp = network(make_backend("numpy"), "float64", activation, loss, **options)
         check = xpmlp.check_gradient(mlp, *problem(loss, "float64"), points=60)
         assert check.error <= 1e-6

@@ -1,4 +1,4 @@
-"""The loss of all the data as a function of the flat parameters, for optimisers of others.
+"""The loss of all the data as a function of the flat parameters, for optimizers of others.
 
 Compared with PyTorch's autograd, which knows nothing of blocks, shares or the flat layout.
 """
@@ -297,7 +297,7 @@ def test_there_and_back(backend: Any) -> None:
 
 
 def test_what_comes_out_and_goes_in_is_copied(backend: Any) -> None:
-    """An optimiser may go on writing to its arrays."""
+    """An optimizer may go on writing to its arrays."""
     mlp = model(backend)
     before, found = mlp.state_dict(), Objective(mlp, X, LABELS)
     found.start()[...] = 7.0

@@ -1,4 +1,4 @@
-"""Optimisers and clipping against ``torch.optim`` and ``torch.nn.utils``, in float64."""
+"""Optimizers and clipping against ``torch.optim`` and ``torch.nn.utils``, in float64."""
 
 from typing import Any
 
@@ -88,7 +88,7 @@ def by_xpmlp(
     return backend.to_numpy(p), tuple(backend.to_numpy(m) for m in moments)
 
 
-def test_every_optimiser_has_its_pair() -> None:
+def test_every_optimizer_has_its_pair() -> None:
     assert set(PAIRS) == set(DEFAULTS) == set(OPTIMIZERS)
     assert all(isinstance(opt, OPTIMIZERS[name]) for name, (opt, _) in PAIRS.items())
 
@@ -133,7 +133,7 @@ EPOCHS = STEPS * BATCH // ROWS
 
 
 def fit_by_torch(mlp: xpmlp.MLP, X: Any, y: Any, make: Any, scheduled: Any = None) -> Any:
-    """Training of the same network on the same batches by PyTorch's autograd and optimiser."""
+    """Training of the same network on the same batches by PyTorch's autograd and optimizer."""
     p = {n: torch.tensor(v, requires_grad=True) for n, v in mlp.state_dict().items()}
     stepper = make(list(p.values()))
     scheduler = scheduled and scheduled(stepper)

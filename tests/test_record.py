@@ -20,8 +20,8 @@ from xpmlp.callbacks.callbacks import Callback
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "plain": {},
-    "dropout and batch normalisation": {"dropout": 0.3, "normalization": "batch"},
-    "layer normalisation, gelu": {"normalization": "layer", "activation": "gelu"},
+    "dropout and batch normalization": {"dropout": 0.3, "normalization": "batch"},
+    "layer normalization, gelu": {"normalization": "layer", "activation": "gelu"},
     "residual, tanh": {"residual": True, "activation": "tanh"},
     "mish, input dropout": {"activation": "mish", "input_dropout": 0.2},
     "penalties": {"l1": 1e-3, "l2": 1e-2, "max_norm": 0.5},
@@ -159,7 +159,7 @@ def test_pauses_for_callbacks_change_nothing(fused: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["plain", "dropout and batch normalisation", "mish, input dropout"]
+    "name", ["plain", "dropout and batch normalization", "mish, input dropout"]
 )
 def test_a_step_makes_no_array(fused: bool, name: str) -> None:
     """512 rows of 64 units are 128 KiB an array; what is left is a few of Python's numbers."""

@@ -497,7 +497,7 @@ def test_an_exception_in_a_callback_leaves_the_last_finished_epoch(
 
 
 def everything(backend: Any, **options: Any) -> xpmlp.MLP:
-    """A model with every layer and regulariser at once."""
+    """A model with every layer and regularizer at once."""
     return model(
         backend,
         sizes=(INPUTS, 7, 7, CLASSES),
@@ -669,7 +669,7 @@ def test_a_step_reads_nothing_on_the_host(loss: str) -> None:
 
 
 @pytest.mark.parametrize("name", xpmlp.optimizers.OPTIMIZERS)
-def test_no_optimiser_reads_on_the_host(name: str) -> None:
+def test_no_optimizer_reads_on_the_host(name: str) -> None:
     strict = pytest.importorskip("array_api_strict")
     mlp = model(guarded(make_backend("strict"), type(strict.ones(1))), normalization="layer")
     history = mlp.fit(*example(), epochs=1, batch_size=20, optimizer=name)

@@ -73,10 +73,10 @@ def test_forward(mlp: xpmlp.MLP) -> None:
     p = mlp.network.layout.views(ops.xp, mlp.weights.flat)
     x = mlp.backend.asarray(X, "float64")
     values = []
-    for brick in [*mlp.network.bricks, mlp._model()]:
-        y, _ = brick.forward(ops, p, x, Pass())
+    for layer in [*mlp.network.layers, mlp._model()]:
+        y, _ = layer.forward(ops, p, x, Pass())
         values.append(host(y))
-        x = y if brick is not mlp.network.bricks[-1] else mlp.backend.asarray(X, "float64")
+        x = y if layer is not mlp.network.layers[-1] else mlp.backend.asarray(X, "float64")
     z1, h1, z2, h2 = values
     assert_close(z1, X @ np.array(W1), atol=2e-8)
     assert_close(h1, H1, **PRINTED)
@@ -88,7 +88,7 @@ def test_backward(mlp: xpmlp.MLP) -> None:
     x, y = mlp._prepare(X, Y)
     ops, host = mlp.backend.ops, mlp.backend.to_numpy
     p = mlp.network.layout.views(ops.xp, mlp.weights.flat)
-    dense1, sigmoid1, dense2 = mlp.network.bricks
+    dense1, sigmoid1, dense2 = mlp.network.layers
     h1, back_h1 = sigmoid1.forward(ops, p, dense1.forward(ops, p, x, Pass())[0], Pass())
     z2, back_z2 = dense2.forward(ops, p, h1, Pass())
     output = mlp.task.output

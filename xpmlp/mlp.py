@@ -22,7 +22,7 @@ from xpmlp.model.task import KINDS, Task, check_names, check_outputs
 from xpmlp.model.weights import Weights
 from xpmlp.nn.contract import Backend, Run
 from xpmlp.nn.initializers import initial_values
-from xpmlp.nn.layers import Brick, activate, chain
+from xpmlp.nn.layers import Layer, activate, chain
 from xpmlp.nn.network import Network
 from xpmlp.nn.optimizers import Optimizer, optimizer
 from xpmlp.nn.penalty import Penalty
@@ -58,8 +58,8 @@ class MLP:
         Share of each hidden layer's units dropped in training.
     input_dropout : float
         The same for the inputs.
-    normalization : {"layer", "batch"} or callable (name, units) -> Brick, optional
-        Between each hidden dense map and its activation; a function puts a brick of your own
+    normalization : {"layer", "batch"} or callable (name, units) -> Layer, optional
+        Between each hidden dense map and its activation; a function puts a layer of your own
         there. Its derivative is yours to check: ``xpmlp.check_gradient(mlp, X, y)``.
     residual : bool
         Hidden layers that keep the width add their input to their output.
@@ -74,7 +74,7 @@ class MLP:
     max_norm : float, optional
         Largest Euclidean norm of a unit's incoming weights.
     scaling : {"auto", "standard", None}
-        ``"auto"`` divides uint8 inputs by 255; ``"standard"`` standardises inputs, and real
+        ``"auto"`` divides uint8 inputs by 255; ``"standard"`` standardizes inputs, and real
         targets, by the first training data's mean and deviation (losses are in those units,
         predictions in the targets'); None leaves all as they are.
     dtype : {"float32", "float64"}
@@ -478,11 +478,11 @@ class MLP:
             self._compiled.clear()
         self._task = task
 
-    def _model(self) -> Brick:
+    def _model(self) -> Layer:
         """The network, with the output activation where the loss has none of its own."""
         if self.task.output is None:
             return self.network.body
-        return chain("mlp", [*self.network.bricks, activate("output", self.task.output)])
+        return chain("mlp", [*self.network.layers, activate("output", self.task.output)])
 
     def _step(self, optimizer: Optimizer, metrics: bool = True) -> TrainingStep:
         task, model = self.task, self._model()

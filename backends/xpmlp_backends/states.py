@@ -37,7 +37,7 @@ def differ(found: Array, expected: Array) -> bool:
 def strays(found: Array, expected: Array, before: Array) -> bool:
     """Whether NumPy arrays are apart by more than a twentieth of the way that a step took.
 
-    Lengths are compared, not elements: an optimiser like Adam makes a whole step of a gradient
+    Lengths are compared, not elements: an optimizer like Adam makes a whole step of a gradient
     that is nothing but rounding, and two algorithms for a product may round it to either side.
     """
     if expected.dtype.kind != "f":

@@ -1,4 +1,4 @@
-"""What a training is recognised by when it is to go on: settings, data, and what watches it."""
+"""What a training is recognized by when it is to go on: settings, data, and what watches it."""
 
 import hashlib
 import math
@@ -64,7 +64,7 @@ def compare(saved: Mapping[str, Any], given: Mapping[str, Any], path: Path) -> N
 
 
 def described(x: Any) -> Any:
-    """Say what an optimiser, a schedule or a function is, as JSON can; functions by name."""
+    """Say what an optimizer, a schedule or a function is, as JSON can; functions by name."""
     if is_dataclass(x) and not isinstance(x, type):
         values = {field.name: described(getattr(x, field.name)) for field in fields(x)}
         return {"kind": type(x).__name__, **values}

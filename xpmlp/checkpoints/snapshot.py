@@ -60,7 +60,7 @@ def packed(training: "Training") -> tuple[dict[str, Any], Arrays]:
             tensors[f"training.callback{i}.{name}"] = _numbers(value, where)
     config["training"] = {
         "settings": training.settings,
-        "callbacks": [_recognised(callback) for callback in remembering],
+        "callbacks": [_recognized(callback) for callback in remembering],
         "first": training.first,
         "finished": training.finished,
         "taken": training.taken,
@@ -175,7 +175,7 @@ def _remembering(training: "Training") -> list[Callback]:
     return [c for c in training.callbacks if type(c).state_dict is not Callback.state_dict]
 
 
-def _recognised(callback: Callback) -> dict[str, Any]:
+def _recognized(callback: Callback) -> dict[str, Any]:
     return {"kind": type(callback).__name__, **described(callback.settings())}
 
 
@@ -257,7 +257,7 @@ class Saved:
             saved = container.entry(self.config["training"], "callbacks", list)
         except (KeyError, TypeError) as error:
             raise self._senseless(error) from error
-        given = dict(enumerate(map(_recognised, callbacks)))
+        given = dict(enumerate(map(_recognized, callbacks)))
         compare({"callbacks": dict(enumerate(saved))}, {"callbacks": given}, self.path)
         for i, callback in enumerate(callbacks):
             prefix = f"training.callback{i}."

@@ -29,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     optimizer = "whose first step is shown (default: sgd)"
     add("--optimizer", default="sgd", metavar="NAME", help=optimizer)
     add("--lr", type=float, default=1e-3, metavar="RATE", help="learning rate (default: 0.001)")
-    training = "dropout and batch normalisation as in training (default: as in prediction)"
+    training = "dropout and batch normalization as in training (default: as in prediction)"
     add("--training", action="store_true", help=training)
     form = "text, markdown or html (default: by the ending of --out, or text)"
     add("--format", choices=FORMATS, help=form)

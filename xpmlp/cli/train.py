@@ -177,7 +177,7 @@ def describe(args: Namespace, data: Dataset, mlp: MLP, out: Output) -> None:
     )
     layers = [
         args.activation,
-        f"{args.normalization} normalisation" if args.normalization else "",
+        f"{args.normalization} normalization" if args.normalization else "",
         "residual" if args.residual else "",
         f"dropout {args.dropout:g}" if args.dropout else "",
     ]

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=int, default=100, metavar="N", help="(default: 100)")
     add("--batch-size", type=int, default=32, metavar="N", help="rows per step (default: 32)")
     add("--optimizer", default="adam", metavar="NAME", help="(default: adam)")
-    add("--lr", type=float, metavar="RATE", help="learning rate (default: the optimiser's)")
+    add("--lr", type=float, metavar="RATE", help="learning rate (default: the optimizer's)")
     add("--seed", type=int, default=0, metavar="N", help="of all that is random (default: 0)")
     most = "largest relative difference (default: 1e-10 in float64, 1e-4 in float32)"
     add("--tolerance", type=float, metavar="X", help=most)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from xpmlp.errors import DataError, short
 
 LABEL_NAMES = ("label", "target", "class", "y")
-"""Names, in any case, by which a label column is recognised; the first that occurs wins."""
+"""Names, in any case, by which a label column is recognized; the first that occurs wins."""
 
 Choose = Callable[[tuple[str, ...] | None, int], tuple[list[int], int | None]]
 """Chooses, by column names (None without a header) and number of columns, the feature columns

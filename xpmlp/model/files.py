@@ -76,7 +76,7 @@ def describe(mlp: "MLP", values: Mapping[str, Any]) -> tuple[dict[str, Any], dic
 def _arguments(mlp: "MLP") -> dict[str, Any]:
     """Return the arguments that make such a model, functions by name."""
     architecture = mlp.network.architecture
-    own_brick, own_initializer = architecture.normalization, architecture.initializer
+    own_layer, own_initializer = architecture.normalization, architecture.initializer
     arguments = mlp._arguments | {
         "sizes": list(architecture.sizes),
         "activation": [_activation_name(a) for a in architecture.activations],
@@ -86,8 +86,8 @@ def _arguments(mlp: "MLP") -> dict[str, Any]:
         # The weights themselves are in the file.
         "initializer": "auto" if callable(own_initializer) else own_initializer,
     }
-    if callable(own_brick):
-        arguments["normalization"] = OWN + own_brick.__name__
+    if callable(own_layer):
+        arguments["normalization"] = OWN + own_layer.__name__
     return arguments
 
 
@@ -104,7 +104,7 @@ def load(
     path : path-like
     backend, device : optional
         As for ``MLP``; independent of the backend that made the file.
-    custom : mapping of str to activation, loss or brick function, optional
+    custom : mapping of str to activation, loss or layer function, optional
         The user's own functions that the file refers to by name.
 
     Returns

@@ -5,7 +5,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from xpmlp.nn.contract import Backend
-from xpmlp.nn.layers import Brick
+from xpmlp.nn.layers import Layer
 
 if TYPE_CHECKING:
     from xpmlp.mlp import MLP
@@ -45,44 +45,44 @@ def rows_within_chunk(mlp: "MLP", most: int) -> int:
 # What a step needs. Rather too much than too little, for operations that make a new array each:
 # a test holds it against what the plain formulas take.
 
-KEPT = {"dense": 1, "activation": 1, "dropout": 2, "normalisation": 5}
-"""Numbers for each unit that stay until the backward pass is through, by kind of brick."""
+KEPT = {"dense": 1, "activation": 1, "dropout": 2, "normalization": 5}
+"""Numbers for each unit that stay until the backward pass is through, by kind of layer."""
 
-PASSING = {"dense": 4, "activation": 6, "dropout": 6, "normalisation": 6}
-"""Numbers for each unit while a brick is at work: gradients, and results on the way to another."""
+PASSING = {"dense": 4, "activation": 6, "dropout": 6, "normalization": 6}
+"""Numbers for each unit while a layer is at work: gradients, and results on the way to another."""
 
 
 def row_bytes(mlp: "MLP") -> int:
     """Bytes that a training step needs for each row of its batch.
 
-    The inputs as they come, converted and scaled; what the backward pass needs of each brick: its
-    output, a dropout's mask too, more for a normalisation; and what the brick that needs most holds
+    The inputs as they come, converted and scaled; what the backward pass needs of each layer: its
+    output, a dropout's mask too, more for a normalization; and what the layer that needs most holds
     while it is at work.
     """
     width, most = mlp.sizes[0], 0
     numbers = 3 * width
-    for brick in chain.from_iterable(map(_leaves, mlp.network.bricks)):
-        matrix = next((shape for shape in brick.shapes.values() if len(shape) == 2), None)
+    for layer in chain.from_iterable(map(_leaves, mlp.network.layers)):
+        matrix = next((shape for shape in layer.shapes.values() if len(shape) == 2), None)
         width = matrix[1] if matrix else width
-        kind = _kind(brick, matrix is not None)
+        kind = _kind(layer, matrix is not None)
         numbers += KEPT[kind] * width
         most = max(most, PASSING[kind] * width)
     return (numbers + most) * _itemsize(mlp)
 
 
-def _kind(brick: Brick, dense: bool) -> str:
+def _kind(layer: Layer, dense: bool) -> str:
     if dense:
         return "dense"
-    if brick.activation is not None:
+    if layer.activation is not None:
         return "activation"
-    return "normalisation" if brick.shapes else "dropout"
+    return "normalization" if layer.shapes else "dropout"
 
 
 def state_bytes(mlp: "MLP", slots: int) -> int:
     """Bytes that a training needs whatever its batch: its state, and copies while it is updated.
 
     Parameters and gradient, each also in parts, with their next values and some intermediate
-    results; the optimiser's ``slots`` running averages, their next values, and a copy in case the
+    results; the optimizer's ``slots`` running averages, their next values, and a copy in case the
     epoch is gone through again; the weights of the last epoch's end. On a GPU all of it once more,
     in place, while a captured step is compared with the plain one.
     """
@@ -94,8 +94,8 @@ def _itemsize(mlp: "MLP") -> int:
     return 8 if mlp.dtype == "float64" else 4
 
 
-def _leaves(brick: Brick) -> Iterator[Brick]:
-    if not brick.parts:
-        yield brick
-    for part in brick.parts:
+def _leaves(layer: Layer) -> Iterator[Layer]:
+    if not layer.parts:
+        yield layer
+    for part in layer.parts:
         yield from _leaves(part)

@@ -2,7 +2,7 @@
 
 Settings, host arrays, and where a continued training goes on from: any machine can read that,
 with or without the library that computed it. Functions of the user's go by reference, as always
-in pickles. What cannot travel is made anew: bricks and compiled steps are closures, and the
+in pickles. What cannot travel is made anew: layers and compiled steps are closures, and the
 backend comes back by name. A schedule's own function travels with ``mlp.progress``, which may be
 set to None first if nothing is to be continued.
 

@@ -134,13 +134,13 @@ class _Forward:
     def __init__(self, mlp: "MLP") -> None:
         self.rows = rows_within_chunk(mlp, ROWS)
         self.backend, self.scaling, self.task = mlp.backend, mlp.scaling, mlp._task
-        network, brick, ops = mlp.network, mlp._model(), mlp.backend.ops
+        network, layer, ops = mlp.network, mlp._model(), mlp.backend.ops
         xp, shift_scale = ops.xp, mlp.scaling.arrays(mlp.backend, mlp.dtype)
 
         def forward(flat: Array, statistics: Array, X: Array) -> Array:
             params = network.layout.views(xp, flat)
             run = Pass(statistics=network.statistics.views(xp, statistics))
-            return brick.forward(ops, params, scaled(xp, X, *shift_scale, flat.dtype), run)[0]
+            return layer.forward(ops, params, scaled(xp, X, *shift_scale, flat.dtype), run)[0]
 
         self.run = mlp.backend.compile_forward(forward)
 

@@ -27,7 +27,7 @@ class Request:
     ----------
     batch_size : int
     slots : int
-        The optimiser's running averages.
+        The optimizer's running averages.
     data : int
         Bytes that were to be copied from the host.
     on_host : bool

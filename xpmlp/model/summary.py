@@ -20,10 +20,10 @@ def summary(mlp: "MLP") -> str:
     """Return the layers with their output shapes, parameters and formulas, and a line of totals."""
     rows = [("layer", "output", "parameters", "computes")]
     width = mlp.sizes[0]
-    for brick in mlp.network.bricks:
-        width = next((s[1] for name, s in brick.shapes.items() if name.endswith(".W")), width)
-        count = sum(map(prod, brick.shapes.values()))
-        rows.append((brick.name, f"(n, {width})", f"{count:,}" if count else "", brick.formula))
+    for layer in mlp.network.layers:
+        width = next((s[1] for name, s in layer.shapes.items() if name.endswith(".W")), width)
+        count = sum(map(prod, layer.shapes.values()))
+        rows.append((layer.name, f"(n, {width})", f"{count:,}" if count else "", layer.formula))
     a, b, c = (max(len(row[i]) for row in rows) for i in range(3))
     lines = [f"{w:<{a}}  {x:<{b}}  {y:>{c}}  {z}".rstrip() for w, x, y, z in rows]
     loss = mlp._task.loss.name if mlp._task else "follows from the targets"

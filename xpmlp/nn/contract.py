@@ -22,12 +22,12 @@ class State(NamedTuple):
     params : Array, shape (layout.size,)
         All trainable parameters in one buffer; see ``xpmlp.nn.parameters.Layout``.
     moments : tuple of Array, each shape (layout.size,)
-        The optimiser's running averages, as many as it has.
+        The optimizer's running averages, as many as it has.
     grad : Array, shape (layout.size,)
         Scratch for the gradient. Its content between steps means nothing; it lives here so
         that a backend with mutable arrays can let the matrix product write into it.
     statistics : Array, shape (statistics layout.size,)
-        Running means and variances of batch normalisation.
+        Running means and variances of batch normalization.
     loss : Array, shape ()
         The last step's loss: the weighted mean over the batch plus the penalty.
     totals, carry : Array, shape (2,)
@@ -79,7 +79,7 @@ class Plan(NamedTuple):
     rows : Array of int32, shape (steps, batch)
         Indices of each step's examples.
     coefficients : Array of the model's dtype, shape (steps, c)
-        The optimiser's scalars of each step: the learning rate, Adam's bias corrections.
+        The optimizer's scalars of each step: the learning rate, Adam's bias corrections.
     keys : Array of int32, shape (steps, dropout layers, 2)
         Each dropout layer's key; see ``xpmlp.nn.random.dropout_mask``.
     """

@@ -53,13 +53,13 @@ INITIALIZERS: dict[str, Initializer] = {
     "lecun": _normal(_lecun),  # LeCun et al. 1998
     "lecun_uniform": _uniform(_lecun),
 }
-"""Every initialiser that a name can mean."""
+"""Every initializer that a name can mean."""
 
 _HE_FAMILY = {"relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "swish", "mish", "softplus"}
 
 
 def initializer(spec: object, activation: str) -> Initializer:
-    """Find an initialiser by name, take over a function, or choose by the activation.
+    """Find an initializer by name, take over a function, or choose by the activation.
 
     ``"auto"`` is He for the ReLU family and Glorot for the rest.
     """
@@ -79,7 +79,7 @@ def initializer(spec: object, activation: str) -> Initializer:
 def initial_values(network: "Network", seed: int) -> dict[str, Any]:
     """Draw a network's first parameters and running statistics: float64 host arrays by name.
 
-    Weights by the initialiser, with a Philox stream for each layer; the rest as the bricks say.
+    Weights by the initializer, with a Philox stream for each layer; the rest as the layers say.
     """
     a = network.architecture
     followed_by = [*(f.name for f in a.activations), "identity"]

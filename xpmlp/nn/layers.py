@@ -1,10 +1,10 @@
-"""The bricks: each a function that returns its result and the map of gradients back through it.
+"""The layers: each a function that returns its result and the map of gradients back through it.
 
-    y, backward = brick(ops, p, x, ...)
+    y, backward = layer(ops, p, x, ...)
     dx, grads = backward(dy)
 
 Nothing is stored on an object and nothing is accumulated in secret: what backward needs, it
-closes over. ``p`` maps names to arrays and ``grads`` has the same names. Bricks never write to
+closes over. ``p`` maps names to arrays and ``grads`` has the same names. Layers never write to
 an argument. Shapes: n examples, ``in`` and ``out`` units; gradients are of the batch's loss.
 """
 
@@ -30,11 +30,11 @@ class Pass:
     Attributes
     ----------
     training : bool
-        Whether dropout drops and batch normalisation uses the batch's own statistics.
+        Whether dropout drops and batch normalization uses the batch's own statistics.
     keys : Array of int32, shape (dropout layers, 2), optional
         Random words of this step.
     statistics : mapping of str to Array
-        Running statistics by name, read by batch normalisation outside training.
+        Running statistics by name, read by batch normalization outside training.
     new_statistics : dict
         Filled in training with what they become.
     grad : mapping of str to Array
@@ -48,8 +48,8 @@ class Pass:
     grad: Params = field(default_factory=dict)
 
 
-class Brick(NamedTuple):
-    """A brick in its place in a network.
+class Layer(NamedTuple):
+    """A layer in its place in a network.
 
     Attributes
     ----------
@@ -65,14 +65,14 @@ class Brick(NamedTuple):
     initial : dict of str to float
         First value of parameters and statistics that begin neither drawn (weight matrices)
         nor at 0.
-    parts : tuple of Brick
-        The bricks it is composed of; empty for a brick that computes something itself.
-    compose : callable (list of Brick) -> Brick, optional
-        Puts parts together the way this one is; see ``mapped``.
+    parts : tuple of Layer
+        The layers it is composed of; empty for a layer that computes something itself.
+    compose : callable (list of Layer) -> Layer, optional
+        Puts parts together the way this one is; see ``map_layers``.
     activation : Activation, optional
-        What the brick applies last, or alone.
-    activated : callable (Activation) -> Brick, optional
-        The same brick with an activation after it, in one; ``chain`` joins neighbours so.
+        What the layer applies last, or alone.
+    activated : callable (Activation) -> Layer, optional
+        The same layer with an activation after it, in one; ``chain`` joins neighbours so.
     """
 
     name: str
@@ -81,24 +81,24 @@ class Brick(NamedTuple):
     statistics: Mapping[str, tuple[int, ...]]
     formula: str
     initial: Mapping[str, float] = MappingProxyType({})
-    parts: tuple["Brick", ...] = ()
-    compose: Callable[[list["Brick"]], "Brick"] | None = None
+    parts: tuple["Layer", ...] = ()
+    compose: Callable[[list["Layer"]], "Layer"] | None = None
     activation: Activation | None = None
-    activated: Callable[[Activation], "Brick"] | None = None
+    activated: Callable[[Activation], "Layer"] | None = None
 
 
-def mapped(brick: Brick, f: Callable[[Brick], Brick], joined: bool = False) -> Brick:
+def map_layers(layer: Layer, f: Callable[[Layer], Layer], joined: bool = False) -> Layer:
     """Return the same composition with ``f(leaf)`` in place of each leaf: to watch one at work.
 
     With ``joined``, a dense map and the activation after it are one leaf, as ``chain`` has them.
     """
-    if brick.compose is None:
-        return f(brick)._replace(activated=None)  # joined later, it would not be seen
-    parts = _joined(list(brick.parts)) if joined else brick.parts
-    return brick.compose([mapped(part, f, joined) for part in parts])
+    if layer.compose is None:
+        return f(layer)._replace(activated=None)  # joined later, it would not be seen
+    parts = _joined(list(layer.parts)) if joined else layer.parts
+    return layer.compose([map_layers(part, f, joined) for part in parts])
 
 
-def dense(name: str, n_in: int, n_out: int, bias: bool = True) -> Brick:
+def dense(name: str, n_in: int, n_out: int, bias: bool = True) -> Layer:
     """z = x W + b, with x (n, in), W (in, out), b (out,), z (n, out).
 
     Since zᵢⱼ = Σₖ xᵢₖ Wₖⱼ + bⱼ, the chain rule gives
@@ -119,11 +119,11 @@ def dense(name: str, n_in: int, n_out: int, bias: bool = True) -> Brick:
         return z, backward
 
     shapes = {W: (n_in, n_out), b: (n_out,)} if bias else {W: (n_in, n_out)}
-    made = Brick(name, forward, shapes, {}, "z = x W + b" if bias else "z = x W")
+    made = Layer(name, forward, shapes, {}, "z = x W + b" if bias else "z = x W")
     return made._replace(activated=partial(_activated, made, W, b if bias else None))
 
 
-def _activated(dense: Brick, W: str, b: str | None, activation: Activation) -> Brick:
+def _activated(dense: Layer, W: str, b: str | None, activation: Activation) -> Layer:
     """h = f(x W + b): a dense map and its activation at once, for backends that fuse them."""
 
     def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
@@ -137,7 +137,7 @@ def _activated(dense: Brick, W: str, b: str | None, activation: Activation) -> B
         return h, backward
 
     formula = f"h = {activation.name}(x W + b)"
-    return Brick(dense.name, forward, dense.shapes, {}, formula, activation=activation)
+    return Layer(dense.name, forward, dense.shapes, {}, formula, activation=activation)
 
 
 def affine(xp: Any, x: Array, W: Array, b: Array | None) -> Array:
@@ -201,7 +201,7 @@ def activation_grad(ops: Any, z: Array, h: Array, dh: Array, f: Activation) -> A
     return f.backward(ops, z, h, dh)
 
 
-def activate(name: str, activation: Activation) -> Brick:
+def activate(name: str, activation: Activation) -> Layer:
     """h = f(z); dz = dh · f′(z)."""
 
     def forward(ops: Any, p: Params, z: Array, run: Pass) -> tuple[Array, Backward]:
@@ -213,14 +213,14 @@ def activate(name: str, activation: Activation) -> Brick:
         return h, backward
 
     formula = f"h = {activation.name}(z)"
-    return Brick(name, forward, {}, {}, formula, activation=activation)
+    return Layer(name, forward, {}, {}, formula, activation=activation)
 
 
-def dropout(name: str, rate: float, index: int) -> Brick:
+def dropout(name: str, rate: float, index: int) -> Layer:
     """y = x · mask in training: 0 with probability ``rate``, and else 1/(1 − rate).
 
     The scaling keeps the expected value, so y = x otherwise (Srivastava et al. 2014, in the
-    inverted form). ``index`` counts the network's dropout bricks: it picks the step's key.
+    inverted form). ``index`` counts the network's dropout layers: it picks the step's key.
     """
 
     def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
@@ -233,22 +233,22 @@ def dropout(name: str, rate: float, index: int) -> Brick:
 
         return x if mask is None else x * mask, backward
 
-    return Brick(name, forward, {}, {}, f"y = x · mask, {rate:g} dropped")
+    return Layer(name, forward, {}, {}, f"y = x · mask, {rate:g} dropped")
 
 
-def chain(name: str, bricks: list[Brick]) -> Brick:
+def chain(name: str, layers: list[Layer]) -> Layer:
     """Composition: y = fₘ(… f₂(f₁(x))). Backward walks the same list from the right.
 
-    Without ``need_dx`` the walk stops at the first brick with parameters, which is then asked
+    Without ``need_dx`` the walk stops at the first layer with parameters, which is then asked
     for its parameters' gradient alone: the input's gradient is never computed.
     """
-    joined = _joined(bricks)
-    first = next((i for i, brick in enumerate(joined) if brick.shapes), len(joined))
+    joined = _joined(layers)
+    first = next((i for i, layer in enumerate(joined) if layer.shapes), len(joined))
 
     def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
         steps: list[Backward] = []
-        for brick in joined:
-            x, backward = brick.forward(ops, p, x, run)
+        for layer in joined:
+            x, backward = layer.forward(ops, p, x, run)
             steps.append(backward)
 
         def walk(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
@@ -260,30 +260,30 @@ def chain(name: str, bricks: list[Brick]) -> Brick:
 
         return x, walk
 
-    return Brick(
+    return Layer(
         name,
         forward,
-        {k: v for brick in bricks for k, v in brick.shapes.items()},
-        {k: v for brick in bricks for k, v in brick.statistics.items()},
-        ", then ".join(brick.formula for brick in bricks),
-        {k: v for brick in bricks for k, v in brick.initial.items()},
-        tuple(bricks),
+        {k: v for layer in layers for k, v in layer.shapes.items()},
+        {k: v for layer in layers for k, v in layer.statistics.items()},
+        ", then ".join(layer.formula for layer in layers),
+        {k: v for layer in layers for k, v in layer.initial.items()},
+        tuple(layers),
         partial(chain, name),
     )
 
 
-def _joined(bricks: list[Brick]) -> list[Brick]:
-    """The same chain with each dense map and the activation after it as one brick."""
-    made: list[Brick] = []
-    for brick in bricks:
-        if made and made[-1].activated is not None and brick.activation is not None:
-            made[-1] = made[-1].activated(brick.activation)
+def _joined(layers: list[Layer]) -> list[Layer]:
+    """The same chain with each dense map and the activation after it as one layer."""
+    made: list[Layer] = []
+    for layer in layers:
+        if made and made[-1].activated is not None and layer.activation is not None:
+            made[-1] = made[-1].activated(layer.activation)
         else:
-            made.append(brick)
+            made.append(layer)
     return made
 
 
-def residual(name: str, inner: Brick) -> Brick:
+def residual(name: str, inner: Layer) -> Layer:
     """y = x + F(x) (He et al. 2015); dx = dy + F′(x)ᵀ dy. F keeps the width."""
 
     def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
@@ -295,7 +295,7 @@ def residual(name: str, inner: Brick) -> Brick:
 
         return x + fx, backward
 
-    return Brick(
+    return Layer(
         name,
         forward,
         inner.shapes,

@@ -1,6 +1,6 @@
-"""The architecture of a perceptron, and the bricks it is made of.
+"""The architecture of a perceptron, and the layers it is made of.
 
-A hidden layer is dense → normalisation → activation → dropout, each of the last three only if
+A hidden layer is dense → normalization → activation → dropout, each of the last three only if
 asked for; the output layer is dense alone. What the output means belongs to the loss.
 """
 
@@ -11,8 +11,8 @@ from numbers import Real
 from typing import Any
 
 from xpmlp.errors import InvalidTypeError, InvalidValueError, short, unknown_name
-from xpmlp.nn import layers
 from xpmlp.nn.activations import Activation, activation
+from xpmlp.nn.layers import Layer, activate, chain, dense, dropout, residual
 from xpmlp.nn.normalization import NORMALIZATIONS
 from xpmlp.nn.parameters import Layout
 
@@ -21,7 +21,7 @@ Array = Any
 
 @dataclass(frozen=True)
 class Architecture:
-    """Everything that fixes the bricks and their initial weights; checked when made.
+    """Everything that fixes the layers and their initial weights; checked when made.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Architecture:
     dropout : tuple of float
         One per hidden layer, after its activation.
     input_dropout : float
-    normalization : str, callable (name, units) -> Brick, or None
+    normalization : str, callable (name, units) -> Layer, or None
     residual : bool
         Whether hidden layers that keep the width add their input to their output.
     bias : bool
@@ -73,7 +73,7 @@ class Architecture:
         elif normalization is not None and not callable(normalization):
             raise InvalidTypeError(
                 f"normalization: found {normalization!r}; expected one of "
-                f"{', '.join(NORMALIZATIONS)}, or a function (name, units) -> Brick"
+                f"{', '.join(NORMALIZATIONS)}, or a function (name, units) -> Layer"
             )
         if residual and not any(a == b for a, b in _hidden_pairs(sizes)):
             raise InvalidValueError(
@@ -142,18 +142,18 @@ ARGUMENTS = (
 
 
 class Network:
-    """Bricks in order, and where their parameters lie.
+    """Layers in order, and where their parameters lie.
 
     Attributes
     ----------
-    body : Brick
-        The whole network as one brick, without what the loss adds at the end.
-    bricks : list of Brick
+    body : Layer
+        The whole network as one layer, without what the loss adds at the end.
+    layers : list of Layer
         Its parts, for summaries.
     layout, statistics : Layout
         Places of trainable parameters and of running statistics.
     dropouts : int
-        Number of dropout bricks: so many keys a step needs.
+        Number of dropout layers: so many keys a step needs.
     weights : tuple of str
         Names of the weight matrices, which penalties and max-norm act on.
     """
@@ -161,8 +161,8 @@ class Network:
     def __init__(self, architecture: Architecture) -> None:
         self.architecture = architecture
         self.dropouts = 0
-        self.bricks = self._bricks()
-        self.body = layers.chain("mlp", self.bricks)
+        self.layers = self._layers()
+        self.body = chain("mlp", self.layers)
         self.layout = Layout(self.body.shapes)
         self.statistics = Layout(self.body.statistics)
         self.weights = tuple(name for name in self.layout.slots if name.endswith(".W"))
@@ -172,24 +172,24 @@ class Network:
         """Make the network that the arguments of ``MLP`` describe."""
         return cls(Architecture.make(**{name: arguments[name] for name in ARGUMENTS}))
 
-    def _dropout(self, name: str, rate: float) -> list[layers.Brick]:
+    def _dropout(self, name: str, rate: float) -> list[Layer]:
         if rate == 0:
             return []
         self.dropouts += 1
-        return [layers.dropout(name, rate, self.dropouts - 1)]
+        return [dropout(name, rate, self.dropouts - 1)]
 
-    def _bricks(self) -> list[layers.Brick]:
+    def _layers(self) -> list[Layer]:
         a = self.architecture
-        bricks = self._dropout("dropout0", a.input_dropout)
+        layers = self._dropout("dropout0", a.input_dropout)
         for i, (n_in, n_out) in enumerate(_hidden_pairs(a.sizes), start=1):
-            layer = [layers.dense(f"dense{i}", n_in, n_out, a.bias)]
+            hidden = [dense(f"dense{i}", n_in, n_out, a.bias)]
             if a.normalization is not None:
                 make = NORMALIZATIONS.get(a.normalization, a.normalization)
-                layer.append(make(f"norm{i}", n_out))
-            layer.append(layers.activate(f"activation{i}", a.activations[i - 1]))
-            layer += self._dropout(f"dropout{i}", a.dropout[i - 1])
+                hidden.append(make(f"norm{i}", n_out))
+            hidden.append(activate(f"activation{i}", a.activations[i - 1]))
+            hidden += self._dropout(f"dropout{i}", a.dropout[i - 1])
             if a.residual and n_in == n_out:
-                layer = [layers.residual(f"residual{i}", layers.chain(f"layer{i}", layer))]
-            bricks += layer
+                hidden = [residual(f"residual{i}", chain(f"layer{i}", hidden))]
+            layers += hidden
         last = len(a.sizes) - 1
-        return [*bricks, layers.dense(f"dense{last}", a.sizes[-2], a.sizes[-1], a.bias)]
+        return [*layers, dense(f"dense{last}", a.sizes[-2], a.sizes[-1], a.bias)]

@@ -1,9 +1,9 @@
-"""Layer and batch normalisation: bricks between a dense map and its activation."""
+"""Layer and batch normalization: layers between a dense map and its activation."""
 
 from collections.abc import Callable
 from typing import Any
 
-from xpmlp.nn.layers import Backward, Brick, Grads, Params, Pass
+from xpmlp.nn.layers import Backward, Grads, Layer, Params, Pass
 
 Array = Any
 
@@ -22,7 +22,7 @@ def _normalized_gradient(xp: Any, x_hat: Array, dx_hat: Array, inv: Array, axis:
     return (dx_hat - mean - x_hat * along) * inv
 
 
-def layer_norm(name: str, units: int) -> Brick:
+def layer_norm(name: str, units: int) -> Layer:
     """y = g · (x − μ)/√(σ² + ε) + b with each example's own μ and σ² (Ba et al. 2016).
 
     g and b have shape (units,). dg = Σᵢ dyᵢ x̂ᵢ, db = Σᵢ dyᵢ, and dx̂ = dy · g goes on.
@@ -42,7 +42,7 @@ def layer_norm(name: str, units: int) -> Brick:
 
         return x_hat * p[gain] + p[bias], backward
 
-    return Brick(
+    return Layer(
         name,
         forward,
         {gain: (units,), bias: (units,)},
@@ -52,7 +52,7 @@ def layer_norm(name: str, units: int) -> Brick:
     )
 
 
-def batch_norm(name: str, units: int, momentum: float = 0.1) -> Brick:
+def batch_norm(name: str, units: int, momentum: float = 0.1) -> Layer:
     """y = g · (x − μ)/√(σ² + ε) + b with μ and σ² over the batch (Ioffe and Szegedy 2015).
 
     In training the running values move by ``momentum`` towards the batch's mean and unbiased
@@ -88,7 +88,7 @@ def batch_norm(name: str, units: int, momentum: float = 0.1) -> Brick:
 
         return x_hat * p[gain] + p[bias], backward
 
-    return Brick(
+    return Layer(
         name,
         forward,
         {gain: (units,), bias: (units,)},
@@ -98,5 +98,5 @@ def batch_norm(name: str, units: int, momentum: float = 0.1) -> Brick:
     )
 
 
-NORMALIZATIONS: dict[str, Callable[[str, int], Brick]] = {"layer": layer_norm, "batch": batch_norm}
-"""Every normalisation that a name can mean: functions ``(name, units) -> Brick``."""
+NORMALIZATIONS: dict[str, Callable[[str, int], Layer]] = {"layer": layer_norm, "batch": batch_norm}
+"""Every normalization that a name can mean: functions ``(name, units) -> Layer``."""

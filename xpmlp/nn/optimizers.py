@@ -1,4 +1,4 @@
-"""Optimisers: one update of all parameters at once, on the flat buffers.
+"""Optimizers: one update of all parameters at once, on the flat buffers.
 
 Each has a reference function in plain array API, which a backend may fuse, and a small frozen
 class that holds its settings. What changes from step to step (the learning rate, bias
@@ -94,7 +94,7 @@ def clip_by_norm(xp: Any, g: Array, limit: float) -> Array:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Base of the optimisers.
+    """Base of the optimizers.
 
     Attributes
     ----------
@@ -310,7 +310,7 @@ class AdamW(Adam):
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     cls.name: cls for cls in (SGD, Momentum, Nesterov, AdaGrad, RMSProp, Adam, AdamW)
 }
-"""Every optimiser that a name can mean."""
+"""Every optimizer that a name can mean."""
 
 UPDATES: dict[str, Callable[..., Any]] = {
     f.__name__: f for f in (sgd, momentum, nesterov, adagrad, rmsprop, adam, clip_by_norm)
@@ -319,14 +319,14 @@ UPDATES: dict[str, Callable[..., Any]] = {
 
 
 def optimizer(spec: object) -> Optimizer:
-    """Find an optimiser by name, with its default settings, or return the one given."""
+    """Find an optimizer by name, with its default settings, or return the one given."""
     if isinstance(spec, str):
         if spec not in OPTIMIZERS:
             raise unknown_name("optimizer", spec, OPTIMIZERS)
         return OPTIMIZERS[spec]()
     if not isinstance(spec, Optimizer):
         raise InvalidTypeError(
-            f"optimizer: found {spec!r}; expected a name or an optimiser such as xpmlp.Adam(1e-3)"
+            f"optimizer: found {spec!r}; expected a name or an optimizer such as xpmlp.Adam(1e-3)"
         )
     return spec
 

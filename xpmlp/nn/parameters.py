@@ -1,8 +1,8 @@
 """All parameters in one flat buffer, with a view per tensor.
 
-One buffer gives one optimiser pass, one norm for clipping, one tensor to save. Each tensor
+One buffer gives one optimizer pass, one norm for clipping, one tensor to save. Each tensor
 starts on a 64-element boundary, so every view is aligned for vector loads; the gaps are zero
-and stay zero, because a zero gradient moves a zero parameter nowhere in every optimiser.
+and stay zero, because a zero gradient moves a zero parameter nowhere in every optimizer.
 """
 
 from collections.abc import Mapping

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpmlp.nn.contract import Data, Plan, State
-from xpmlp.nn.layers import Brick, Pass
+from xpmlp.nn.layers import Layer, Pass
 from xpmlp.nn.losses import Loss
 from xpmlp.nn.metrics import Metric
 from xpmlp.nn.network import Network
@@ -22,7 +22,7 @@ Array = Any
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """A callable ``step(state, data, plan, k) -> state`` for one network, loss and optimiser.
+    """A callable ``step(state, data, plan, k) -> state`` for one network, loss and optimizer.
 
     It may overwrite the state it is given, where the backend's operations do.
 
@@ -30,7 +30,7 @@ class TrainingStep:
     ----------
     ops : Ops
     network : Network
-    model : Brick
+    model : Layer
         The network's body, with the output activation where the loss has none of its own.
     loss : Loss
     metric : Metric or None
@@ -41,7 +41,7 @@ class TrainingStep:
 
     ops: Ops
     network: Network
-    model: Brick
+    model: Layer
     loss: Loss
     metric: Metric | None
     penalty: Penalty
@@ -116,7 +116,7 @@ def first_state(
     params, statistics : Array
         Flat, as in ``State``.
     moments : int or tuple of Array
-        The optimiser's running averages, or how many, which are then 0.
+        The optimizer's running averages, or how many, which are then 0.
     """
     xp = ops.xp
     if isinstance(moments, int):

@@ -113,7 +113,7 @@ def _begin(estimator: Any) -> None:
 
 
 def _same_kind(estimator: Any) -> bool:
-    """Whether there are running averages of an optimiser like the one that is to go on."""
+    """Whether there are running averages of an optimizer like the one that is to go on."""
     progress = estimator.mlp_.progress
     wanted = optimizer_of(estimator, float(estimator.learning_rate_init))
     return progress is not None and type(progress.optimizer) is type(wanted)

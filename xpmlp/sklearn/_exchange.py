@@ -110,8 +110,8 @@ def _activation(estimator: Any) -> str:
     """Return the one activation of all hidden layers, if nothing else is in the network."""
     architecture = estimator.mlp_.network.architecture
     names = {a.name for a in architecture.activations} or {"relu"}
-    bricks = {"normalization": architecture.normalization, "residual": architecture.residual}
-    found = [f"{name}={value!r}" for name, value in bricks.items() if value]
+    layers = {"normalization": architecture.normalization, "residual": architecture.residual}
+    found = [f"{name}={value!r}" for name, value in layers.items() if value]
     if len(names) > 1 or not names <= set(ACTIVATIONS):
         found.append(f"activation={sorted(names)}")
     if found:

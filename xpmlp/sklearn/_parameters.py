@@ -110,7 +110,7 @@ def is_stochastic(solver: Any) -> bool:
 
 
 def optimizer_of(estimator: Any, rate: float | Schedule) -> Optimizer:
-    """Return the optimiser of an estimator's parameters, at this rate.
+    """Return the optimizer of an estimator's parameters, at this rate.
 
     scikit-learn has the rate inside the momentum, and Adam's ε before the bias correction.
     """

@@ -302,7 +302,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Raises
         ------
         InvalidValueError
-            For a network that scikit-learn cannot compute: with normalisation, say.
+            For a network that scikit-learn cannot compute: with normalization, say.
         """
         return to_sklearn(self, ScikitClassifier)
 

@@ -260,7 +260,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Raises
         ------
         InvalidValueError
-            For a network that scikit-learn cannot compute: with normalisation, say.
+            For a network that scikit-learn cannot compute: with normalization, say.
         """
         return to_sklearn(self, ScikitRegressor)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Array = Any
 
-_CLIP = "a smaller learning rate, clip_norm=1.0 in the optimiser, or dtype='float64'"
+_CLIP = "a smaller learning rate, clip_norm=1.0 in the optimizer, or dtype='float64'"
 _SMALL = (
     "a smaller learning rate, scaled inputs (scaling='standard'), smaller first weights "
     "(initializer='auto'), or normalization='layer'"
@@ -28,7 +28,7 @@ class Divergence:
     Attributes
     ----------
     place : str
-        A brick, ``"loss"``, or a parameter: ``"activation2"``, ``"dense1.W"``.
+        A layer, ``"loss"``, or a parameter: ``"activation2"``, ``"dense1.W"``.
     evidence : str
         What was found there, and how large what went into it was.
     change : str
@@ -86,10 +86,10 @@ def _parameters(mlp: "MLP", flat: Array, what: str) -> Divergence | None:
 def _forward(seen: Trace) -> Iterator[Divergence]:
     for record in seen.records:
         if bad := _bad(record.y):
-            brick = record.brick
+            layer = record.layer
             yield Divergence(
-                brick.name,
-                f"forward: the output of {brick.name} ({brick.formula}) has {bad}; its input "
+                layer.name,
+                f"forward: the output of {layer.name} ({layer.formula}) has {bad}; its input "
                 f"reaches {_reach(record.x)}",
                 _SMALL,
             )
@@ -115,13 +115,13 @@ def _loss(mlp: "MLP", seen: Trace) -> Iterator[Divergence]:
 
 def _backward(seen: Trace) -> Iterator[Divergence]:
     for record in reversed(seen.records):
-        brick = record.brick
+        layer = record.layer
         results = {"dLoss/d(its output)": record.dy, "dLoss/d(its input)": record.dx}
         for name, value in (results | record.grads).items():
             if value is not None and (bad := _bad(value)):
                 yield Divergence(
-                    brick.name if name.startswith("dLoss") else name,
-                    f"backward: the gradient of {name} in {brick.name} has {bad}; what comes "
+                    layer.name if name.startswith("dLoss") else name,
+                    f"backward: the gradient of {name} in {layer.name} has {bad}; what comes "
                     f"back to it reaches {_reach(record.dy)}",
                     _CLIP,
                 )

@@ -21,7 +21,7 @@ def ended(mlp: "MLP", optimizer: "Optimizer") -> Progress:
     Raises
     ------
     InvalidValueError
-        If there is none, or it had another optimiser.
+        If there is none, or it had another optimizer.
     """
     if mlp.progress is None:
         raise InvalidValueError(

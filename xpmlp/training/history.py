@@ -44,7 +44,7 @@ class Progress:
     ----------
     optimizer : Optimizer
     moments : tuple of Array, each shape (layout.size,)
-        The optimiser's running averages.
+        The optimizer's running averages.
     steps, epochs : int
         Taken so far.
     history : History

@@ -129,7 +129,7 @@ class Training:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """What it is recognised by when it is to go on; see ``xpmlp.checkpoints.fingerprint``."""
+        """What it is recognized by when it is to go on; see ``xpmlp.checkpoints.fingerprint``."""
         return settings(self)
 
     @property

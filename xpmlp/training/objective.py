@@ -1,4 +1,4 @@
-"""The loss of all the data as a function of the parameters, for optimisers of other libraries.
+"""The loss of all the data as a function of the parameters, for optimizers of other libraries.
 
 It is a training step without an update: the same formulas, compiled the same way. The rows are
 taken in blocks, whose losses and gradients add up, so the activations of all rows never lie in
@@ -43,7 +43,7 @@ class Objective:
     Parameters
     ----------
     mlp : MLP
-        Without dropout and batch normalisation, whose losses differ from call to call.
+        Without dropout and batch normalization, whose losses differ from call to call.
     X, y, sample_weight
         As for ``MLP.fit``.
 

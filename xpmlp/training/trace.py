@@ -1,4 +1,4 @@
-"""One forward and backward pass with every brick watched: what explains and diagnoses a network."""
+"""One forward and backward pass with every layer watched: what explains and diagnoses a network."""
 
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpmlp.arrays.checks import placed
-from xpmlp.nn.layers import Backward, Brick, Params, Pass, mapped
+from xpmlp.nn.layers import Backward, Layer, Params, Pass, map_layers
 from xpmlp.nn.ops import scaled
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.random import dropout_keys
@@ -20,11 +20,11 @@ Array = Any
 
 @dataclass
 class Record:
-    """What one brick saw, on the host.
+    """What one layer saw, on the host.
 
     Attributes
     ----------
-    brick : Brick
+    layer : Layer
     x, y : ndarray
         Its input and output, shapes (n, in) and (n, out).
     dy : ndarray, shape (n, out), or None
@@ -35,7 +35,7 @@ class Record:
         Gradients of its parameters, without penalties.
     """
 
-    brick: Brick
+    layer: Layer
     x: np.ndarray
     y: np.ndarray
     dy: np.ndarray | None = None
@@ -88,14 +88,14 @@ def trace(
     encoded : bool
         Whether y already has the form the loss takes, as in a training's data.
     training : bool
-        Whether dropout and batch normalisation behave as in training.
+        Whether dropout and batch normalization behave as in training.
     params : Array, shape (mlp.network.layout.size,), optional
         Parameters on the device to use instead of the model's.
     """
     backend, network = mlp.backend, mlp.network
     records: list[Record] = []
     step = mlp._step(Optimizer())
-    watched = mapped(step.model, lambda brick: _watch(brick, records, backend.to_numpy))
+    watched = map_layers(step.model, lambda layer: _watch(layer, records, backend.to_numpy))
     x, host_y = pair(mlp, X, y)
     target = host_y if encoded else encode(mlp, host_y)
     flat = mlp.weights.flat if params is None else params
@@ -119,12 +119,12 @@ def trace(
     )
 
 
-def _watch(brick: Brick, records: list[Record], to_numpy: Any) -> Brick:
-    """Return the brick with its passes recorded; a forward pass appends to ``records``."""
+def _watch(layer: Layer, records: list[Record], to_numpy: Any) -> Layer:
+    """Return the layer with its passes recorded; a forward pass appends to ``records``."""
 
     def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
-        y, inner = brick.forward(ops, p, x, run)
-        record = Record(brick, to_numpy(x), to_numpy(y))
+        y, inner = layer.forward(ops, p, x, run)
+        record = Record(layer, to_numpy(x), to_numpy(y))
         records.append(record)
 
         def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
@@ -136,4 +136,4 @@ def _watch(brick: Brick, records: list[Record], to_numpy: Any) -> Brick:
 
         return y, backward
 
-    return brick._replace(forward=forward)
+    return layer._replace(forward=forward)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import isfinite, nan
 
 from xpmlp.inspect.diagnose.facts import Facts
-from xpmlp.inspect.diagnose.probe import Layer, Measurement
+from xpmlp.inspect.diagnose.probe import LayerState, Measurement
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Course:
         """A figure by epoch, as far as it counts; empty if it was not measured."""
         return list(self.history.get(name, ()))[: self.kept]
 
-    def worst(self, figure: str, measurement: Measurement) -> Layer:
+    def worst(self, figure: str, measurement: Measurement) -> LayerState:
         """The hidden layer where a figure is largest; the only layer if none is hidden."""
         layers = measurement.layers[:-1] or measurement.layers
         return max(layers, key=lambda layer: float(getattr(layer, figure)))

@@ -124,7 +124,7 @@ def _rows(course: Course) -> str:
 
 
 def imbalance(course: Course) -> Finding | None:
-    """A class that is rare in the training data, and seldom recognised."""
+    """A class that is rare in the training data, and seldom recognized."""
     c = _missed(course, share=0.5, rare=True)
     if c is None:
         return None

@@ -31,7 +31,7 @@ sigmoid and 2.2 for tanh, where h is within 1.3 % of an end of its range."""
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerState:
     """A dense layer and its activation, on the probe.
 
     Attributes
@@ -73,7 +73,7 @@ class Measurement:
         Without penalties and dropout.
     score : float
         The training metric, accuracy or R².
-    layers : tuple of Layer
+    layers : tuple of LayerState
     spread : float
         Largest standard deviation of an output over the rows.
     predicted : tuple of int
@@ -83,7 +83,7 @@ class Measurement:
     epoch: int
     loss: float
     score: float
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerState, ...]
     spread: float
     predicted: tuple[int, ...]
 
@@ -117,10 +117,12 @@ def as_columns(measurements: Sequence[Measurement]) -> dict[str, np.ndarray]:
     }
 
 
-def from_columns(columns: Mapping[str, np.ndarray], layers: Sequence[Layer]) -> list[Measurement]:
+def from_columns(
+    columns: Mapping[str, np.ndarray], layers: Sequence[LayerState]
+) -> list[Measurement]:
     """Return measurements from their arrays, with the names of these layers."""
 
-    def layer(of: Layer, i: int, j: int) -> Layer:
+    def layer(of: LayerState, i: int, j: int) -> LayerState:
         return replace(of, **{name: columns[f"layers.{name}"][i, j].item() for name in OF_LAYER})
 
     def network(i: int) -> dict[str, Any]:
@@ -161,7 +163,7 @@ class Probe:
     def measure(self, training: "Training", epoch: int, rate: float) -> Measurement:
         """Take the probe forward and backward through the network as it is.
 
-        Dropout is off: what it drops says nothing of a unit. Batch normalisation uses the
+        Dropout is off: what it drops says nothing of a unit. Batch normalization uses the
         probe's own statistics, as a step does: the running ones lag behind in the first epochs.
         """
         mlp = training.mlp
@@ -175,7 +177,7 @@ class Probe:
                 training=architecture.normalization == "batch",
             )
             weights, updates = _step(training, seen, epoch, rate)
-            records = {record.brick.name: record for record in seen.records}
+            records = {record.layer.name: record for record in seen.records}
             layers = tuple(
                 _layer(records, name.removesuffix(".W"), weights[name], updates[name], activation)
                 for name, activation in zip(
@@ -220,7 +222,7 @@ def _step(
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Return the weights, and ‖ΔW‖/‖W‖ of each matrix if the probe were the next batch.
 
-    The optimiser's own formula on the host, with its running averages as they stand.
+    The optimizer's own formula on the host, with its running averages as they stand.
     """
     network, to_numpy = training.mlp.network, training.mlp.backend.to_numpy
     optimizer, ops = training.optimizer, Ops.reference(np)
@@ -244,7 +246,7 @@ def _layer(
     W: np.ndarray,
     update: float,
     activation: Activation | None,
-) -> Layer:
+) -> LayerState:
     record = records[name]
     dead = saturated = 0.0
     if activation is not None and activation.derivative is not None:
@@ -253,7 +255,7 @@ def _layer(
         dead = float(np.mean(slope.max(axis=0) == 0))
         saturated = float(np.mean(slope < FLAT * STEEPEST.get(activation.name, 0.0)))
     assert record.dy is not None
-    return Layer(
+    return LayerState(
         name,
         None if activation is None else activation.name,
         dead,

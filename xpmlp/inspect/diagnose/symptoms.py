@@ -118,7 +118,7 @@ def exploding(course: Course) -> Finding | None:
                 f"dLoss/dz is {seen.backward:.3g} times as large in {seen.layers[0].name} as in "
                 f"{seen.layers[-1].name}, {_when(seen.epoch)}.",
                 "Smaller first weights (initializer='auto'), normalization='layer', fewer "
-                "layers, or clip_norm=1.0 in the optimiser.",
+                "layers, or clip_norm=1.0 in the optimizer.",
                 seen.layers[0].name,
                 seen.epoch,
             )
@@ -135,7 +135,7 @@ def growing(course: Course) -> Finding | None:
         "exploding gradients",
         f"dLoss/dz of the last layer grew from {before:.3g} to {after:.3g} in "
         f"{course.last.epoch} epochs.",
-        "A smaller learning rate, or clip_norm=1.0 in the optimiser.",
+        "A smaller learning rate, or clip_norm=1.0 in the optimizer.",
         course.last.layers[-1].name,
         course.last.epoch,
     )

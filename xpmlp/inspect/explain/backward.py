@@ -25,7 +25,7 @@ def backward(walk: Walk, differences: Differences) -> list[Section]:
     sections = []
     entering: list[Quantity] = [_of_loss(walk)]
     rules: list[str] = []
-    for layer, group in groupby(reversed(walk.stages), key=lambda stage: stage.layer):
+    for number, group in groupby(reversed(walk.stages), key=lambda stage: stage.number):
         stages = list(group)
         if not any(stage.name in walk.gradients for stage in stages):
             continue  # dropout of the inputs: nothing below it has parameters
@@ -38,7 +38,7 @@ def backward(walk: Walk, differences: Differences) -> list[Section]:
                 found += _parameter(walk, stage, name, symbol, differences[name])
                 own.append(_chain([*path, symbol]))
             (entering if stage.kind == "dense" else found).extend(_through(walk, stage))
-        sections.append(Section(f"Backward: layer {layer}", tuple(found), (*rules, *own)))
+        sections.append(Section(f"Backward: layer {number}", tuple(found), (*rules, *own)))
         rules = [q.text for q in entering if q.name.startswith("dLoss/")]
     return sections
 
@@ -65,7 +65,7 @@ def _local(walk: Walk, stage: Stage) -> list[Quantity]:
         return [Quantity(f"d{h}/d{W}", z, walk.values[z])]
     if stage.kind != "activation":
         return []
-    name = activation_name(walk, stage.layer)
+    name = activation_name(walk, stage.number)
     formula = formulas.activation(name, z, h)[1]
     if not _mixes(walk, stage):
         ones = np.ones_like(walk.values[h])
@@ -79,7 +79,7 @@ def _local(walk: Walk, stage: Stage) -> list[Quantity]:
 def _mixes(walk: Walk, stage: Stage) -> bool:
     """Whether each output of an activation depends on all inputs of its row, as in softmax."""
     hidden = walk.mlp.network.architecture.activations
-    own = [*hidden, walk.mlp.task.output][min(stage.layer, len(hidden) + 1) - 1]
+    own = [*hidden, walk.mlp.task.output][min(stage.number, len(hidden) + 1) - 1]
     return own is not None and own.vjp is not None
 
 
@@ -92,9 +92,9 @@ def _parameter(
     formula = {
         "W": f"(d{stage.name}/d{symbol})ᵀ {dz}",
         "b": f"Σᵢ {dz}",
-        "γ": f"Σᵢ {dz} ⊙ u{stage.layer}",
+        "γ": f"Σᵢ {dz} ⊙ u{stage.number}",
         "β": f"Σᵢ {dz}",
-    }.get(symbol[0], f"back through {stage.brick.name} from {dz}")
+    }.get(symbol[0], f"back through {stage.layer.name} from {dz}")
     if walk.examples == 1:
         formula = formula.removeprefix("Σᵢ ")
     gradient = f"dLoss/d{symbol}"
@@ -119,7 +119,7 @@ def _through(walk: Walk, stage: Stage) -> list[Quantity]:
     x, dy = stage.source, f"dLoss/d{stage.name}"
     if x not in walk.gradients:
         return []
-    found, k = [], stage.layer
+    found, k = [], stage.number
     if stage.kind == "dense":
         W = next(iter(stage.parameters()))
         found.append(Quantity(f"d{stage.name}/d{x}", f"W{k}", walk.mlp.parameters[W]))
@@ -134,7 +134,7 @@ def _through(walk: Walk, stage: Stage) -> list[Quantity]:
     elif normalizes(walk, stage):
         formula = _through_normalization(walk, stage)
     else:
-        formula = f"back through {stage.brick.name} from {dy}"
+        formula = f"back through {stage.layer.name} from {dy}"
     for block in walk.stages:
         if block.skipped == x and stage is _first_of(walk, block):
             formula = f"dLoss/d{block.name} + {formula}"  # the way past the block
@@ -142,7 +142,7 @@ def _through(walk: Walk, stage: Stage) -> list[Quantity]:
 
 
 def _through_normalization(walk: Walk, stage: Stage) -> str:
-    k, architecture = stage.layer, walk.mlp.network.architecture
+    k, architecture = stage.number, walk.mlp.network.architecture
     if architecture.normalization == "batch" and not walk.training:
         return f"dLoss/dn{k} ⊙ γ{k}/√(σ² + ε)"
     return f"(v − mean(v) − u{k} ⊙ mean(v ⊙ u{k}))/√(σ² + ε), v = dLoss/dn{k} ⊙ γ{k}"

@@ -87,7 +87,7 @@ def penalty(spec: Penalty) -> tuple[str, str]:
 
 
 def update(optimizer: Optimizer, rate: float, W: str, clipped: bool) -> str:
-    """Return the formula of an optimiser's first step, its running averages being 0 before it."""
+    """Return the formula of an optimizer's first step, its running averages being 0 before it."""
     o: Any = optimizer
     g = "g" if clipped else f"dLoss/d{W}"
     formula = {

@@ -34,7 +34,7 @@ def forward(walk: Walk) -> Section:
 
 def _formula(walk: Walk, stage: Stage) -> tuple[str, str]:
     """Return how a stage's output follows from its input, and a remark."""
-    k, x = stage.layer, stage.source
+    k, x = stage.number, stage.source
     symbols = list(stage.parameters().values())
     if stage.kind == "dense":
         return " + ".join([f"{x} {symbols[0]}", *symbols[1:]]), ""
@@ -46,19 +46,19 @@ def _formula(walk: Walk, stage: Stage) -> tuple[str, str]:
         return f"{x} ⊙ m{k}", ""
     if normalizes(walk, stage):
         return f"γ{k} ⊙ u{k} + β{k}", ""
-    return f"{stage.brick.name}({x})", stage.brick.formula
+    return f"{stage.layer.name}({x})", stage.layer.formula
 
 
 def _inside(walk: Walk, stage: Stage) -> list[Quantity]:
-    """Return what a stage computes on its way: a dropout's mask, a normalised input."""
-    k = stage.layer
+    """Return what a stage computes on its way: a dropout's mask, a normalized input."""
+    k = stage.number
     if stage.kind == "dropout":
         ones = np.ones_like(walk.values[stage.name])
         note = "the mask: 0 where dropped, else 1/(1 − rate)"
         return [Quantity(f"m{k}", "", walk.again(stage, ones)[1], note)]
     if not normalizes(walk, stage):
         return []
-    gain, shift = stage.brick.shapes
+    gain, shift = stage.layer.shapes
     x, units = walk.values[stage.name], walk.values[stage.name].shape[1]
     plain = {gain: np.ones(units), shift: np.zeros(units)}
     over = f"μ and σ² {over_what(walk)}, ε = 1e-5"
@@ -88,18 +88,18 @@ def _loss(walk: Walk) -> list[Quantity]:
     return [*found, Quantity("Loss", formula, np.asarray(walk.trace.loss))]
 
 
-def activation_name(walk: Walk, layer: int) -> str:
+def activation_name(walk: Walk, number: int) -> str:
     """Return the name of a layer's activation, the output's included."""
     hidden = walk.mlp.network.architecture.activations
     output = walk.mlp.task.output
-    if layer <= len(hidden):
-        return hidden[layer - 1].name
+    if number <= len(hidden):
+        return hidden[number - 1].name
     assert output is not None
     return output.name
 
 
 def normalizes(walk: Walk, stage: Stage) -> bool:
-    """Whether a stage is layer or batch normalisation, not a brick of the user's in their place."""
+    """Whether a stage is layer or batch normalization, not a layer of the user's in their place."""
     return stage.kind == "norm" and walk.mlp.network.architecture.normalization in (
         "layer",
         "batch",
@@ -107,7 +107,7 @@ def normalizes(walk: Walk, stage: Stage) -> bool:
 
 
 def over_what(walk: Walk) -> str:
-    """Say what mean and variance of the normalisation are taken over."""
+    """Say what mean and variance of the normalization are taken over."""
     if walk.mlp.network.architecture.normalization == "layer":
         return "over the units of each example"
     return "over the batch" if walk.training else "from training, constants here"
@@ -115,7 +115,7 @@ def over_what(walk: Walk) -> str:
 
 def columns(walk: Walk) -> tuple[Column, ...]:
     """Return the columns of the drawn network: inputs, the end of each layer, the prediction."""
-    ends = {stage.layer: stage.name for stage in walk.stages if stage.layer}
+    ends = {stage.number: stage.name for stage in walk.stages if stage.number}
     found = [Column("X", ""), *(Column(name, f"dLoss/d{name}") for name in ends.values())]
     if walk.mlp.task.loss.link != "identity":
         found[-1] = Column("p", found[-1].gradient)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpmlp.nn.layers import Brick, Pass
+from xpmlp.nn.layers import Layer, Pass
 from xpmlp.nn.penalty import Penalty
 from xpmlp.nn.random import dropout_keys
 from xpmlp.training.trace import Record, Trace
@@ -21,15 +21,15 @@ _NORM_PARAMETERS = {"g": "γ", "b": "β", "W": "ω"}
 
 @dataclass(frozen=True)
 class Stage:
-    """One brick in the walk.
+    """One layer in the walk.
 
     Attributes
     ----------
     kind : str
         ``"dense"``, ``"norm"``, ``"activation"``, ``"dropout"`` or ``"residual"``.
-    layer : int
+    number : int
         From 1; 0 for dropout of the inputs.
-    brick : Brick
+    layer : Layer
     source, name : str
         What its input and its output are called.
     record : Record or None
@@ -39,20 +39,20 @@ class Stage:
     """
 
     kind: str
-    layer: int
-    brick: Brick
+    number: int
+    layer: Layer
     source: str
     name: str
     record: Record | None
     skipped: str = ""
 
     def parameters(self) -> dict[str, str]:
-        """Return the symbol of each of the brick's own parameters by its full name."""
+        """Return the symbol of each of the layer's own parameters by its full name."""
         if self.record is None:
             return {}
         letters = _NORM_PARAMETERS if self.kind == "norm" else {}
-        short = {name: name.partition(".")[2] for name in self.brick.shapes}
-        return {name: f"{letters.get(s, s)}{self.layer}" for name, s in short.items()}
+        short = {name: name.partition(".")[2] for name in self.layer.shapes}
+        return {name: f"{letters.get(s, s)}{self.number}" for name, s in short.items()}
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Walk:
     trace : Trace
     training : bool
     stages : list of Stage
-        In the order of the forward pass, without bricks that do nothing here.
+        In the order of the forward pass, without layers that do nothing here.
     values, gradients : dict of str to ndarray
         Every named value, and the gradient of the loss by it where the walk has it.
     """
@@ -112,46 +112,46 @@ class Walk:
     def again(
         self, stage: Stage, dy: np.ndarray, parameters: Mapping[str, np.ndarray] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Run one brick once more on its input: its output, and ``dy`` taken back through it."""
+        """Run one layer once more on its input: its output, and ``dy`` taken back through it."""
         mlp, record = self.mlp, stage.record
         assert record is not None
         keys = dropout_keys(mlp.seed, mlp.epochs_trained, 1, mlp.network.dropouts)[0]
         views = mlp.network.statistics.views(mlp.backend.xp, mlp.weights.statistics)
         run = Pass(training=self.training, keys=mlp.backend.asarray(keys), statistics=views)
         own = {name: self.device(value) for name, value in (parameters or {}).items()}
-        y, backward = stage.brick.forward(mlp.backend.ops, own, self.device(record.x), run)
+        y, backward = stage.layer.forward(mlp.backend.ops, own, self.device(record.x), run)
         return self.host(y), self.host(backward(self.device(dy))[0])
 
-    def _visit(self, brick: Brick, records: Iterator[Record], source: str) -> str:
+    def _visit(self, layer: Layer, records: Iterator[Record], source: str) -> str:
         """Walk a composition in the order of the pass; return the name of its output."""
-        if not brick.parts:
+        if not layer.parts:
             return self._leaf(next(records), source)
-        kind, layer = _place(brick, self.mlp)
+        kind, number = _place(layer, self.mlp)
         name = source
-        for part in brick.parts:
+        for part in layer.parts:
             name = self._visit(part, records, name)
         if kind != "residual":
             return name
-        self.stages.append(Stage(kind, layer, brick, name, f"r{layer}", None, skipped=source))
-        self.gradients[f"r{layer}"] = self.gradients[name]
-        return f"r{layer}"
+        self.stages.append(Stage(kind, number, layer, name, f"r{number}", None, skipped=source))
+        self.gradients[f"r{number}"] = self.gradients[name]
+        return f"r{number}"
 
     def _leaf(self, record: Record, source: str) -> str:
-        kind, layer = _place(record.brick, self.mlp)
+        kind, number = _place(record.layer, self.mlp)
         self.values[source] = record.x
         if kind == "dropout" and not self.training:
             return source
-        name = f"{_LETTERS.get(kind, 'a')}{layer}"
+        name = f"{_LETTERS.get(kind, 'a')}{number}"
         self.values[name] = record.y
         if record.dy is not None:
             self.gradients[name] = record.dy
-        self.stages.append(Stage(kind, layer, record.brick, source, name, record))
+        self.stages.append(Stage(kind, number, record.layer, source, name, record))
         return name
 
 
-def _place(brick: Brick, mlp: "MLP") -> tuple[str, int]:
-    """Tell a brick's kind and layer by its name; the output activation has the last layer's."""
-    kind, number = re.fullmatch(r"(.*?)(\d*)", brick.name).groups()  # type: ignore[union-attr]
-    if brick.name == "output":
+def _place(layer: Layer, mlp: "MLP") -> tuple[str, int]:
+    """Return a layer's kind and number, by its name; the output activation has the last number."""
+    kind, number = re.fullmatch(r"(.*?)(\d*)", layer.name).groups()  # type: ignore[union-attr]
+    if layer.name == "output":
         return "activation", len(mlp.sizes) - 1
     return kind, int(number or 0)

@@ -46,7 +46,7 @@ def explain(
     optimizer : str or Optimizer, optional
         Whose first step is shown; ``SGD(0.001)`` unless given.
     training : bool
-        Whether dropout drops and batch normalisation uses the batch, as in training. Otherwise
+        Whether dropout drops and batch normalization uses the batch, as in training. Otherwise
         they behave as in prediction.
 
     Returns
@@ -127,7 +127,7 @@ def finite_differences(
 
 
 def _update(walk: Walk, chosen: Optimizer, X: np.ndarray, y: np.ndarray) -> Section:
-    """Return the parameters after the optimiser's first step, and the loss with them."""
+    """Return the parameters after the optimizer's first step, and the loss with them."""
     mlp = walk.mlp
     ops, layout = mlp.backend.ops, mlp.network.layout
     rate = _rate(chosen)
@@ -196,7 +196,7 @@ def _notes(walk: Walk, chosen: Optimizer) -> list[str]:
         on = "on, with the mask of the next step" if walk.training else "off, as in prediction"
         notes.append(f"Dropout is {on} (training={walk.training}).")
     if any(normalizes(walk, stage) for stage in walk.stages):
-        notes.append(f"Normalisation takes mean and variance {over_what(walk)}.")
+        notes.append(f"Normalization takes mean and variance {over_what(walk)}.")
     if _clips(chosen):
         limits = [("clip_value", chosen.clip_value), ("clip_norm", chosen.clip_norm)]
         named = ", ".join(f"{name}={limit:g}" for name, limit in limits if limit is not None)

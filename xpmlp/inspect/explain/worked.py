@@ -27,7 +27,7 @@ SIGN = (
 def worked_step(
     backend: Any = "numpy", device: str | None = None
 ) -> tuple["MLP", np.ndarray, np.ndarray, Optimizer]:
-    """Return the slides' network, example, target and optimiser.
+    """Return the slides' network, example, target and optimizer.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def explain_worked_step(
     device: str | None = None,
     optimizer: Optimizer | None = None,
 ) -> Explanation:
-    """Explain the worked step, with the slides' optimiser unless another is given."""
+    """Explain the worked step, with the slides' optimizer unless another is given."""
     mlp, X, y, of_slides = worked_step(backend, device)
     explanation = explain(mlp, X, y, optimizer or of_slides)
     return replace(explanation, title=TITLE, notes=(*explanation.notes, SIGN))

@@ -156,7 +156,7 @@ def _side(watched: Watched) -> Side:
 
 
 def _without_influence(network: Network) -> tuple[str, ...]:
-    """Biases before batch normalisation, which subtracts them again, and its running means.
+    """Biases before batch normalization, which subtracts them again, and its running means.
 
     Such a bias has a gradient of rounding errors alone, but Adam makes steps of any gradient:
     it wanders, differently on every backend, and the running mean with it.

@@ -2,7 +2,7 @@
 
 Nothing here trains: ``fit`` does. A ``Watched`` backend stands in for the real one, runs what
 ``fit`` compiles step by step and keeps what went in. From that, ``replay`` computes one step
-again from any state, by the same ``TrainingStep`` whose bricks, loss and optimiser are watched.
+again from any state, by the same ``TrainingStep`` whose layers, loss and optimizer are watched.
 """
 
 from collections import defaultdict
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpmlp.nn.contract import Backend, Data, Execution, Plan, Run, State
-from xpmlp.nn.layers import Backward, Brick, Params, Pass, mapped
+from xpmlp.nn.layers import Backward, Layer, Params, Pass, map_layers
 from xpmlp.nn.network import Network
 from xpmlp.nn.parameters import Layout
 
@@ -30,7 +30,7 @@ class Value(NamedTuple):
     Attributes
     ----------
     layer : str
-        ``"dense2"``, or where no brick is at work ``"inputs"``, ``"targets"``, ``"loss"``.
+        ``"dense2"``, or where no layer is at work ``"inputs"``, ``"targets"``, ``"loss"``.
     quantity : str
         ``"z"``, ``"dW"``, ``"W updated"``.
     value : ndarray
@@ -131,13 +131,13 @@ class Watched:
         Returns
         -------
         list of Value
-            Everything it computes, brick by brick and in that order; then what a backend may
+            Everything it computes, layer by layer and in that order; then what a backend may
             compute at once; at the end the same step as compiled.
         """
         (plan, k), step = self._plans[index], self._step
         log = _Log(self.to_numpy)
-        parts = replace(step, model=mapped(step.model, log.brick))
-        at_once = replace(step, model=mapped(step.model, log.joined, joined=True))
+        parts = replace(step, model=map_layers(step.model, log.layer))
+        at_once = replace(step, model=map_layers(step.model, log.joined, joined=True))
         with np.errstate(all="ignore"):  # what becomes infinite or NaN is reported
             end = self._watched(parts, log)(self._moved(state), self._data, plan, k)
             at_once(self._moved(state), self._data, plan, k)
@@ -208,30 +208,30 @@ class _Log:
             self.flat(network.layout, moment, f"moment {i} of {{}} {when}")
         self.flat(network.statistics, state.statistics, f"{{}} {when}")
 
-    def joined(self, brick: Brick) -> Brick:
+    def joined(self, layer: Layer) -> Layer:
         """Watch a dense map with its activation where a backend computes both at once."""
-        return self.brick(brick, " at once") if brick.shapes and brick.activation else brick
+        return self.layer(layer, " at once") if layer.shapes and layer.activation else layer
 
-    def brick(self, brick: Brick, how: str = "") -> Brick:
-        """Watch a brick's forward and backward pass."""
-        output = brick.formula.partition(" = ")[0]
+    def layer(self, layer: Layer, how: str = "") -> Layer:
+        """Watch a layer's forward and backward pass."""
+        output = layer.formula.partition(" = ")[0]
 
         def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
-            y, inner = brick.forward(ops, p, x, run)
-            self.note(brick.name, {f"{output}{how}": y}, brick.formula)
+            y, inner = layer.forward(ops, p, x, run)
+            self.note(layer.name, {f"{output}{how}": y}, layer.formula)
 
             def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
-                self.note(brick.name, {f"d{output} from above": dy})
+                self.note(layer.name, {f"d{output} from above": dy})
                 dx, grads = inner(dy, need_dx)
                 if dx is not None:
-                    self.note(brick.name, {f"dx{how}": dx}, brick.formula)
+                    self.note(layer.name, {f"dx{how}": dx}, layer.formula)
                 named = {f"d{name.rpartition('.')[2]}{how}": g for name, g in grads.items()}
-                self.note(brick.name, named, brick.formula)
+                self.note(layer.name, named, layer.formula)
                 return dx, grads
 
             return y, backward
 
-        return brick._replace(forward=forward)
+        return layer._replace(forward=forward)
 
     def loss(self, loss: Any) -> Any:
         """Watch the loss of each row and its gradient."""

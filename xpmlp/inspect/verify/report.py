@@ -36,7 +36,7 @@ class Difference:
         Of both.
     loss, parameters, moments : float
         The largest relative difference in the loss, in parameters and running statistics, and in
-        the optimiser's moments, which know the size of a gradient where Adam's update does not.
+        the optimizer's moments, which know the size of a gradient where Adam's update does not.
         Relative to the largest magnitude in the same layer so far.
     where : str
         The tensor that differs most: ``"dense1.W"``, ``"moment 1 of dense1.W"``.
@@ -103,7 +103,7 @@ class Parity:
     differences : list of Difference
         After each step.
     left_out : tuple of str
-        Tensors not compared: biases that batch normalisation subtracts again, and its running
+        Tensors not compared: biases that batch normalization subtracts again, and its running
         means. They wander with rounding, and nothing depends on them.
     beyond : int or None
         The first step after which the two differ by more than the tolerance.
@@ -207,7 +207,7 @@ class Parity:
             said += self._found(self.cause)
         if self.left_out:
             said.append(
-                f"Not compared: {', '.join(self.left_out)}. Batch normalisation subtracts what a "
+                f"Not compared: {', '.join(self.left_out)}. Batch normalization subtracts what a "
                 "bias adds, so these follow rounding errors and change no result."
             )
         if self.not_finite is not None:
