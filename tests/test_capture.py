@@ -15,7 +15,7 @@ from xpmlp_backends.states import differ, strays
 
 import xpmlp
 from xpmlp import losses
-from xpmlp.callbacks.callbacks import Callback
+from xpmlp.callbacks import Callback
 from xpmlp.errors import DeviceMemoryError
 from xpmlp.nn.activations import ACTIVATIONS
 from xpmlp.nn.contract import Execution
@@ -215,7 +215,7 @@ def test_each_thread_launches_graphs_of_its_own(device: Any) -> None:
         thread.start()
         thread.join()
     assert_same(mlp, other)
-    (run,) = mlp._compiled.values()
+    (run,) = mlp.compiled.values()
     assert len(run._captures) == 2
 
 

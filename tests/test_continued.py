@@ -113,7 +113,7 @@ def test_one_step_is_compiled_for_all_rates() -> None:
     mlp = network("numpy")
     for rate in (0.1, 0.2, Cosine(0.3)):
         mlp.fit(X, y, epochs=1, optimizer=xpmlp.SGD(rate))
-    assert len(mlp._compiled) == 1
+    assert len(mlp.compiled) == 1
 
 
 def test_an_order_of_ones_own(backend: Any) -> None:

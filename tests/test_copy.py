@@ -179,12 +179,12 @@ def test_another_scaling_of_an_untrained_model(before: str | None, scaling: str 
 )
 def test_a_change_that_cannot_be(changes: dict[str, Any], error: type, match: str) -> None:
     original = fitted(loss="sparse_categorical_cross_entropy")
-    before, arguments, task = original.state_dict(), dict(original._arguments), original.task
+    before, arguments, task = original.state_dict(), dict(original.arguments), original.task
     with pytest.raises(error, match=match):
         original.copy(**changes)
     for name, value in original.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
-    assert original._arguments == arguments
+    assert original.arguments == arguments
     assert original.task is task
     again = original.copy()
     for mlp in (original, again):

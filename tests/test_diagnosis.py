@@ -13,6 +13,7 @@ from xpmlp.errors import DivergenceError
 from xpmlp.inspect.diagnose.diagnosis import Diagnosis
 from xpmlp.inspect.diagnose.probe import ROWS, Probe
 from xpmlp.training.divergence import locate
+from xpmlp.training.prepare import settle
 
 CASES = {case.name: case for case in TUNING + HELD_OUT}
 HEALTHY = (
@@ -203,7 +204,7 @@ def test_the_training_is_the_same_with_and_without_it() -> None:
 def planted(backend: Any, **values: float) -> tuple[Any, Any, Any, Any]:
     """1-1-1 linear network in float32 with these parameters; the batch is x = 1, y = 0."""
     mlp = xpmlp.MLP([1, 1, 1], "identity", seed=0, backend=backend)
-    X, y = mlp._prepare(np.ones((2, 1)), np.zeros(2))
+    X, y = settle(mlp, np.ones((2, 1)), np.zeros(2))
     return mlp, X, y, changed(mlp, values)
 
 

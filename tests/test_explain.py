@@ -231,7 +231,7 @@ def test_a_kink_is_named() -> None:
 def test_an_untrained_model_stays_so() -> None:
     mlp = network()
     explain(mlp, X, LABELS)
-    assert mlp._task is None
+    assert mlp.known_task is None
 
 
 def test_a_large_network_is_refused_with_the_count_and_the_fix() -> None:

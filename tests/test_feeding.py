@@ -253,7 +253,7 @@ def test_results_of_host_data_come_batch_by_batch(
     mlp.fit(X, y, epochs=1)
     whole = mlp.predict_proba(X), mlp.predict(X), mlp.evaluate(X, y)
     monkeypatch.setattr(xpmlp.inference, "ROWS", 16)
-    mlp._forget_compiled()
+    mlp.forget_compiled()
     parts = mlp.predict_proba(X), mlp.predict(X), mlp.evaluate(X, y)
     assert isinstance(parts[0], np.ndarray)
     assert_close(parts[0], whole[0], rtol=1e-12)

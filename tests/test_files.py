@@ -127,7 +127,7 @@ def content(mlp: xpmlp.MLP) -> dict[str, Any]:
         "layers": (a.normalization, a.residual, a.bias),
         "penalty": mlp.penalty,
         "scaling": {k: v for k, v in scaling.items() if k not in tensors},
-        "task": mlp._task,
+        "task": mlp.known_task,
         "numbers": (mlp.seed, mlp.dtype, mlp.epochs_trained),
         "metadata": mlp.metadata,
         "tensors": {

@@ -21,6 +21,7 @@ from xpmlp.nn.losses import LOSSES, BinaryCrossEntropy, CategoricalCrossEntropy,
 from xpmlp.nn.losses import SparseCategoricalCrossEntropy as Sparse
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.random import dropout_mask
+from xpmlp.training.prepare import settle
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -133,7 +134,7 @@ def found_gradient(
 ) -> tuple[float, dict[str, np.ndarray]]:
     """Loss and gradient as a training step computes them."""
     backend, layout = mlp.backend, mlp.network.layout
-    x, target = mlp._prepare(X, y)
+    x, target = settle(mlp, X, y)
     flat, statistics = mlp.weights.flat, mlp.weights.statistics
     run = Pass(
         training=training,
@@ -143,7 +144,7 @@ def found_gradient(
     )
     if backend.name.startswith("numpy") and type(backend).__name__ == "ReadonlyNumpy":
         run.grad = {}  # nothing may be written there
-    value, grads, _ = mlp._step(Optimizer()).gradient(
+    value, grads, _ = mlp.make_step(Optimizer()).gradient(
         layout.views(backend.xp, flat),
         x,
         target,
@@ -327,7 +328,7 @@ def test_gradient_of_the_input(backend: Any, structure: str, dtype: str) -> None
     """A network is a layer like any other: asked for dx, it gives dx."""
     mlp = network(backend, dtype, "tanh", LOSSES["mse"](), **STRUCTURES[structure])
     X, y = problem(mlp.loss, dtype)
-    x, _ = mlp._prepare(X, y)
+    x, _ = settle(mlp, X, y)
     flat, statistics = mlp.weights.flat, mlp.weights.statistics
     run = Pass(
         training=True,

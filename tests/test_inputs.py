@@ -13,7 +13,7 @@ import xpmlp
 from xpmlp.arrays.checks import features, weights
 from xpmlp.errors import InvalidTypeError, InvalidValueError, XpmlpError
 from xpmlp.model.task import kind_of
-from xpmlp.training.prepare import split
+from xpmlp.training.prepare import settle, split
 
 COLUMNS, CLASSES, ROWS = 3, 4, 12
 X = np.random.default_rng(0).standard_normal((ROWS, COLUMNS))
@@ -43,7 +43,7 @@ def refused(mlp: xpmlp.MLP, x: Any, y: Any, match: str, **options: Any) -> Xpmlp
         mlp.fit(x, y, epochs=1, **options)
     assert isinstance(raised.value, ValueError | TypeError)
     assert mlp.epochs_trained == 0
-    assert mlp._task is None
+    assert mlp.known_task is None
     assert all(np.array_equal(before[name], value) for name, value in mlp.state_dict().items())
     return raised.value
 
@@ -200,7 +200,7 @@ def test_what_follows_from_the_targets(
 ) -> None:
     for given_y in (y, backend.asarray(y)):
         mlp = model(backend, outputs)
-        mlp._prepare(X, given_y)
+        settle(mlp, X, given_y)
         assert (mlp.task.kind, mlp.task.loss.name) == (kind, loss)
 
 
@@ -400,7 +400,7 @@ def test_results_follow_the_input(
     backend: Any, y: Any, outputs: int, shape: tuple[int, ...], probabilities: Any
 ) -> None:
     mlp = model(backend, outputs)
-    mlp._prepare(X, y)
+    settle(mlp, X, y)
     theirs = backend.asarray(X)
     calls = [(mlp.predict, shape)] + ([(mlp.predict_proba, probabilities)] * bool(probabilities))
     for call, expected in calls:
@@ -538,9 +538,9 @@ def test_any_labels(labels: list[int]) -> None:
     if wrong:
         match = rf"y: found {labels[wrong[0]]} at y\[{wrong[0]}\]"
         with pytest.raises(InvalidValueError, match=match):
-            mlp._prepare(X[: len(y)], y)
+            settle(mlp, X[: len(y)], y)
     else:
-        _, target = mlp._prepare(np.zeros((len(y), COLUMNS)), y)
+        _, target = settle(mlp, np.zeros((len(y), COLUMNS)), y)
         assert target.dtype == np.int32
         np.testing.assert_array_equal(target, y)
 
@@ -554,7 +554,7 @@ def test_targets_of_any_shape_and_dtype(shape: Any, dtype: str, outputs: int) ->
     x = np.zeros((max(shape[0] if shape else 1, 1), COLUMNS))
     error, target = None, None
     try:
-        _, target = mlp._prepare(x, y)
+        _, target = settle(mlp, x, y)
     except XpmlpError as raised:
         error = raised
     if error is None:

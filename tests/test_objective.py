@@ -323,7 +323,7 @@ def test_a_loss_that_is_another_at_each_call(options: dict[str, Any]) -> None:
     before = mlp.state_dict()
     with pytest.raises(InvalidValueError, match=r"dropout or batch norm.*sgd or adam"):
         Objective(mlp, X, LABELS)
-    assert mlp._task is None
+    assert mlp.known_task is None
     for name, value in mlp.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
 
@@ -332,7 +332,7 @@ def test_a_bound_on_the_weights_is_no_part_of_the_loss() -> None:
     mlp = model(max_norm=1.5)
     with pytest.raises(InvalidValueError, match=r"found max_norm=1\.5.*sgd or adam"):
         Objective(mlp, X, LABELS)
-    assert mlp._task is None
+    assert mlp.known_task is None
 
 
 def with_value(x: np.ndarray, value: float) -> np.ndarray:
@@ -366,7 +366,7 @@ def test_bad_data_are_refused_as_in_fit(backend: Any, x: Any, y: Any, w: Any, ma
         Objective(mlp, x, y, w)
     assert type(found.value) is type(in_fit.value)
     assert str(found.value) == str(in_fit.value)
-    assert mlp._task is None
+    assert mlp.known_task is None
     assert mlp.scaling == Scaling.make("standard")
     for name, value in mlp.state_dict().items():
         np.testing.assert_array_equal(value, before[name])

@@ -15,7 +15,7 @@ import xpmlp
 from xpmlp import schedules
 from xpmlp.errors import BackendError, InvalidValueError
 from xpmlp.inspect.verify.parity import Parity, verify
-from xpmlp.inspect.verify.replay import ENDS, Watched
+from xpmlp.inspect.verify.replay import ENDS, RecordingBackend
 from xpmlp.nn.contract import Execution
 from xpmlp.nn.ops import Ops
 
@@ -61,7 +61,7 @@ def test_backends_agree_over_100_steps(name: str, dtype: str) -> None:
 def test_the_record_and_the_replay_are_what_fit_computes() -> None:
     X, y = example()
     options = {"epochs": 3, "batch_size": 9, "optimizer": xpmlp.Adam(schedules.Cosine(0.01))}
-    plain, watched = network(dropout=0.3), Watched(xpmlp.backend("numpy"), 15)
+    plain, watched = network(dropout=0.3), RecordingBackend(xpmlp.backend("numpy"), 15)
     plain.fit(X, y, **options)
     network(dropout=0.3).copy(backend=watched).fit(X, y, **options)
     states = list(watched.states())
@@ -77,10 +77,10 @@ def test_the_record_and_the_replay_are_what_fit_computes() -> None:
 
 def test_network_given_stays_as_it_is() -> None:
     mlp = network("float32", scaling="standard", normalization="batch", residual=False)
-    before, task = mlp.state_dict(), mlp._task
+    before, task = mlp.state_dict(), mlp.known_task
     assert verified(("numpy", "numpy"), mlp, steps=7, batch_size=None).agrees
     assert all(np.array_equal(before[name], value) for name, value in mlp.state_dict().items())
-    assert (mlp.epochs_trained, mlp._task, mlp.scaling.pixels) == (0, task, None)
+    assert (mlp.epochs_trained, mlp.known_task, mlp.scaling.pixels) == (0, task, None)
 
 
 @pytest.mark.usefixtures("torch_backend")

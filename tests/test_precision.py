@@ -115,9 +115,9 @@ def test_a_file_keeps_it(tmp_path: Any) -> None:
 def test_files_without_it_and_with_a_wrong_one(value: Any, tmp_path: Any) -> None:
     """A file of before there were precisions is float32."""
     mlp, path = model(), tmp_path / "m.xpmlp"
-    del mlp._arguments["precision"]
+    del mlp.arguments["precision"]
     if value is not None:
-        mlp._arguments["precision"] = value
+        mlp.arguments["precision"] = value
     mlp.save(path)
     if value is None:
         assert xpmlp.load(path, backend="numpy").precision == "float32"

@@ -16,7 +16,7 @@ from xpmlp_backends.numpy.replay import RECORDINGS, RecordedRun
 
 import xpmlp
 from xpmlp import optimizers
-from xpmlp.callbacks.callbacks import Callback
+from xpmlp.callbacks import Callback
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -69,7 +69,7 @@ def assert_same(ours: Any, right: Any) -> None:
 
 def recorded(mlp: Any) -> Any:
     """The run of a model, which must have recorded its step."""
-    (run,) = mlp._compiled.values()
+    (run,) = mlp.compiled.values()
     assert isinstance(run, RecordedRun)
     assert run._reason is None
     assert run._recordings
@@ -228,7 +228,7 @@ def test_predictions_for_few_rows_are_those_for_many(
             found = np.concatenate(lots)
             tolerance = 1e-5 if dtype == "float32" else 1e-13  # BLAS sums rows of few otherwise
             np.testing.assert_allclose(found, expected[: len(found)], rtol=tolerance)
-        assert mlp._forward_pass.run._recordings
+        assert mlp.forward_pass.run._recordings
         np.testing.assert_array_equal(mlp.predict(X[:5]), expected[:5].argmax(axis=1))
 
 
@@ -272,7 +272,7 @@ def test_a_forward_pass_that_cannot_be_recorded_is_computed() -> None:
     mlp = xpmlp.MLP([6, 4, 3], activation=own, seed=0, backend=NumpyBackend())
     mlp.fit(X, y, epochs=1)
     np.testing.assert_allclose(mlp.predict_proba(X[:3]), mlp.predict_proba(X)[:3], rtol=1e-5)
-    assert mlp._forward_pass.run._refused
+    assert mlp.forward_pass.run._refused
 
 
 @pytest.mark.parametrize("first", [0.0, 1.0])
@@ -288,7 +288,7 @@ def test_a_forward_pass_that_leaves_the_recording_is_computed(first: float) -> N
     mlp.fit(X, y, epochs=1)
     mlp.predict_proba(np.full((3, 6), first))
     np.testing.assert_allclose(mlp.predict_proba(X[:3]), mlp.predict_proba(X)[:3], rtol=1e-5)
-    assert mlp._forward_pass.run._refused
+    assert mlp.forward_pass.run._refused
 
 
 def test_two_trainings_in_two_threads(fused: bool) -> None:
@@ -486,6 +486,6 @@ def test_recordings_that_are_over_are_let_go_of() -> None:
     before = tapes()
     for _ in range(3):
         mlp.fit(X, y, epochs=20, batch_size=10, validation_data=(X[:20], y[:20]))
-        mlp._forget_compiled()
+        mlp.forget_compiled()
     del mlp
     assert tapes() == before

@@ -8,8 +8,9 @@ from conftest import assert_close, make_backend
 
 import xpmlp
 from xpmlp.arrays.checks import features, to_host
-from xpmlp.arrays.dlpack import give_back, refusal, shares_memory, take_over
+from xpmlp.arrays.dlpack import give_back, import_array, refusal, shares_memory
 from xpmlp.errors import InvalidTypeError, InvalidValueError
+from xpmlp.training.prepare import settle
 
 COLUMNS, CLASSES, ROWS = 3, 4, 64
 X = np.random.default_rng(0).standard_normal((ROWS, COLUMNS))
@@ -156,7 +157,7 @@ def test_any_memory_order(backend: Any, library: Any, order: str) -> None:
     ours = features(backend, x, COLUMNS, "float64")
     np.testing.assert_array_equal(backend.to_numpy(ours), expected)
     mlp = model(backend)
-    mlp._prepare(expected, Y)
+    settle(mlp, expected, Y)
     np.testing.assert_array_equal(library.to_numpy(mlp.predict(x)), mlp.predict(expected))
 
 
@@ -271,7 +272,7 @@ def test_a_library_that_cannot_is_named_with_its_reason(torch: Any) -> None:
         r"^y: numpy cannot take over a torch.Tensor of .*float64 \(RuntimeError: no such thing\)"
     )
     with pytest.raises(InvalidTypeError, match=match) as raised:
-        take_over(numpy, torch.tensor(X), "y")
+        import_array(numpy, torch.tensor(X), "y")
     assert "\n" not in str(raised.value)
 
 
@@ -283,7 +284,7 @@ def test_a_device_without_room_is_no_wrong_type(torch: Any) -> None:
 
     numpy.from_dlpack = fails
     with pytest.raises(MemoryError):
-        take_over(numpy, torch.tensor(X), "X")
+        import_array(numpy, torch.tensor(X), "X")
 
 
 def test_the_fix_names_a_backend() -> None:

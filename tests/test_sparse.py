@@ -352,7 +352,7 @@ def test_predictions_take_as_many_rows_as_their_bytes_allow(
     assert taken == [N] * 3
     for limit, rows in ((15 * ROW // 2, 7), (ROW // 2, 1)):
         monkeypatch.setattr(memory, "CHUNK_BYTES", limit)
-        mlp._forget_compiled()
+        mlp.forget_compiled()
         taken.clear()
         parts = mlp.predict_proba(S), mlp.predict(S), mlp.evaluate(S, y)
         assert max(taken) == rows
@@ -452,7 +452,7 @@ def test_bad_matrices(x: Any, error: type, match: str) -> None:
     with pytest.raises(error, match=match):
         mlp.fit(x, Y)
     assert mlp.epochs_trained == 0
-    assert mlp._task is None
+    assert mlp.known_task is None
     mlp.fit(X, Y, epochs=1)
     for call in (mlp.predict, mlp.predict_proba, lambda x: mlp.evaluate(x, Y)):
         with pytest.raises(error, match=match):
@@ -493,7 +493,7 @@ def test_all_of_it_on_the_device_is_refused(backend: Any) -> None:
         mlp.fit(S, Y, data_on="device")
     with pytest.raises(InvalidValueError, match="found 'device' for sparse validation data"):
         mlp.fit(X, Y, data_on="device", validation_data=(S, Y))
-    assert mlp._task is None
+    assert mlp.known_task is None
     assert mlp.epochs_trained == 0
 
 

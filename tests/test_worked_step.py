@@ -10,9 +10,10 @@ import pytest
 from conftest import assert_close
 
 import xpmlp
-from xpmlp.callbacks.callbacks import Callback
+from xpmlp.callbacks import Callback
 from xpmlp.nn.layers import Pass
 from xpmlp.nn.optimizers import SGD
+from xpmlp.training.prepare import settle
 
 X = np.random.RandomState(0).randn(300, 2)[:1]
 Y = np.array([[1.0, 0.0]])
@@ -68,12 +69,12 @@ def test_the_weights_are_those_of_the_slides() -> None:
 
 
 def test_forward(mlp: xpmlp.MLP) -> None:
-    mlp._prepare(X, Y)
+    settle(mlp, X, Y)
     ops, host = mlp.backend.ops, mlp.backend.to_numpy
     p = mlp.network.layout.views(ops.xp, mlp.weights.flat)
     x = mlp.backend.asarray(X, "float64")
     values = []
-    for layer in [*mlp.network.layers, mlp._model()]:
+    for layer in [*mlp.network.layers, mlp.full_network()]:
         y, _ = layer.forward(ops, p, x, Pass())
         values.append(host(y))
         x = y if layer is not mlp.network.layers[-1] else mlp.backend.asarray(X, "float64")
@@ -85,7 +86,7 @@ def test_forward(mlp: xpmlp.MLP) -> None:
 
 
 def test_backward(mlp: xpmlp.MLP) -> None:
-    x, y = mlp._prepare(X, Y)
+    x, y = settle(mlp, X, Y)
     ops, host = mlp.backend.ops, mlp.backend.to_numpy
     p = mlp.network.layout.views(ops.xp, mlp.weights.flat)
     dense1, sigmoid1, dense2 = mlp.network.layers
@@ -102,7 +103,7 @@ def test_backward(mlp: xpmlp.MLP) -> None:
     assert_close(host(dh1), DLOSS_DH1, **PRINTED)
     ones = ops.xp.ones_like(dh1)
     assert_close(host(back_h1(ones)[0]), DH1_DZ1, **PRINTED)
-    _, grads, _ = mlp._step(SGD()).gradient(p, x, y, None, Pass(training=True))
+    _, grads, _ = mlp.make_step(SGD()).gradient(p, x, y, None, Pass(training=True))
     assert_close(host(grads["dense2.W"]), DLOSS_DW2, **PRINTED)
     assert_close(host(grads["dense1.W"]), DLOSS_DW1, **PRINTED)
 

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
     from xpmlp import data as data
     from xpmlp import losses as losses
-    from xpmlp.callbacks.callbacks import Callback as Callback
-    from xpmlp.callbacks.callbacks import EarlyStopping as EarlyStopping
-    from xpmlp.callbacks.callbacks import SaveModel as SaveModel
-    from xpmlp.callbacks.callbacks import ShowProgress as ShowProgress
+    from xpmlp.activations import register_activation as register_activation
+    from xpmlp.callbacks import Callback as Callback
+    from xpmlp.callbacks import EarlyStopping as EarlyStopping
+    from xpmlp.callbacks import SaveModel as SaveModel
+    from xpmlp.callbacks import ShowProgress as ShowProgress
     from xpmlp.checkpoints.folder import Checkpoints as Checkpoints
     from xpmlp.errors import XpmlpError as XpmlpError
     from xpmlp.inspect.diagnose.diagnosis import Diagnosis as Diagnosis
@@ -30,9 +31,8 @@ if TYPE_CHECKING:
     from xpmlp.inspect.gradcheck import check_gradient as check_gradient
     from xpmlp.inspect.verify.parity import verify as verify
     from xpmlp.mlp import MLP as MLP
-    from xpmlp.model.files import load as load
+    from xpmlp.mlp import load as load
     from xpmlp.nn.activations import Activation as Activation
-    from xpmlp.nn.activations import register_activation as register_activation
     from xpmlp.nn.optimizers import SGD as SGD
     from xpmlp.nn.optimizers import AdaGrad as AdaGrad
     from xpmlp.nn.optimizers import Adam as Adam
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _HOME = {
     "backend": "xpmlp_backends",
     "MLP": "xpmlp.mlp",
-    "load": "xpmlp.model.files",
+    "load": "xpmlp.mlp",
     "Checkpoints": "xpmlp.checkpoints.folder",
     "check_gradient": "xpmlp.inspect.gradcheck",
     "History": "xpmlp.training.history",

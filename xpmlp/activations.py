@@ -1,4 +1,6 @@
 """Activation functions: the public names of ``xpmlp.nn.activations``."""
 
-from xpmlp.nn.activations import *  # noqa: F403
-from xpmlp.nn.activations import __all__ as __all__
+from xpmlp.model.custom import register_activation
+from xpmlp.nn.activations import ACTIVATIONS, Activation, activation, from_functions
+
+__all__ = ["ACTIVATIONS", "Activation", "activation", "from_functions", "register_activation"]

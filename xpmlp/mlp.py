@@ -1,42 +1,41 @@
-"""``MLP``: what people call. It checks, moves and remembers; the mathematics is elsewhere."""
+"""``MLP``: what people call. A ``Model`` with the verbs: fit, evaluate, predict, save, to."""
 
+import gc
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from copy import deepcopy
-from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Self, TypeVar
 
-from xpmlp.arrays.checks import Scaling, features, not_negative, whole
 from xpmlp.arrays.dlpack import give_back
-from xpmlp.callbacks.callbacks import Callback, check_callbacks
+from xpmlp.arrays.rows import rows
 from xpmlp.checkpoints.folder import Checkpoints
-from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
+from xpmlp.errors import (
+    DeviceMemoryError,
+    InvalidTypeError,
+    InvalidValueError,
+    XpmlpError,
+    unknown_name,
+    whole,
+)
 from xpmlp.model import files, pickling
-from xpmlp.model.placement import backend_for, check_precision
+from xpmlp.model.base import Model, backend_for
+from xpmlp.model.memory import Request, advice_on_training, advice_on_use, release
 from xpmlp.model.predict import decisions, evaluate_batches, forward_batches, probabilities
-from xpmlp.model.shortage import Request, advice_on_training, advice_on_use, guarded
 from xpmlp.model.summary import summary
-from xpmlp.model.task import KINDS, Task, check_names, check_outputs
-from xpmlp.model.weights import Weights
-from xpmlp.nn.contract import Backend, Run
-from xpmlp.nn.initializers import initial_values
-from xpmlp.nn.layers import Layer, activate, chain
-from xpmlp.nn.network import Network
-from xpmlp.nn.optimizers import Optimizer, optimizer
-from xpmlp.nn.penalty import Penalty
-from xpmlp.nn.random import as_seed, fresh_seed
-from xpmlp.nn.step import TrainingStep
-from xpmlp.training.fitting import ended, train
+from xpmlp.nn.contract import Backend
+from xpmlp.nn.optimizers import Optimizer
+from xpmlp.nn.optimizers import optimizer as find_optimizer
+from xpmlp.training.batches import Order
 from xpmlp.training.history import History, Progress
-from xpmlp.training.plans import Order
-from xpmlp.training.prepare import Prepared, encode, pair, prepare
+from xpmlp.training.loop import Callback, check_callbacks, train
+from xpmlp.training.prepare import TrainingData, encode, pair, prepare
 
 Array = Any
+Result = TypeVar("Result")
 
 
-class MLP:
+class MLP(Model):
     """A multilayer perceptron.
 
     Parameters
@@ -109,93 +108,6 @@ class MLP:
     GradientError
         If an own activation's or loss's derivative is wrong.
     """
-
-    def __init__(
-        self,
-        sizes: Sequence[int],
-        activation: Any = "relu",
-        *,
-        output: Any = None,
-        loss: Any = None,
-        targets: str | None = None,
-        dropout: float | Sequence[float] = 0.0,
-        input_dropout: float = 0.0,
-        normalization: Any = None,
-        residual: bool = False,
-        bias: bool = True,
-        initializer: Any = "auto",
-        l1: float = 0.0,
-        l2: float = 0.0,
-        penalty_on: str = "mean",
-        max_norm: float | None = None,
-        scaling: str | None = "auto",
-        dtype: str = "float32",
-        precision: str = "float32",
-        backend: str | Backend | None = None,
-        device: str | None = None,
-        seed: int | None = None,
-    ) -> None:
-        self._arguments = {
-            name: value
-            for name, value in locals().items()
-            if name not in ("self", "backend", "device")
-        }
-        if dtype not in ("float32", "float64"):
-            raise unknown_name("dtype", dtype, ("float32", "float64"))
-        check_precision(precision, dtype)
-        if penalty_on not in ("mean", "sum"):
-            raise unknown_name("penalty_on", penalty_on, ("mean", "sum"))
-        l1, l2 = not_negative("l1", l1), not_negative("l2", l2)
-        max_norm = None if max_norm is None else not_negative("max_norm", max_norm)
-        self._arguments |= {"l1": l1, "l2": l2, "max_norm": max_norm}
-        self.network = Network.of(self._arguments)
-        self.dtype, self.precision = dtype, precision
-        self.seed_is_drawn = seed is None
-        self.reseed(fresh_seed() if seed is None else seed)
-        self.penalty = Penalty(l1, l2, max_norm, penalty_on)
-        self.scaling = Scaling.make(scaling)
-        self.loss, self.output, self.targets = loss, output, targets
-        if targets not in (None, *KINDS):
-            raise unknown_name("targets", targets, KINDS)
-        check_names(loss, output)  # a wrong name should be said now, not at the first fit
-        self._task = None
-        if targets is not None:
-            check_outputs(targets, self.sizes[-1])
-            self._task = Task.make(targets, loss, output)
-        self.epochs_trained = 0
-        self.metadata: dict[str, Any] = {}
-        self.progress: Progress | None = None
-        self._compiled: dict[Any, Run] = {}
-        self._forward_pass: Any = None  # compiled for predictions; see ``inference``
-        self.backend = backend_for(backend, device, dtype, precision)
-        first = initial_values(self.network, self.seed)
-        self.weights = Weights(self.network, self.backend, dtype, first)
-
-    # What it is
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Units of each layer."""
-        return self.network.architecture.sizes
-
-    @property
-    def task(self) -> Task:
-        """What the network is trained for.
-
-        Raises
-        ------
-        InvalidValueError
-            Before the first fit, when the loss is not yet known.
-        """
-        if self._task is None:
-            raise InvalidValueError("this model has not been trained: call fit(X, y) first")
-        return self._task
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """Copies of the trainable parameters on the host: ``"dense1.W"``, ``"dense1.b"``, ..."""
-        values = self.state_dict()
-        return {name: values[name] for name in self.network.layout.slots}
 
     def summary(self) -> str:
         """Return a table of the layers, with parameters and what each computes."""
@@ -297,42 +209,37 @@ class MLP:
             If the device's memory is too small, with a batch size that fits; the model keeps the
             last finished epoch's weights.
         """
-        chosen = _optimizer(optimizer)
+        chosen = find_optimizer(optimizer)
         epochs = whole("epochs", epochs)
         batch_size = None if batch_size is None else whole("batch_size", batch_size)
         if data_on not in ("auto", "device", "host"):
             raise unknown_name("data_on", data_on, ("auto", "device", "host"))
         if not callable(shuffle) and shuffle not in (True, False):
             raise InvalidTypeError(f"shuffle: found {shuffle!r}; expected a bool or a function")
-        callbacks = check_callbacks(callbacks)
-        kept = Checkpoints.of(checkpoints, checkpoint_every, resume)
+        callbacks, kept = check_callbacks(callbacks), None
+        if (checkpoints, checkpoint_every, resume) != (None, None, False):
+            kept = Checkpoints.of(checkpoints, checkpoint_every, resume)
+        asked = Request(batch_size or 0, chosen.slots)
         with kept.opened(resume) if kept else nullcontext() as saved:
-            asked = Request(batch_size or 0, chosen.slots)
-            return guarded(
+
+            def data() -> TrainingData:
+                if saved is not None:  # the seed of the split is the file's
+                    saved.put_into(self)
+                return prepare(self, X, y, sample_weight, validation_data, validation_split)
+
+            return self._within_memory(
                 lambda: advice_on_training(self, asked),
                 train,
-                self,
-                partial(prepare, self, X, y, sample_weight, validation_data, validation_split),
+                data,
                 asked,
                 data_on,
-                saved,
                 optimizer=chosen,
                 epochs=epochs,
                 shuffle=shuffle,
                 metrics=bool(metrics),
-                callbacks=[*callbacks, *(kept.callbacks() if kept else ())],
-                after=ended(self, chosen) if continued and saved is None else None,
+                callbacks=kept.around(callbacks) if kept else callbacks,
+                after=self._continued(chosen) if continued and saved is None else None,
             )
-
-    def reseed(self, seed: int) -> None:
-        """Draw order and dropout from another seed from now on.
-
-        Raises
-        ------
-        InvalidValueError
-            If it is not a whole number of 0 or more.
-        """
-        self.seed = self._arguments["seed"] = as_seed(seed)
 
     # Use
 
@@ -357,7 +264,8 @@ class MLP:
         x, host_y = pair(self, X, y)
         self.scaling.check(x)
         target = encode(self, host_y)
-        return guarded(lambda: advice_on_use(self, "evaluate"), evaluate_batches, self, x, target)
+        advise = partial(advice_on_use, self, "evaluate")
+        return self._within_memory(advise, evaluate_batches, x, target)
 
     def predict(self, X: Any) -> Array:
         """Return class indices, 0/1 labels, or values; shape (n,), or (n, outputs) for several.
@@ -390,56 +298,15 @@ class MLP:
 
     # Move, save, restore
 
-    def to(self, backend: str | Backend, device: str | None = None) -> "MLP":
+    def to(self, backend: str | Backend, device: str | None = None) -> Self:
         """Move the model to another backend, in place; returns it."""
         before = self.backend
         self.backend = backend_for(backend, device, self.dtype, self.precision)
         self.weights.move(self.backend)
         if self.progress is not None:
             self.progress = self.progress.moved(before.to_numpy).moved(self.backend.asarray)
-        self._compiled.clear()
+        self.compiled.clear()
         return self
-
-    def copy(
-        self,
-        backend: str | Backend | None = None,
-        device: str | None = None,
-        dtype: str | None = None,
-        **changes: Any,
-    ) -> "MLP":
-        """Return an independent copy, on this backend or another, in this dtype or another.
-
-        Nothing is rounded in float64: a copy in it has the precision "float32" again. ``changes``
-        are other arguments of ``MLP``, ``dropout=0.0`` for example, that keep the parameters.
-        """
-        arguments = self._arguments | {"dtype": dtype or self.dtype} | changes
-        if arguments["dtype"] == "float64":
-            arguments["precision"] = "float32"
-        if backend is None:
-            backend = self.backend if device is None else self.backend.name
-        made = MLP(**arguments, backend=backend, device=device)
-        if "scaling" not in changes:
-            made.scaling = self.scaling
-        if not {"loss", "output", "targets"} & set(changes):
-            made._task, made.loss = self._task, self.loss
-        made.seed_is_drawn = self.seed_is_drawn and "seed" not in changes
-        made.epochs_trained, made.metadata = self.epochs_trained, deepcopy(self.metadata)
-        made.load_state_dict(self.state_dict())
-        return made
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return copies of parameters and running statistics on the host, by name."""
-        return self.weights.to_host()
-
-    def load_state_dict(self, values: dict[str, Any]) -> None:
-        """Set parameters and running statistics from arrays by name; all names are needed.
-
-        Raises
-        ------
-        InvalidValueError
-            For missing, unknown or wrongly shaped arrays; nothing is changed then.
-        """
-        self.weights.load(values)
 
     def save(self, path: Any) -> None:
         """Write the model to a file; the old file stays until the new one is complete.
@@ -468,52 +335,73 @@ class MLP:
 
     # Inside
 
-    def _settle(self, ready: Prepared) -> None:
-        """Take over what the data said about task and scaling."""
-        self.scaling = ready.scaling
-        self._set_task(ready.task)
-
-    def _set_task(self, task: Task | None) -> None:
-        if task != self._task:
-            self._compiled.clear()
-        self._task = task
-
-    def _model(self) -> Layer:
-        """The network, with the output activation where the loss has none of its own."""
-        if self.task.output is None:
-            return self.network.body
-        return chain("mlp", [*self.network.layers, activate("output", self.task.output)])
-
-    def _step(self, optimizer: Optimizer, metrics: bool = True) -> TrainingStep:
-        task, model = self.task, self._model()
-        metric = task.metric if metrics else None
-        return TrainingStep(
-            self.backend.ops, self.network, model, task.loss, metric, self.penalty, optimizer
-        )
-
-    def _compiled_step(self, optimizer: Optimizer, metrics: bool) -> Run:
-        # Rates come with each step's plan, so a step serves all of them.
-        key = (replace(optimizer, learning_rate=1.0), metrics)
-        if key not in self._compiled:
-            self._compiled[key] = self.backend.compile(self._step(*key))
-        return self._compiled[key]
-
-    def _prepare(self, X: Any, y: Any) -> tuple[Array, Array]:
-        """Settle task and scaling by these data, as ``fit`` does; return what a step takes."""
-        ready = prepare(self, X, y)
-        self._settle(ready)
-        data = ready.placed(self.backend, self.dtype).data
-        return data.X, data.y
-
-    def _forward(self, X: Any, finish: Callable[["MLP", Array], Array], call: str) -> Array:
-        x = features(self.backend, X, self.sizes[0], self.dtype)
+    def _forward(self, X: Any, finish: Callable[[Model, Array], Array], call: str) -> Array:
+        x = rows(self.backend, X, self.sizes[0], self.dtype)
         self.scaling.check(x)
-        advice = partial(advice_on_use, self, call)
-        return give_back(self.backend, X, guarded(advice, forward_batches, self, x, finish))
+        advise = partial(advice_on_use, self, call)
+        return give_back(self.backend, X, self._within_memory(advise, forward_batches, x, finish))
 
-    def _forget_compiled(self) -> None:
-        """Let go of what steps and passes keep between calls."""
-        self._compiled, self._forward_pass = {}, None
+    def _continued(self, optimizer: Optimizer) -> Progress:
+        """Return where a run that continues the last one starts."""
+        if self.progress is None:
+            raise InvalidValueError(
+                "continued: this model has no training to continue; call fit without it first"
+            )
+        progress: Progress = self.progress.continued(optimizer)
+        return progress
+
+    def _within_memory(
+        self, advise: Callable[[], str], attempt: Callable[..., Result], *args: Any, **options: Any
+    ) -> Result:
+        """Return ``attempt(self, *args, **options)``; where memory runs out, say what helps.
+
+        Raises
+        ------
+        DeviceMemoryError
+            When what the attempt held is free again, so that ``advise`` sees what there is.
+        """
+        try:
+            return attempt(self, *args, **options)
+        except Exception as error:
+            if isinstance(error, XpmlpError) or not self.backend.ran_out(error):
+                raise
+            reason = release(error)
+        # Only here, outside of ``except``, does nothing refer to the failed attempt any more.
+        self.forget_compiled()
+        gc.collect()
+        raise DeviceMemoryError(f"{advise()}. What failed: {reason}")
 
 
-_optimizer = optimizer  # fit's argument has the same name
+def load(
+    path: Any,
+    backend: Any = None,
+    device: str | None = None,
+    custom: Mapping[str, Any] | None = None,
+) -> MLP:
+    """Read a model file.
+
+    Parameters
+    ----------
+    path : path-like
+    backend, device : optional
+        As for ``MLP``; independent of the backend that made the file.
+    custom : mapping of str to activation, loss or layer function, optional
+        The user's own functions that the file refers to by name.
+
+    Returns
+    -------
+    MLP
+
+    Raises
+    ------
+    CheckpointError
+        If the file is broken, altered, of another kind or of a newer version, or names a
+        function that is not known here.
+    OSError
+        If there is no such file, or it cannot be read.
+    InvalidValueError, BackendError
+        If there is no such backend, or it cannot work here.
+    GradientError
+        If the derivative of an own function is wrong.
+    """
+    return files.load(MLP, path, backend, device, custom)

@@ -13,7 +13,7 @@ from small_mnist import PAYLOADS, use_small
 from test_cli_resume import QUICK, RUN, Interrupt, history, interrupted, weights
 
 import xpmlp
-from xpmlp.callbacks.callbacks import Callback
+from xpmlp.callbacks import Callback
 from xpmlp.cli import main, runs, train
 
 Capture = pytest.CaptureFixture[str]

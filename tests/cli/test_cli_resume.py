@@ -11,7 +11,7 @@ import pytest
 from robustness.faults import kill, started
 
 import xpmlp
-from xpmlp.callbacks.callbacks import Callback
+from xpmlp.callbacks import Callback
 from xpmlp.cli import main, train
 from xpmlp.storage.locking import locked
 

@@ -13,7 +13,7 @@ import pytest
 from xpmlp_backends.numpy.backend import NumpyBackend
 
 import xpmlp
-from xpmlp.callbacks.callbacks import Callback
+from xpmlp.callbacks import Callback
 from xpmlp.cli import main, train
 from xpmlp.nn.contract import Execution, Memory
 

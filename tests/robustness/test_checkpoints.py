@@ -190,7 +190,7 @@ def test_another_training_does_not_go_on(options: Any, match: str, tmp_path: Pat
         other.fit(checkpoints=tmp_path / "c", resume=points[17])
     fresh = other.model()
     assert other.mlp.epochs_trained == 0
-    assert other.mlp._task is None
+    assert other.mlp.known_task is None
     for name, value in fresh.state_dict().items():
         assert np.array_equal(other.mlp.state_dict()[name], value)
 

@@ -34,7 +34,7 @@ def is_sparse(x: object) -> bool:
     return hasattr(x, "tocsr")
 
 
-def foreign(backend: Backend, x: object) -> bool:
+def is_other_library(backend: Backend, x: object) -> bool:
     """Whether x is an array of a library or device that is neither the host's nor the backend's."""
     if is_numpy_array(x) or is_sparse(x):
         return False
@@ -61,7 +61,7 @@ def shares_memory(backend: Backend, x: Array) -> bool:
     return here is not None and _place(x) == here
 
 
-def take_over(backend: Backend, x: Array, name: str, dtype: str | None = None) -> Array:
+def import_array(backend: Backend, x: Array, name: str, dtype: str | None = None) -> Array:
     """Return an array of another library in the same memory as the backend's own.
 
     Without a copy where both libraries can. Nothing writes to it. What x's library still computes
@@ -98,7 +98,7 @@ def give_back(backend: Backend, X: Any, result: Array) -> Array:
     """Return a result as an array of X's library on X's device: NumPy for lists, too."""
     if backend.owns(X):
         return result
-    if not foreign(backend, X):
+    if not is_other_library(backend, X):
         return result if is_numpy_array(result) else backend.to_numpy(result)
     if is_numpy_array(result):  # not every library has NumPy's strides, PyTorch least of all
         result = np.ascontiguousarray(result)

@@ -1,4 +1,4 @@
-"""Sparse matrices: they stay so on the host, and some rows at a time become dense.
+"""Sparse matrices: they stay sparse on the host, and some rows at a time become dense.
 
 A host boundary. SciPy is not imported: what has ``tocsr`` is taken for a matrix of its making, and
 its own methods do the rest.
@@ -13,12 +13,7 @@ from xpmlp.arrays.dlpack import is_numpy_array
 from xpmlp.errors import InvalidTypeError
 
 
-def on_host(x: object) -> bool:
-    """Whether x are examples on the host, as ``xpmlp.arrays.checks.features`` returns them."""
-    return is_numpy_array(x) or isinstance(x, SparseRows)
-
-
-class SparseRows:
+class SparseMatrix:
     """A sparse matrix that gives its rows as a NumPy array does: dense, a copy of those asked for.
 
     Parameters
@@ -47,7 +42,7 @@ class SparseRows:
         return self._csr.indptr, self._csr.indices, self._csr.data
 
     @classmethod
-    def of(cls, X: Any, name: str = "X") -> "SparseRows":
+    def of(cls, X: Any, name: str = "X") -> "SparseMatrix":
         """Take a matrix of any format, on its own memory where that can be.
 
         Raises
@@ -75,14 +70,14 @@ class SparseRows:
         """Return the matrix, so that what has been checked may be passed in like one."""
         return self._csr
 
-    def astype(self, dtype: str) -> "SparseRows":
+    def astype(self, dtype: str) -> "SparseMatrix":
         """Convert the stored values; what is beyond the dtype's range becomes infinite."""
         with np.errstate(over="ignore"):
-            return SparseRows(self._csr.astype(dtype, copy=False))
+            return SparseMatrix(self._csr.astype(dtype, copy=False))
 
-    def rows(self, which: np.ndarray) -> "SparseRows":
+    def rows(self, which: np.ndarray) -> "SparseMatrix":
         """Return some rows, as sparse as they are."""
-        return SparseRows(self._csr[which])
+        return SparseMatrix(self._csr[which])
 
     def __getitem__(self, rows: Any) -> np.ndarray:
         """Return dense rows: ``x[numbers]``, ``x[2:5]``, ``x[2:5, ...]`` or ``x[2:5, :]``."""

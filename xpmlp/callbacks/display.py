@@ -1,14 +1,12 @@
 """What one sees of a training while it runs: a line per epoch, and a live one on a terminal."""
 
+import sys
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
-from xpmlp.callbacks.callbacks import Callback, power_of_two
 from xpmlp.errors import naming
-from xpmlp.training.figures import number, score
-
-if TYPE_CHECKING:
-    from xpmlp.training.loop import Training
+from xpmlp.training.history import number, score
+from xpmlp.training.loop import Callback, Training
 
 INTERVAL = 0.3
 """Seconds between two looks into an epoch; each waits for the device."""
@@ -56,7 +54,7 @@ class Lines(Callback):
         self.stream = stream
         self.label = "test" if held_out == "test" else "val."
 
-    def on_train_begin(self, training: "Training") -> None:
+    def on_train_begin(self, training: Training) -> None:
         """Print the head of the table."""
         self.started = perf_counter()
         # The last step counts as not done: what follows it, the epoch's end, takes time, too.
@@ -69,11 +67,11 @@ class Lines(Callback):
             head += f" {self.label + ' loss':>10} {self.label + ' ' + metric:>14}"
         self.print(f"{head} {'examples/s':>11} {'time left':>10}", "dim")
 
-    def on_epoch_end(self, training: "Training") -> None:
+    def on_epoch_end(self, training: Training) -> None:
         """Print the epoch's row."""
         self.print(self.row(training))
 
-    def row(self, training: "Training") -> str:
+    def row(self, training: Training) -> str:
         """Return the figures of the last epoch, in the columns of the head."""
         last = {name: values[-1] for name, values in training.history.items()}
         metric = training.mlp.task.metric.name
@@ -85,7 +83,7 @@ class Lines(Callback):
         left = self.left(training, training.epoch + 1)
         return f"{row} {training.examples / max(last['seconds'], 1e-9):>11,.0f} {left:>10}"
 
-    def left(self, training: "Training", done: float) -> str:
+    def left(self, training: Training, done: float) -> str:
         """Estimate the time left from the epochs done, parts of epochs included."""
         pace = (perf_counter() - self.started) / (done - self.before)
         seconds = pace * (training.epochs - done)
@@ -106,7 +104,7 @@ class Live(Lines):
         self.console = console
         self.every = 0
 
-    def on_train_begin(self, training: "Training") -> None:
+    def on_train_begin(self, training: Training) -> None:
         """Print the head and start the live line."""
         from rich.live import Live as LiveLine
 
@@ -116,11 +114,11 @@ class Live(Lines):
         self.line = LiveLine(console=self.console, auto_refresh=False, transient=True)
         self.line.start()
 
-    def on_epoch_begin(self, training: "Training") -> None:
+    def on_epoch_begin(self, training: Training) -> None:
         """Note the time, and the step: 0, or the one after which it goes on."""
         self.epoch_started, self.first_step = perf_counter(), training.step
 
-    def on_batch_end(self, training: "Training") -> None:
+    def on_batch_end(self, training: Training) -> None:
         """Show loss and speed, and choose when to look again."""
         loss = training.batch_loss  # waits for the device, so the time below is that of the steps
         now = perf_counter()
@@ -128,7 +126,7 @@ class Live(Lines):
         self.every = power_of_two(INTERVAL / pace)
         self.show(training, loss, training.batch_size / pace)
 
-    def on_epoch_end(self, training: "Training") -> None:
+    def on_epoch_end(self, training: Training) -> None:
         """Print the row of every epoch, or of every n-th where there are many."""
         first = int(self.before)
         stride = -(-(training.epochs - first) // ROWS)
@@ -140,11 +138,11 @@ class Live(Lines):
             speed = training.examples / max(history["seconds"][-1], 1e-9)
             self.show(training, history["loss"][-1], speed)
 
-    def on_train_end(self, training: "Training") -> None:
+    def on_train_end(self, training: Training) -> None:
         """Take the live line away."""
         self.line.stop()
 
-    def show(self, training: "Training", loss: float, speed: float) -> None:
+    def show(self, training: Training, loss: float, speed: float) -> None:
         """Draw the live line."""
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -164,3 +162,50 @@ class Live(Lines):
     def print(self, text: str, style: str = "") -> None:
         """Print a line above the live one."""
         self.console.print(text, style=style, markup=False, soft_wrap=True)
+
+
+class ShowProgress(Callback):
+    """Show the training: a line per epoch, and a live one on a terminal with rich installed.
+
+    Parameters
+    ----------
+    stream : text file, optional
+        Standard output unless given.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream
+
+    def on_train_begin(self, training: Training) -> None:
+        """Print the head of the table."""
+        self._shown = display(sys.stdout if self.stream is None else self.stream, "val")
+        self._pass_on("on_train_begin", training)
+
+    def on_epoch_begin(self, training: Training) -> None:
+        """Note the time."""
+        self._pass_on("on_epoch_begin", training)
+
+    def on_batch_end(self, training: Training) -> None:
+        """Draw the live line."""
+        self._pass_on("on_batch_end", training)
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Print the epoch's line."""
+        self._pass_on("on_epoch_end", training)
+
+    def on_train_end(self, training: Training) -> None:
+        """Take the live line away."""
+        self._pass_on("on_train_end", training)
+        del self._shown  # a terminal can be neither copied nor pickled, a callback can
+
+    def _pass_on(self, event: str, training: Training) -> None:
+        getattr(self._shown, event)(training)
+        self.every = self._shown.every  # a live line looks again when it likes
+
+
+def power_of_two(steps: float) -> int:
+    """Return the largest power of two up to so many steps, 1 or more.
+
+    For ``every``: JAX compiles each number of steps that it is to take at once.
+    """
+    return 1 << max(int(min(steps, 2**30)).bit_length() - 1, 0)

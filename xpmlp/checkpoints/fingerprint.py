@@ -1,37 +1,31 @@
-"""What a training is recognized by when it is to go on: settings, data, and what watches it."""
+"""The fingerprint of a training run: a checkpoint is resumed only by a run with the same."""
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from xpmlp.arrays.dlpack import is_numpy_array
-from xpmlp.arrays.sparse import SparseRows
+from xpmlp.arrays.rows import HostRows
 from xpmlp.errors import InvalidValueError, short
 from xpmlp.nn.schedules import schedule
-
-if TYPE_CHECKING:
-    from xpmlp.training.loop import Training
-
-BLOCK = 2**24
-"""Numbers of a data set that are looked at in one go."""
+from xpmlp.training.loop import Training
 
 
-def settings(training: "Training") -> dict[str, Any]:
-    """Return all on which the training depends beside the model, in a form to compare."""
+def settings(training: Training) -> dict[str, Any]:
+    """Return everything that the run depends on apart from the model, in a form to compare."""
     optimizer = replace(
         training.optimizer, learning_rate=schedule(training.optimizer.learning_rate)
     )
     return {
-        "optimizer": described(optimizer),
+        "optimizer": to_config(optimizer),
         "epochs": training.epochs - training.first,
         "batch_size": training.batch_size,
-        "shuffle": described(training.shuffle),
+        "shuffle": to_config(training.shuffle),
         "metrics": training.metrics,
         "training rows": training.examples,
         "data": _digest(training),
@@ -39,7 +33,7 @@ def settings(training: "Training") -> dict[str, Any]:
 
 
 def compare(saved: Mapping[str, Any], given: Mapping[str, Any], path: Path) -> None:
-    """Refuse to go on with another training.
+    """Refuse to resume another training run.
 
     Raises
     ------
@@ -63,15 +57,15 @@ def compare(saved: Mapping[str, Any], given: Mapping[str, Any], path: Path) -> N
         )
 
 
-def described(x: Any) -> Any:
-    """Say what an optimizer, a schedule or a function is, as JSON can; functions by name."""
+def to_config(x: Any) -> Any:
+    """Describe an optimizer, a schedule or a function in JSON; functions by name."""
     if is_dataclass(x) and not isinstance(x, type):
-        values = {field.name: described(getattr(x, field.name)) for field in fields(x)}
+        values = {field.name: to_config(getattr(x, field.name)) for field in fields(x)}
         return {"kind": type(x).__name__, **values}
     if isinstance(x, Mapping):
-        return {str(name): described(value) for name, value in x.items()}
+        return {str(name): to_config(value) for name, value in x.items()}
     if isinstance(x, list | tuple):
-        return [described(value) for value in x]
+        return [to_config(value) for value in x]
     if x is None or isinstance(x, str | bool):
         return x
     if isinstance(x, Real):
@@ -79,27 +73,18 @@ def described(x: Any) -> Any:
     return getattr(x, "__qualname__", type(x).__qualname__)
 
 
-def _digest(training: "Training") -> str:
+def _digest(training: Training) -> str:
     """SHA-256 of all data: shapes and numbers, in the dtype in which the model computes."""
-    data, validation = training.data, training.validation or ()
-    digest = hashlib.sha256()
-    for array in (data.X, training.feed.targets(), data.weight, *validation):
-        if array is None:
+    given, backend, digest = training.given, training.mlp.backend, hashlib.sha256()
+    held, held_y = given.validation or (None, None)
+    targets = (None if y is None else HostRows(backend, y) for y in (given.target, given.weight))
+    held_target = None if held_y is None else HostRows(backend, held_y)
+    for rows in (given.x, *targets, held, held_target):
+        if rows is None:
             continue
-        digest.update(f"{tuple(array.shape)}".encode())
-        for block in _blocks(training, array):
+        digest.update(f"{tuple(rows.array.shape)}".encode())
+        for block in rows.blocks():
             # A byte is the same everywhere, a float what is left of it in the model's dtype.
             kind = block.dtype if block.dtype.itemsize == 1 else training.mlp.dtype
             digest.update(np.ascontiguousarray(block, dtype=kind).data)
     return digest.hexdigest()
-
-
-def _blocks(training: "Training", array: Any) -> Iterator[np.ndarray]:
-    """Bring an array to the host piece by piece; of a sparse one what it holds."""
-    if isinstance(array, SparseRows):
-        yield from array.parts
-        return
-    rows = max(BLOCK // max(math.prod(array.shape[1:]), 1), 1)
-    for start in range(0, array.shape[0], rows):
-        block = array[start : min(start + rows, array.shape[0]), ...]
-        yield block if is_numpy_array(block) else training.mlp.backend.to_numpy(block)

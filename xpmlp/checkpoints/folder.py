@@ -7,21 +7,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from xpmlp.arrays.checks import not_negative, whole
-from xpmlp.callbacks.callbacks import Best, Callback, power_of_two
-from xpmlp.checkpoints import snapshot
-from xpmlp.checkpoints.snapshot import Saved
-from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError
-from xpmlp.storage import tensorfile as container
+from xpmlp.callbacks.display import power_of_two
+from xpmlp.callbacks.early_stopping import Best
+from xpmlp.checkpoints.fingerprint import settings
+from xpmlp.checkpoints.snapshot import Checkpoint, packed
+from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError, not_negative, whole
+from xpmlp.storage import tensorfile
 from xpmlp.storage.atomic import remove_stale
 from xpmlp.storage.locking import locked
 from xpmlp.storage.paths import expanded
-from xpmlp.storage.signals import Interruption
-
-if TYPE_CHECKING:
-    from xpmlp.training.loop import Training
+from xpmlp.storage.signals import SignalWatcher
+from xpmlp.training.loop import Callback, Training
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +60,8 @@ class Checkpoints(Callback):
     ----------
     saved : Path or None
         The file that was written last.
+    resumed_from : Path or None
+        The file that the last run resumed from.
 
     Raises
     ------
@@ -86,7 +86,9 @@ class Checkpoints(Callback):
         self.monitor, self.pause = monitor, not_negative("checkpoints: pause", pause)
         self.tell = tell
         self.saved: Path | None = None
-        self._signals: Interruption | None = None
+        self.resumed_from: Path | None = None
+        self._signals: SignalWatcher | None = None
+        self._resumed: Checkpoint | None = None
 
     @classmethod
     def of(
@@ -122,12 +124,12 @@ class Checkpoints(Callback):
         best = self.folder / BEST
         return [*found, *([best] if best.exists() else [])]
 
-    def newest(self) -> Saved | None:
+    def newest(self) -> Checkpoint | None:
         """Read the newest checkpoint that is sound, and say so if others are not.
 
         Returns
         -------
-        Saved or None
+        Checkpoint or None
             None if there are none.
 
         Raises
@@ -141,12 +143,12 @@ class Checkpoints(Callback):
                 logger.warning("%s. Going on from %s, which is sound", refused, found.path)
         return found
 
-    def _sound(self) -> tuple[Saved | None, list[Exception]]:
+    def _sound(self) -> tuple[Checkpoint | None, list[Exception]]:
         """Read the newest that is sound; return what is wrong with those that are newer, too."""
         failed: list[Exception] = []
         for path in self.files():
             try:
-                return Saved.read(path), failed
+                return Checkpoint.read(path), failed
             except (CheckpointError, OSError) as error:
                 failed.append(error)
         if failed:
@@ -156,7 +158,7 @@ class Checkpoints(Callback):
     # Making them
 
     @contextmanager
-    def opened(self, resume: Any) -> Iterator[Saved | None]:
+    def opened(self, resume: Any) -> Iterator[Checkpoint | None]:
         """Own the folder while a training runs, and yield the checkpoint to go on from.
 
         Signals wait within until a step is done.
@@ -177,19 +179,21 @@ class Checkpoints(Callback):
             raise InvalidValueError(
                 f"checkpoints: found a file or a broken link at {self.folder}; expected a folder"
             )
-        with Interruption(self.tell) as self._signals:
+        with SignalWatcher(self.tell) as self._signals:
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
                 with locked(self.folder, "a training that keeps its checkpoints there"):
                     remove_stale(self.folder)
-                    yield self._to_go_on_from(resume)
+                    found = self._resumed = self._to_resume(resume)
+                    self.resumed_from = found.path if found else None
+                    yield found
             finally:
-                self._signals = None
+                self._signals = self._resumed = None
                 if ours:
                     with suppress(OSError):
                         self.folder.rmdir()  # if there is nothing in it
 
-    def _to_go_on_from(self, resume: Any) -> Saved | None:
+    def _to_resume(self, resume: Any) -> Checkpoint | None:
         if resume is True:
             return self.newest()
         path = None if resume is False else expanded(resume, "resume").absolute()
@@ -205,19 +209,29 @@ class Checkpoints(Callback):
         if path.is_dir():
             return folder.newest()
         try:
-            return Saved.read(path)
+            return Checkpoint.read(path)
         except CheckpointError as error:
             sound, _ = folder._sound()
             if sound is None:
                 raise
             raise CheckpointError(f"{error}. {sound.path} is sound: resume from it") from error
 
-    def callbacks(self) -> tuple[Callback, ...]:
-        """Return what a training has to call, after all other callbacks."""
-        assert self._signals is not None
-        return self, Watch(self, self._signals)
+    def around(self, callbacks: list[Callback]) -> list[Callback]:
+        """Return what a run has to call: the user's callbacks between those of checkpoints.
 
-    def on_train_begin(self, training: "Training") -> None:
+        A resumed run is where it was before the user's callbacks begin; they get back what they
+        knew when they have begun.
+        """
+        assert self._signals is not None
+        return [_Resume(self), *callbacks, self, _Watch(self, self._signals)]
+
+    def resume(self, training: Training) -> None:
+        """Take the run's fingerprint, and put it where the checkpoint was, if one is resumed."""
+        self._settings = settings(training)
+        if self._resumed is not None:
+            self._resumed.restore(training, self._settings)
+
+    def on_train_begin(self, training: Training) -> None:
         """Note the time, and what is the best so far; refuse what could not be written later.
 
         Raises
@@ -230,26 +244,29 @@ class Checkpoints(Callback):
                 "callbacks: found Checkpoints; give them as fit(checkpoints=...), which locks "
                 "their folder and finds where to go on"
             )
-        container.pack(*snapshot.packed(training))
+        if self._resumed is not None:
+            self._resumed.restore_callbacks(training)
+            self._resumed = None
+        tensorfile.pack(*packed(training, self._settings))
         self._written = perf_counter()
         self._best = Best(self, training) if self.best else None
         if self._best is not None and training.finished > training.first:
             self._best.look_back(training.history, training.finished - training.first)
 
-    def on_batch_end(self, training: "Training") -> None:
+    def on_batch_end(self, training: Training) -> None:
         """Save."""
         self.save(training)
 
-    def on_epoch_end(self, training: "Training") -> None:
+    def on_epoch_end(self, training: Training) -> None:
         """Save, if it is time; the best apart."""
         if self._best is not None and self._best.improved(training):
-            container.write(self.folder / BEST, *snapshot.packed(training))
+            tensorfile.write(self.folder / BEST, *packed(training, self._settings))
         over = training.stopped or training.finished == training.epochs
         due = not self.every and perf_counter() - self._written >= self.pause
         if over or due:
             self.save(training)
 
-    def save(self, training: "Training") -> None:
+    def save(self, training: Training) -> None:
         """Write a checkpoint now, and remove the oldest if there are too many.
 
         Raises
@@ -261,7 +278,7 @@ class Checkpoints(Callback):
         """
         training.refuse_divergence(weights=True)
         path = self.folder / f"step-{training.total:09d}.xpmlp"
-        container.write(path, *snapshot.packed(training))
+        tensorfile.write(path, *packed(training, self._settings))
         self.saved, self._written = path, perf_counter()
         # Later ones are of a training that was further: damaged, or left on purpose.
         steps = [old for old in self.files() if 0 < _step(old) <= training.total]
@@ -283,35 +300,46 @@ def _step(path: Path) -> int:
     return int(named[1]) if named else 0
 
 
-class Watch(Callback):
+class _Resume(Callback):
+    """Puts a run where its checkpoint was, before the other callbacks begin."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+
+    def on_train_begin(self, training: Training) -> None:
+        """Resume."""
+        self.checkpoints.resume(training)
+
+
+class _Watch(Callback):
     """Looks now and then whether a signal has come, and then saves before it is answered.
 
     Parameters
     ----------
     checkpoints : Checkpoints
-    signals : Interruption
+    signals : SignalWatcher
     """
 
-    def __init__(self, checkpoints: Checkpoints, signals: Interruption) -> None:
+    def __init__(self, checkpoints: Checkpoints, signals: SignalWatcher) -> None:
         self.checkpoints, self.signals = checkpoints, signals
         self.every = 1  # until it is known how long steps take
 
-    def on_epoch_begin(self, training: "Training") -> None:
+    def on_epoch_begin(self, training: Training) -> None:
         """Note where the clock starts."""
         self._looked, self._step = perf_counter(), training.total
 
-    def on_batch_end(self, training: "Training") -> None:
+    def on_batch_end(self, training: Training) -> None:
         """Look, and choose when to look again."""
         self._answer(training)
         now, done = perf_counter(), training.total - self._step
         self.every = power_of_two(INTERVAL * done / max(now - self._looked, 1e-9))
         self._looked, self._step = now, training.total
 
-    def on_epoch_end(self, training: "Training") -> None:
+    def on_epoch_end(self, training: Training) -> None:
         """Look."""
         self._answer(training)
 
-    def _answer(self, training: "Training") -> None:
+    def _answer(self, training: Training) -> None:
         if self.signals.caught is not None:
             self.checkpoints.save(training)
             self.signals.answer()

@@ -1,74 +1,78 @@
-"""A training after any of its steps, as configuration and arrays, and the way back.
+"""A training run after any of its steps, as configuration and arrays, and the way back.
 
-What a model file has, with the weights of that step, and under ``training``: the running
-averages, the sums of the unfinished epoch, the history, and what the callbacks remember. Order,
-dropout and schedule need nothing: they follow from the seed, the epoch and the history.
+A checkpoint has what a model file has, with the weights of that step, and under ``training``: the
+optimizer state, the sums of the unfinished epoch, the history, and what the callbacks remember.
+Row order, dropout and schedule need nothing: they follow from the seed, the epoch and the history.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from xpmlp.callbacks.callbacks import Callback
-from xpmlp.checkpoints.fingerprint import compare, described
+from xpmlp.checkpoints.fingerprint import compare, to_config
 from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError, short
 from xpmlp.model import files
-from xpmlp.nn.contract import Execution, State
-from xpmlp.nn.step import first_state
-from xpmlp.storage import tensorfile as container
-from xpmlp.training.history import History
-
-if TYPE_CHECKING:
-    from xpmlp.mlp import MLP
-    from xpmlp.training.loop import Training
+from xpmlp.model.base import Model
+from xpmlp.nn.contract import Execution
+from xpmlp.storage import tensorfile
+from xpmlp.training.history import History, Progress
+from xpmlp.training.loop import Callback, Training
 
 SUMS = ("totals", "carry", "finite")
 """The fields of a state that an unfinished epoch has gathered."""
 
+RENAMED = {"call by call": "eager"}
+"""Words of older checkpoints, and what they are called now."""
+
 Arrays = dict[str, np.ndarray]
 
 
-def packed(training: "Training") -> tuple[dict[str, Any], Arrays]:
-    """Return the training as it is now, as the configuration and arrays of a file.
+def packed(training: Training, settings: dict[str, Any]) -> tuple[dict[str, Any], Arrays]:
+    """Return the run as it is now, as the configuration and arrays of a file.
+
+    Parameters
+    ----------
+    training : Training
+    settings : dict
+        Its fingerprint.
 
     Raises
     ------
     InvalidTypeError
         If a callback's state, or what it added to the history, is not numbers.
     """
-    mlp, state = training.mlp, training.state
-    to_numpy = mlp.backend.to_numpy
-    config, tensors = files.describe(mlp, mlp.weights.to_host(state.params, state.statistics))
-    for i, moment in enumerate(state.moments):
-        for name, view in mlp.network.layout.views(np, to_numpy(moment)).items():
+    model, state, at = training.mlp, training.state, training.progress()
+    to_numpy = model.backend.to_numpy
+    config, tensors = files.describe(model, model.weights.to_host(state.params, state.statistics))
+    for i, moment in enumerate(at.moments):
+        for name, view in model.network.layout.views(np, to_numpy(moment)).items():
             tensors[f"training.moments{i}.{name}"] = view
     for name in SUMS:
-        tensors[f"training.{name}"] = to_numpy(getattr(state, name))
-    underway = training.epoch == training.finished
-    if underway and training.step:
-        for name, value in mlp.state_dict().items():
+        tensors[f"training.{name}"] = to_numpy(at.sums[name])
+    if at.step:
+        for name, value in model.state_dict().items():
             tensors[f"training.epoch.{name}"] = value
-    for name, figures in training.history.items():
-        tensors[f"training.history.{name}"] = _numbers(figures, f"history[{name!r}]", 1)
+    for name, values in at.history.items():
+        tensors[f"training.history.{name}"] = _numbers(values, f"history[{name!r}]", 1)
     remembering = _remembering(training)
     for i, callback in enumerate(remembering):
         for name, value in callback.state_dict().items():
             where = f"{type(callback).__name__}.state_dict()[{name!r}]"
             tensors[f"training.callback{i}.{name}"] = _numbers(value, where)
     config["training"] = {
-        "settings": training.settings,
-        "callbacks": [_recognized(callback) for callback in remembering],
-        "first": training.first,
-        "finished": training.finished,
-        "taken": training.taken,
-        "step": training.step if underway else 0,
-        "seconds": training.seconds if underway else 0.0,
-        "stopped": training.stopped,
-        "history": list(training.history),
-        "execution": training.history.execution,
+        "settings": settings,
+        "callbacks": [_described(callback) for callback in remembering],
+        "first": at.first,
+        "finished": at.epochs,
+        "taken": at.steps,
+        "step": at.step,
+        "seconds": at.seconds,
+        "stopped": at.stopped,
+        "history": list(at.history),
+        "execution": at.history.execution,
     }
     return config, tensors
 
@@ -86,66 +90,55 @@ def _numbers(value: Any, where: str, ndim: int | None = None) -> np.ndarray:
     return array
 
 
-@dataclass(frozen=True)
-class Stand:
-    """Where a training was, beside the weights.
-
-    Attributes
-    ----------
-    first, finished, taken, step, seconds, stopped
-        As in ``Training``.
-    state : State
-        With the sums of the unfinished epoch.
-    history : History
-    weights : dict of str to ndarray, or None
-        Those of the last finished epoch, if one is unfinished.
-    """
-
-    first: int
-    finished: int
-    taken: int
-    step: int
-    seconds: float
-    stopped: bool
-    state: State
-    history: History
-    weights: Arrays | None
-
-
-def _stand(training: "Training", saved: Mapping[str, Any], tensors: Arrays) -> Stand:
-    mlp, steps = training.mlp, training.steps
+def _progress(training: Training, saved: Mapping[str, Any], tensors: Arrays) -> Progress:
+    """Read where the run was; the model has the weights of the file."""
+    model, steps = training.mlp, training.steps
     first, finished, taken, step = (
-        container.entry(saved, name, int) for name in ("first", "finished", "taken", "step")
+        tensorfile.entry(saved, name, int) for name in ("first", "finished", "taken", "step")
     )
     if not (0 <= first <= finished <= first + training.epochs and 0 <= step <= steps <= 2**53):
         raise ValueError(f"epochs {first} to {finished}, step {step} of {steps}")
     if not 0 <= taken <= 2**53:
         raise ValueError(f"{taken} steps")
-    seconds, stopped = (container.entry(saved, *e) for e in (("seconds", float), ("stopped", bool)))
+    seconds = tensorfile.entry(saved, "seconds", float)
+    stopped = tensorfile.entry(saved, "stopped", bool)
     history = History()
-    mode, notes = container.entry(saved, "execution", list)
-    history.execution = Execution(str(mode), tuple(map(str, notes)))
-    for name in container.entry(saved, "history", list):
+    mode, notes = tensorfile.entry(saved, "execution", list)
+    history.execution = Execution(RENAMED.get(str(mode), str(mode)), tuple(map(str, notes)))
+    for name in tensorfile.entry(saved, "history", list):
         history[name] = _array(tensors, f"history.{name}", "float64").tolist()
-    state = first_state(
-        mlp.backend.ops, mlp.weights.flat, mlp.weights.statistics, _moments(training, tensors)
-    )
-    kinds = dict.fromkeys(SUMS, mlp.dtype) | {"finite": "int32"}
+    kinds = dict.fromkeys(SUMS, model.dtype) | {"finite": "int32"}
     gathered = {name: _array(tensors, name, kind, (2,)) for name, kind in kinds.items()}
     if step and gathered["finite"][0] != step:
         raise ValueError(f"of {step} steps {gathered['finite'][0]} were finite")
-    sums = {name: mlp.backend.asarray(values) for name, values in gathered.items()}
-    state, weights = state._replace(**sums), None
-    if step:
-        own = {name: value.shape for name, value in mlp.state_dict().items()}
-        weights = {n: _array(tensors, f"epoch.{n}", mlp.dtype, shape) for n, shape in own.items()}
-        if not all(np.isfinite(value).all() for value in weights.values()):
-            raise ValueError("the weights of the last epoch are not finite")
-    return Stand(first, finished, taken, step, seconds, stopped, state, history, weights)
+    sums = {name: model.backend.asarray(values) for name, values in gathered.items()}
+    return Progress(
+        training.optimizer,
+        moments=_moments(training, tensors),
+        history=history,
+        first=first,
+        epochs=finished,
+        steps=taken,
+        step=step,
+        sums=sums,
+        params=model.weights.flat,
+        statistics=model.weights.statistics,
+        seconds=seconds,
+        stopped=stopped,
+    )
 
 
-def _moments(training: "Training", tensors: Arrays) -> tuple[Any, ...]:
-    """Lay the running averages out on the device, as the parameters are."""
+def _weights(model: Model, tensors: Arrays) -> Arrays:
+    """Read the weights of the last finished epoch, where another is unfinished."""
+    own = {name: value.shape for name, value in model.state_dict().items()}
+    weights = {n: _array(tensors, f"epoch.{n}", model.dtype, shape) for n, shape in own.items()}
+    if not all(np.isfinite(value).all() for value in weights.values()):
+        raise ValueError("the weights of the last epoch are not finite")
+    return weights
+
+
+def _moments(training: Training, tensors: Arrays) -> tuple[Any, ...]:
+    """Lay the optimizer state out on the device, as the parameters are."""
     mlp = training.mlp
     slots = mlp.network.layout.slots
     moments = [
@@ -170,17 +163,17 @@ def _array(
     return found
 
 
-def _remembering(training: "Training") -> list[Callback]:
+def _remembering(training: Training) -> list[Callback]:
     """Return the callbacks that may have something to remember."""
     return [c for c in training.callbacks if type(c).state_dict is not Callback.state_dict]
 
 
-def _recognized(callback: Callback) -> dict[str, Any]:
-    return {"kind": type(callback).__name__, **described(callback.settings())}
+def _described(callback: Callback) -> dict[str, Any]:
+    return {"kind": type(callback).__name__, **to_config(callback.settings())}
 
 
 @dataclass(frozen=True)
-class Saved:
+class Checkpoint:
     """A checkpoint that was read and whose checksum is right.
 
     Attributes
@@ -195,7 +188,7 @@ class Saved:
     tensors: dict[str, Any]
 
     @classmethod
-    def read(cls, path: Path) -> "Saved":
+    def read(cls, path: Path) -> "Checkpoint":
         """Read a file.
 
         Raises
@@ -203,7 +196,7 @@ class Saved:
         CheckpointError
             If it is broken or altered, or a model without a training.
         """
-        config, tensors = container.read(path)
+        config, tensors = tensorfile.read(path)
         if not isinstance(config.get("training"), dict):
             raise CheckpointError(
                 f"{path}: found a model without the state of its training; expected a checkpoint, "
@@ -211,7 +204,7 @@ class Saved:
             )
         return cls(path, config, tensors)
 
-    def put_into(self, mlp: "MLP") -> None:
+    def put_into(self, mlp: Model) -> None:
         """Give a model the weights and all else that belongs to it, if it is of the same making.
 
         Raises
@@ -223,26 +216,30 @@ class Saved:
         """
         files.put(mlp, self.path, self.config, self.tensors)
 
-    def stand(self, training: "Training") -> Stand:
-        """Read where the training was; the model has the weights of the file already.
+    def restore(self, training: Training, settings: Mapping[str, Any]) -> None:
+        """Put a run where this one was; the model has the weights of the file already.
 
         Raises
         ------
         InvalidValueError
-            If the training has other settings or data than that of the file.
+            If the run has other settings or data than that of the file.
         CheckpointError
             If the file does not make sense.
         """
         saved = self.config["training"]
         try:
-            compare(saved["settings"], training.settings, self.path)
-            return _stand(training, saved, self.tensors)
+            compare(saved["settings"], settings, self.path)
+            progress = _progress(training, saved, self.tensors)
+            weights = _weights(training.mlp, self.tensors) if progress.step else None
         except InvalidValueError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise self._senseless(error) from error
+        training.restore(progress)
+        if weights is not None:
+            training.mlp.load_state_dict(weights)
 
-    def remind(self, training: "Training") -> None:
+    def restore_callbacks(self, training: Training) -> None:
         """Give the callbacks, which have begun, what they knew; then let go of the arrays.
 
         Raises
@@ -254,10 +251,10 @@ class Saved:
         """
         callbacks = _remembering(training)
         try:
-            saved = container.entry(self.config["training"], "callbacks", list)
+            saved = tensorfile.entry(self.config["training"], "callbacks", list)
         except (KeyError, TypeError) as error:
             raise self._senseless(error) from error
-        given = dict(enumerate(map(_recognized, callbacks)))
+        given = dict(enumerate(map(_described, callbacks)))
         compare({"callbacks": dict(enumerate(saved))}, {"callbacks": given}, self.path)
         for i, callback in enumerate(callbacks):
             prefix = f"training.callback{i}."

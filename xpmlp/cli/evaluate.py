@@ -7,7 +7,7 @@ from xpmlp.cli.models import Trained
 from xpmlp.cli.output import Output, short
 from xpmlp.errors import DataError
 from xpmlp.inspect.plots import confusion_counts
-from xpmlp.training.figures import number, percent, score
+from xpmlp.training.history import number, percent, score
 
 
 def run(args: Namespace) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 from xpmlp.cli.runs import MODEL
 from xpmlp.data import NAMES, load_evaluation
 from xpmlp.errors import InvalidValueError
-from xpmlp.mlp import MLP
-from xpmlp.model.files import load
+from xpmlp.mlp import MLP, load
 from xpmlp.storage.paths import expanded
 
 

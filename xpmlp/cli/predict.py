@@ -9,7 +9,7 @@ from xpmlp.cli.models import Trained
 from xpmlp.cli.output import Output, short
 from xpmlp.errors import DataError, InvalidValueError
 from xpmlp.storage.paths import expanded
-from xpmlp.training.figures import percent
+from xpmlp.training.history import percent
 
 TOP = 3
 """Classes shown for a picture."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpmlp import __version__
-from xpmlp.callbacks.callbacks import Callback
+from xpmlp.callbacks import Callback
 from xpmlp.checkpoints.folder import Checkpoints
 from xpmlp.cli.output import to_json
 from xpmlp.cli.parser import OWN, parse
@@ -155,11 +155,11 @@ class RunFolder(Callback):
 
     def on_train_begin(self, training: "Training") -> None:
         """Begin the history with the epochs before an interruption, and say where it was."""
-        if training.resumed is not None:
+        if self.checkpoints.resumed_from is not None:
             epoch = training.finished + (training.step > 0)
             self.say(
                 f"going on after step {training.total} (epoch {epoch} of {training.epochs}), from "
-                f"{training.resumed.path.name}"
+                f"{self.checkpoints.resumed_from.name}"
             )
         elif self.resume:
             self.say("no checkpoint yet: beginning anew")

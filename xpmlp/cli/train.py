@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import xpmlp
-from xpmlp.arrays.checks import whole
-from xpmlp.callbacks.callbacks import Callback, EarlyStopping
+from xpmlp.callbacks import Callback, EarlyStopping
 from xpmlp.callbacks.display import display
 from xpmlp.checkpoints.folder import Checkpoints
 from xpmlp.cli import environment
@@ -31,7 +30,7 @@ from xpmlp.cli.runs import (
 )
 from xpmlp.data import NAMES, Dataset, load
 from xpmlp.data.mnist import FOLDER_VARIABLE
-from xpmlp.errors import MissingExtraError
+from xpmlp.errors import MissingExtraError, whole
 from xpmlp.inspect.diagnose.diagnosis import Diagnosis
 from xpmlp.mlp import MLP
 from xpmlp.model.memory import gibibytes
@@ -39,7 +38,7 @@ from xpmlp.model.summary import rounding
 from xpmlp.nn import schedules
 from xpmlp.nn.optimizers import optimizer
 from xpmlp.storage.paths import expanded
-from xpmlp.training.figures import number, score
+from xpmlp.training.history import number, score
 
 if TYPE_CHECKING:
     from xpmlp.training.history import History

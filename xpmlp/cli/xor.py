@@ -9,10 +9,10 @@ from xpmlp.callbacks.display import Lines, Live, display
 from xpmlp.cli.output import Output
 from xpmlp.errors import InvalidValueError
 from xpmlp.storage.paths import expanded
-from xpmlp.training.figures import percent
+from xpmlp.training.history import percent
 
 if TYPE_CHECKING:
-    from xpmlp.callbacks.callbacks import Callback
+    from xpmlp.callbacks import Callback
     from xpmlp.training.loop import Training
 
 TRAINING = ("hidden", "epochs", "lr", "gif")

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from xpmlp.arrays.checks import whole
 from xpmlp.data.dataset import Dataset, split
-from xpmlp.errors import require
+from xpmlp.errors import require, whole
 from xpmlp.nn.random import Purpose, generator
 
 

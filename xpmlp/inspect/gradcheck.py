@@ -1,42 +1,29 @@
-"""Compare a derivative with the finite difference of its function.
+"""``check_gradient``: compare the derivative of a function, or of a whole network."""
 
-f'(x) ≈ (f(x + h) − f(x − h))/2h, whose error is of order h² plus rounding/h; with h = 1e-5 in
-float64 that is about 1e-10 for smooth functions of moderate size. Near a kink the difference
-mixes both sides and says nothing, so points where two step widths disagree are left out.
-"""
-
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import xpmlp_backends
 
-from xpmlp.errors import GradientError, InvalidTypeError
+from xpmlp.errors import InvalidTypeError
+from xpmlp.mlp import MLP
+from xpmlp.model.base import Model
+from xpmlp.nn.activations import ACTIVATIONS, Activation, from_functions
+from xpmlp.nn.gradcheck import (
+    STEP,
+    TOLERANCE,
+    GradientCheck,
+    check_activation,
+    check_loss,
+    compare,
+)
+from xpmlp.nn.layers import Pass
+from xpmlp.nn.losses import LOSSES, CustomLoss, Loss
+from xpmlp.nn.ops import scaled
 from xpmlp.nn.optimizers import Optimizer
-
-if TYPE_CHECKING:
-    from xpmlp.mlp import MLP
-    from xpmlp.nn.activations import Activation
-    from xpmlp.nn.losses import Loss
-
-
-@dataclass(frozen=True)
-class GradientCheck:
-    """The outcome of ``check_gradient``.
-
-    Attributes
-    ----------
-    error : float
-        Largest |derivative − finite difference|, divided by the largest finite difference
-        or 1, whichever is more.
-    points : int
-        Derivatives compared.
-    kinks : int
-        Points left out because the function has a kink there.
-    """
-
-    error: float
-    points: int
-    kinks: int
+from xpmlp.nn.random import dropout_keys
+from xpmlp.training.prepare import encode, pair, settle
 
 
 def check_gradient(
@@ -44,8 +31,8 @@ def check_gradient(
     X: Any = None,
     y: Any = None,
     *,
-    h: float = 1e-5,
-    tolerance: float = 1e-6,
+    h: float = STEP,
+    tolerance: float = TOLERANCE,
     points: int = 200,
 ) -> GradientCheck:
     """Check the derivative of an activation, a loss, or a whole network.
@@ -60,7 +47,7 @@ def check_gradient(
     y : array-like
         For an MLP: the targets.
     h : float
-        Step of the difference.
+        Step of the finite difference.
     tolerance : float
         Largest error allowed.
     points : int
@@ -75,126 +62,69 @@ def check_gradient(
     GradientError
         If the error exceeds the tolerance; it names the place, both numbers, and what to look at.
     """
-    from xpmlp.mlp import MLP
-    from xpmlp.nn.activations import ACTIVATIONS, Activation, from_functions
-    from xpmlp.nn.losses import LOSSES, CustomLoss, Loss
-
     if isinstance(what, MLP):
         return _check_network(what, X, y, h, tolerance, points)
     if isinstance(what, str):
         what = ACTIVATIONS[what] if what in ACTIVATIONS else LOSSES[what]()
     if isinstance(what, tuple):
         what = from_functions(*what)
+    ops = xpmlp_backends.backend("numpy").ops
+    z = None if X is None else np.asarray(X, dtype=np.float64)
     if isinstance(what, Activation):
-        return _check_activation(what, X, h, tolerance)
+        z = None if z is None else np.atleast_2d(z)
+        return check_activation(ops, what, z, h, tolerance)
     if callable(what) and not isinstance(what, Loss):
         what = CustomLoss(what)
     if isinstance(what, Loss):
-        return _check_loss(what, X, y, h, tolerance)
+        return check_loss(ops, what, z, y, h, tolerance)
     raise InvalidTypeError(
         f"check_gradient: found {what!r}; expected an activation, a loss, or an MLP"
     )
 
 
-def _reference_ops() -> Any:
-    from xpmlp_backends import backend
+def loss_at(
+    model: Model, X: Any, y: Any, training: bool = True
+) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+    """Return the loss and its gradient as a function of flat parameters, on NumPy in float64.
 
-    return backend("numpy").ops
+    Parameters
+    ----------
+    model : Model
+        Stays as it is; its own parameters are not used.
+    X, y : array-like
+        As for ``MLP.fit``.
+    training : bool
+        Whether dropout drops, the same units each time, and batch normalization uses the batch.
 
-
-def _compare(
-    name: str, analytic: np.ndarray, f: Any, x: np.ndarray, h: float, tolerance: float
-) -> GradientCheck:
-    """Compare with central differences of f, a scalar function of one element's shift.
-
-    ``f(index, shift)`` evaluates with element ``index`` of x moved by ``shift``.
+    Returns
+    -------
+    callable (ndarray of float64, shape (layout.size,)) -> (float, ndarray of the same shape)
     """
-    flat = analytic.reshape(-1)
-    wide, narrow = np.empty_like(flat), np.empty_like(flat)
-    for i in range(flat.size):
-        wide[i] = (f(i, h) - f(i, -h)) / (2 * h)
-        narrow[i] = (f(i, h / 2) - f(i, -h / 2)) / h
-    scale = max(1.0, float(np.max(np.abs(wide), initial=0.0)))
-    smooth = np.abs(wide - narrow) <= 0.1 * tolerance * scale
-    error = np.where(smooth, np.abs(flat - wide) / scale, 0.0)
-    broken = ~np.isfinite(flat)
-    if broken.any() or error.max(initial=0.0) > tolerance:
-        i = int(np.argmax(np.where(broken, np.inf, error)))
-        raise GradientError(
-            f"{name}: the derivative at {x.reshape(-1)[i]:.6g} (element {i}) is {flat[i]:.8g}, "
-            f"the finite difference {wide[i]:.8g}; expected them within {tolerance:g}. Check the "
-            "formula of the derivative"
-        )
-    return GradientCheck(float(error.max(initial=0.0)), int(smooth.sum()), int((~smooth).sum()))
+    clone = model.copy(backend="numpy", dtype="float64")
+    if clone.known_task is None:
+        settle(clone, X, y)
+    examples, host_y = pair(clone, X, y)
+    target = encode(clone, host_y)
+    step, layout = clone.make_step(Optimizer()), clone.network.layout
+    shift_scale = clone.scaling.arrays(clone.backend, "float64")
+    x = scaled(step.ops.xp, examples.part(0, examples.count), *shift_scale, np.float64)
+    statistics = clone.state_dict()
+    keys = dropout_keys(clone.seed, clone.epochs_trained, 1, clone.network.dropouts)[0]
 
+    def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        run = Pass(training=training, keys=keys, statistics=statistics)
+        value, grads, _ = step.gradient(layout.views(np, flat), x, target, None, run)
+        return float(value), layout.flatten(grads)
 
-def _check_activation(act: "Activation", X: Any, h: float, tolerance: float) -> GradientCheck:
-    ops = _reference_ops()
-    default = np.linspace(-4.03, 4.01, 60).reshape(12, 5)
-    z = default if X is None else np.atleast_2d(np.asarray(X, dtype=np.float64))
-    # A different weight for each output tells rows that mix their inputs apart.
-    weight = np.linspace(0.5, 1.5, z.size).reshape(z.shape)
-    value = act.function(ops, z)
-    _expect_shape(f"activation {act.name!r}", value, z.shape)
-    if act.vjp is None and act.derivative is not None:
-        slope = act.derivative(ops, z, value)
-        _expect_shape(f"derivative of activation {act.name!r}", slope, z.shape)
-    analytic = act.backward(ops, z, value, weight)
-    _expect_shape(f"derivative of activation {act.name!r}", analytic, z.shape)
-
-    def shifted(i: int, by: float) -> float:
-        moved = z.copy()
-        moved.flat[i] += by
-        return float(np.sum(weight * act.function(ops, moved)))
-
-    return _compare(f"activation {act.name!r}", analytic, shifted, z, h, tolerance)
-
-
-def _check_loss(loss: "Loss", X: Any, y: Any, h: float, tolerance: float) -> GradientCheck:
-    ops = _reference_ops()
-    z = np.linspace(-2.03, 3.01, 24).reshape(8, 3) if X is None else np.asarray(X, dtype=float)
-    if y is None:
-        rng = np.random.default_rng(0)
-        y = {
-            "labels": np.arange(len(z)) % z.shape[1],
-            "distribution": np.eye(z.shape[1])[np.arange(len(z)) % z.shape[1]],
-            "binary": np.round(rng.uniform(size=z.shape)),
-            "counts": np.floor(rng.uniform(0, 5, size=z.shape)),
-            "values": rng.standard_normal(z.shape),
-        }[loss.targets]
-    name = f"loss {getattr(getattr(loss, 'function', None), '__name__', loss.name)!r}"
-    rows, analytic = loss(ops, z, y)
-    _expect_shape(f"{name}, first result", rows, (len(z),))
-    _expect_shape(f"{name}, second result (the gradient)", analytic, z.shape)
-
-    def shifted(i: int, by: float) -> float:
-        moved = z.copy()
-        moved.flat[i] += by
-        return float(np.sum(loss(ops, moved, y)[0]))
-
-    return _compare(name, analytic, shifted, z, h, tolerance)
+    return loss_and_gradient
 
 
 def _check_network(
-    mlp: "MLP", X: Any, y: Any, h: float, tolerance: float, points: int
+    mlp: MLP, X: Any, y: Any, h: float, tolerance: float, points: int
 ) -> GradientCheck:
-    from xpmlp.nn.layers import Pass
-    from xpmlp.nn.ops import scaled
-
-    clone = mlp.copy(backend="numpy", dtype="float64")
-    x, target = clone._prepare(X, y)
-    step, layout = clone._step(Optimizer()), clone.network.layout
-    x = scaled(step.ops.xp, x, *clone.scaling.arrays(clone.backend, "float64"), np.float64)
-    values = clone.state_dict()
-    flat = layout.flatten(values)
-    keys = np.arange(2 * max(clone.network.dropouts, 1), dtype=np.int32).reshape(-1, 2)
-
-    def loss_and_gradient(at: np.ndarray) -> tuple[float, dict[str, Any]]:
-        run = Pass(training=True, keys=keys, statistics=values)
-        value, grads, _ = step.gradient(layout.views(np, at), x, target, None, run)
-        return float(value), grads
-
-    analytic = layout.flatten(loss_and_gradient(flat)[1])
+    loss_and_gradient, layout = loss_at(mlp, X, y), mlp.network.layout
+    flat = layout.flatten(mlp.state_dict())
+    analytic = loss_and_gradient(flat)[1]
     used = np.concatenate([np.arange(s.start, s.stop) for s in layout.slots.values()])
     chosen = np.random.default_rng(0).permutation(used)[:points]
 
@@ -203,11 +133,4 @@ def _check_network(
         moved[chosen[i]] += by
         return loss_and_gradient(moved)[0]
 
-    return _compare("network", analytic[chosen], shifted, flat[chosen], h, tolerance)
-
-
-def _expect_shape(name: str, found: Any, shape: tuple[int, ...]) -> None:
-    if getattr(found, "shape", None) != shape:
-        raise GradientError(
-            f"{name}: found {getattr(found, 'shape', type(found).__name__)}; expected shape {shape}"
-        )
+    return compare(np, "network", analytic[chosen], shifted, flat[chosen], h, tolerance)

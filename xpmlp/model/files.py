@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
+import xpmlp_backends
 
 from xpmlp.errors import (
     CheckpointError,
@@ -22,16 +23,16 @@ from xpmlp.errors import (
     InvalidValueError,
     short,
 )
+from xpmlp.model.base import Model
 from xpmlp.model.task import KINDS, Task
 from xpmlp.nn.activations import ACTIVATIONS, Activation, activation
 from xpmlp.nn.contract import Backend
 from xpmlp.nn.losses import LOSSES, CustomLoss
 from xpmlp.nn.losses import loss as find_loss
 from xpmlp.nn.random import as_seed
-from xpmlp.storage import tensorfile as container
+from xpmlp.storage import tensorfile
 
-if TYPE_CHECKING:
-    from xpmlp.mlp import MLP
+Loaded = TypeVar("Loaded", bound=Model)
 
 SCALING = ("shift", "scale", "target_shift", "target_scale")
 """The arrays of ``Scaling``, kept as ``scaling.shift`` and so on."""
@@ -42,7 +43,7 @@ OWN = "own:"
 _BUILT_IN = tuple(ACTIVATIONS.values())
 
 
-def save(mlp: "MLP", path: Any) -> None:
+def save(mlp: Model, path: Any) -> None:
     """Write a model file atomically.
 
     Raises
@@ -52,15 +53,15 @@ def save(mlp: "MLP", path: Any) -> None:
     OSError
         If the file cannot be written; an old file of that name is then as it was.
     """
-    container.write(Path(path), *describe(mlp, mlp.state_dict()))
+    tensorfile.write(Path(path), *describe(mlp, mlp.state_dict()))
 
 
-def describe(mlp: "MLP", values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def describe(mlp: Model, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what a file says of a model, and its arrays with these parameters and statistics."""
-    loss = mlp._task.loss if mlp._task else mlp.loss
+    loss = mlp.known_task.loss if mlp.known_task else mlp.loss
     config = {
         "arguments": _arguments(mlp),
-        "kind": mlp._task and mlp._task.kind,
+        "kind": mlp.known_task and mlp.known_task.kind,
         "loss": None if loss is None else _loss_config(loss),
         "pixels": mlp.scaling.pixels,
         "epochs_trained": mlp.epochs_trained,
@@ -73,11 +74,11 @@ def describe(mlp: "MLP", values: Mapping[str, Any]) -> tuple[dict[str, Any], dic
     return config, tensors
 
 
-def _arguments(mlp: "MLP") -> dict[str, Any]:
+def _arguments(mlp: Model) -> dict[str, Any]:
     """Return the arguments that make such a model, functions by name."""
     architecture = mlp.network.architecture
     own_layer, own_initializer = architecture.normalization, architecture.initializer
-    arguments = mlp._arguments | {
+    arguments = mlp.arguments | {
         "sizes": list(architecture.sizes),
         "activation": [_activation_name(a) for a in architecture.activations],
         "output": mlp.output and _activation_name(activation(mlp.output)),
@@ -92,54 +93,33 @@ def _arguments(mlp: "MLP") -> dict[str, Any]:
 
 
 def load(
+    cls: type[Loaded],
     path: Any,
     backend: Any = None,
     device: str | None = None,
     custom: Mapping[str, Any] | None = None,
-) -> "MLP":
-    """Read a model file.
+) -> Loaded:
+    """Read a model file; ``xpmlp.load`` documents the arguments and errors.
 
     Parameters
     ----------
-    path : path-like
-    backend, device : optional
-        As for ``MLP``; independent of the backend that made the file.
-    custom : mapping of str to activation, loss or layer function, optional
-        The user's own functions that the file refers to by name.
-
-    Returns
-    -------
-    MLP
-
-    Raises
-    ------
-    CheckpointError
-        If the file is broken, altered, of another kind or of a newer version, or names a
-        function that is not known here.
-    OSError
-        If there is no such file, or it cannot be read.
-    InvalidValueError, BackendError
-        If there is no such backend, or it cannot work here.
-    GradientError
-        If the derivative of an own function is wrong.
+    cls : type
+        What to make: ``MLP``.
     """
-    from xpmlp_backends import backend as find
-
-    config, tensors = container.read(Path(path))
+    config, tensors = tensorfile.read(Path(path))
     # Found before, as a wrong name is not the file's fault.
-    chosen, own = find(backend, device), dict(custom or {})
+    chosen, own = xpmlp_backends.backend(backend, device), dict(custom or {})
     with _blaming(path):
-        return _rebuild(config, tensors, chosen, own)
+        return _rebuild(cls, config, tensors, chosen, own)
 
 
 def _rebuild(
+    cls: type[Loaded],
     config: Mapping[str, Any],
     tensors: dict[str, np.ndarray],
     backend: Backend,
     own: dict[str, Any],
-) -> "MLP":
-    from xpmlp.mlp import MLP
-
+) -> Loaded:
     arguments = dict(config["arguments"])
     # Compared before anything is allocated: a file's claims are not to be believed.
     for i, shape in enumerate(pairwise(arguments["sizes"]), start=1):
@@ -152,13 +132,13 @@ def _rebuild(
         arguments["normalization"] = _own("layer", arguments["normalization"], own)
     if config["loss"] is not None:
         arguments["loss"] = _own_loss(config["loss"], own)
-    mlp = MLP(**arguments, backend=backend)
+    mlp = cls(**arguments, backend=backend)
     _fill(mlp, config, tensors)
-    mlp.metadata = container.entry(config, "metadata", dict)
+    mlp.metadata = tensorfile.entry(config, "metadata", dict)
     return mlp
 
 
-def _fill(mlp: "MLP", config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+def _fill(mlp: Model, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
     """Give a model what it has learned, and from which data."""
     task = None
     if (kind := config["kind"]) is not None:
@@ -167,21 +147,21 @@ def _fill(mlp: "MLP", config: Mapping[str, Any], tensors: Mapping[str, np.ndarra
         task = Task.make(kind, mlp.loss, mlp.output)
     arrays: dict[str, Any] = {n: tensors.get(f"scaling.{n}") for n in SCALING}
     _check_scaling(arrays, mlp.sizes)
-    pixels = container.entry(config, "pixels", bool | None)
-    epochs = container.entry(config, "epochs_trained", int)
+    pixels = tensorfile.entry(config, "pixels", bool | None)
+    epochs = tensorfile.entry(config, "epochs_trained", int)
     if epochs < 0:
         raise CheckpointError(f"epochs_trained is {epochs}")
     others = () if "training" not in config else ("training.",)
     own = {n: t for n, t in tensors.items() if not n.startswith(("scaling.", *others))}
     mlp.load_state_dict(own)
     if task is not None:
-        mlp._set_task(task)
+        mlp.set_task(task)
     mlp.scaling = replace(mlp.scaling, pixels=pixels, **arrays)
     mlp.epochs_trained = epochs
 
 
 def put(
-    mlp: "MLP", path: Path, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+    mlp: Model, path: Path, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
 ) -> None:
     """Give a model what a file has of one of the same making.
 
@@ -195,12 +175,12 @@ def put(
         If the file does not make sense.
     """
     with _blaming(path):
-        saved = dict(container.entry(config, "arguments", dict))
-        given = json.loads(container.to_json(_arguments(mlp)))
-        loss = mlp._task.loss if mlp._task else mlp.loss
+        saved = dict(tensorfile.entry(config, "arguments", dict))
+        given = json.loads(tensorfile.to_json(_arguments(mlp)))
+        loss = mlp.known_task.loss if mlp.known_task else mlp.loss
         if loss is not None:
             saved["loss"] = config["loss"]
-            given["loss"] = json.loads(container.to_json(_loss_config(loss)))
+            given["loss"] = json.loads(tensorfile.to_json(_loss_config(loss)))
         if mlp.seed_is_drawn:
             given["seed"] = as_seed(saved["seed"])
         other = [name for name in given if saved[name] != given[name]]

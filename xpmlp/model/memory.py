@@ -1,14 +1,14 @@
-"""The device's memory: whether data fit there, and what a training needs of it."""
+"""The device's memory: whether data fit, what a step needs, and what to say when it ran out."""
 
+import traceback
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from xpmlp.nn.contract import Backend
+from xpmlp.model.base import Model
+from xpmlp.nn.contract import Backend, Memory
 from xpmlp.nn.layers import Layer
-
-if TYPE_CHECKING:
-    from xpmlp.mlp import MLP
 
 SHARE = 0.7
 """Most of the free memory that data may take: steps need the rest."""
@@ -26,10 +26,9 @@ def gibibytes(size: float) -> str:
     return f"{size:.1f} GiB"
 
 
-def too_large(backend: Backend, size: int) -> int | None:
-    """Return how many bytes are free where that is not enough for data of this size, else None."""
-    memory = backend.memory()
-    return None if memory is None or size <= SHARE * memory.free else memory.free
+def too_large(memory: Memory, size: int) -> bool:
+    """Whether data of this size are too large for the memory that is free."""
+    return size > SHARE * memory.free
 
 
 def gathered_bytes(arrays: tuple[Any, ...]) -> int:
@@ -37,7 +36,7 @@ def gathered_bytes(arrays: tuple[Any, ...]) -> int:
     return sum(x.nbytes // x.shape[0] for x in arrays if x is not None)
 
 
-def rows_within_chunk(mlp: "MLP", most: int) -> int:
+def rows_within_chunk(mlp: Model, most: int) -> int:
     """Return how many rows of inputs to take at once: ``most``, or fewer if they are so wide."""
     return max(1, min(most, CHUNK_BYTES // (mlp.sizes[0] * _itemsize(mlp))))
 
@@ -52,7 +51,7 @@ PASSING = {"dense": 4, "activation": 6, "dropout": 6, "normalization": 6}
 """Numbers for each unit while a layer is at work: gradients, and results on the way to another."""
 
 
-def row_bytes(mlp: "MLP") -> int:
+def row_bytes(mlp: Model) -> int:
     """Bytes that a training step needs for each row of its batch.
 
     The inputs as they come, converted and scaled; what the backward pass needs of each layer: its
@@ -78,7 +77,7 @@ def _kind(layer: Layer, dense: bool) -> str:
     return "normalization" if layer.shapes else "dropout"
 
 
-def state_bytes(mlp: "MLP", slots: int) -> int:
+def state_bytes(mlp: Model, slots: int) -> int:
     """Bytes that a training needs whatever its batch: its state, and copies while it is updated.
 
     Parameters and gradient, each also in parts, with their next values and some intermediate
@@ -90,7 +89,7 @@ def state_bytes(mlp: "MLP", slots: int) -> int:
     return copies * mlp.network.layout.size * _itemsize(mlp)
 
 
-def _itemsize(mlp: "MLP") -> int:
+def _itemsize(mlp: Model) -> int:
     return 8 if mlp.dtype == "float64" else 4
 
 
@@ -99,3 +98,88 @@ def _leaves(layer: Layer) -> Iterator[Layer]:
         yield layer
     for part in layer.parts:
         yield from _leaves(part)
+
+
+# When memory ran out
+
+MARGIN = 0.9
+"""Share of the free memory to plan with: allocators lose some between blocks."""
+
+
+@dataclass
+class Request:
+    """What a training was asked for, in numbers alone: it must not keep arrays alive.
+
+    Attributes
+    ----------
+    batch_size : int
+    slots : int
+        The optimizer's running averages.
+    data : int
+        Bytes that were to be copied from the host.
+    on_host : bool
+        Whether the data stay there.
+    """
+
+    batch_size: int
+    slots: int
+    data: int = 0
+    on_host: bool = False
+
+
+def release(error: BaseException) -> str:
+    """Let go of all arrays that an error keeps alive in the frames it went through; describe it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    chain: BaseException | None = error
+    while chain is not None:
+        traceback.clear_frames(chain.__traceback__)
+        chain = chain.__context__
+    return ": ".join([type(error).__name__, *lines[:1]])
+
+
+def advice_on_training(mlp: Model, asked: Request) -> str:
+    """Say which batch size would fit, or what else helps."""
+    backend = mlp.backend
+    found = f"fit: {_where(backend)} is too small for batch_size={asked.batch_size}"
+    memory = backend.memory()
+    if memory is None:
+        return f"{found}; try a smaller one, or a smaller network"
+    each = row_bytes(mlp)
+    found += (
+        f": a step needs about {gibibytes(each)} a row, and {gibibytes(memory.free)} of "
+        f"{gibibytes(memory.total)} are free"
+    )
+    room = MARGIN * memory.free - state_bytes(mlp, asked.slots)
+    chunks = min(2 * CHUNK_BYTES, memory.free // 4)
+    size = _halved(asked.batch_size // 2, each, room - (chunks if asked.on_host else asked.data))
+    if size:
+        host = "data_on='host', " if asked.on_host else ""
+        return f"{found}. Try {host}batch_size={size}, which fits"
+    size = 0 if asked.on_host else _halved(asked.batch_size, each, room - chunks)
+    if size:
+        return (
+            f"{found}, with the data taking {gibibytes(asked.data)}. Try data_on='host', "
+            f"batch_size={size}, which fits"
+        )
+    return f"{found}. No batch size fits: try a smaller network, or free memory there"
+
+
+def _halved(size: int, each: int, room: float) -> int:
+    """Halve a batch size until it fits; 0 if none does."""
+    while size * each > room and size:
+        size //= 2
+    return size if room > 0 else 0
+
+
+def advice_on_use(mlp: Model, call: str) -> str:
+    """Say what helps where not even a single row fits."""
+    memory = mlp.backend.memory()
+    free = "" if memory is None else f": {gibibytes(memory.free)} of it are free"
+    return (
+        f"{call}: {_where(mlp.backend)} is too small for one row at a time{free}. Try NumPy "
+        "arrays, of which only some rows are copied there, fewer rows, or a smaller network"
+    )
+
+
+def _where(backend: Backend) -> str:
+    return f"the memory of {backend.device_name()} ({backend.name})"

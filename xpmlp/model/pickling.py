@@ -14,25 +14,22 @@ import warnings
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from xpmlp.model.base import Model, backend_for
 from xpmlp.model.files import SCALING
-from xpmlp.model.placement import backend_for
 from xpmlp.model.task import Task
 from xpmlp.model.weights import Weights
 from xpmlp.nn.contract import Backend
 from xpmlp.nn.network import Network
 
-if TYPE_CHECKING:
-    from xpmlp.mlp import MLP
-
-REMADE = ("network", "weights", "backend", "_task", "progress", "_compiled", "_forward_pass")
+REMADE = ("network", "weights", "backend", "known_task", "progress", "compiled", "forward_pass")
 """Attributes of a model that do not travel as they are; all others do, a subclass's own too."""
 
 
-class Home:
+class BackendRef:
     """A model's backend: within the process the object itself, beyond it a name and a device.
 
     Parameters
@@ -47,11 +44,11 @@ class Home:
     def __init__(self, name: str, device: str | None, backend: Backend | None = None) -> None:
         self.name, self.device, self.backend = name, device, backend
 
-    def __deepcopy__(self, memo: Any) -> "Home":
+    def __deepcopy__(self, memo: Any) -> "BackendRef":
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Home, (self.name, self.device)
+        return BackendRef, (self.name, self.device)
 
     def find(self, dtype: str, precision: str) -> Backend:
         """Return the backend, or NumPy's with a warning where it cannot be made."""
@@ -70,22 +67,22 @@ class Home:
             return backend_for("numpy", None, dtype, precision)
 
 
-def state(mlp: "MLP") -> dict[str, Any]:
+def state(mlp: Model) -> dict[str, Any]:
     """Return what travels of a model."""
-    backend, task, progress = mlp.backend, mlp._task, mlp.progress
+    backend, task, progress = mlp.backend, mlp.known_task, mlp.progress
     if progress is not None:  # a training extends its history in place, which is no one else's
         progress = replace(progress.moved(backend.to_numpy), history=deepcopy(progress.history))
     place = getattr(backend, "place", str(backend.device))  # a third party's may not have one
     return {
         "attributes": {name: value for name, value in vars(mlp).items() if name not in REMADE},
-        "home": Home(backend.name, place, backend),
+        "home": BackendRef(backend.name, place, backend),
         "values": mlp.state_dict(),
         "task": task and (task.kind, task.loss),
         "progress": progress,
     }
 
 
-def restore(mlp: "MLP", state: Mapping[str, Any]) -> None:
+def restore(mlp: Model, state: Mapping[str, Any]) -> None:
     """Make a model of what has travelled.
 
     Its arrays are copied, since those that joblib maps from a file change with the file.
@@ -94,13 +91,13 @@ def restore(mlp: "MLP", state: Mapping[str, Any]) -> None:
     arrays = {name: getattr(mlp.scaling, name) for name in SCALING}
     owned: dict[str, Any] = {name: np.array(a) for name, a in arrays.items() if a is not None}
     mlp.scaling = replace(mlp.scaling, **owned)
-    mlp.network = Network.of(mlp._arguments)
+    mlp.network = Network.of(mlp.arguments)
     mlp.backend = state["home"].find(mlp.dtype, mlp.precision)
     mlp.weights = Weights(mlp.network, mlp.backend, mlp.dtype, state["values"])
-    mlp._task = mlp.progress = None
+    mlp.known_task = mlp.progress = None
     if state["task"] is not None:
         kind, loss = state["task"]
-        mlp._task = Task.make(kind, loss, mlp.output)
+        mlp.known_task = Task.make(kind, loss, mlp.output)
     if state["progress"] is not None:
         mlp.progress = state["progress"].moved(np.array).moved(mlp.backend.asarray)
-    mlp._forget_compiled()
+    mlp.forget_compiled()

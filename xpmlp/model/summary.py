@@ -1,13 +1,11 @@
 """A network as a table for people."""
 
 from math import prod
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from xpmlp.mlp import MLP
+from xpmlp.model.base import Model
 
 
-def rounding(mlp: "MLP") -> str:
+def rounding(mlp: Model) -> str:
     """Say what matrix products are rounded to, if the model was made to; else nothing."""
     asked, done = mlp.precision, mlp.backend.precision
     if asked == "float32":
@@ -16,7 +14,7 @@ def rounding(mlp: "MLP") -> str:
     return f", matrix products in {asked}{instead}"
 
 
-def summary(mlp: "MLP") -> str:
+def summary(mlp: Model) -> str:
     """Return the layers with their output shapes, parameters and formulas, and a line of totals."""
     rows = [("layer", "output", "parameters", "computes")]
     width = mlp.sizes[0]
@@ -26,7 +24,7 @@ def summary(mlp: "MLP") -> str:
         rows.append((layer.name, f"(n, {width})", f"{count:,}" if count else "", layer.formula))
     a, b, c = (max(len(row[i]) for row in rows) for i in range(3))
     lines = [f"{w:<{a}}  {x:<{b}}  {y:>{c}}  {z}".rstrip() for w, x, y, z in rows]
-    loss = mlp._task.loss.name if mlp._task else "follows from the targets"
+    loss = mlp.known_task.loss.name if mlp.known_task else "follows from the targets"
     return "\n".join(
         [
             *lines,

@@ -124,14 +124,6 @@ class Task:
         return encoded.reshape(-1, outputs)
 
 
-def check_names(loss: Any, output: Any) -> None:
-    """Refuse an unknown loss or output activation, and check a user's own."""
-    if loss is not None:
-        losses.loss(loss)
-    if output is not None:
-        activation(output)
-
-
 def check_outputs(kind: str, outputs: int) -> None:
     """Refuse a kind of targets that a network with so many outputs cannot learn."""
     fitting = {"binary": (outputs == 1, "one output, or targets='multilabel'")}
@@ -177,7 +169,7 @@ def kind_of(y: np.ndarray, outputs: int, loss: Any, name: str = "y") -> str:
     return "values"
 
 
-def spread(encoded: np.ndarray) -> float:
+def total_sum_of_squares(encoded: np.ndarray) -> float:
     """Σ (y − mean)² over all rows and outputs, for R²."""
     y = encoded.astype(np.float64)
     return float(np.sum((y - y.mean(axis=0)) ** 2))

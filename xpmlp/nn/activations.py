@@ -11,11 +11,11 @@ from functools import cache
 from math import pi, sqrt
 from typing import Any, SupportsIndex
 
-from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
+from xpmlp.errors import InvalidTypeError, unknown_name
 from xpmlp.nn.functions import hold, normal_cdf, normal_pdf, relu, sigmoid, softmax, softplus
 
 __all__ = [
-    "ACTIVATIONS", "Activation", "activation", "from_functions", "register_activation",
+    "ACTIVATIONS", "Activation", "activation", "from_functions",
 ]  # fmt: skip
 
 Array = Any
@@ -155,8 +155,8 @@ def activation(spec: object) -> Activation:
     ----------
     spec : str, Activation, or (callable, callable)
         A pair is ``(f, derivative)``, each called as ``f(xp, z)`` with the array namespace and
-        an array of shape (n, units), returning the same shape. The derivative is compared with
-        finite differences here, the first time the pair is seen.
+        an array of shape (n, units), returning the same shape. A model compares the derivative
+        with finite differences when it is made.
 
     Raises
     ------
@@ -164,8 +164,6 @@ def activation(spec: object) -> Activation:
         For an unknown name; the nearest known one is suggested.
     InvalidTypeError
         For anything else.
-    GradientError
-        If the derivative is not that of the function.
     """
     if isinstance(spec, str):
         if spec not in ACTIVATIONS:
@@ -178,8 +176,6 @@ def activation(spec: object) -> Activation:
             f"activation: found {spec!r}; expected a name, an xpmlp.Activation, or a pair of "
             "functions (f, derivative), each taking (xp, z)"
         )
-    if ACTIVATIONS.get(spec.name) is not spec:
-        _check_once(spec)
     return spec
 
 
@@ -213,36 +209,3 @@ class _OfNamespace:
 
     def __call__(self, ops: Any, z: Array, h: Array = None) -> Array:
         return self.function(ops.xp, z)
-
-
-def register_activation(spec: Activation) -> Activation:
-    """Give a user's activation its name, so that model files that use it can be loaded.
-
-    Raises
-    ------
-    InvalidValueError
-        If the name is taken by another activation.
-    GradientError
-        If the derivative is not that of the function.
-    """
-    known = ACTIVATIONS.get(spec.name)
-    if known is not None and known is not spec:
-        raise InvalidValueError(
-            f"activation name {spec.name!r} is taken; give yours another: "
-            "xpmlp.Activation(name=...)"
-        )
-    _check_once(spec)
-    ACTIVATIONS[spec.name] = spec
-    return spec
-
-
-_checked: list[Activation] = []
-
-
-def _check_once(spec: Activation) -> None:
-    if spec in _checked:  # equal ones too: copies and what comes out of pickles
-        return
-    from xpmlp.inspect.gradcheck import check_gradient
-
-    check_gradient(spec)
-    _checked.append(spec)

@@ -8,7 +8,7 @@ a step reads its row. The formulas follow PyTorch's, to which the tests compare 
 Symbols: θ parameters, g gradient, η learning rate, t step from 1, all element by element.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar
@@ -120,6 +120,14 @@ class Optimizer:
             if getattr(self, limit) is not None:
                 _positive(self, limit)
 
+    def rates(
+        self, epoch: int, steps: int, total: float, history: Mapping[str, Sequence[float]]
+    ) -> list[float]:
+        """Return the learning rate of each step of an epoch, from 0; see ``Schedule.rates``."""
+        if isinstance(self.learning_rate, Schedule):
+            return self.learning_rate.rates(epoch, steps, total, history)
+        return [float(self.learning_rate)] * steps
+
     def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
         """Work out the scalars of a step on the host; of many at once, if given their arrays.
 
@@ -191,6 +199,14 @@ class Momentum(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         _fraction(self, "momentum", closed=True)
+
+    def rates(
+        self, epoch: int, steps: int, total: float, history: Mapping[str, Sequence[float]]
+    ) -> list[float]:
+        """Return the learning rate of each step of an epoch, from 0; see ``Schedule.rates``."""
+        if isinstance(self.learning_rate, Schedule):
+            return self.learning_rate.rates(epoch, steps, total, history)
+        return [float(self.learning_rate)] * steps
 
     def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
         """Return the factor of v, η or 1, and that of g."""
@@ -278,6 +294,14 @@ class Adam(Optimizer):
         _fraction(self, "beta2")
         _positive(self, "epsilon")
 
+    def rates(
+        self, epoch: int, steps: int, total: float, history: Mapping[str, Sequence[float]]
+    ) -> list[float]:
+        """Return the learning rate of each step of an epoch, from 0; see ``Schedule.rates``."""
+        if isinstance(self.learning_rate, Schedule):
+            return self.learning_rate.rates(epoch, steps, total, history)
+        return [float(self.learning_rate)] * steps
+
     def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
         """Return η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ) and the factor of decay, 1 here."""
         step, root = rate / (1.0 - self.beta1**t), (1.0 - self.beta2**t) ** -0.5
@@ -300,6 +324,14 @@ class AdamW(Adam):
         super().__post_init__()
         if self.weight_decay != 0:
             _positive(self, "weight_decay")
+
+    def rates(
+        self, epoch: int, steps: int, total: float, history: Mapping[str, Sequence[float]]
+    ) -> list[float]:
+        """Return the learning rate of each step of an epoch, from 0; see ``Schedule.rates``."""
+        if isinstance(self.learning_rate, Schedule):
+            return self.learning_rate.rates(epoch, steps, total, history)
+        return [float(self.learning_rate)] * steps
 
     def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
         """Return Adam's, with 1 − η λ as the factor of decay."""

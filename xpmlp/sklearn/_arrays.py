@@ -19,7 +19,7 @@ from xpmlp_backends import backend_of
 
 from xpmlp.arrays.dlpack import detached
 from xpmlp.errors import InvalidTypeError, InvalidValueError
-from xpmlp.model.pickling import Home
+from xpmlp.model.pickling import BackendRef
 from xpmlp.nn.contract import Backend
 
 Array = Any
@@ -145,14 +145,14 @@ def dtype_of(X: Array, asked: str | None) -> str:
     return "float32" if found == "float32" or found in SMALL_INTEGERS else "float64"
 
 
-def home_of(found: Backend | None) -> Home | None:
+def home_of(found: Backend | None) -> BackendRef | None:
     """Return what remembers a backend in pickles and copies; None for NumPy on the host."""
     if found is None or found.name == "numpy":
         return None
-    return Home(found.name, getattr(found, "place", str(found.device)), found)
+    return BackendRef(found.name, getattr(found, "place", str(found.device)), found)
 
 
-def found_again(home: Home | None) -> Backend | None:
+def found_again(home: BackendRef | None) -> Backend | None:
     """Return the backend that is remembered; None for the host, and where it cannot be made."""
     if home is not None and home.backend is None:
         try:

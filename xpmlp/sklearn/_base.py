@@ -113,10 +113,8 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
     def _unless_it_fails(self) -> Iterator[None]:
         """Put everything back as it was if what is done fails before an epoch is finished."""
         before, mlp = dict(self.__dict__), self.__dict__.get("mlp_")
-        epochs, weights, progress = 0, None, None
-        if mlp is not None:
-            epochs, progress = mlp.epochs_trained, mlp.progress
-            weights = (mlp.weights.flat, mlp.weights.statistics)
+        epochs = 0 if mlp is None else mlp.epochs_trained
+        undo = None if mlp is None else mlp.restore_point()
         try:
             yield
         except BaseException:
@@ -124,9 +122,8 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
             if now is None or now.epochs_trained in (0, epochs):  # a new network, or the same
                 self.__dict__.clear()
                 self.__dict__.update(before)
-                if mlp is not None and weights is not None:
-                    mlp.weights.adopt(*weights)
-                    mlp.progress = progress
+                if undo is not None:
+                    undo()
             raise
 
     def _initialize(self, X: Array, sizes: list[int]) -> None:

@@ -9,12 +9,12 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
-from xpmlp.arrays.checks import taken
+from xpmlp.arrays.rows import DeviceRows
 from xpmlp.errors import DivergenceError
 from xpmlp.sklearn._arrays import elsewhere
 from xpmlp.sklearn._monitor import Followed, Held, Monitor, Within, first_best
 from xpmlp.sklearn._parameters import optimizer_of
-from xpmlp.training.plans import Order
+from xpmlp.training.batches import Order
 
 Array = Any
 
@@ -136,7 +136,7 @@ def set_aside(estimator: Any, rows: Rows) -> tuple[Rows, Held]:
     where = elsewhere(X)
 
     def part(which: np.ndarray) -> Rows:
-        some = X[which] if where is None else taken(where, X, which)
+        some = X[which] if where is None else DeviceRows(where, X).take(which).array
         return Rows(some, y[which], target[which], None if weight is None else weight[which])
 
     found = part(aside)

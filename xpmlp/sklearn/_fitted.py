@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from xpmlp.mlp import MLP
-from xpmlp.model.pickling import Home
+from xpmlp.model.pickling import BackendRef
 from xpmlp.nn.contract import Backend
 from xpmlp.sklearn._arrays import checked_inputs, found_again, home_of, on_host, same_place
 
@@ -24,7 +24,7 @@ class FittedMLP(BaseEstimator):
     """
 
     mlp_: MLP
-    _home: Home | None
+    _home: BackendRef | None
     """Where the last X was; None for the host."""
 
     def _outputs(self, X: Any, method: str, call: Callable[[MLP, Array], Array]) -> Array:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf, nan
 from typing import Any, NamedTuple
 
-from xpmlp.callbacks.callbacks import Callback
+from xpmlp.callbacks import Callback
 from xpmlp.nn.schedules import Schedule
 from xpmlp.training.loop import Training
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from xpmlp.callbacks.callbacks import Callback
+from xpmlp.callbacks import Callback
 from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.nn.activations import ACTIVATIONS, Activation
 from xpmlp.nn.contract import PRECISIONS

@@ -11,7 +11,7 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interruption:
+class SignalWatcher:
     """Within the block the first signal is noted; a second one does what it would without.
 
     At the end of the block the one that was noted and not answered is; none is lost.
@@ -35,7 +35,7 @@ class Interruption:
         self._before: dict[int, Any] = {}
         self._process = os.getpid()
 
-    def __enter__(self) -> "Interruption":
+    def __enter__(self) -> "SignalWatcher":
         if threading.current_thread() is not threading.main_thread():
             return self
         try:
@@ -83,7 +83,7 @@ class Interruption:
             number, self.caught = self.caught, None
             outer = getattr(signal.getsignal(number), "__self__", None)
             signal.raise_signal(number)
-            if isinstance(outer, Interruption):  # of a training around this one: it has noted it
+            if isinstance(outer, SignalWatcher):  # of a training around this one: it has noted it
                 raise KeyboardInterrupt
 
     def _note(self, number: int, frame: FrameType | None) -> None:

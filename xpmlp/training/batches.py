@@ -1,18 +1,31 @@
-"""How the data come to the steps: lying on the device, or in chunks from the host."""
+"""The batches of an epoch: which rows each step takes, and how the data come to the steps.
 
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+All that is random or scheduled is drawn on the host before an epoch begins. It follows from the
+seed, the epoch and the history, so an epoch can be drawn again. The data lie on the device, or
+come from the host in chunks.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from xpmlp.model.base import Model
 from xpmlp.model.memory import CHUNK_BYTES, gathered_bytes
-from xpmlp.nn.contract import Array, Backend, Data, Plan
+from xpmlp.nn.contract import Backend, Data, Plan
+from xpmlp.nn.optimizers import Optimizer
+from xpmlp.nn.random import as_order, dropout_keys, permutation
 
 CHUNK_STEPS = 256
 """Most steps whose rows are copied to the device at once."""
 
 
-class Piece(NamedTuple):
+Order = Callable[[int, int], Any]
+"""``order(epoch, n)``: the rows of an epoch, counted over all fits, as n integers below n."""
+
+
+class Chunk(NamedTuple):
     """Steps ``start`` to ``stop`` of a plan, with the data that its rows point into."""
 
     data: Data
@@ -21,64 +34,46 @@ class Piece(NamedTuple):
     stop: int
 
 
-class Drawn(NamedTuple):
-    """Steps of one batch size: each one's rows of the whole data, (steps, size), and the plan."""
+class EpochPlan(NamedTuple):
+    """Steps of one batch size: the rows that each takes, shape (steps, size), and their plan."""
 
     rows: np.ndarray
     plan: Plan
 
 
-class Feed(Protocol):
+class BatchSource(Protocol):
     """The training data, wherever they lie."""
 
     data: Data
 
-    def places(self, rows: np.ndarray) -> np.ndarray:
+    def indices(self, rows: np.ndarray) -> np.ndarray:
         """Return where steps find their rows: int32, shape (steps, size), for the plan."""
         ...
 
-    def pieces(self, drawn: list[Drawn], done: int = 0) -> Iterator[Piece]:
+    def chunks(self, plans: list[EpochPlan], done: int = 0) -> Iterator[Chunk]:
         """Go through an epoch, from the step after ``done``.
 
-        A piece is the caller's until it asks for the next.
+        A chunk is the caller's until it asks for the next.
         """
-        ...
-
-    def inputs(self, rows: np.ndarray) -> Array:
-        """Return rows of the inputs on the device, before scaling."""
-        ...
-
-    def targets(self) -> np.ndarray:
-        """Return all encoded targets, on the host."""
         ...
 
 
 class OnDevice:
     """Data that lie on the device: steps read an epoch's rows from them."""
 
-    def __init__(self, backend: Backend, data: Data) -> None:
+    def __init__(self, data: Data) -> None:
         self.data = data
-        self._backend = backend
 
-    def places(self, rows: np.ndarray) -> np.ndarray:
+    def indices(self, rows: np.ndarray) -> np.ndarray:
         """Return the rows themselves."""
         return rows
 
-    def pieces(self, drawn: list[Drawn], done: int = 0) -> Iterator[Piece]:
-        """Return each plan in one piece."""
-        for rows, plan in drawn:
+    def chunks(self, plans: list[EpochPlan], done: int = 0) -> Iterator[Chunk]:
+        """Return each plan in one chunk."""
+        for rows, plan in plans:
             if done < len(rows):
-                yield Piece(self.data, plan, done, len(rows))
+                yield Chunk(self.data, plan, done, len(rows))
             done = max(done - len(rows), 0)
-
-    def inputs(self, rows: np.ndarray) -> Array:
-        """Take rows on the device."""
-        places = self._backend.asarray(rows.astype(np.int32))
-        return self._backend.xp.take(self.data.X, places, axis=0)
-
-    def targets(self) -> np.ndarray:
-        """Copy the targets to the host."""
-        return np.asarray(self._backend.to_numpy(self.data.y))
 
 
 class FromHost:
@@ -91,31 +86,30 @@ class FromHost:
     ----------
     backend : Backend
     data : Data
-        X (``SparseRows``, too), y and weight on the host, shift and scale on the device.
+        X (``SparseMatrix``, too), y and weight on the host, shift and scale on the device.
     batch : int
         Rows of a step.
     """
 
     def __init__(self, backend: Backend, data: Data, batch: int) -> None:
         self.data = data
-        self._backend = backend
         self._arrays = (data.X, data.y, data.weight)
         self._steps = chunk_steps(backend, gathered_bytes(self._arrays) * batch)
         rows = min(self._steps * batch, data.X.shape[0])
         self._upload = backend.uploader(self._arrays, rows)
 
-    def places(self, rows: np.ndarray) -> np.ndarray:
+    def indices(self, rows: np.ndarray) -> np.ndarray:
         """Return where a chunk has the rows: they come in the order of its steps."""
         steps, size = rows.shape
         first: np.ndarray = np.arange(steps, dtype=np.int32) % self._steps * size
-        places: np.ndarray = first[:, None] + np.arange(size, dtype=np.int32)
-        return places
+        indices: np.ndarray = first[:, None] + np.arange(size, dtype=np.int32)
+        return indices
 
-    def pieces(self, drawn: list[Drawn], done: int = 0) -> Iterator[Piece]:
-        """Upload chunk by chunk; of one that is partly done, all, since steps know its places."""
+    def chunks(self, plans: list[EpochPlan], done: int = 0) -> Iterator[Chunk]:
+        """Upload chunk by chunk; of one that is partly done, all, since plans index into it."""
         spans = [
             (rows[start : start + self._steps], plan, start)
-            for rows, plan in drawn
+            for rows, plan in plans
             for start in range(0, len(rows), self._steps)
         ]
         while spans and done >= len(spans[0][0]):
@@ -123,16 +117,13 @@ class FromHost:
         chunks = self._upload(rows.reshape(-1) for rows, _, _ in spans)
         for (rows, plan, start), (X, y, weight) in zip(spans, chunks, strict=True):
             data = self.data._replace(X=X, y=y, weight=weight)
-            yield Piece(data, plan, start + done, start + len(rows))
+            yield Chunk(data, plan, start + done, start + len(rows))
             done = 0
 
-    def inputs(self, rows: np.ndarray) -> Array:
-        """Copy rows to the device."""
-        return self._backend.asarray(self.data.X[rows])
 
-    def targets(self) -> np.ndarray:
-        """Return the targets."""
-        return np.asarray(self.data.y)
+def batch_source(backend: Backend, data: Data, on_host: bool, batch: int) -> BatchSource:
+    """Return the source of data that lie on the host, or on the device."""
+    return FromHost(backend, data, batch) if on_host else OnDevice(data)
 
 
 def chunk_steps(backend: Backend, step_bytes: int) -> int:
@@ -140,3 +131,79 @@ def chunk_steps(backend: Backend, step_bytes: int) -> int:
     memory = backend.memory()
     limit = CHUNK_BYTES if memory is None else min(CHUNK_BYTES, memory.free // 8)
     return max(1, min(CHUNK_STEPS, limit // step_bytes))
+
+
+class Planner:
+    """Draws the plans of epochs.
+
+    Parameters
+    ----------
+    model : Model
+        Whose ``epochs_trained`` counts on over several fits, so that no order repeats.
+    optimizer : Optimizer
+    source : BatchSource
+    batch_size : int
+    shuffle : bool or Order
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        optimizer: Optimizer,
+        source: BatchSource,
+        batch_size: int,
+        shuffle: bool | Order,
+    ) -> None:
+        self.model, self.optimizer, self.source = model, optimizer, source
+        self.batch_size, self.shuffle = batch_size, shuffle
+        self.examples = source.data.X.shape[0]
+        self.steps = math.ceil(self.examples / batch_size)
+        self._next_order: np.ndarray | None = None
+
+    def look_ahead(self) -> None:
+        """Draw the order of the epoch after this one; not a user's, which may have a state."""
+        if not callable(self.shuffle):
+            self._next_order = self._order(self.model.epochs_trained + 1)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        n = self.examples
+        if callable(self.shuffle):
+            return as_order(self.shuffle(epoch, n), n)
+        return (
+            permutation(self.model.seed, epoch, n) if self.shuffle else np.arange(n, dtype=np.int32)
+        )
+
+    def draw(self, taken: int, rates: list[float]) -> list[EpochPlan]:
+        """Draw an epoch: the full batches, and the smaller last one if there is one.
+
+        Parameters
+        ----------
+        taken : int
+            Steps before it.
+        rates : list of float
+            The learning rate of each step.
+        """
+        model, n, batch = self.model, self.examples, self.batch_size
+        order, self._next_order = self._next_order, None
+        if order is None:
+            order = self._order(model.epochs_trained)
+        t = np.arange(1.0, self.steps + 1.0) + taken
+        scalars = np.broadcast_arrays(t, *self.optimizer.coefficients(t, np.array(rates)))[1:]
+        with np.errstate(over="ignore"):  # an absurd rate diverges, and that is reported
+            coefficients = np.stack(scalars, axis=1).astype(model.dtype)
+        keys = dropout_keys(model.seed, model.epochs_trained, self.steps, model.network.dropouts)
+        asarray = model.backend.asarray
+
+        def plan(start: int, stop: int, size: int) -> EpochPlan:
+            rows = order[start * batch : start * batch + (stop - start) * size]
+            rows = rows.reshape(stop - start, size)
+            indices, scalars = self.source.indices(rows), coefficients[start:stop]
+            return EpochPlan(
+                rows, Plan(asarray(indices), asarray(scalars), asarray(keys[start:stop]))
+            )
+
+        full = n // batch
+        plans = [plan(0, full, batch)]
+        if full < self.steps:
+            plans.append(plan(full, self.steps, n - full * batch))
+        return plans

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from xpmlp.model.base import Model
+from xpmlp.nn.contract import Run, State
 from xpmlp.nn.ops import Ops
+from xpmlp.training.batches import BatchSource, EpochPlan
 from xpmlp.training.trace import Trace, trace
-
-if TYPE_CHECKING:
-    from xpmlp.mlp import MLP
 
 Array = Any
 
@@ -43,8 +43,55 @@ class Divergence:
         return f"{self.evidence}. Try {self.change}"
 
 
+@dataclass(frozen=True)
+class EpochStart:
+    """An epoch that has begun, and what it takes to go through it again.
+
+    Attributes
+    ----------
+    plans : list of EpochPlan
+    rates : list of float
+        The learning rate of each step.
+    first : int
+        The step that it began with: not 0 where a resumed run goes on within an epoch.
+    moments : tuple of Array or None
+        A copy of the optimizer state then; None if it was 0.
+    state : State or None
+        Where ``first`` is not 0, a copy of all that there was then.
+    """
+
+    plans: list[EpochPlan]
+    rates: list[float]
+    first: int
+    moments: tuple[Array, ...] | None
+    state: State | None
+
+    def locate(
+        self, model: Model, run: Run, source: BatchSource, state: State, step: int
+    ) -> object:
+        """Go through the epoch again up to a step, and look into it; ``state`` is the first."""
+        xp, found = model.backend.xp, None
+        step -= self.first
+        for data, plan, start, stop in source.chunks(self.plans, self.first):
+            if step >= stop - start:
+                state, step = run(state, data, plan, start, stop), step - (stop - start)
+                continue
+            k = start + step
+            state = run(state, data, plan, start, k)
+            before = xp.asarray(state.params, copy=True)
+            rows = plan.rows[k, :]
+            X, y = xp.take(data.X, rows, axis=0), xp.take(data.y, rows, axis=0)
+            after = run(state, data, plan, k, k + 1).params
+            found = locate(model, X, y, before, after)
+            break
+        return found or (
+            "the loss or a running statistic is not finite. Try a smaller learning rate, or "
+            "clip_norm=1.0"
+        )
+
+
 def locate(
-    mlp: "MLP", X: Any, y: Any, params: Array, updated: Array | None = None
+    mlp: Model, X: Any, y: Any, params: Array, updated: Array | None = None
 ) -> Divergence | None:
     """Find where a step leaves the finite numbers.
 
@@ -75,7 +122,7 @@ def locate(
         return None if updated is None else _parameters(mlp, updated, "becomes {} in the update")
 
 
-def _parameters(mlp: "MLP", flat: Array, what: str) -> Divergence | None:
+def _parameters(mlp: Model, flat: Array, what: str) -> Divergence | None:
     host = np.asarray(mlp.backend.to_numpy(flat))
     for name, (_, start, stop) in mlp.network.layout.slots.items():
         if bad := _bad(host[start:stop]):
@@ -95,7 +142,7 @@ def _forward(seen: Trace) -> Iterator[Divergence]:
             )
 
 
-def _loss(mlp: "MLP", seen: Trace) -> Iterator[Divergence]:
+def _loss(mlp: Model, seen: Trace) -> Iterator[Divergence]:
     z = seen.records[-1].y
     rows, _ = mlp.task.loss(Ops.reference(np), z, seen.target)
     if bad := _bad(rows):

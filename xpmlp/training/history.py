@@ -1,61 +1,113 @@
-"""What a training leaves behind beside the weights: its history, and where it stands."""
+"""What a training run has measured, and where it is."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+from xpmlp.errors import InvalidValueError
 from xpmlp.nn.contract import Execution, Memory
-
-if TYPE_CHECKING:
-    from xpmlp.nn.optimizers import Optimizer
+from xpmlp.nn.optimizers import Optimizer
 
 Array = Any
 
 
 class History(dict[str, list[float]]):
-    """One number per epoch for each figure.
+    """One number per epoch for each measured value.
 
     ``loss``, ``accuracy`` (classes) or ``r2`` (values; both only with ``metrics``),
     ``learning_rate`` (of the epoch's last step), ``seconds`` (of training, without validation),
-    and with validation data ``val_loss`` and ``val_accuracy`` or ``val_r2``. Training figures are
+    and with validation data ``val_loss`` and ``val_accuracy`` or ``val_r2``. Training values are
     means over the epoch's steps, taken while the weights were moving; both losses include the
     penalty.
 
     Attributes
     ----------
     execution : Execution
-        How the backend took the steps, and what did not run as it does best.
+        How the backend ran the steps, and what did not run at its best.
     memory : Memory or None
         A GPU's memory after the last epoch, with the training's state in it; None for a CPU.
     examples : int
         Rows of training data, without those held out.
     """
 
-    execution = Execution("call by call")
+    execution = Execution("eager")
     memory: Memory | None = None
     examples = 0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training ended, beside the weights: what `fit` with ``continued`` goes on from.
+    """Where a training run is, apart from the model's weights.
+
+    A run that continues another starts from one, a checkpoint holds one, and the model keeps the
+    one with which its last run ended.
 
     Attributes
     ----------
     optimizer : Optimizer
     moments : tuple of Array, each shape (layout.size,)
-        The optimizer's running averages.
-    steps, epochs : int
-        Taken so far.
+        The optimizer state, on the device; empty before the first step.
     history : History
+    first, epochs : int
+        Finished epochs when the run began, and by now.
+    steps : int
+        Steps in the finished epochs.
+    step : int
+        Steps done in an unfinished epoch.
+    sums : dict of str to Array
+        What an unfinished epoch has summed up: ``totals``, ``carry`` and ``finite`` of ``State``.
+    params, statistics : Array or None
+        Of an unfinished epoch: the flat parameters and running statistics by now. The model has
+        those of the last finished epoch.
+    seconds : float
+        Time spent in the unfinished epoch.
+    stopped : bool
+        Whether a callback has stopped the run.
     """
 
-    optimizer: "Optimizer"
-    moments: tuple[Array, ...]
-    steps: int
-    epochs: int
-    history: History
+    optimizer: Optimizer
+    moments: tuple[Array, ...] = ()
+    history: History = field(default_factory=History)
+    first: int = 0
+    epochs: int = 0
+    steps: int = 0
+    step: int = 0
+    sums: dict[str, Array] = field(default_factory=dict)
+    params: Array = None
+    statistics: Array = None
+    seconds: float = 0.0
+    stopped: bool = False
+
+    def continued(self, optimizer: Optimizer) -> "Progress":
+        """Return where a run that continues this one starts.
+
+        Raises
+        ------
+        InvalidValueError
+            If it has another kind of optimizer.
+        """
+        if type(self.optimizer) is not type(optimizer):
+            raise InvalidValueError(
+                f"continued: found the optimizer {optimizer.name!r}; the training so far had "
+                f"{self.optimizer.name!r}, whose state another optimizer cannot use"
+            )
+        return replace(self, first=self.epochs)
 
     def moved(self, move: Callable[[Array], Array]) -> "Progress":
-        """Return it with the running averages elsewhere."""
+        """Return it with the optimizer state elsewhere."""
         return replace(self, moments=tuple(map(move, self.moments)))
+
+
+def percent(share: float) -> str:
+    """Format a share: ``"97.77 %"``."""
+    return f"{100 * share:.2f} %"
+
+
+def score(name: str, value: float) -> str:
+    """Format a metric by its name: accuracy in per cent, R² as a number."""
+    return percent(value) if name == "accuracy" else f"{value:.4f}"
+
+
+def number(value: float) -> str:
+    """Format a loss in at most nine characters."""
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.3e}"

@@ -1,57 +1,74 @@
-"""The loop over epochs: plans on the host, steps on the device, figures once an epoch."""
+"""The loop over epochs: plans on the host, steps on the device, values read once an epoch."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from xpmlp.callbacks.callbacks import Callback
-from xpmlp.checkpoints.fingerprint import settings
-from xpmlp.errors import DivergenceError
+from xpmlp.errors import DivergenceError, InvalidTypeError
+from xpmlp.model.base import Model
+from xpmlp.model.memory import Request
 from xpmlp.model.predict import evaluate_batches
 from xpmlp.nn.contract import Execution, Run, State
-from xpmlp.nn.schedules import schedule
+from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.step import first_state
-from xpmlp.training.batches import Drawn, Feed, FromHost, OnDevice, Piece
-from xpmlp.training.divergence import locate
+from xpmlp.training.batches import Chunk, Order, Planner, batch_source
+from xpmlp.training.divergence import EpochStart
 from xpmlp.training.history import History, Progress
-from xpmlp.training.plans import Order, Plans
-
-if TYPE_CHECKING:
-    from xpmlp.checkpoints.snapshot import Saved
-    from xpmlp.mlp import MLP
-    from xpmlp.nn.optimizers import Optimizer
-    from xpmlp.training.prepare import Prepared
+from xpmlp.training.prepare import TrainingData
 
 Array = Any
 
 
-@dataclass(frozen=True)
-class Underway:
-    """An epoch that has begun, and what it takes to go through it again.
+class Callback:
+    """Base of the callbacks: override what you need.
+
+    Each method gets the ``Training``, whose ``mlp``, ``history``, ``epoch``, ``epochs``,
+    ``step``, ``steps`` and ``batch_loss`` can be read, and whose ``stop()`` ends the training
+    after the current epoch.
 
     Attributes
     ----------
-    drawn : list of Drawn
-    rates : list of float
-        The learning rate of each step.
-    first : int
-        The step that it began with: 0, or where a resumed training goes on.
-    moments : tuple of Array or None
-        Copies of the running averages then; None if they were 0.
-    state : State or None
-        Where ``first`` is not 0, a copy of all that there was then.
+    every : int
+        Call ``on_batch_end`` after every so many steps, counted over all epochs; 0 never does.
+        Each call reads one number from the device, so small values slow a GPU down.
     """
 
-    drawn: list[Drawn]
-    rates: list[float]
-    first: int
-    moments: tuple[Array, ...] | None
-    state: State | None
+    every: int = 0
+
+    def on_train_begin(self, training: "Training") -> None:
+        """Before the first epoch."""
+
+    def on_epoch_begin(self, training: "Training") -> None:
+        """Before each epoch, and again where one is resumed in its middle, after some steps."""
+
+    def on_batch_end(self, training: "Training") -> None:
+        """After every ``every`` steps; ``training.mlp`` has the weights of the last epoch's end."""
+
+    def on_epoch_end(self, training: "Training") -> None:
+        """After each epoch, when its row of ``training.history`` is there."""
+
+    def on_train_end(self, training: "Training") -> None:
+        """After the last epoch, however it ended."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return what must be the same when a training is resumed, if there is a state."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed training needs to know: numbers and arrays of them, by name."""
+        return {}
+
+    def restore(self, training: "Training", values: Mapping[str, Any]) -> None:
+        """Take back, after ``on_train_begin``, what ``state_dict`` returned, as NumPy arrays.
+
+        Raises
+        ------
+        Exception
+            If they do not make sense: the file is refused then.
+        """
 
 
 class Training:
@@ -67,9 +84,9 @@ class Training:
     step, steps : int
         Steps done in this epoch, and in a whole one.
     first, finished : int
-        Epochs finished when it began, and by now.
+        Epochs finished when the run began, and by now.
     taken : int
-        Steps in the finished epochs; a continued training counts on.
+        Steps in the finished epochs; a continued run counts on.
     examples : int
         Rows of training data.
     metrics : bool
@@ -78,13 +95,18 @@ class Training:
         Whether the first epoch has begun, and whether ``stop()`` has been called.
     state : State
         What the steps change.
+    given : TrainingData
+        The data as they were prepared.
+    data : Data
+        The same as steps take them.
+    validation : (Rows, ndarray) or None
     """
 
     def __init__(
         self,
-        mlp: "MLP",
-        optimizer: "Optimizer",
-        ready: "Prepared",
+        mlp: Model,
+        optimizer: Optimizer,
+        given: TrainingData,
         *,
         epochs: int,
         batch_size: int,
@@ -93,30 +115,48 @@ class Training:
         callbacks: Sequence[Callback],
         after: Progress | None = None,
     ) -> None:
-        self.mlp, self.optimizer, self.spread = mlp, optimizer, ready.spread
-        self.data, self.validation, self._note = ready.data, ready.validation, ready.note
-        self.history = after.history if after else History()
-        self.examples = self.history.examples = self.data.X.shape[0]
+        self.mlp: Any = mlp
+        self.optimizer = optimizer
+        self.given, self.validation = given, given.validation
+        self.data = given.for_steps(mlp.backend, mlp.dtype)
+        self.examples = given.x.count
         self.batch_size = min(batch_size, self.examples)
-        self.feed: Feed = OnDevice(mlp.backend, self.data)
-        if ready.on_host:
-            self.feed = FromHost(mlp.backend, self.data, self.batch_size)
-        self.first = self.finished = self.epoch = after.epochs if after else 0
-        self.taken = after.steps if after else 0
-        self.epochs = self.first + epochs
-        self.step, self.steps = 0, math.ceil(self.examples / self.batch_size)
-        self._spent = 0.0  # seconds of this epoch before it was resumed
-        self.shuffle = shuffle
-        self.metrics = metrics
-        self.callbacks = callbacks
-        self.stopped = self.begun = False
-        self.resumed: Saved | None = None
-        self._started = perf_counter()
-        self._plans = Plans(mlp, optimizer, self.feed, self.batch_size, shuffle)
-        self._schedule = schedule(optimizer.learning_rate)
-        self._run: Run = mlp._compiled_step(optimizer, metrics)
-        self.state = self._initial_state(after.moments if after else None)
-        self._underway: Underway | None = None
+        self.source = batch_source(mlp.backend, self.data, given.x.on_host, self.batch_size)
+        self.shuffle, self.metrics, self.callbacks = shuffle, metrics, callbacks
+        self._planner = Planner(mlp, optimizer, self.source, self.batch_size, shuffle)
+        self.steps = self._planner.steps
+        self._run: Run = mlp.compiled_step(optimizer, metrics)
+        self._start: EpochStart | None = None
+        self._asked, self._started, self.begun = epochs, perf_counter(), False
+        self.restore(after or Progress(optimizer))
+
+    def restore(self, at: Progress) -> None:
+        """Go on from there; the model has the weights of the last finished epoch."""
+        self.history, self.history.examples = at.history, self.examples
+        self.first, self.finished, self.taken = at.first, at.epochs, at.steps
+        self.epoch, self.epochs, self.step = at.epochs, at.first + self._asked, at.step
+        self._spent, self.stopped = at.seconds, at.stopped
+        self.state = self._initial_state(at.moments, at.params, at.statistics)
+        self.state = self.state._replace(**at.sums)
+
+    def progress(self) -> Progress:
+        """Return where the run is; the arrays are the run's own, which the next step changes."""
+        unfinished = self.epoch == self.finished and self.step > 0
+        state = self.state
+        return Progress(
+            self.optimizer,
+            state.moments,
+            self.history,
+            self.first,
+            self.finished,
+            self.taken,
+            self.step if unfinished else 0,
+            {name: getattr(state, name) for name in ("totals", "carry", "finite")},
+            state.params if unfinished else None,
+            state.statistics if unfinished else None,
+            self.seconds if unfinished else 0.0,
+            self.stopped,
+        )
 
     def stop(self) -> None:
         """End the training after the current epoch."""
@@ -126,11 +166,6 @@ class Training:
     def total(self) -> int:
         """Steps taken so far, in all epochs."""
         return self.taken + (self.step if self.epoch == self.finished else 0)
-
-    @cached_property
-    def settings(self) -> dict[str, Any]:
-        """What it is recognized by when it is to go on; see ``xpmlp.checkpoints.fingerprint``."""
-        return settings(self)
 
     @property
     def seconds(self) -> float:
@@ -144,7 +179,7 @@ class Training:
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """Names of the figures that each epoch adds to the history."""
+        """Names of the measured that each epoch adds to the history."""
         metric = self.mlp.task.metric.name
         shown = ("loss", metric) if self.metrics else ("loss",)
         held_out = () if self.validation is None else ("val_loss", f"val_{metric}")
@@ -157,9 +192,6 @@ class Training:
             for callback in self.callbacks:
                 callback.on_train_begin(self)
                 begun.append(callback)
-            if self.resumed is not None:
-                self.resumed.remind(self)
-                self.resumed = None
             self.begun = True
             self.mlp.progress = None  # it is not that of the weights any more
             while self.finished < self.epochs and (self.step or not self.stopped):
@@ -168,7 +200,7 @@ class Training:
                 self._train_epoch()
                 self._notify("on_epoch_end")
                 self.step = 0
-            self.mlp.progress = self.progress()
+            self.mlp.progress = self._ended()
         finally:
             self._end(begun)
         return self.history
@@ -184,62 +216,48 @@ class Training:
         if failed:
             raise failed[0]
 
-    def progress(self) -> Progress:
-        """Return where the training is, at the end of an epoch."""
+    def _ended(self) -> Progress:
+        """Return where the run ended: a later one continues from it."""
         copy = self.mlp.backend.xp.asarray
-        moments = tuple(copy(m, copy=True) for m in self.state.moments)
-        return Progress(self.optimizer, moments, self.taken, self.finished, self.history)
-
-    def resume(self, saved: "Saved") -> None:
-        """Go on from a checkpoint, whose weights the model has, instead of from the beginning.
-
-        Raises
-        ------
-        InvalidValueError
-            If it is of a training with other settings or data.
-        CheckpointError
-            If it does not make sense.
-        """
-        stand = saved.stand(self)
-        self.first, self.finished, self.taken = stand.first, stand.finished, stand.taken
-        self.epoch, self.step, self._spent = stand.finished, stand.step, stand.seconds
-        self.epochs += stand.first
-        self.stopped, self.state, self.resumed = stand.stopped, stand.state, saved
-        if stand.weights is not None:
-            self.mlp.load_state_dict(stand.weights)
-        self.history = stand.history
-        self.history.examples = self.examples
+        kept = Progress(self.optimizer, self.state.moments, self.history, epochs=self.finished)
+        return replace(kept, steps=self.taken).moved(lambda moment: copy(moment, copy=True))
 
     def _notify(self, event: str) -> None:
         for callback in self.callbacks:
             getattr(callback, event)(self)
 
-    def _initial_state(self, moments: tuple[Array, ...] | None = None) -> State:
-        """Make a state of the model's weights, which are those of the last finished epoch."""
+    def _initial_state(
+        self, moments: tuple[Array, ...] | None, params: Array = None, statistics: Array = None
+    ) -> State:
+        """Make a state of the model's weights, unless others are given."""
         weights = self.mlp.weights
-        slots = self.optimizer.slots if moments is None else moments
-        return first_state(self.mlp.backend.ops, weights.flat, weights.statistics, slots)
+        return first_state(
+            self.mlp.backend.ops,
+            weights.flat if params is None else params,
+            weights.statistics if statistics is None else statistics,
+            moments or self.optimizer.slots,
+        )
 
     def _train_epoch(self) -> None:
         backend, xp = self.mlp.backend, self.mlp.backend.xp
         self._started = perf_counter() - self._spent
-        rates = self._schedule.rates(self.epoch, self.steps, self.epochs, self.history)
+        rates = self.optimizer.rates(self.epoch, self.steps, self.epochs, self.history)
         if self.step == 0:
             self.state = self.state._replace(
                 totals=xp.zeros_like(self.state.totals),
                 carry=xp.zeros_like(self.state.carry),
                 finite=xp.zeros_like(self.state.finite),
             )
-        drawn = self._plans.draw(self.taken, rates)
+        plans = self._planner.draw(self.taken, rates)
         moments, state = self._kept_moments(), None
         if self.step:
             old = self.state
             state = first_state(backend.ops, old.params, old.statistics, old.moments)
-        self._underway = Underway(drawn, rates, self.step, moments, state)
-        for piece in self.feed.pieces(drawn, self.step):
-            self._take_steps(piece)
+        self._start = EpochStart(plans, rates, self.step, moments, state)
+        for chunk in self.source.chunks(plans, self.step):
+            self._take_steps(chunk)
         if self.epoch + 1 < self.epochs:
-            self._plans.look_ahead()  # while a GPU is still at work
+            self._planner.look_ahead()  # while a GPU is still at work
         loss, score = backend.to_numpy(self.state.totals).astype(np.float64)
         backend.synchronize()
         seconds, self._spent = self.seconds, 0.0
@@ -248,30 +266,30 @@ class Training:
         self.mlp.weights.adopt(
             xp.asarray(self.state.params, copy=True), xp.asarray(self.state.statistics, copy=True)
         )
-        self._underway = None
+        self._start = None
         self.mlp.epochs_trained += 1
         self.finished += 1
         self.taken += self.steps
         metric = self.mlp.task.metric
-        figures = {"loss": loss / self.examples}
+        measured = {"loss": loss / self.examples}
         if self.metrics:
-            figures[metric.name] = metric.finish(score, self.examples, self.spread)
-        figures |= {"learning_rate": rates[-1], "seconds": seconds}
+            measured[metric.name] = metric.finish(score, self.examples, self.given.around_mean)
+        measured |= {"learning_rate": rates[-1], "seconds": seconds}
         if self.validation is not None:
-            measured = evaluate_batches(self.mlp, *self.validation)
-            figures |= {f"val_{name}": value for name, value in measured.items()}
-        for name, value in figures.items():
+            held_out = evaluate_batches(self.mlp, *self.validation)
+            measured |= {f"val_{name}": value for name, value in held_out.items()}
+        for name, value in measured.items():
             self.history.setdefault(name, []).append(float(value))
 
     def _note_execution(self) -> None:
         """Say how the steps ran, and what memory they took."""
         mode, notes = self._run.execution
-        self.history.execution = Execution(mode, (*notes, *filter(None, [self._note])))
+        self.history.execution = Execution(mode, (*notes, *filter(None, [self.given.note])))
         self.history.memory = self.mlp.backend.memory()
 
-    def _take_steps(self, piece: Piece) -> None:
-        """Run a piece at once, or in parts that end where a callback wants a word."""
-        data, plan, done, end = piece
+    def _take_steps(self, chunk: Chunk) -> None:
+        """Run a chunk at once, or in parts that end where a callback wants a word."""
+        data, plan, done, end = chunk
         while done < end:
             stop = end
             for callback in self.callbacks:
@@ -287,7 +305,7 @@ class Training:
                 self.refuse_divergence()
 
     def _kept_moments(self) -> tuple[Array, ...] | None:
-        """Copy the running averages, in case the epoch has to be replayed; at first they are 0."""
+        """Copy the optimizer state, in case the epoch is gone through again; at first it is 0."""
         if self.total == 0:
             return None
         return tuple(self.mlp.backend.xp.asarray(m, copy=True) for m in self.state.moments)
@@ -305,19 +323,20 @@ class Training:
         DivergenceError
         """
         xp, state = self.mlp.backend.xp, self.state
-        if self._underway is None:
+        if self._start is None:
             return
         good = int(self.mlp.backend.to_numpy(state.finite)[0]) >= self.step
         if good and weights:
             good = all(bool(xp.all(xp.isfinite(x))) for x in (state.params, state.statistics))
         if not good:
-            raise self._divergence(self._underway)
+            raise self._divergence(self._start)
 
-    def _divergence(self, epoch: Underway) -> DivergenceError:
+    def _divergence(self, epoch: EpochStart) -> DivergenceError:
         """Name the step and the layer that left the finite numbers."""
         # The loss of this step, from 0, was not finite; or only what the last one left behind.
         step = min(int(self.mlp.backend.to_numpy(self.state.finite)[0]), self.step - 1)
-        found = self._locate(epoch, step)
+        state = epoch.state or self._initial_state(epoch.moments)
+        found = epoch.locate(self.mlp, self._run, self.source, state, step)
         kept = f"of epoch {self.finished}" if self.finished else "from before the training"
         return DivergenceError(
             f"the training diverged in epoch {self.epoch + 1} of {self.epochs}, step {step + 1} of "
@@ -325,24 +344,66 @@ class Training:
             f"the model keeps the weights {kept}"
         )
 
-    def _locate(self, epoch: Underway, step: int) -> object:
-        """Go through the epoch again up to a step, and look into it."""
-        xp, found = self.mlp.backend.xp, None
-        state = epoch.state or self._initial_state(epoch.moments)
-        step -= epoch.first
-        for data, plan, start, stop in self.feed.pieces(epoch.drawn, epoch.first):
-            if step >= stop - start:
-                state, step = self._run(state, data, plan, start, stop), step - (stop - start)
-                continue
-            k = start + step
-            state = self._run(state, data, plan, start, k)
-            before = xp.asarray(state.params, copy=True)
-            rows = plan.rows[k, :]
-            X, y = xp.take(data.X, rows, axis=0), xp.take(data.y, rows, axis=0)
-            after = self._run(state, data, plan, k, k + 1).params
-            found = locate(self.mlp, X, y, before, after)
-            break
-        return found or (
-            "the loss or a running statistic is not finite. Try a smaller learning rate, or "
-            "clip_norm=1.0"
-        )
+
+def train(
+    model: Model,
+    prepare: Callable[[], TrainingData],
+    asked: Request,
+    data_on: str,
+    **options: Any,
+) -> History:
+    """Prepare and train: all arrays are held in here, and are free when it has failed.
+
+    Parameters
+    ----------
+    model : Model
+        As it was, if it fails before the first epoch has begun, or for want of memory in it.
+    prepare : callable () -> TrainingData
+    asked : Request
+        Filled in as it becomes known.
+    data_on : {"auto", "device", "host"}
+    **options
+        Of ``Training``.
+    """
+    training, undo = None, model.restore_point()
+    try:
+        given = prepare()
+        epochs, n = model.epochs_trained, given.x.count
+        asked.batch_size = min(asked.batch_size or n, n)
+        asked.data = given.host_bytes
+        given = given.placed(model.backend, data_on)
+        asked.on_host = given.x.on_host
+        model.scaling = given.scaling
+        model.set_task(given.task)
+        training = Training(model, given=given, batch_size=asked.batch_size, **options)
+        return training.run()
+    except BaseException as error:
+        begun = training is not None and training.begun
+        ran_out = isinstance(error, Exception) and model.backend.ran_out(error)
+        if not begun or (ran_out and model.epochs_trained == epochs):
+            undo()
+        raise
+
+
+def check_callbacks(callbacks: Any) -> list[Callback]:
+    """Return what ``fit`` was given as a list.
+
+    Raises
+    ------
+    InvalidTypeError
+        If they are no callbacks.
+    """
+    found = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+    for callback in found:
+        if not isinstance(callback, Callback):
+            raise InvalidTypeError(
+                f"callbacks: found {callback!r}; expected a list of objects such as "
+                "xpmlp.EarlyStopping()"
+            )
+        kind = type(callback)
+        if kind.state_dict is not Callback.state_dict and kind.restore is Callback.restore:
+            raise InvalidTypeError(
+                f"callbacks: {kind.__name__} has a state_dict and no restore(training, values) "
+                "that takes it back"
+            )
+    return found

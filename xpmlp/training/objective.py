@@ -6,31 +6,29 @@ memory at once.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from xpmlp.errors import InvalidValueError
+from xpmlp.model.base import Model
 from xpmlp.model.memory import rows_within_chunk
 from xpmlp.model.predict import ROWS
 from xpmlp.nn.contract import Plan
 from xpmlp.nn.optimizers import Optimizer, Updated
 from xpmlp.nn.penalty import Penalty
 from xpmlp.nn.step import TrainingStep, first_state
-from xpmlp.training.batches import Drawn, Feed, FromHost, OnDevice
+from xpmlp.training.batches import EpochPlan, batch_source
 from xpmlp.training.prepare import prepare
-
-if TYPE_CHECKING:
-    from xpmlp.mlp import MLP
 
 Array = Any
 
 
 @dataclass(frozen=True)
-class _Still(Optimizer):
+class _NoUpdate(Optimizer):
     """No update: what remains of a step are its loss and its gradient."""
 
-    name = "still"
+    name = "none"
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
         """Return the parameters as they are."""
@@ -57,7 +55,7 @@ class Objective:
         As ``MLP.fit``; and for a network whose loss is not a function of its parameters alone.
     """
 
-    def __init__(self, mlp: "MLP", X: Any, y: Any, sample_weight: Any = None) -> None:
+    def __init__(self, mlp: Model, X: Any, y: Any, sample_weight: Any = None) -> None:
         if mlp.network.dropouts or mlp.network.statistics.slots:
             raise InvalidValueError(
                 "found dropout or batch normalization in a network whose loss has to be the same "
@@ -68,23 +66,29 @@ class Objective:
                 f"found max_norm={mlp.penalty.max_norm:g}, a bound after each step that is no part "
                 "of the loss; leave it out, or train with sgd or adam"
             )
-        ready = prepare(mlp, X, y, sample_weight)
-        weight = ready.data.weight
-        ready = ready.placed(mlp.backend, mlp.dtype, "auto")
-        mlp._settle(ready)
+        given = prepare(mlp, X, y, sample_weight).placed(mlp.backend, "auto")
+        mlp.scaling = given.scaling
+        mlp.set_task(given.task)
         self._mlp, self._layout = mlp, mlp.network.layout
-        self.rows = ready.data.X.shape[0]
+        self.rows = given.x.count
         block = min(rows_within_chunk(mlp, ROWS), self.rows)
-        self._feed: Feed = OnDevice(mlp.backend, ready.data)
-        if ready.on_host:
-            self._feed = FromHost(mlp.backend, ready.data, block)
+        data = given.for_steps(mlp.backend, mlp.dtype)
+        self._source = batch_source(mlp.backend, data, given.x.on_host, block)
         # The penalty belongs to the whole, not to each block.
         step = TrainingStep(
-            *(mlp.backend.ops, mlp.network, mlp._model(), mlp.task.loss, None, Penalty(), _Still())
+            *(
+                mlp.backend.ops,
+                mlp.network,
+                mlp.full_network(),
+                mlp.task.loss,
+                None,
+                Penalty(),
+                _NoUpdate(),
+            )
         )
         self._run = mlp.backend.compile(step)
-        self._drawn = self._plans(block)
-        self._shares, self._total = self._weights(block, weight)
+        self._plans = self._planned(block)
+        self._shares, self._total = self._weights(block, given.weight)
 
     def __call__(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the loss and its gradient.
@@ -103,7 +107,7 @@ class Objective:
         state = first_state(backend.ops, params, self._mlp.weights.statistics, 0)
         shares = iter(self._shares)
         loss, gradient = xp.zeros_like(state.loss), xp.zeros_like(state.params)
-        for data, plan, start, stop in self._feed.pieces(self._drawn):
+        for data, plan, start, stop in self._source.chunks(self._plans):
             for k in range(start, stop):
                 share = next(shares)
                 state = self._run(state, data, plan, k, k + 1)
@@ -133,20 +137,20 @@ class Objective:
             grads[name][...] = penalty.add_gradient(np, params[name], grads[name])
         return loss + float(penalty.value(np, [params[name] for name in names])), gradient
 
-    def _plans(self, block: int) -> list[Drawn]:
+    def _planned(self, block: int) -> list[EpochPlan]:
         """Plan every block, in the order of the rows."""
         asarray, rows = self._mlp.backend.asarray, np.arange(self.rows, dtype=np.int32)
 
-        def drawn(part: np.ndarray) -> Drawn:
+        def planned(part: np.ndarray) -> EpochPlan:
             steps = len(part)
             rates = np.zeros((steps, 1), dtype=self._mlp.dtype)
             keys = np.zeros((steps, 0, 2), dtype=np.int32)
-            places = self._feed.places(part)
-            return Drawn(part, Plan(asarray(places), asarray(rates), asarray(keys)))
+            indices = self._source.indices(part)
+            return EpochPlan(part, Plan(asarray(indices), asarray(rates), asarray(keys)))
 
         full = self.rows // block * block
         parts = [rows[:full].reshape(-1, block), rows[full:].reshape(1, -1)]
-        return [drawn(part) for part in parts if part.size]
+        return [planned(part) for part in parts if part.size]
 
     def _weights(self, block: int, weight: np.ndarray | None) -> tuple[list[float], Any]:
         """Return each block's share of all weights, and the sum of these."""

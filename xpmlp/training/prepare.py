@@ -1,61 +1,62 @@
-"""From what a person passes to ``fit`` to what a training takes: everything checked, and moved."""
+"""From what a person passes to ``fit`` to what training takes: everything checked, then placed."""
 
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from xpmlp.arrays.checks import Scaling, features, placed, taken, to_host, weights
-from xpmlp.arrays.dlpack import is_numpy_array
-from xpmlp.arrays.sparse import SparseRows, on_host
+from xpmlp.arrays.checks import to_host, weights
+from xpmlp.arrays.rows import Rows, SparseRows, rows
 from xpmlp.errors import InvalidTypeError, InvalidValueError
+from xpmlp.model.base import Model
 from xpmlp.model.memory import gibibytes, too_large
-from xpmlp.model.task import Task, kind_of, spread
+from xpmlp.model.scaling import Scaling
+from xpmlp.model.task import Task, kind_of, total_sum_of_squares
 from xpmlp.nn.contract import Backend, Data
 from xpmlp.nn.random import Purpose, generator
-
-if TYPE_CHECKING:
-    from xpmlp.mlp import MLP
 
 Array = Any
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What ``fit`` needs.
+class TrainingData:
+    """What ``fit`` needs of the data.
 
     Attributes
     ----------
-    data : Data
-        Where it came: all NumPy arrays, or X on the device, or sparse. ``placed`` moves it.
+    x : Rows
+    target : ndarray
+        In the form the loss takes.
+    weight : ndarray, shape (n,), or None
     task : Task
     scaling : Scaling
-    spread : float
+    around_mean : float
         Σ (y − mean)² of the targets, for R²; 0 for classes.
-    validation : (X where it came, encoded targets on the host) or None
-    on_host : bool
-        Whether the data stay on the host.
+    validation : (Rows, ndarray) or None
+        Examples, and targets in the form the loss takes.
     note : str or None
-        Why they do, where nobody asked for it.
+        Why the data stay on the host, where nobody asked for it.
     """
 
-    data: Data
+    x: Rows
+    target: np.ndarray
+    weight: np.ndarray | None
     task: Task
     scaling: Scaling
-    spread: float
-    validation: tuple[Any, Any] | None
-    on_host: bool = False
+    around_mean: float
+    validation: tuple[Rows, np.ndarray] | None
     note: str | None = None
 
     @property
     def host_bytes(self) -> int:
-        """Bytes of the training data that are to be copied to the device."""
-        arrays: list[Any] = [x for x in self.data[:3] if is_numpy_array(x)]
-        return sum(x.nbytes for x in arrays)
+        """Bytes of the training data that can be copied to the device as they are."""
+        copied = self.x.on_host and not isinstance(self.x, SparseRows)
+        weight = 0 if self.weight is None else self.weight.nbytes
+        return (self.x.nbytes if copied else 0) + self.target.nbytes + weight
 
-    def placed(self, backend: Backend, dtype: str, data_on: str = "device") -> "Prepared":
-        """Put the data on the device, as far as ``data_on`` and its memory let them.
+    def placed(self, backend: Backend, data_on: str = "device") -> "TrainingData":
+        """Put the examples on the device, as far as ``data_on`` and its memory let them.
 
         Raises
         ------
@@ -63,23 +64,29 @@ class Prepared:
             For data that lie on the device and are wanted on the host, or that are sparse and
             wanted on the device.
         """
-        stay, note = _stays(backend, self.data.X, self.host_bytes, data_on, "data")
-        scaling = self.scaling.arrays(backend, dtype)
-        X, y, weight = (x if stay else placed(backend, x) for x in self.data[:3])
+        stay, note = _stays(backend, self.x, self.host_bytes, data_on, "data")
         held = self.validation
-        if held is not None and on_host(held[0]):
+        if held is not None and held[0].on_host:
             held_stays, why = _stays(backend, held[0], held[0].nbytes, data_on, "validation data")
-            held = held if held_stays else (placed(backend, held[0]), held[1])
+            held = held if held_stays else (held[0].to_device(), held[1])
             note = "; ".join(filter(None, (note, why))) or None
-        return replace(
-            self, data=Data(X, y, weight, *scaling), validation=held, on_host=stay, note=note
-        )
+        x = self.x.to_device() if self.x.on_host and not stay else self.x
+        return replace(self, x=x, validation=held, note=note)
+
+    def for_steps(self, backend: Backend, dtype: str) -> Data:
+        """Return what training steps take: targets and weights lie where the examples do."""
+        y, weight = self.target, self.weight
+        if not self.x.on_host:
+            y, weight = backend.asarray(y), None if weight is None else backend.asarray(weight)
+        return Data(self.x.array, y, weight, *self.scaling.arrays(backend, dtype))
 
 
-def _stays(backend: Backend, X: Any, size: int, data_on: str, what: str) -> tuple[bool, str | None]:
+def _stays(
+    backend: Backend, x: Rows, size: int, data_on: str, what: str
+) -> tuple[bool, str | None]:
     """Whether data stay on the host, and why where that was left to us."""
-    if isinstance(X, SparseRows):
-        dense = gibibytes(X.nbytes)
+    if isinstance(x, SparseRows):
+        dense = gibibytes(x.nbytes)
         if data_on == "device":
             raise InvalidValueError(
                 f"data_on: found 'device' for sparse {what}, of which only some rows at a time "
@@ -88,7 +95,7 @@ def _stays(backend: Backend, X: Any, size: int, data_on: str, what: str) -> tupl
             )
         note = f"the {what} stay on the host: they are sparse, and would take {dense} if dense"
         return True, note if data_on == "auto" else None
-    if not is_numpy_array(X):
+    if not x.on_host:
         if data_on == "host":
             raise InvalidValueError(
                 f"data_on: found 'host' for {what} on {backend.device}; pass them as NumPy arrays"
@@ -96,24 +103,24 @@ def _stays(backend: Backend, X: Any, size: int, data_on: str, what: str) -> tupl
         return False, None
     if data_on != "auto":
         return data_on == "host", None
-    free = too_large(backend, size)
-    if free is None:
+    memory = backend.memory()
+    if memory is None or not too_large(memory, size):
         return False, None
     return True, (
-        f"the {what} stay on the host: they take {gibibytes(size)}, and {gibibytes(free)} of the "
-        "device's memory are free"
+        f"the {what} stay on the host: they take {gibibytes(size)}, and {gibibytes(memory.free)} "
+        "of the device's memory are free"
     )
 
 
 def prepare(
-    mlp: "MLP",
+    model: Model,
     X: Any,
     y: Any,
     sample_weight: Any = None,
     validation_data: tuple[Any, Any] | None = None,
     validation_split: float = 0.0,
-) -> Prepared:
-    """Check everything, settle task and scaling, split off validation; nothing of ``mlp`` changes.
+) -> TrainingData:
+    """Check everything, find task and scaling, split off validation data; change nothing.
 
     Nothing is moved to the device yet.
 
@@ -122,31 +129,42 @@ def prepare(
     InvalidValueError, InvalidTypeError
         See ``MLP.fit``.
     """
-    backend, outputs, dtype = mlp.backend, mlp.sizes[-1], mlp.dtype
-    x, host_y = pair(mlp, X, y)
-    task = Task.make(mlp.targets or kind_of(host_y, outputs, mlp.loss), mlp.loss, mlp.output)
+    outputs, dtype = model.sizes[-1], model.dtype
+    x, host_y = pair(model, X, y)
+    kind = model.targets or kind_of(host_y, outputs, model.loss)
+    task = Task.make(kind, model.loss, model.output)
     target = task.encode(host_y, outputs, dtype)
-    weight: Any = weights(backend, sample_weight, x.shape[0], dtype)
+    weight: Any = weights(model.backend, sample_weight, x.count, dtype)
+    held: Any = None
     if not (isinstance(validation_split, Real) and validation_split == 0):
         if validation_data is not None:
             raise InvalidValueError("give validation_data or validation_split, not both")
-        kept, held = split(mlp.seed, x.shape[0], validation_split)
-        validation_data = (taken(backend, x, held), host_y[held])
-        x, target = taken(backend, x, kept), target[kept]
+        kept, aside = split(model.seed, x.count, validation_split)
+        held = (x.take(aside), host_y[aside])
+        x, target = x.take(kept), target[kept]
         weight = None if weight is None else _some(weight[kept])
-    scaling = mlp.scaling.fitted(backend, x)
+    elif validation_data is not None:
+        if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
+            raise InvalidTypeError("validation_data: expected a pair (X, y)")
+        held = pair(model, *validation_data, "validation ")
+    scaling = model.scaling.fitted(x)
     if task.kind == "values" and task.loss.targets == "values":
         scaling = scaling.fitted_to_targets(target)
     target = scaling.of_targets(target)
-    if validation_data is not None:
-        if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
-            raise InvalidTypeError("validation_data: expected a pair (X, y)")
-        held_x, held_y = pair(mlp, *validation_data, "validation ")
-        scaling.check(held_x, "validation X")
-        held_y = task.encode(held_y, outputs, dtype, "validation y")
-        validation_data = (held_x, scaling.of_targets(held_y))
-    width = spread(target) if task.kind == "values" else 0.0
-    return Prepared(Data(x, target, weight, None, None), task, scaling, width, validation_data)
+    if held is not None:
+        scaling.check(held[0], "validation X")
+        held_y = task.encode(held[1], outputs, dtype, "validation y")
+        held = (held[0], scaling.of_targets(held_y))
+    around_mean = total_sum_of_squares(target) if task.kind == "values" else 0.0
+    return TrainingData(x, target, weight, task, scaling, around_mean, held)
+
+
+def settle(model: Model, X: Any, y: Any) -> tuple[Array, Array]:
+    """Set task and scaling by these data, as ``fit`` does; return X and y as steps take them."""
+    data = prepare(model, X, y).placed(model.backend)
+    model.scaling = data.scaling
+    model.set_task(data.task)
+    return data.for_steps(model.backend, model.dtype)[:2]
 
 
 def _some(weight: np.ndarray) -> np.ndarray:
@@ -159,21 +177,21 @@ def _some(weight: np.ndarray) -> np.ndarray:
     return weight
 
 
-def pair(mlp: "MLP", X: Any, y: Any, prefix: str = "") -> tuple[Array, np.ndarray]:
+def pair(model: Model, X: Any, y: Any, prefix: str = "") -> tuple[Rows, np.ndarray]:
     """Check that both are numbers, and as many; the examples stay where they lie."""
-    x = features(mlp.backend, X, mlp.sizes[0], mlp.dtype, f"{prefix}X")
-    host_y = to_host(mlp.backend, y, f"{prefix}y")
-    if host_y.ndim == 0 or len(host_y) != x.shape[0]:
+    x = rows(model.backend, X, model.sizes[0], model.dtype, f"{prefix}X")
+    host_y = to_host(model.backend, y, f"{prefix}y")
+    if host_y.ndim == 0 or len(host_y) != x.count:
         raise InvalidValueError(
-            f"{prefix}y: found shape {host_y.shape}; {prefix}X has {x.shape[0]} rows, shape "
-            f"{tuple(x.shape)}; expected a target for each"
+            f"{prefix}y: found shape {host_y.shape}; {prefix}X has {x.count} rows, shape "
+            f"{tuple(x.array.shape)}; expected a target for each"
         )
     return x, host_y
 
 
-def encode(mlp: "MLP", host_y: np.ndarray) -> np.ndarray:
+def encode(model: Model, host_y: np.ndarray) -> np.ndarray:
     """Bring targets into the form the loss takes, by the model's task and scaling."""
-    return mlp.scaling.of_targets(mlp.task.encode(host_y, mlp.sizes[-1], mlp.dtype))
+    return model.scaling.of_targets(model.task.encode(host_y, model.sizes[-1], model.dtype))
 
 
 def split(seed: int, n: int, share: float) -> tuple[np.ndarray, np.ndarray]:

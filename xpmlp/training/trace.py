@@ -1,19 +1,16 @@
 """One forward and backward pass with every layer watched: what explains and diagnoses a network."""
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from xpmlp.arrays.checks import placed
+from xpmlp.model.base import Model
 from xpmlp.nn.layers import Backward, Layer, Params, Pass, map_layers
 from xpmlp.nn.ops import scaled
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.random import dropout_keys
 from xpmlp.training.prepare import encode, pair
-
-if TYPE_CHECKING:
-    from xpmlp.mlp import MLP
 
 Array = Any
 
@@ -69,7 +66,7 @@ class Trace:
 
 
 def trace(
-    mlp: "MLP",
+    mlp: Model,
     X: Any,
     y: Any,
     *,
@@ -82,7 +79,7 @@ def trace(
     Parameters
     ----------
     mlp : MLP
-        With a task: trained, or prepared by ``mlp._prepare``.
+        With a task: trained, or set by ``xpmlp.training.prepare.settle``.
     X, y : array-like
         As for ``MLP.evaluate``.
     encoded : bool
@@ -94,13 +91,13 @@ def trace(
     """
     backend, network = mlp.backend, mlp.network
     records: list[Record] = []
-    step = mlp._step(Optimizer())
+    step = mlp.make_step(Optimizer())
     watched = map_layers(step.model, lambda layer: _watch(layer, records, backend.to_numpy))
     x, host_y = pair(mlp, X, y)
     target = host_y if encoded else encode(mlp, host_y)
     flat = mlp.weights.flat if params is None else params
     shift_scale = mlp.scaling.arrays(backend, mlp.dtype)
-    inputs = scaled(backend.xp, placed(backend, x), *shift_scale, flat.dtype)
+    inputs = scaled(backend.xp, x.part(0, x.count), *shift_scale, flat.dtype)
     keys = dropout_keys(mlp.seed, mlp.epochs_trained, 1, network.dropouts)[0]
     run = Pass(
         training=training,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpmlp.callbacks.callbacks import Callback
+from xpmlp.callbacks import Callback
 from xpmlp.data.toy import make_xor
 from xpmlp.errors import DivergenceError
 from xpmlp.mlp import MLP

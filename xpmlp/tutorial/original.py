@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpmlp.callbacks.callbacks import Callback
+from xpmlp.callbacks import Callback
 from xpmlp.errors import DivergenceError
 from xpmlp.mlp import MLP
 from xpmlp.nn.optimizers import SGD

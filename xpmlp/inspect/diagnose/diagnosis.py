@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpmlp.callbacks.callbacks import Callback, EarlyStopping
+from xpmlp.callbacks import Callback, EarlyStopping
 from xpmlp.inspect.diagnose import curves, symptoms
 from xpmlp.inspect.diagnose.course import Course, Finding
 from xpmlp.inspect.diagnose.probe import Probe, as_columns, from_columns
@@ -89,8 +89,8 @@ class Diagnosis(Callback):
             history=training.history,
             fresh=mlp.epochs_trained == 0,
         )
-        begun, schedule = training.finished, training._schedule
-        rate = schedule.rates(begun, training.steps, training.epochs, training.history)[0]
+        begun, rates = training.finished, training.optimizer.rates
+        rate = rates(begun, training.steps, training.epochs, training.history)[0]
         self.course.measurements.append(self._probe.measure(training, begun, rate))
 
     def on_epoch_end(self, training: "Training") -> None:

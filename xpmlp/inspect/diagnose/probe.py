@@ -9,7 +9,7 @@ import numpy as np
 
 from xpmlp.inspect.diagnose.facts import Columns, Facts, labels, spaced
 from xpmlp.model.memory import rows_within_chunk
-from xpmlp.model.task import spread
+from xpmlp.model.task import total_sum_of_squares
 from xpmlp.nn.activations import Activation
 from xpmlp.nn.ops import Ops, scaled
 from xpmlp.training.trace import Record, Trace, trace
@@ -145,7 +145,7 @@ class Probe:
 
     def __init__(self, training: "Training") -> None:
         mlp, data = training.mlp, training.data
-        y = training.feed.targets()
+        y = training.given.target
         classes = labels(mlp.task, y)
         rows = spaced(len(y), ROWS) if classes is None else _of_each_class(classes)
         self._X, self._y = _take(training, rows), y[rows]
@@ -190,7 +190,7 @@ class Probe:
             return Measurement(
                 epoch,
                 float(np.mean(rows)),
-                metric.finish(float(np.sum(right)), len(z), spread(seen.target)),
+                metric.finish(float(np.sum(right)), len(z), total_sum_of_squares(seen.target)),
                 layers,
                 float(z.std(axis=0).max()),
                 self._predicted(z, right),
@@ -206,7 +206,8 @@ class Probe:
 
 def _take(training: "Training", rows: np.ndarray) -> np.ndarray:
     """Rows of the inputs, on the host."""
-    return np.asarray(training.mlp.backend.to_numpy(training.feed.inputs(rows)))
+    taken = training.given.x.take(rows)
+    return np.asarray(training.mlp.backend.to_numpy(taken.part(0, len(rows))))
 
 
 def _of_each_class(classes: np.ndarray) -> np.ndarray:

@@ -81,7 +81,7 @@ class Walk:
     def of(cls, mlp: "MLP", trace: Trace, training: bool) -> "Walk":
         """Name everything in a trace."""
         walk = cls(mlp, trace, training)
-        walk._visit(mlp._model(), iter(trace.records), "X")
+        walk._visit(mlp.full_network(), iter(trace.records), "X")
         return walk
 
     @property

@@ -1,6 +1,6 @@
 """From a network and examples to an explanation: trace, differentiate, update, and put together."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,23 +11,21 @@ from xpmlp.inspect.explain.backward import backward
 from xpmlp.inspect.explain.explanation import Explanation, Quantity, Section
 from xpmlp.inspect.explain.forward import columns, forward, given, normalizes, over_what
 from xpmlp.inspect.explain.stages import Walk
+from xpmlp.inspect.gradcheck import loss_at
+from xpmlp.mlp import MLP
+from xpmlp.nn.gradcheck import STEP, differences
 from xpmlp.nn.optimizers import SGD, Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
 from xpmlp.nn.schedules import schedule
+from xpmlp.training.prepare import settle
 from xpmlp.training.trace import trace
-
-if TYPE_CHECKING:
-    from xpmlp.mlp import MLP
 
 LIMIT = 2_000
 """Numbers that can still be read: more would be printed, but not looked at."""
 
-STEP = 1e-5
-"""Of the finite differences: their error, of order h² plus rounding/h, is about 1e-10 with it."""
-
 
 def explain(
-    mlp: "MLP",
+    mlp: MLP,
     X: Any,
     y: Any,
     optimizer: str | Optimizer | None = None,
@@ -63,9 +61,9 @@ def explain(
     chosen = SGD(1e-3) if optimizer is None else find_optimizer(optimizer)
     x, target = _rows(mlp, X, y)
     _refuse_large(mlp, len(x))
-    if mlp._task is None:
+    if mlp.known_task is None:
         mlp = mlp.copy()
-        mlp._prepare(x, target)
+        settle(mlp, x, target)
     traced = trace(mlp, x, target, training=training)
     walk = Walk.of(mlp, traced, training)
     differences = finite_differences(mlp, x, target, training)
@@ -77,7 +75,7 @@ def explain(
     return Explanation(title, tuple(notes), tuple(sections), columns(walk))
 
 
-def _rows(mlp: "MLP", X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+def _rows(mlp: MLP, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     """Bring both to the host; one example becomes a batch of one."""
     x, target = to_host(mlp.backend, X, "X"), to_host(mlp.backend, y, "y")
     if x.ndim == 1:
@@ -87,7 +85,7 @@ def _rows(mlp: "MLP", X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     return x, target
 
 
-def _refuse_large(mlp: "MLP", n: int) -> None:
+def _refuse_large(mlp: MLP, n: int) -> None:
     """Raise where an explanation would have more numbers than anybody reads.
 
     Each parameter has its value, gradient, finite difference and new value; each unit of each
@@ -103,26 +101,24 @@ def _refuse_large(mlp: "MLP", n: int) -> None:
 
 
 def finite_differences(
-    mlp: "MLP", X: np.ndarray, y: np.ndarray, training: bool
+    mlp: MLP, X: np.ndarray, y: np.ndarray, training: bool
 ) -> dict[str, np.ndarray]:
     """(Loss(θ + h) − Loss(θ − h))/2h for each parameter θ, by name.
 
     Always on NumPy in float64: in float32 rounding would hide what is to be seen, and a second
     library is a check of the first.
     """
-    clone = mlp.copy(backend="numpy", dtype="float64")
-    layout = clone.network.layout
-    flat = np.array(clone.weights.flat)
+    loss_and_gradient, layout = loss_at(mlp, X, y, training), mlp.network.layout
+    flat = layout.flatten(mlp.state_dict())
+    used = np.concatenate([np.arange(start, stop) for _, start, stop in layout.slots.values()])
 
-    def loss(place: int, by: float) -> float:
+    def loss(i: int, by: float) -> float:
         moved = flat.copy()
-        moved[place] += by
-        return trace(clone, X, y, training=training, params=moved).loss
+        moved[used[i]] += by
+        return loss_and_gradient(moved)[0]
 
     slopes = np.zeros(layout.size)
-    for _, start, stop in layout.slots.values():
-        for place in range(start, stop):
-            slopes[place] = (loss(place, STEP) - loss(place, -STEP)) / (2 * STEP)
+    slopes[used] = differences(loss, len(used))
     return {name: np.array(view) for name, view in layout.views(np, slopes).items()}
 
 

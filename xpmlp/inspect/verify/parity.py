@@ -20,7 +20,7 @@ import numpy as np
 
 from xpmlp.arrays.checks import to_host
 from xpmlp.errors import BackendError, DivergenceError, InvalidValueError
-from xpmlp.inspect.verify.replay import ENDS, Value, Watched, errors, magnitude, relative
+from xpmlp.inspect.verify.replay import ENDS, RecordingBackend, Value, errors, magnitude, relative
 from xpmlp.inspect.verify.report import Cause, Difference, Parity, Side
 from xpmlp.nn.contract import Backend, State
 from xpmlp.nn.network import Network
@@ -89,7 +89,7 @@ def verify(
     epoch = math.ceil(rows / batch) if batch > 0 else 1
     chosen, (one, other) = find_optimizer(optimizer), _pair(backends)
 
-    def train(watched: Watched) -> Watched:
+    def train(watched: RecordingBackend) -> RecordingBackend:
         with suppress(DivergenceError):  # the record shows it, and on which side
             mlp.copy(backend=watched).fit(
                 X,
@@ -103,9 +103,9 @@ def verify(
             )
         return watched
 
-    first = train(Watched(one, steps))
+    first = train(RecordingBackend(one, steps))
     measured = _Measure(mlp.network, islice(first.states(), 1, None))
-    second = train(Watched(other, steps, measured.add))
+    second = train(RecordingBackend(other, steps, measured.add))
     differences = measured.differences
     left_out = _without_influence(mlp.network)
     beyond = next((d.step for d in differences if not d.largest <= tolerance), None)
@@ -149,7 +149,7 @@ def _pair(specs: str | Sequence[str | Backend]) -> tuple[Backend, Backend]:
     )
 
 
-def _side(watched: Watched) -> Side:
+def _side(watched: RecordingBackend) -> Side:
     library = watched.xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
     version = getattr(import_module(library), "__version__", "of unknown version")
     return Side(watched.name, library, version, str(watched.device))
@@ -213,8 +213,8 @@ class _Measure:
 
 
 def _cause(
-    first: Watched,
-    second: Watched,
+    first: RecordingBackend,
+    second: RecordingBackend,
     beyond: int,
     tolerance: float,
     epoch: int,

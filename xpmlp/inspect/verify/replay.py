@@ -1,6 +1,6 @@
 """A training that is watched from outside, and any step of it computed again with all its values.
 
-Nothing here trains: ``fit`` does. A ``Watched`` backend stands in for the real one, runs what
+Nothing here trains: ``fit`` does. A ``RecordingBackend`` stands in for the real one, runs what
 ``fit`` compiles step by step and keeps what went in. From that, ``replay`` computes one step
 again from any state, by the same ``TrainingStep`` whose layers, loss and optimizer are watched.
 """
@@ -53,7 +53,7 @@ class Value(NamedTuple):
         return f"{self.layer}.{self.quantity.partition(' ')[0]}"
 
 
-class Watched:
+class RecordingBackend:
     """A backend as it is, but for ``compile``: its run takes single steps and keeps their plans.
 
     Parameters
@@ -80,7 +80,7 @@ class Watched:
         self._limit, self._after = limit, after
         self._plans: list[tuple[Plan, int]] = []
 
-    def with_precision(self, precision: str) -> "Watched":
+    def with_precision(self, precision: str) -> "RecordingBackend":
         """Return itself: operations are compared as the backend was given."""
         return self
 

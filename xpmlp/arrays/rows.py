@@ -1,0 +1,272 @@
+"""The examples people pass in, checked and classified once: on the host, sparse, on the device.
+
+Everything later asks these objects instead of asking again what X is. Arrays of the model's own
+library and device stay where they are, those of other libraries are imported on the same memory;
+arrays that lie elsewhere are refused, never half-converted.
+"""
+
+from collections.abc import Iterator
+from math import isfinite, prod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from xpmlp.arrays.checks import KEPT, check_numbers, dtype_name, narrowed, to_host
+from xpmlp.arrays.dlpack import (
+    detached,
+    import_array,
+    is_numpy_array,
+    is_other_library,
+    is_sparse,
+    refusal,
+    shares_memory,
+)
+from xpmlp.arrays.sparse import SparseMatrix
+from xpmlp.errors import InvalidTypeError, InvalidValueError
+from xpmlp.nn.contract import Backend
+
+Array = Any
+
+SUMMED = 4096
+"""Rows that are summed at a time: a copy of all of X in float64 would be too much."""
+
+BLOCK = 2**24
+"""Most numbers in a block."""
+
+
+class HostRows:
+    """Examples in a NumPy array.
+
+    Parameters
+    ----------
+    backend : Backend
+        Where the model computes.
+    array : ndarray or SparseMatrix, shape (n, columns)
+
+    Attributes
+    ----------
+    on_host : bool
+    """
+
+    on_host: ClassVar[bool] = True
+
+    def __init__(self, backend: Backend, array: Any) -> None:
+        self.backend, self.array = backend, array
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return int(self.array.shape[0])
+
+    @property
+    def dtype(self) -> str:
+        """Name of the dtype."""
+        return dtype_name(self.array)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the rows take when they are dense."""
+        return int(self.array.nbytes)
+
+    def take(self, indices: np.ndarray) -> "Rows":
+        """Return some rows, which lie where these do."""
+        return HostRows(self.backend, self.array[indices])
+
+    def part(self, start: int, stop: int) -> Array:
+        """Return rows ``start`` to ``stop`` as a dense array on the device."""
+        return self.backend.asarray(self.array[start:stop])
+
+    def to_device(self) -> "Rows":
+        """Return the same rows on the device."""
+        return DeviceRows(self.backend, self.part(0, self.count))
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return each column's mean and standard deviation, float64, shape (columns,) each."""
+        X, n = self.array, self.count
+        blocks = [X[start : start + SUMMED] for start in range(0, n, SUMMED)]
+        mean = sum(block.sum(axis=0, dtype=np.float64) for block in blocks) / n
+        squares = sum(((block - mean) ** 2).sum(axis=0) for block in blocks)
+        return mean, np.sqrt(squares / n)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yield all numbers, on the host, some rows at a time."""
+        yield from blocks(self.backend, self.array)
+
+    def refuse_nonfinite(self, name: str, dtype: str) -> None:
+        """Refuse NaN and infinity.
+
+        Raises
+        ------
+        InvalidValueError
+            With the first place.
+        """
+        if not self._is_finite():
+            place, value = self._first_nonfinite()
+            at = ", ".join(map(str, place))
+            raise InvalidValueError(
+                f"{name}: found {value} at {name}[{at}]; expected finite numbers within the range "
+                f"of {dtype}. Remove or fill such rows first"
+            )
+
+    def _is_finite(self) -> bool:
+        return _all_finite(np, self.array.reshape(-1))
+
+    def _first_nonfinite(self) -> tuple[tuple[int, ...], Any]:
+        host = self.array if self.on_host else self.backend.to_numpy(self.array)
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(host))[0])
+        return place, host[place]
+
+
+class SparseRows(HostRows):
+    """Examples in a sparse matrix on the host, of which some rows at a time become dense."""
+
+    def take(self, indices: np.ndarray) -> "Rows":
+        """Return some rows, as sparse as they are."""
+        return SparseRows(self.backend, self.array.rows(indices))
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return each column's mean and standard deviation, from what is stored alone."""
+        found: tuple[np.ndarray, np.ndarray] = self.array.moments()
+        return found
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yield where each row begins, the columns, and the values."""
+        yield from self.array.parts
+
+    def _is_finite(self) -> bool:
+        return _all_finite(np, self.array.values)
+
+    def _first_nonfinite(self) -> tuple[tuple[int, ...], Any]:
+        found: tuple[tuple[int, ...], Any] = self.array.first_nonfinite()
+        return found
+
+
+class DeviceRows(HostRows):
+    """Examples in an array of the backend's own."""
+
+    on_host: ClassVar[bool] = False
+
+    def take(self, indices: np.ndarray) -> "Rows":
+        """Return some rows, on the device."""
+        at = self.backend.asarray(indices.astype(np.int32))
+        return DeviceRows(self.backend, self.backend.xp.take(self.array, at, axis=0))
+
+    def part(self, start: int, stop: int) -> Array:
+        """Return rows ``start`` to ``stop``: a view where the library has them."""
+        return self.array if stop - start == self.count else self.array[start:stop, ...]
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return each column's mean and standard deviation, computed on the host."""
+        return HostRows(self.backend, self.backend.to_numpy(self.array)).moments()
+
+    def _is_finite(self) -> bool:
+        xp = self.backend.xp
+        return _all_finite(xp, xp.reshape(self.array, (-1,)))
+
+
+Rows = HostRows
+"""Examples of any of the three kinds."""
+
+
+def rows(backend: Backend, X: Any, columns: int, dtype: str, name: str = "X") -> Rows:
+    """Check a matrix of examples, and leave it where it lies.
+
+    Parameters
+    ----------
+    backend : Backend
+        Where the model computes.
+    X : array-like or sparse matrix, shape (n, columns)
+    columns : int
+        The network's inputs.
+    dtype : str
+        The model's dtype; wider floats and integers become it, narrower ones stay.
+    name : str
+        What to call it in messages.
+
+    Raises
+    ------
+    InvalidTypeError
+        For an array that lies elsewhere or a dtype that holds no numbers.
+    InvalidValueError
+        For a wrong shape, no rows, NaN or infinity (with the first place).
+    """
+    other = is_other_library(backend, X)
+    if other and not shares_memory(backend, X):
+        raise refusal(backend, X, name)
+    if is_sparse(X):
+        made: Rows = SparseRows(backend, _sparse(X, columns, dtype, name))
+    elif other or (not is_numpy_array(X) and backend.owns(X)):
+        _check_shape(tuple(X.shape), columns, name)
+        x = _device_array(backend, X, dtype, name, other)
+        # A NumPy model imports other libraries' arrays as NumPy's.
+        made = HostRows(backend, x) if is_numpy_array(x) else DeviceRows(backend, x)
+    else:
+        host = to_host(backend, X, name)
+        _check_shape(host.shape, columns, name)
+        host = narrowed(host, dtype) if _becomes(host, dtype) else host
+        made = HostRows(backend, np.ascontiguousarray(host))
+    made.refuse_nonfinite(name, dtype)
+    return made
+
+
+def blocks(backend: Backend, array: Any) -> Iterator[np.ndarray]:
+    """Yield an array's numbers on the host, some rows at a time."""
+    size = max(BLOCK // max(prod(array.shape[1:]), 1), 1)
+    for start in range(0, array.shape[0], size):
+        block = array[start : min(start + size, array.shape[0]), ...]
+        yield block if is_numpy_array(block) else backend.to_numpy(block)
+
+
+def _becomes(x: Array, dtype: str) -> bool:
+    """Whether numbers like these become the model's dtype."""
+    found = dtype_name(x)
+    return found not in KEPT or (found == "float64" and dtype == "float32")
+
+
+def _device_array(backend: Backend, x: Array, dtype: str, name: str, other: bool) -> Array:
+    """Return an array on the device as the backend's own, in a dtype to compute with."""
+    if not dtype_name(x).startswith(("bool", "uint", "int", "float", "bfloat")):
+        raise InvalidTypeError(f"{name}: found dtype {x.dtype}; expected real numbers")
+    becomes = _becomes(x, dtype)
+    if other:
+        x = import_array(backend, x, name, dtype if becomes else None)
+        return np.ascontiguousarray(x) if is_numpy_array(x) else x
+    x = detached(x)
+    return backend.xp.astype(x, getattr(backend.xp, dtype)) if becomes else x
+
+
+def _sparse(X: Any, columns: int, dtype: str, name: str) -> SparseMatrix:
+    _check_shape(tuple(X.shape), columns, name)
+    check_numbers(X.dtype, name)
+    x = SparseMatrix.of(X, name)
+    return x.astype(dtype) if _becomes(x, dtype) else x
+
+
+def _check_shape(shape: tuple[int, ...], columns: int, name: str) -> None:
+    if len(shape) != 2:
+        fix = f"; try {name}.reshape({shape[0]}, -1)" if len(shape) > 2 else ""
+        fix = f"; one example is {name}.reshape(1, -1)" if len(shape) == 1 else fix
+        raise InvalidValueError(
+            f"{name}: found shape {shape}; expected two dimensions (n, {columns}){fix}"
+        )
+    if shape[1] != columns:
+        raise InvalidValueError(
+            f"{name}: found shape {shape}, {shape[1]} columns; expected {columns}, shape "
+            f"(n, {columns}), by the network's first size"
+        )
+    if shape[0] == 0:
+        raise InvalidValueError(
+            f"{name}: found no rows, shape {shape}; expected (n, {columns}) with one at least"
+        )
+
+
+def _all_finite(xp: Any, flat: Array) -> bool:
+    """Whether an array of one dimension has neither NaN nor infinity.
+
+    Σ x² carries both, and the good case needs one pass and no copy.
+    """
+    if not dtype_name(flat).startswith("float"):
+        return True
+    with np.errstate(over="ignore"):
+        squares = flat.dot(flat) if xp is np else flat @ flat  # the quicker of NumPy's for a row
+    return isfinite(squares) or bool(xp.all(xp.isfinite(flat)))  # or only the squares overflowed

@@ -1,0 +1,134 @@
+"""Stop early, and the best value so far, which other callbacks ask for too."""
+
+from collections.abc import Mapping
+from math import inf
+from typing import Any
+
+from xpmlp.errors import InvalidValueError
+from xpmlp.training.loop import Callback, Training
+
+
+class Best:
+    """The best of a figure in one training, for callbacks that act when it improves.
+
+    Parameters
+    ----------
+    owner : Callback with ``monitor``
+        Which names the figure, by the rule in ``EarlyStopping``.
+    training : Training
+        At its beginning.
+    """
+
+    def __init__(self, owner: Any, training: Training) -> None:
+        self.owner = type(owner).__name__
+        held_out = training.validation is not None
+        self.name = owner.monitor or ("val_loss" if held_out else "loss")
+        self.value = inf
+        # A continued training's history may have figures that are measured no more.
+        self.before = len(training.history.get(self.name, ()))
+
+    def improved(self, training: Training, by: float = 0.0) -> bool:
+        """Compare the epoch's figure with the best so far."""
+        found = training.history.get(self.name, [])
+        if len(found) == self.before:
+            raise InvalidValueError(
+                f"{self.owner}: this training has no {self.name!r}, only "
+                f"{', '.join(training.measures)}; give validation_data or validation_split, or "
+                "another monitor"
+            )
+        value = self._sign * found[-1]
+        better = value < self.value - by
+        if better:
+            self.value = value
+        return better
+
+    def look_back(self, history: Mapping[str, list[float]], epochs: int) -> None:
+        """Take the best of the last epochs for the best so far."""
+        values = history.get(self.name, [])[-epochs:]
+        self.value = min((self._sign * value for value in values), default=inf)
+
+    @property
+    def _sign(self) -> float:
+        return 1.0 if self.name.endswith("loss") else -1.0
+
+
+class EarlyStopping(Callback):
+    """Stop when a figure has not improved for a while, and give back the best weights.
+
+    Parameters
+    ----------
+    monitor : str, optional
+        A key of the history; ``"val_loss"`` where there is validation data, else ``"loss"``.
+        Losses are to fall, accuracy and R² to rise. A callback that comes before may have added
+        it; so that there is none such is an error after the first epoch only.
+    patience : int
+        Epochs without improvement to wait for.
+    min_delta : float
+        Smallest change that counts as improvement.
+    restore_best : bool
+        Whether the model ends with the weights of the best epoch rather than the last.
+
+    Attributes
+    ----------
+    best_epoch : int or None
+        Counted from 0 in the fit's history.
+    """
+
+    def __init__(
+        self,
+        patience: int = 10,
+        monitor: str | None = None,
+        min_delta: float = 0.0,
+        restore_best: bool = True,
+    ) -> None:
+        if patience < 1:
+            raise InvalidValueError(f"EarlyStopping: patience is {patience}; expected 1 or more")
+        self.patience = patience
+        self.monitor = monitor
+        self.min_delta = min_delta
+        self.restore_best = restore_best
+        self.best_epoch: int | None = None
+        self._weights: Any = None
+
+    def on_train_begin(self, training: Training) -> None:
+        """Forget an earlier training."""
+        self.best_epoch, self._weights = None, None
+        self._best = Best(self, training)
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Compare with the best so far."""
+        if self._best.improved(training, by=self.min_delta):
+            self.best_epoch = training.epoch
+            if self.restore_best:
+                self._weights = training.mlp.state_dict()
+        elif self.best_epoch is None or training.epoch - self.best_epoch >= self.patience:
+            training.stop()
+
+    def settings(self) -> dict[str, Any]:
+        """Return the parameters."""
+        names = ("patience", "monitor", "min_delta", "restore_best")
+        return {name: getattr(self, name) for name in names}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best figure, its epoch and its weights."""
+        values: dict[str, Any] = {"best": self._best.value}
+        if self.best_epoch is not None:
+            values["best_epoch"] = self.best_epoch
+        return values | {f"weights.{name}": w for name, w in (self._weights or {}).items()}
+
+    def restore(self, training: Training, values: Mapping[str, Any]) -> None:
+        """Take them back."""
+        value, weights = float(values["best"]), None
+        epoch = int(values["best_epoch"]) if "best_epoch" in values else None
+        if epoch is not None and self.restore_best:
+            own = training.mlp.state_dict()
+            weights = {name: values[f"weights.{name}"] for name in own}
+            for name, array in weights.items():
+                if array.shape != own[name].shape or not abs(array).max() < inf:
+                    raise ValueError(f"{name} of the best weights is not like the model's")
+        self._best.value, self.best_epoch, self._weights = value, epoch, weights
+
+    def on_train_end(self, training: Training) -> None:
+        """Give back the best weights."""
+        if self.restore_best and self._weights is not None:
+            training.mlp.load_state_dict(self._weights)

@@ -1,0 +1,103 @@
+"""Save the model while it trains."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from xpmlp.callbacks.early_stopping import Best
+from xpmlp.errors import InvalidValueError
+from xpmlp.model import files
+from xpmlp.training.loop import Callback, Training
+
+
+class SaveModel(Callback):
+    """Save the model to a file while it trains, for ``xpmlp.load``.
+
+    Parameters
+    ----------
+    path : path-like
+        May have fields, which are filled from the epoch's row of the history, and with ``epoch``,
+        counted from 1: ``"run-{epoch:03d}-{val_loss:.4f}.xpmlp"``. Without any, each file takes
+        the place of the one before, when it is complete. A brace that is no field is doubled.
+    epochs : int
+        After every so many epochs, and after the last.
+    monitor : str, optional
+        A key of the history, for ``best_only``; see ``EarlyStopping``.
+    best_only : bool
+        Save only what is better than all that was saved in this training.
+
+    Attributes
+    ----------
+    saved : Path or None
+        The file that was written last.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        epochs: int = 1,
+        monitor: str | None = None,
+        best_only: bool = False,
+    ) -> None:
+        if epochs < 1:
+            raise InvalidValueError(f"SaveModel: epochs is {epochs}; expected 1 or more")
+        if monitor is not None and not best_only:
+            raise InvalidValueError(
+                f"SaveModel: monitor={monitor!r} chooses nothing without best_only=True"
+            )
+        self.path = os.fspath(path)
+        self.epochs = epochs
+        self.monitor = monitor
+        self.best_only = best_only
+        self.saved: Path | None = None
+
+    def on_train_begin(self, training: Training) -> None:
+        """Refuse a path that cannot be filled, and forget an earlier training."""
+        self._fill(training, dict.fromkeys(training.measures, 0.5))
+        self._best = Best(self, training)
+        self._pending = False
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Save, if it is time."""
+        done = training.epoch + 1
+        due = done % self.epochs == 0
+        if self.best_only:
+            wanted = due and self._best.improved(training)
+        else:
+            wanted = due or training.stopped or done == training.epochs
+        self._pending = not wanted
+        if wanted:
+            self._save(training)
+
+    def on_train_end(self, training: Training) -> None:
+        """Save the last epoch, if a callback that comes after this one has made it the last."""
+        if training.stopped and self._pending and not self.best_only:
+            self._save(training)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the parameters but the path."""
+        return {name: getattr(self, name) for name in ("epochs", "monitor", "best_only")}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best figure that was saved."""
+        return {"best": self._best.value} if self.best_only else {}
+
+    def restore(self, training: Training, values: Mapping[str, Any]) -> None:
+        """Take it back."""
+        if self.best_only:
+            self._best.value = float(values["best"])
+
+    def _save(self, training: Training) -> None:
+        row = {name: training.history[name][-1] for name in training.measures}
+        self.saved = self._fill(training, row)
+        files.save(training.mlp, self.saved)
+
+    def _fill(self, training: Training, row: dict[str, float]) -> Path:
+        try:
+            return Path(self.path.format(epoch=training.epoch + 1, **row))
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
+            raise InvalidValueError(
+                f"SaveModel: path {self.path!r} cannot be filled ({error}); this training has the "
+                f"fields epoch, {', '.join(row)}"
+            ) from error

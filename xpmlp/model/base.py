@@ -1,0 +1,296 @@
+"""``Model``: what a perceptron is, without the verbs. ``xpmlp.MLP`` adds ``fit`` and the rest."""
+
+import logging
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any, Self
+
+import xpmlp_backends
+
+from xpmlp.errors import BackendError, InvalidValueError, not_negative, unknown_name
+from xpmlp.model.custom import check_derivative
+from xpmlp.model.scaling import Scaling
+from xpmlp.model.task import KINDS, Task, check_outputs
+from xpmlp.model.weights import Weights
+from xpmlp.nn.activations import activation
+from xpmlp.nn.contract import PRECISIONS, Backend, Run
+from xpmlp.nn.initializers import initial_values
+from xpmlp.nn.layers import Layer, activate, chain
+from xpmlp.nn.losses import loss as find_loss
+from xpmlp.nn.network import Network
+from xpmlp.nn.optimizers import Optimizer
+from xpmlp.nn.penalty import Penalty
+from xpmlp.nn.random import as_seed, fresh_seed
+from xpmlp.nn.step import TrainingStep
+
+logger = logging.getLogger("xpmlp")
+
+
+class Model:
+    """A network with its weights, its task and the place where it computes.
+
+    Made with the arguments of ``xpmlp.MLP``, which documents them.
+
+    Attributes
+    ----------
+    network : Network
+    weights : Weights
+    penalty : Penalty
+    scaling : Scaling
+    loss, output, targets
+        As given; ``task`` is what follows from them and from the targets.
+    known_task : Task or None
+        None until the targets are known.
+    backend : Backend
+    dtype, precision : str
+    seed : int
+    seed_is_drawn : bool
+        Whether the seed was drawn, because none was given.
+    epochs_trained : int
+        Over all fits.
+    progress : Progress or None
+        Where the last training run ended; None before the first, and after one that failed.
+    metadata : dict
+        Whatever the user wants saved with the model, as JSON.
+    arguments : dict
+        What the model was made with, except the backend and its device.
+    compiled : dict
+        Compiled steps, by optimizer.
+    forward_pass : object
+        The compiled forward pass; see ``xpmlp.model.predict``.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: Any = "relu",
+        *,
+        output: Any = None,
+        loss: Any = None,
+        targets: str | None = None,
+        dropout: float | Sequence[float] = 0.0,
+        input_dropout: float = 0.0,
+        normalization: Any = None,
+        residual: bool = False,
+        bias: bool = True,
+        initializer: Any = "auto",
+        l1: float = 0.0,
+        l2: float = 0.0,
+        penalty_on: str = "mean",
+        max_norm: float | None = None,
+        scaling: str | None = "auto",
+        dtype: str = "float32",
+        precision: str = "float32",
+        backend: str | Backend | None = None,
+        device: str | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.arguments = {
+            name: value
+            for name, value in locals().items()
+            if name not in ("self", "backend", "device")
+        }
+        if dtype not in ("float32", "float64"):
+            raise unknown_name("dtype", dtype, ("float32", "float64"))
+        check_precision(precision, dtype)
+        if penalty_on not in ("mean", "sum"):
+            raise unknown_name("penalty_on", penalty_on, ("mean", "sum"))
+        l1, l2 = not_negative("l1", l1), not_negative("l2", l2)
+        max_norm = None if max_norm is None else not_negative("max_norm", max_norm)
+        self.arguments |= {"l1": l1, "l2": l2, "max_norm": max_norm}
+        self.network = Network.of(self.arguments)
+        self.dtype, self.precision = dtype, precision
+        self.seed_is_drawn = seed is None
+        self.reseed(fresh_seed() if seed is None else seed)
+        self.penalty = Penalty(l1, l2, max_norm, penalty_on)
+        self.scaling = Scaling.make(scaling)
+        self.loss, self.output, self.targets = loss, output, targets
+        if targets not in (None, *KINDS):
+            raise unknown_name("targets", targets, KINDS)
+        self._check_functions()  # what is wrong should be said now, not at the first fit
+        self.known_task: Task | None = None
+        if targets is not None:
+            check_outputs(targets, self.sizes[-1])
+            self.known_task = Task.make(targets, loss, output)
+        self.epochs_trained = 0
+        self.metadata: dict[str, Any] = {}
+        self.progress: Any = None
+        self.forget_compiled()
+        self.backend = backend_for(backend, device, dtype, precision)
+        first = initial_values(self.network, self.seed)
+        self.weights = Weights(self.network, self.backend, dtype, first)
+
+    def _check_functions(self) -> None:
+        """Refuse unknown names, and check the derivatives of the user's own functions."""
+        custom: list[Any] = [*self.network.architecture.activations]
+        if self.loss is not None:
+            custom.append(find_loss(self.loss))
+        if self.output is not None:
+            custom.append(activation(self.output))
+        for function in custom:
+            check_derivative(function)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Units of each layer."""
+        return self.network.architecture.sizes
+
+    @property
+    def task(self) -> Task:
+        """What the network is trained for.
+
+        Raises
+        ------
+        InvalidValueError
+            Before the first fit, when the loss is not yet known.
+        """
+        if self.known_task is None:
+            raise InvalidValueError("this model has not been trained: call fit(X, y) first")
+        return self.known_task
+
+    def set_task(self, task: Task | None) -> None:
+        """Set what the network is trained for; steps for another task are forgotten."""
+        if task != self.known_task:
+            self.compiled.clear()
+        self.known_task = task
+
+    def reseed(self, seed: int) -> None:
+        """Draw row order and dropout from another seed from now on.
+
+        Raises
+        ------
+        InvalidValueError
+            If it is not a whole number of 0 or more.
+        """
+        self.seed = self.arguments["seed"] = as_seed(seed)
+
+    # Weights
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Copies of the trainable parameters on the host: ``"dense1.W"``, ``"dense1.b"``, ..."""
+        values = self.state_dict()
+        return {name: values[name] for name in self.network.layout.slots}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return copies of parameters and running statistics on the host, by name."""
+        return self.weights.to_host()
+
+    def load_state_dict(self, values: dict[str, Any]) -> None:
+        """Set parameters and running statistics from arrays by name; all names are needed.
+
+        Raises
+        ------
+        InvalidValueError
+            For missing, unknown or wrongly shaped arrays; nothing is changed then.
+        """
+        self.weights.load(values)
+
+    def copy(
+        self,
+        backend: str | Backend | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        **changes: Any,
+    ) -> Self:
+        """Return an independent copy, on this backend or another, in this dtype or another.
+
+        Nothing is rounded in float64: a copy in it has the precision "float32" again. ``changes``
+        are other arguments of ``MLP``, ``dropout=0.0`` for example, that keep the parameters.
+        """
+        arguments = self.arguments | {"dtype": dtype or self.dtype} | changes
+        if arguments["dtype"] == "float64":
+            arguments["precision"] = "float32"
+        if backend is None:
+            backend = self.backend if device is None else self.backend.name
+        made = type(self).__new__(type(self))  # a subclass may have other arguments
+        Model.__init__(made, **arguments, backend=backend, device=device)
+        if "scaling" not in changes:
+            made.scaling = self.scaling
+        if not {"loss", "output", "targets"} & set(changes):
+            made.known_task, made.loss = self.known_task, self.loss
+        made.seed_is_drawn = self.seed_is_drawn and "seed" not in changes
+        made.epochs_trained, made.metadata = self.epochs_trained, deepcopy(self.metadata)
+        made.load_state_dict(self.state_dict())
+        return made
+
+    def restore_point(self) -> Callable[[], None]:
+        """Return a function that puts back what training changes, as it is now."""
+        weights = self.weights.flat, self.weights.statistics
+        task, seed = self.known_task, self.seed
+        rest = {name: getattr(self, name) for name in ("epochs_trained", "scaling", "progress")}
+
+        def undo() -> None:
+            self.weights.adopt(*weights)
+            self.set_task(task)
+            self.reseed(seed)
+            vars(self).update(rest)
+
+        return undo
+
+    # Steps
+
+    def full_network(self) -> Layer:
+        """Return the network, with the output activation where the loss has none of its own."""
+        if self.task.output is None:
+            return self.network.body
+        return chain("mlp", [*self.network.layers, activate("output", self.task.output)])
+
+    def make_step(self, optimizer: Optimizer, metrics: bool = True) -> TrainingStep:
+        """Return a training step; without ``metrics`` it measures the loss alone."""
+        metric = self.task.metric if metrics else None
+        return TrainingStep(
+            self.backend.ops,
+            self.network,
+            self.full_network(),
+            self.task.loss,
+            metric,
+            self.penalty,
+            optimizer,
+        )
+
+    def compiled_step(self, optimizer: Optimizer, metrics: bool) -> Run:
+        """Return a compiled training step, made when first needed."""
+        # Rates come with each step's plan, so a step serves all of them.
+        key = (replace(optimizer, learning_rate=1.0), metrics)
+        if key not in self.compiled:
+            self.compiled[key] = self.backend.compile(self.make_step(*key))
+        return self.compiled[key]
+
+    def forget_compiled(self) -> None:
+        """Let go of what steps and forward passes keep between calls."""
+        self.compiled: dict[Any, Run] = {}
+        self.forward_pass: Any = None
+
+
+def check_precision(precision: str, dtype: str) -> None:
+    """Refuse an unknown precision, and one that a dtype does not have."""
+    if precision not in PRECISIONS:
+        raise unknown_name("precision", precision, PRECISIONS)
+    if dtype == "float64" and precision != "float32":
+        raise InvalidValueError(
+            f"precision: found {precision!r} for a model in float64, in which nothing is rounded; "
+            "use dtype='float32', or leave the precision out"
+        )
+
+
+def backend_for(spec: Any, device: str | None, dtype: str, precision: str) -> Backend:
+    """Return the backend of a name for a model of this dtype and precision.
+
+    Raises
+    ------
+    InvalidValueError, BackendError
+        As ``xpmlp.backend`` does, and where the backend does not have the dtype.
+    """
+    found = xpmlp_backends.backend(spec, device)
+    if dtype != "float32" and dtype not in found.capabilities:
+        found.asarray([0.0], dtype)  # raises with the library's own remedy, if it has one
+        raise BackendError(f"backend {found.name!r} has no {dtype}; use dtype='float32'")
+    found = found.with_precision(precision)
+    if found.precision != precision:
+        logger.info(
+            "precision %s: %s on %s computes its matrix products in %s",
+            *(precision, found.name, found.device, found.precision),
+        )
+    return found
