@@ -8,7 +8,6 @@ import difflib
 import importlib
 import os
 from collections.abc import Iterable, Iterator
-from numbers import Real
 from typing import Any
 
 
@@ -80,22 +79,6 @@ def unknown_name(kind: str, found: object, names: Iterable[str]) -> InvalidValue
     return InvalidValueError(
         f"unknown {kind} {short(repr(found))}.{hint} Known: {', '.join(names)}."
     )
-
-
-def not_negative(name: str, value: Any) -> float:
-    """Return a finite number of 0 or more; InvalidValueError otherwise."""
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not 0 <= value < float("inf"):
-        raise InvalidValueError(f"{name}: found {value!r}; expected a number, 0 or more")
-    return float(value)
-
-
-def whole(name: str, value: Any) -> int:
-    """Return a whole number from 1, given as any kind of number; InvalidValueError otherwise."""
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or value < 1 or value != value // 1:
-        raise InvalidValueError(f"{name}: found {value!r}; expected a whole number from 1")
-    return int(value)
 
 
 def short(text: object, limit: int = 200) -> str:

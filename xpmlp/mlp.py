@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any, Self, TypeVar
 
+from xpmlp.arrays.checks import whole
 from xpmlp.arrays.dlpack import give_back
 from xpmlp.arrays.rows import rows
 from xpmlp.checkpoints.folder import Checkpoints
@@ -16,7 +17,6 @@ from xpmlp.errors import (
     InvalidValueError,
     XpmlpError,
     unknown_name,
-    whole,
 )
 from xpmlp.model import files, pickling
 from xpmlp.model.base import Model, backend_for

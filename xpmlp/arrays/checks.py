@@ -1,6 +1,7 @@
-"""Checks of targets and weights before any compute: what was found, what was expected, the fix."""
+"""Checks before any compute; messages say what was found, what was expected, and the fix."""
 
 from functools import cache
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -112,3 +113,19 @@ def narrowed(host: np.ndarray, dtype: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         kept: np.ndarray = host.astype(dtype)
     return kept
+
+
+def not_negative(name: str, value: Any) -> float:
+    """Return a finite number of 0 or more; InvalidValueError otherwise."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not 0 <= value < float("inf"):
+        raise InvalidValueError(f"{name}: found {value!r}; expected a number, 0 or more")
+    return float(value)
+
+
+def whole(name: str, value: Any) -> int:
+    """Return a whole number from 1, given as any kind of number; InvalidValueError otherwise."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or value < 1 or value != value // 1:
+        raise InvalidValueError(f"{name}: found {value!r}; expected a whole number from 1")
+    return int(value)

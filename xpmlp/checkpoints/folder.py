@@ -9,11 +9,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from xpmlp.arrays.checks import not_negative, whole
 from xpmlp.callbacks.display import power_of_two
 from xpmlp.callbacks.early_stopping import Best
 from xpmlp.checkpoints.fingerprint import settings
 from xpmlp.checkpoints.snapshot import Checkpoint, packed
-from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError, not_negative, whole
+from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError
 from xpmlp.storage import tensorfile
 from xpmlp.storage.atomic import remove_stale
 from xpmlp.storage.locking import locked

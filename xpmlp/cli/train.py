@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import xpmlp
+from xpmlp.arrays.checks import whole
 from xpmlp.callbacks import Callback, EarlyStopping
 from xpmlp.callbacks.display import display
 from xpmlp.checkpoints.folder import Checkpoints
@@ -30,7 +31,7 @@ from xpmlp.cli.runs import (
 )
 from xpmlp.data import NAMES, Dataset, load
 from xpmlp.data.mnist import FOLDER_VARIABLE
-from xpmlp.errors import MissingExtraError, whole
+from xpmlp.errors import MissingExtraError
 from xpmlp.inspect.diagnose.diagnosis import Diagnosis
 from xpmlp.mlp import MLP
 from xpmlp.model.memory import gibibytes

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from xpmlp.arrays.checks import whole
 from xpmlp.data.dataset import Dataset, split
-from xpmlp.errors import require, whole
+from xpmlp.errors import require
 from xpmlp.nn.random import Purpose, generator
 
 

@@ -8,7 +8,8 @@ from typing import Any, Self
 
 import xpmlp_backends
 
-from xpmlp.errors import BackendError, InvalidValueError, not_negative, unknown_name
+from xpmlp.arrays.checks import not_negative
+from xpmlp.errors import BackendError, InvalidValueError, unknown_name
 from xpmlp.model.custom import check_derivative
 from xpmlp.model.scaling import Scaling
 from xpmlp.model.task import KINDS, Task, check_outputs
