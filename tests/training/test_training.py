@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 from types import MethodType
 from typing import Any
 
@@ -715,7 +716,7 @@ except BackendError as error:
     assert not jax.config.jax_enable_x64
     print(error)
 """
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    root = str(Path(__file__).resolve().parents[2])
     environment = {k: v for k, v in os.environ.items() if k != "JAX_ENABLE_X64"}
     environment |= {"PYTHONPATH": os.pathsep.join([root, os.path.join(root, "backends")])}
     environment |= {"JAX_PLATFORMS": "cpu"}

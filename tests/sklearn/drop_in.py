@@ -1,6 +1,6 @@
 """A pytest plugin: scikit-learn's own tests of its MLP meet ours instead.
 
-``python -m pytest -p estimators.in_the_place_of_scikit_learns --pyargs sklearn.neural_network``
+``python -m pytest -p drop_in --pyargs sklearn.neural_network``
 """
 
 import sklearn.neural_network

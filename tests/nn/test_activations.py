@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import assert_close, make_backend
 from test_gradients import TORCH_ACTIVATIONS
-from test_special import extremes
+from test_functions import extremes
 
 import xpmlp
 from xpmlp import activations

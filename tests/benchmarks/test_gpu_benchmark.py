@@ -21,7 +21,7 @@ from benchmarks.gpu.budget import Budget
 from benchmarks.gpu.precision import Within, jax_products, torch_products
 from benchmarks.problems import Problem
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CPU = {
     "xpmlp torch": "torch",
     "xpmlp jax": "jax",

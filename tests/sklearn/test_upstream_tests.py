@@ -9,11 +9,11 @@ from xml.etree import ElementTree
 import pytest
 
 sklearn = pytest.importorskip("sklearn")
-TESTS = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
 
 PRIVATE = {
     "test_fit": "sets the weights of an estimator that has not been fitted, by private names",
-    "test_gradient": "calls _loss_grad_lbfgs; see tests/test_objective.py",
+    "test_gradient": "calls _loss_grad_lbfgs; see tests/training/test_objective.py",
     "test_learning_rate_warmstart": "reads _optimizer.learning_rate",
     "test_adaptive_learning_rate": "reads _optimizer.learning_rate",
 }
@@ -32,8 +32,8 @@ def outcomes(report: Path) -> dict[str, bool]:
 
 def test_scikit_learns_own_tests_pass(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
-    plugin = "estimators.in_the_place_of_scikit_learns"
-    paths = os.pathsep.join(p for p in (str(TESTS), *sys.path) if p)
+    plugin = "drop_in"
+    paths = os.pathsep.join(p for p in (str(HERE), *sys.path) if p)
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", plugin, f"--junitxml={report}"),
@@ -59,11 +59,11 @@ def test_scikit_learns_own_tests_pass(tmp_path: Path) -> None:
 def test_the_plugin_takes_their_place() -> None:
     """Or the test above would be of scikit-learn's own estimators."""
     code = (
-        "import estimators.in_the_place_of_scikit_learns\n"
+        "import drop_in\n"
         "from sklearn.neural_network.tests import test_mlp\n"
         "print(test_mlp.MLPClassifier.__module__, test_mlp.MLPRegressor.__module__)"
     )
-    paths = os.pathsep.join(p for p in (str(TESTS), *sys.path) if p)
+    paths = os.pathsep.join(p for p in (str(HERE), *sys.path) if p)
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"PYTHONPATH": paths},

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import assert_close
 from test_gradients import TORCH_LOSSES
-from test_special import extremes
+from test_functions import extremes
 
 import xpmlp
 from xpmlp.errors import GradientError, InvalidTypeError, InvalidValueError

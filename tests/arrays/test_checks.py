@@ -319,7 +319,7 @@ def test_a_model_must_be_trained_before_use() -> None:
             call(X)
 
 
-# Arrays of other libraries: those that lie elsewhere; test_sharing.py has the others
+# Arrays of other libraries: those that lie elsewhere; test_dlpack.py has the others
 
 
 class Elsewhere:
