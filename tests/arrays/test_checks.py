@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xpmlp
-from xpmlp.arrays.checks import features, weights
+from xpmlp.arrays.checks import weights
+from xpmlp.arrays.rows import rows
 from xpmlp.errors import InvalidTypeError, InvalidValueError, XpmlpError
 from xpmlp.model.task import kind_of
 from xpmlp.training.prepare import settle, split
@@ -515,13 +516,13 @@ def test_examples_of_any_shape_and_dtype(shape: Any, dtype: str, model_dtype: st
     x = np.ones(shape, dtype=dtype)
     numbers = x.dtype.kind in "buif"
     if numbers and len(shape) == 2 and shape[0] > 0 and shape[1] == COLUMNS:
-        kept = features(backend, x, COLUMNS, model_dtype)
+        kept = rows(backend, x, COLUMNS, model_dtype).array
         assert kept.shape == shape
         np.testing.assert_array_equal(kept.astype(float), x.astype(float))
         return
     error = InvalidValueError if numbers else InvalidTypeError
     with pytest.raises(error, match=r"^X: ") as raised:
-        features(backend, x, COLUMNS, model_dtype)
+        rows(backend, x, COLUMNS, model_dtype)
     if numbers and shape != (0, COLUMNS):
         assert re.search(re.escape(str(shape)), str(raised.value))
 

@@ -7,8 +7,9 @@ import pytest
 from conftest import assert_close, make_backend
 
 import xpmlp
-from xpmlp.arrays.checks import features, to_host
+from xpmlp.arrays.checks import to_host
 from xpmlp.arrays.dlpack import give_back, import_array, refusal, shares_memory
+from xpmlp.arrays.rows import rows
 from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.training.prepare import settle
 
@@ -70,7 +71,7 @@ def test_examples_stay_where_they_are(backend: Any, library: Any) -> None:
     theirs = library.asarray(X)
     if library.name == "strict":
         theirs = library.xp.from_dlpack(aligned(), device=library.device)
-    ours = features(backend, theirs, COLUMNS, "float64")
+    ours = rows(backend, theirs, COLUMNS, "float64").array
     assert backend.owns(ours)
     assert backend.xp.asarray(ours).shape == X.shape
     assert_close(backend.to_numpy(ours), X)
@@ -81,7 +82,7 @@ def test_examples_stay_where_they_are(backend: Any, library: Any) -> None:
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "float32"])
 def test_narrow_dtypes_stay_what_they_are(backend: Any, library: Any, dtype: str) -> None:
     values = np.arange(ROWS * COLUMNS).reshape(ROWS, COLUMNS).astype(dtype)
-    ours = features(backend, library.asarray(values), COLUMNS, "float64")
+    ours = rows(backend, library.asarray(values), COLUMNS, "float64").array
     assert str(ours.dtype).endswith(dtype)
     np.testing.assert_array_equal(backend.to_numpy(ours), values)
 
@@ -154,7 +155,7 @@ def test_any_memory_order(backend: Any, library: Any, order: str) -> None:
             np.tile(X[0], (ROWS, 1)),
         ),
     }[order]()
-    ours = features(backend, x, COLUMNS, "float64")
+    ours = rows(backend, x, COLUMNS, "float64").array
     np.testing.assert_array_equal(backend.to_numpy(ours), expected)
     mlp = model(backend)
     settle(mlp, expected, Y)
@@ -171,7 +172,7 @@ def test_floats_that_not_every_library_knows(backend: Any, name: str, dtype: str
     values = np.array([[0.5, -2.0, 3.5], [1.0, 0.25, -0.125]])
     theirs = library.asarray(values, "float32")
     theirs = library.xp.astype(theirs, getattr(library.xp, dtype))
-    ours = features(backend, theirs, COLUMNS, "float64")
+    ours = rows(backend, theirs, COLUMNS, "float64").array
     assert str(ours.dtype).endswith("float64")
     np.testing.assert_array_equal(backend.to_numpy(ours), values)
     targets = to_host(backend, theirs, "y")
@@ -183,7 +184,7 @@ def test_floats_that_not_every_library_knows(backend: Any, name: str, dtype: str
 def test_wider_examples_become_the_models_dtype(backend: Any, library: Any, dtype: str) -> None:
     values = np.array([[2**15 + 1, 0, 7]]).astype(dtype)
     theirs = library.xp.astype(library.asarray(values.astype("int32")), getattr(library.xp, dtype))
-    ours = features(backend, theirs, COLUMNS, "float32")
+    ours = rows(backend, theirs, COLUMNS, "float32").array
     assert str(ours.dtype).endswith("float32")
     np.testing.assert_array_equal(backend.to_numpy(ours), values)
 
@@ -227,7 +228,7 @@ def test_gradients_are_not_followed(backend: Any, torch: Any) -> None:
 def test_a_negated_view_keeps_its_sign(backend: Any, torch: Any) -> None:
     x = torch.complex(torch.zeros(ROWS, COLUMNS, dtype=torch.float64), torch.tensor(X)).conj().imag
     assert x.is_neg()
-    np.testing.assert_array_equal(backend.to_numpy(features(backend, x, COLUMNS, "float64")), -X)
+    np.testing.assert_array_equal(backend.to_numpy(rows(backend, x, COLUMNS, "float64").array), -X)
 
 
 @pytest.mark.parametrize("form", ["sparse", "meta"])

@@ -10,12 +10,12 @@ from conftest import assert_close, make_backend
 from xpmlp_backends.base import EagerBackend
 
 import xpmlp
-from xpmlp.arrays.checks import features
-from xpmlp.arrays.sparse import SparseRows
+from xpmlp.arrays.rows import rows as rows_of
+from xpmlp.arrays.sparse import SparseMatrix
 from xpmlp.errors import DivergenceError, InvalidTypeError, InvalidValueError
 from xpmlp.inspect.diagnose import probe
 from xpmlp.model import memory
-from xpmlp.training import batches as feeding
+from xpmlp.training import batches
 
 sparse = pytest.importorskip("scipy.sparse")
 
@@ -30,7 +30,7 @@ FORMATS = [
 @pytest.fixture(autouse=True)
 def _short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some chunks in an epoch of a few steps."""
-    monkeypatch.setattr(feeding, "CHUNK_STEPS", 3)
+    monkeypatch.setattr(batches, "CHUNK_STEPS", 3)
 
 
 @pytest.fixture
@@ -44,14 +44,14 @@ def uncompiled(backend: Any) -> None:
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows became dense at once, each time."""
     seen: list[int] = []
-    take = SparseRows.take
+    take = SparseMatrix.take
 
-    def watched(self: SparseRows, rows: Any, *args: Any, **options: Any) -> np.ndarray:
+    def watched(self: SparseMatrix, rows: Any, *args: Any, **options: Any) -> np.ndarray:
         dense = take(self, rows, *args, **options)
         seen.append(len(dense))
         return dense
 
-    monkeypatch.setattr(SparseRows, "take", watched)
+    monkeypatch.setattr(SparseMatrix, "take", watched)
     return seen
 
 
@@ -158,7 +158,7 @@ def test_standard_scaling_is_that_of_dense_data(backend: Any) -> None:
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 def test_moments_are_those_of_the_dense_table(dtype: str) -> None:
     X, _ = example(dtype)
-    mean, std = SparseRows.of(as_sparse(X)).moments()
+    mean, std = SparseMatrix.of(as_sparse(X)).moments()
     assert_close(mean, X.mean(axis=0, dtype=np.float64), rtol=1e-14)
     assert_close(std, X.std(axis=0, dtype=np.float64), rtol=1e-14)
     assert std[7] == 0.0
@@ -312,8 +312,8 @@ def test_pixels_are_bytes_in_sparse_matrices_too() -> None:
 def test_rows_have_the_dtype_that_dense_ones_have(found: str, expected: str) -> None:
     X = (np.abs(example()[0]) > 0.5).astype(found)
     backend = make_backend("numpy")
-    dense = features(backend, X, INPUTS, "float32")
-    ours = features(backend, as_sparse(X), INPUTS, "float32")
+    dense = rows_of(backend, X, INPUTS, "float32").array
+    ours = rows_of(backend, as_sparse(X), INPUTS, "float32").array
     assert ours.dtype == dense.dtype == expected
     assert ours.nbytes == dense.nbytes
     np.testing.assert_array_equal(ours[np.array([4, 2, 2])], dense[[4, 2, 2]], strict=True)
@@ -332,7 +332,7 @@ def test_chunks_hold_as_many_steps_as_their_bytes_allow(
     X, y = example()
     expected = model(backend)
     expected.fit(X, y, epochs=2, batch_size=6, data_on="host")
-    monkeypatch.setattr(feeding, "CHUNK_BYTES", int(steps * 6 * (ROW + 4)))  # a label has 4 bytes
+    monkeypatch.setattr(batches, "CHUNK_BYTES", int(steps * 6 * (ROW + 4)))  # a label has 4 bytes
     mlp = model(backend)
     mlp.fit(as_sparse(X), y, epochs=2, batch_size=6)
     assert max(taken) == rows
@@ -370,7 +370,7 @@ def test_a_diagnosis_looks_at_no_more_rows_than_fit(
     monkeypatch.setattr(probe, "ROWS", 6)
     model().fit(as_sparse(X), y, epochs=1, batch_size=2, callbacks=[xpmlp.Diagnosis()])
     assert taken[:2] == [6, 9]
-    assert max(taken[2:]) == 2 * feeding.CHUNK_STEPS
+    assert max(taken[2:]) == 2 * batches.CHUNK_STEPS
 
 
 def test_rows_too_many_for_the_memory_are_halved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,14 +378,14 @@ def test_rows_too_many_for_the_memory_are_halved(monkeypatch: pytest.MonkeyPatch
     mlp = model()
     mlp.fit(X, y, epochs=1)
     expected = mlp.predict_proba(X)
-    take = SparseRows.take
+    take = SparseMatrix.take
 
-    def scarce(self: SparseRows, rows: Any, *args: Any, **options: Any) -> np.ndarray:
+    def scarce(self: SparseMatrix, rows: Any, *args: Any, **options: Any) -> np.ndarray:
         if self.rows(rows).shape[0] > 12:
             raise MemoryError
         return take(self, rows, *args, **options)
 
-    monkeypatch.setattr(SparseRows, "take", scarce)
+    monkeypatch.setattr(SparseMatrix, "take", scarce)
     assert_close(mlp.predict_proba(as_sparse(X)), expected, rtol=1e-12)
 
 
@@ -396,7 +396,7 @@ def test_a_wide_matrix_needs_little_memory(monkeypatch: pytest.MonkeyPatch) -> N
     where = rng.integers(0, rows, 20_000), rng.integers(0, columns, 20_000)
     S = sparse.coo_array((np.ones(20_000, np.float32), where), (rows, columns))
     y = np.arange(rows) % 2
-    monkeypatch.setattr(feeding, "CHUNK_BYTES", limit)
+    monkeypatch.setattr(batches, "CHUNK_BYTES", limit)
     monkeypatch.setattr(memory, "CHUNK_BYTES", limit)
     mlp = xpmlp.MLP([columns, 2, 2], scaling="standard", backend="numpy", seed=0)
     tracemalloc.start()

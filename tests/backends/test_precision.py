@@ -14,9 +14,9 @@ from xpmlp_backends.torch import precision as _torch_precision
 from xpmlp_backends.torch.backend import TorchBackend
 
 import xpmlp
-import xpmlp.nn.contract
 from xpmlp.cli import parser
 from xpmlp.errors import CheckpointError, InvalidValueError
+from xpmlp.nn import contract
 from xpmlp.nn.contract import PRECISIONS
 
 X = np.random.default_rng(0).standard_normal((24, 6)).astype(np.float32)
@@ -330,9 +330,9 @@ def test_jax_traces_in_the_precision(precision: str, expected: str, users: str |
 
     with backend.jax.default_matmul_precision(users or "default"):
         text = made.compile_forward(lambda flat, statistics, x: x @ flat).lower(W, W, W).as_text()
-        state = xpmlp.contract.State(*[W] * 8)
-        plan = xpmlp.contract.Plan(*[made.asarray(np.zeros((2, 1)))] * 3)
-        data = xpmlp.contract.Data(W, W, None, None, None)
+        state = contract.State(*[W] * 8)
+        plan = contract.Plan(*[made.asarray(np.zeros((2, 1)))] * 3)
+        data = contract.Data(W, W, None, None, None)
         looped = made.compile(step)._compiled.lower(state, data, plan).as_text()
     for found in (text, looped):
         (product,) = (line for line in found.splitlines() if "dot_general" in line)

@@ -10,7 +10,7 @@ from conftest import make_backend
 from xpmlp_backends.cuda.upload import Lane, PinnedUploader, of_cupy, of_torch
 
 import xpmlp
-from xpmlp.training import batches as feeding
+from xpmlp.training import batches
 
 
 class Recorder:
@@ -168,7 +168,7 @@ def test_an_epoch_that_is_left_early_marks_its_place_as_used() -> None:
 
 def test_a_training_on_late_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     """Through ``fit``: the run is NumPy's, whose steps are run when their stream comes to them."""
-    monkeypatch.setattr(feeding, "CHUNK_STEPS", 3)
+    monkeypatch.setattr(batches, "CHUNK_STEPS", 3)
     recorder, backend = Recorder(), make_backend("numpy-plain")
     X = np.random.default_rng(11).standard_normal((50, 6))
     y = np.argmax(X[:, :3], axis=1)

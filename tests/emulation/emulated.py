@@ -28,7 +28,7 @@ from emulation.device import (
 from emulation.kernels import RawModule
 from xpmlp_backends.cupy.backend import CupyBackend
 
-from xpmlp.arrays import dlpack as sharing
+from xpmlp.arrays import dlpack
 
 
 class OnHost(type):
@@ -38,7 +38,7 @@ class OnHost(type):
         return isinstance(x, np.ndarray | np.generic) and not isinstance(x, Array)
 
 
-sharing._NUMPY = OnHost("OnHost", (), {})  # type: ignore[assignment]
+dlpack._NUMPY = OnHost("OnHost", (), {})  # type: ignore[assignment]
 
 
 class MemoryPool:

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import assert_close, make_backend, readonly_numpy
-from xpmlp.model.shortage import release
 
 import xpmlp
 from xpmlp.errors import DeviceMemoryError, InvalidValueError
-from xpmlp.model.memory import gibibytes, row_bytes, state_bytes
+from xpmlp.model.memory import gibibytes, release, row_bytes, state_bytes
 from xpmlp.nn.contract import Memory
 from xpmlp.nn.ops import OPERATIONS
 

@@ -1,17 +1,20 @@
 """Activations and their derivatives against PyTorch, at kinks, and where numbers end."""
 
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 from conftest import assert_close, make_backend
-from test_gradients import TORCH_ACTIVATIONS
 from test_functions import extremes
+from test_gradients import TORCH_ACTIVATIONS
 
 import xpmlp
 from xpmlp import activations
 from xpmlp.errors import GradientError, InvalidTypeError, InvalidValueError
-from xpmlp.nn.activations import ACTIVATIONS, LEAK, Activation, activation, register_activation
+from xpmlp.model.custom import check_derivative, register_activation
+from xpmlp.nn import gradcheck
+from xpmlp.nn.activations import ACTIVATIONS, LEAK, Activation, activation
 
 torch = pytest.importorskip("torch")
 
@@ -170,29 +173,28 @@ def test_a_wrong_derivative_is_found_at_once() -> None:
 )
 def test_other_wrong_pairs_are_gradient_errors(f: Any, derivative: Any) -> None:
     with pytest.raises(GradientError):
-        activation((f, derivative))
+        check_derivative(activation((f, derivative)))
 
 
 def test_a_wrong_vector_jacobian_product_is_found() -> None:
     rows = ACTIVATIONS["softmax"]
     elementwise = Activation("mine", rows.function, derivative=lambda ops, z, h: h * (1.0 - h))
     with pytest.raises(GradientError, match="'mine'"):
-        activation(elementwise)
+        check_derivative(elementwise)
     right = Activation("mine", rows.function, vjp=rows.vjp)
+    check_derivative(right)
     assert activation(right) is right
 
 
 def test_a_pair_is_checked_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    from xpmlp.inspect import gradcheck
-
-    original = gradcheck.check_gradient
+    original = gradcheck.check_activation
 
     def counted(*arguments: Any, **options: Any) -> Any:
         calls.append(arguments)
         return original(*arguments, **options)
 
-    monkeypatch.setattr(gradcheck, "check_gradient", counted)
+    monkeypatch.setattr(gradcheck, "check_activation", counted)
 
     def quartic(xp: Any, z: Any) -> Any:
         return z**4 / 100.0
@@ -205,8 +207,8 @@ def test_a_pair_is_checked_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(calls) == 1
 
 
-def test_registered_activations_have_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(activations, "ACTIVATIONS", dict(ACTIVATIONS))
+@mock.patch.dict(ACTIVATIONS)
+def test_registered_activations_have_a_name() -> None:
     mine = Activation(
         "soft_square", lambda ops, z: z * z / 2.0, derivative=lambda ops, z, h: z * 1.0
     )
@@ -221,7 +223,7 @@ def test_registered_activations_have_a_name(monkeypatch: pytest.MonkeyPatch) -> 
         register_activation(Activation("relu", lambda ops, z: z, lambda ops, z, h: z * 0 + 1))
     with pytest.raises(GradientError):
         register_activation(Activation("wrong", lambda ops, z: z, lambda ops, z, h: z))
-    assert "wrong" not in activations.ACTIVATIONS
+    assert "wrong" not in ACTIVATIONS
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import assert_close
-from test_gradients import TORCH_LOSSES
 from test_functions import extremes
+from test_gradients import TORCH_LOSSES
 
 import xpmlp
 from xpmlp.errors import GradientError, InvalidTypeError, InvalidValueError
+from xpmlp.model.custom import check_derivative
 from xpmlp.nn import metrics
 from xpmlp.nn.losses import (
     LOSSES,
@@ -331,7 +332,7 @@ def test_a_wrong_own_gradient_is_found_at_once() -> None:
 )
 def test_results_of_a_wrong_shape_are_found(function: Any) -> None:
     with pytest.raises(GradientError):
-        loss(function)
+        check_derivative(loss(function))
 
 
 def test_an_own_class_is_checked_too() -> None:
@@ -342,7 +343,7 @@ def test_an_own_class_is_checked_too() -> None:
             return ops.xp.sum(z * z, axis=1), z
 
     with pytest.raises(GradientError, match="broken"):
-        loss(Broken())
+        check_derivative(loss(Broken()))
 
 
 # Names and settings

@@ -16,7 +16,7 @@ from robustness.mutations import survivors
 from robustness.resuming import Run, data, every_step
 
 import xpmlp
-from xpmlp.checkpoints.folder import Saved
+from xpmlp.checkpoints.snapshot import Checkpoint
 from xpmlp.errors import CheckpointError, DivergenceError, InvalidValueError, XpmlpError
 from xpmlp.nn.losses import LOSSES
 from xpmlp.storage import tensorfile as container
@@ -310,7 +310,7 @@ def small_checkpoint(folder: Path) -> bytes:
     return keep.files()[1].read_bytes()
 
 
-def content(saved: Saved) -> Any:
+def content(saved: Checkpoint) -> Any:
     arrays = {n: (t.dtype.str, t.shape, t.tobytes()) for n, t in saved.tensors.items()}
     return saved.config, arrays
 
@@ -319,9 +319,9 @@ def test_no_damage_goes_unseen(tmp_path: Path, tried: Any, full: bool) -> None:
     original = small_checkpoint(tmp_path / "all")
     path = tmp_path / "c.xpmlp"
     path.write_bytes(original)
-    expected = content(Saved.read(path))
+    expected = content(Checkpoint.read(path))
     count = 12_000 if full else 3_000
-    loaded = survivors(path, original, Saved.read, CheckpointError, count=count)
+    loaded = survivors(path, original, Checkpoint.read, CheckpointError, count=count)
     assert all(content(one) == expected for one in loaded)
     tried(f"{count:,} mutations of a checkpoint: 0 silent, 0 other exceptions")
 
@@ -413,7 +413,7 @@ def test_forged_weights_of_the_best_epoch_are_refused(best: Any, tmp_path: Path)
         )
 
     fit("all")
-    made = Saved.read(tmp_path / "all" / "step-000000023.xpmlp")
+    made = Checkpoint.read(tmp_path / "all" / "step-000000023.xpmlp")
     name = next(n for n in made.tensors if n.endswith("weights.dense2.W"))
     right = made.tensors[name]
     made.tensors[name] = np.full_like(right, best) if np.ndim(best) == 0 else best

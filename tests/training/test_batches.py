@@ -9,9 +9,11 @@ from conftest import assert_close, make_backend
 from xpmlp_backends.base import EagerBackend
 
 import xpmlp
+from xpmlp.arrays import rows
 from xpmlp.errors import DivergenceError, InvalidValueError
+from xpmlp.model import predict
 from xpmlp.nn.contract import Memory
-from xpmlp.training import batches as feeding
+from xpmlp.training import batches
 
 N, INPUTS, CLASSES = 50, 6, 3
 
@@ -19,7 +21,7 @@ N, INPUTS, CLASSES = 50, 6, 3
 @pytest.fixture(autouse=True)
 def _short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some chunks in an epoch of a few steps."""
-    monkeypatch.setattr(feeding, "CHUNK_STEPS", 3)
+    monkeypatch.setattr(batches, "CHUNK_STEPS", 3)
 
 
 def example(dtype: str = "float64") -> tuple[np.ndarray, np.ndarray]:
@@ -237,9 +239,9 @@ def test_standard_scaling_of_host_data_does_not_need_the_device() -> None:
 
 
 def test_moments_of_more_rows_than_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(xpmlp.inputs, "BLOCK", 7)
+    monkeypatch.setattr(rows, "SUMMED", 7)
     X, _ = example("uint8")
-    mean, std = xpmlp.inputs._moments(X)
+    mean, std = rows.HostRows(make_backend("numpy"), X).moments()
     assert_close(mean, X.mean(axis=0), rtol=1e-12)
     assert_close(std, X.std(axis=0), rtol=1e-12)
 
@@ -252,7 +254,7 @@ def test_results_of_host_data_come_batch_by_batch(
     mlp = model(backend)
     mlp.fit(X, y, epochs=1)
     whole = mlp.predict_proba(X), mlp.predict(X), mlp.evaluate(X, y)
-    monkeypatch.setattr(xpmlp.inference, "ROWS", 16)
+    monkeypatch.setattr(predict, "ROWS", 16)
     mlp.forget_compiled()
     parts = mlp.predict_proba(X), mlp.predict(X), mlp.evaluate(X, y)
     assert isinstance(parts[0], np.ndarray)

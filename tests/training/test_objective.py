@@ -14,10 +14,9 @@ from test_gradients import SIZES, TORCH_LOSSES, network, oracle_output
 from xpmlp_backends.base import EagerBackend
 
 import xpmlp
-from xpmlp.arrays.checks import Scaling
 from xpmlp.errors import InvalidValueError, XpmlpError
-from xpmlp.training import batches as feeding
-from xpmlp.training import objective
+from xpmlp.model.scaling import Scaling
+from xpmlp.training import batches, objective
 from xpmlp.training.objective import Objective
 
 torch = pytest.importorskip("torch")
@@ -257,7 +256,7 @@ def test_sparse_inputs_are_as_dense_ones(
     """In blocks, of which two at most are copied at once."""
     sparse = pytest.importorskip("scipy.sparse")
     monkeypatch.setattr(objective, "ROWS", block)
-    monkeypatch.setattr(feeding, "CHUNK_STEPS", 2)
+    monkeypatch.setattr(batches, "CHUNK_STEPS", 2)
     thin = np.where(X > 0.3, X, 0.0)
     thin[4] = 0.0
     mlp = model(backend, l2=0.3)
