@@ -8,7 +8,6 @@ import numpy as np
 
 from xpmlp.arrays.dlpack import (
     import_array,
-    is_numpy_array,
     is_other_library,
     is_sparse,
     refusal,
@@ -42,6 +41,15 @@ def to_host(backend: Backend, x: Any, name: str) -> np.ndarray:
     InvalidTypeError
         For an array that lies elsewhere, or something that is no array of numbers.
     """
+    host = np.asarray(x) if isinstance(x, np.ndarray) else _read(backend, x, name)
+    check_numbers(host.dtype, name)
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        refuse(x, np.ma.getmaskarray(x), "no masked values, which NumPy would uncover", name)
+    return host
+
+
+def _read(backend: Backend, x: Any, name: str) -> np.ndarray:
+    """Bring what is no NumPy array to the host."""
     if is_sparse(x):
         raise InvalidTypeError(
             f"{name}: found a sparse {type(x).__name__}; expected a NumPy array here. Pass "
@@ -52,15 +60,11 @@ def to_host(backend: Backend, x: Any, name: str) -> np.ndarray:
             raise refusal(backend, x, name)
         x = import_array(backend, x, name)
     try:
-        host = np.asarray(backend.to_numpy(x) if not is_numpy_array(x) and backend.owns(x) else x)
+        return np.asarray(backend.to_numpy(x) if backend.owns(x) else x)
     except Exception as error:  # other libraries raise what they like when asked for an array
         if backend.ran_out(error):
             raise
         raise InvalidTypeError(f"{name}: NumPy cannot make one array of it: {error}") from error
-    check_numbers(host.dtype, name)
-    if np.ma.is_masked(x):
-        refuse(x, np.ma.getmaskarray(x), "no masked values, which NumPy would uncover", name)
-    return host
 
 
 def refuse(values: np.ndarray, bad: np.ndarray, expected: str, name: str) -> None:

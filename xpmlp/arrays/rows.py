@@ -190,21 +190,22 @@ def rows(backend: Backend, X: Any, columns: int, dtype: str, name: str = "X") ->
     InvalidValueError
         For a wrong shape, no rows, NaN or infinity (with the first place).
     """
-    other = is_other_library(backend, X)
+    host = isinstance(X, np.ndarray)
+    other = not host and is_other_library(backend, X)
     if other and not shares_memory(backend, X):
         raise refusal(backend, X, name)
-    if is_sparse(X):
+    if not host and is_sparse(X):
         made: Rows = SparseRows(backend, _sparse(X, columns, dtype, name))
-    elif other or (not is_numpy_array(X) and backend.owns(X)):
+    elif other or (not host and backend.owns(X)):
         _check_shape(tuple(X.shape), columns, name)
         x = _device_array(backend, X, dtype, name, other)
         # A NumPy model imports other libraries' arrays as NumPy's.
         made = HostRows(backend, x) if is_numpy_array(x) else DeviceRows(backend, x)
     else:
-        host = to_host(backend, X, name)
-        _check_shape(host.shape, columns, name)
-        host = narrowed(host, dtype) if _becomes(host, dtype) else host
-        made = HostRows(backend, np.ascontiguousarray(host))
+        x = to_host(backend, X, name)
+        _check_shape(x.shape, columns, name)
+        x = narrowed(x, dtype) if _becomes(x, dtype) else x
+        made = HostRows(backend, np.ascontiguousarray(x))
     made.refuse_nonfinite(name, dtype)
     return made
 

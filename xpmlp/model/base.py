@@ -16,7 +16,6 @@ from xpmlp.model.task import KINDS, Task, check_outputs
 from xpmlp.model.weights import Weights
 from xpmlp.nn.activations import activation
 from xpmlp.nn.contract import PRECISIONS, Backend, Run
-from xpmlp.nn.initializers import initial_values
 from xpmlp.nn.layers import Layer, activate, chain
 from xpmlp.nn.losses import loss as find_loss
 from xpmlp.nn.network import Network
@@ -119,7 +118,7 @@ class Model:
         self.progress: Any = None
         self.forget_compiled()
         self.backend = backend_for(backend, device, dtype, precision)
-        first = initial_values(self.network, self.seed)
+        first = self.network.initial_values(self.seed)
         self.weights = Weights(self.network, self.backend, dtype, first)
 
     def _check_functions(self) -> None:
@@ -223,7 +222,7 @@ class Model:
         rest = {name: getattr(self, name) for name in ("epochs_trained", "scaling", "progress")}
 
         def undo() -> None:
-            self.weights.adopt(*weights)
+            self.weights.flat, self.weights.statistics = weights
             self.set_task(task)
             self.reseed(seed)
             vars(self).update(rest)

@@ -84,10 +84,6 @@ class Weights:
             refuse(value, bad, f"finite numbers within the range of {self.dtype}", name)
         self._place(checked)
 
-    def adopt(self, flat: Array, statistics: Array) -> None:
-        """Take over buffers that lie on the device."""
-        self.flat, self.statistics = flat, statistics
-
     def move(self, backend: Backend) -> None:
         """Go to another backend."""
         values = self.to_host()
@@ -97,4 +93,6 @@ class Weights:
     def _place(self, values: dict[str, Any]) -> None:
         asarray = self.backend.asarray
         layouts = (self.network.layout, self.network.statistics)
-        self.adopt(*(asarray(layout.flatten(values), self.dtype) for layout in layouts))
+        self.flat, self.statistics = (
+            asarray(layout.flatten(values), self.dtype) for layout in layouts
+        )

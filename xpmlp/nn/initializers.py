@@ -7,15 +7,11 @@ averages the demands of the forward and the backward pass. Biases start at zero.
 
 from collections.abc import Callable
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from xpmlp.errors import InvalidTypeError, unknown_name
-from xpmlp.nn.random import Purpose, generator
-
-if TYPE_CHECKING:
-    from xpmlp.nn.network import Network
 
 Initializer = Callable[[Any, int, int], Any]
 
@@ -76,19 +72,6 @@ def initializer(spec: object, activation: str) -> Initializer:
     return spec
 
 
-def initial_values(network: "Network", seed: int) -> dict[str, Any]:
-    """Draw a network's first parameters and running statistics: float64 host arrays by name.
-
-    Weights by the initializer, with a Philox stream for each layer; the rest as the layers say.
-    """
-    a = network.architecture
-    followed_by = [*(f.name for f in a.activations), "identity"]
-    values: dict[str, Any] = {}
-    for name, slot in (network.layout.slots | network.statistics.slots).items():
-        if name.endswith(".W"):
-            layer = network.weights.index(name)
-            draw = initializer(a.initializer, followed_by[layer])
-            values[name] = draw(generator(seed, Purpose.WEIGHTS, layer), *slot.shape)
-        else:
-            values[name] = np.full(slot.shape, network.body.initial.get(name, 0.0))
-    return values
+def filled(shape: tuple[int, ...], value: float) -> Any:
+    """Return a float64 host array with one value everywhere."""
+    return np.full(shape, value)

@@ -12,9 +12,11 @@ from typing import Any
 
 from xpmlp.errors import InvalidTypeError, InvalidValueError, short, unknown_name
 from xpmlp.nn.activations import Activation, activation
+from xpmlp.nn.initializers import filled, initializer
 from xpmlp.nn.layers import Layer, activate, chain, dense, dropout, residual
 from xpmlp.nn.normalization import NORMALIZATIONS
 from xpmlp.nn.parameters import Layout
+from xpmlp.nn.random import Purpose, generator
 
 Array = Any
 
@@ -171,6 +173,24 @@ class Network:
     def of(cls, arguments: Mapping[str, Any]) -> "Network":
         """Make the network that the arguments of ``MLP`` describe."""
         return cls(Architecture.make(**{name: arguments[name] for name in ARGUMENTS}))
+
+    def initial_values(self, seed: int) -> dict[str, Any]:
+        """Draw first parameters and running statistics: float64 host arrays by name.
+
+        Weights come from the initializer, with a Philox stream for each layer; the rest as the
+        layers say.
+        """
+        a = self.architecture
+        followed_by = [*(f.name for f in a.activations), "identity"]
+        values: dict[str, Any] = {}
+        for name, slot in (self.layout.slots | self.statistics.slots).items():
+            if name.endswith(".W"):
+                i = self.weights.index(name)
+                draw = initializer(a.initializer, followed_by[i])
+                values[name] = draw(generator(seed, Purpose.WEIGHTS, i), *slot.shape)
+            else:
+                values[name] = filled(slot.shape, self.body.initial.get(name, 0.0))
+        return values
 
     def _dropout(self, name: str, rate: float) -> list[Layer]:
         if rate == 0:

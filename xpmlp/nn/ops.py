@@ -21,12 +21,11 @@ from xpmlp.nn.layers import (
     dense_activation_grad,
 )
 from xpmlp.nn.losses import label_cross_entropy, sigmoid_cross_entropy, softmax_cross_entropy
-from xpmlp.nn.metrics import is_largest
+from xpmlp.nn.metrics import accumulate, assess, batch_mean, is_largest
 from xpmlp.nn.optimizers import UPDATES
 from xpmlp.nn.parameters import Layout
 from xpmlp.nn.penalty import penalize
 from xpmlp.nn.random import dropout_mask
-from xpmlp.nn.totals import accumulate, assess, batch_mean
 
 Array = Any
 Operation = Callable[..., Any]

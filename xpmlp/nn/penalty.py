@@ -1,6 +1,6 @@
 """The penalty on large weights: what it adds to the loss and to the gradient."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Array = Any
@@ -29,10 +29,11 @@ class Penalty:
     max_norm: float | None = None
     penalty_on: str = "mean"
 
-    @property
-    def is_zero(self) -> bool:
-        """Whether nothing is added to the loss."""
-        return not (counts(self.l1) or counts(self.l2))
+    is_zero: bool = field(init=False, compare=False)
+    """Whether nothing is added to the loss."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_zero", not (counts(self.l1) or counts(self.l2)))
 
     def of_batch(self, xp: Any, rows: int, weight: Array | None = None) -> "Penalty":
         """Return what is added to the mean over a batch of so many rows, or of these weights."""

@@ -1,7 +1,6 @@
 """The loop over epochs: plans on the host, steps on the device, values read once an epoch."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -219,8 +218,10 @@ class Training:
     def _ended(self) -> Progress:
         """Return where the run ended: a later one continues from it."""
         copy = self.mlp.backend.xp.asarray
-        kept = Progress(self.optimizer, self.state.moments, self.history, epochs=self.finished)
-        return replace(kept, steps=self.taken).moved(lambda moment: copy(moment, copy=True))
+        moments = tuple(copy(moment, copy=True) for moment in self.state.moments)
+        return Progress(
+            self.optimizer, moments, self.history, epochs=self.finished, steps=self.taken
+        )
 
     def _notify(self, event: str) -> None:
         for callback in self.callbacks:
@@ -263,9 +264,9 @@ class Training:
         seconds, self._spent = self.seconds, 0.0
         self._note_execution()
         self.refuse_divergence(weights=True)
-        self.mlp.weights.adopt(
-            xp.asarray(self.state.params, copy=True), xp.asarray(self.state.statistics, copy=True)
-        )
+        weights = self.mlp.weights
+        weights.flat = xp.asarray(self.state.params, copy=True)
+        weights.statistics = xp.asarray(self.state.statistics, copy=True)
         self._start = None
         self.mlp.epochs_trained += 1
         self.finished += 1

@@ -123,9 +123,7 @@ class Objective:
 
     def adopt(self, flat: np.ndarray) -> None:
         """Set the model's parameters."""
-        weights = self._mlp.weights
-        own = self._mlp.backend.asarray(np.array(flat), self._mlp.dtype)
-        weights.adopt(own, weights.statistics)
+        self._mlp.weights.flat = self._mlp.backend.asarray(np.array(flat), self._mlp.dtype)
 
     def _penalized(
         self, flat: np.ndarray, loss: float, gradient: np.ndarray
