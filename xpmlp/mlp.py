@@ -45,48 +45,50 @@ class MLP(Model):
     activation : str, (f, derivative), Activation, or list of them
         Of the hidden layers; a list has one for each. See ``xpmlp.activations``.
     output : str or Activation, optional
-        After the last layer. Follows from the loss unless given: softmax, sigmoid or exp belong
+        After the last layer. Inferred from the loss if omitted: softmax, sigmoid or exp belong
         to the cross-entropies and Poisson; the others have none.
     loss : str, Loss or callable, optional
-        Follows from the targets unless given: sparse categorical cross-entropy for class
+        Inferred from the targets if omitted: sparse categorical cross-entropy for class
         indices, categorical for one-hot rows, binary for 0/1 targets, MSE for real values.
     targets : {"labels", "one_hot", "binary", "multilabel", "values"}, optional
-        What y holds. Told from its dtype, shape and values unless given, which whole numbers that
-        are not classes, and labels of which each row happens to have one, need.
+        What y holds. Inferred if omitted. Pass it for integer regression targets, and for
+        multilabel data in which every row happens to have exactly one label.
     dropout : float or list of float
-        Share of each hidden layer's units dropped in training.
+        Share of each hidden layer's units that training drops.
     input_dropout : float
-        The same for the inputs.
+        Share of the inputs that training drops.
     normalization : {"layer", "batch"} or callable (name, units) -> Layer, optional
-        Between each hidden dense map and its activation; a function puts a layer of your own
-        there. Its derivative is yours to check: ``xpmlp.check_gradient(mlp, X, y)``.
+        Between each hidden dense layer and its activation. A function makes a custom layer;
+        check its derivative with ``xpmlp.check_gradient(mlp, X, y)``.
     residual : bool
-        Hidden layers that keep the width add their input to their output.
+        Whether hidden layers that keep the width add their input to their output.
     bias : bool
     initializer : str or callable (rng, n_in, n_out) -> ndarray
         ``"auto"`` is He for the ReLU family, Glorot otherwise.
     l1, l2 : float
-        The penalty λ₁ Σ|W| + ½ λ₂ ΣW² on the weights, part of the loss; both: the elastic net.
+        The loss includes the penalty λ₁ Σ|W| + ½ λ₂ ΣW² on the weights; with both it is the
+        elastic net.
     penalty_on : {"mean", "sum"}
-        Whether it is added to the mean of a batch's losses, or to their sum, which is then divided
-        by the number of rows (or the sum of their weights), as scikit-learn does.
+        Whether the penalty is added to the mean of a batch's losses, or to their sum, which is
+        then divided by the number of rows (or the sum of their weights), as in scikit-learn.
     max_norm : float, optional
         Largest Euclidean norm of a unit's incoming weights.
     scaling : {"auto", "standard", None}
-        ``"auto"`` divides uint8 inputs by 255; ``"standard"`` standardizes inputs, and real
-        targets, by the first training data's mean and deviation (losses are in those units,
-        predictions in the targets'); None leaves all as they are.
+        ``"auto"`` divides uint8 inputs by 255. ``"standard"`` standardizes inputs and real
+        targets by mean and standard deviation of the first training data; losses are in those
+        units, predictions in the targets' own. None changes nothing.
     dtype : {"float32", "float64"}
     precision : {"float32", "tf32", "bf16"}
         What the factors of a float32 model's matrix products may be rounded to; sums, weights
-        and all else stay float32. Devices that have nothing but float32, CPUs among them, compute
-        in that, which is only more exact: ``mlp.backend.precision`` says what is done.
+        and everything else stay float32. CPUs and other devices without the rounded formats
+        compute in float32: ``mlp.backend.precision`` says what is used.
     backend : str or Backend
-        ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"auto"``, or a third party's name.
+        ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"auto"``, or the name of a plugin.
     device : str, optional
-        In the library's own terms: ``"cuda:1"``.
+        As the library names it: ``"cuda:1"``.
     seed : int, optional
-        Of weights, order and dropout: the same run on every backend. Drawn if not given.
+        Random seed of first weights, row order and dropout; the same run on every backend. Drawn
+        if omitted.
 
     Attributes
     ----------
@@ -95,9 +97,9 @@ class MLP(Model):
     epochs_trained : int
         Over all fits.
     progress : Progress or None
-        Where the last training ended, beside the weights; None before, and after one that failed.
+        Where the last training run ended; None before the first, and after one that failed.
     metadata : dict
-        Whatever the user wants saved with the model, as JSON: class names, for example.
+        Anything to save with the model, as JSON: class names, for example.
 
     Raises
     ------
@@ -106,11 +108,11 @@ class MLP(Model):
     BackendError
         If the backend cannot work here.
     GradientError
-        If an own activation's or loss's derivative is wrong.
+        If the derivative of a custom activation or loss is wrong.
     """
 
     def summary(self) -> str:
-        """Return a table of the layers, with parameters and what each computes."""
+        """Return a table of the layers: output shape, parameters, and what each computes."""
         return summary(self)
 
     def __repr__(self) -> str:
@@ -141,52 +143,51 @@ class MLP(Model):
         checkpoint_every: int | None = None,
         resume: bool | str | os.PathLike[str] = False,
     ) -> History:
-        """Train, from the weights the model has.
+        """Train the model, starting from its current weights.
 
         Parameters
         ----------
         X : array-like or sparse matrix, shape (n, sizes[0])
-            NumPy, or an array of any library that lies on the model's device: taken over by
-            DLPack, without a copy where that can be. Kept in its dtype where ``data_on`` says.
-            SciPy's sparse matrices and arrays stay sparse on the host, and only the rows of some
-            steps at a time become dense; so ``batch_size=None`` makes all of them so at once.
+            NumPy, or an array of any library on the model's device: it is imported by DLPack,
+            without a copy where possible, and keeps its dtype. SciPy's sparse matrices and arrays
+            stay sparse on the host; only the rows of some steps at a time become dense, so
+            ``batch_size=None`` makes all of them dense at once.
         y : array-like, shape (n,) or (n, sizes[-1])
             Class indices, one-hot rows, 0/1, or real values.
         epochs : int
         batch_size : int, optional
-            1 to n; larger values and None mean the full set. The last batch may be smaller.
+            Rows per step; None, or more than n, takes all. The last batch may be smaller.
         optimizer : str or Optimizer
-            ``xpmlp.Adam(1e-3)``; its running averages start anew at each fit, unless ``continued``.
+            ``xpmlp.Adam(1e-3)``; its state starts anew at each fit, unless ``continued``.
         sample_weight : array-like, shape (n,), optional
-            A weight of 2 counts as the row twice.
+            A row of weight 2 counts like two rows.
         validation_data : (X, y), optional
-            Measured after each epoch.
+            Evaluated after each epoch.
         validation_split : float
-            Share of the rows held out for validation, drawn by the seed.
+            Share of the rows to hold out for validation, drawn by the seed.
         shuffle : bool or callable (epoch, n) -> n integers below n
-            Whether each epoch takes the rows in a new order; a function gives an order of your
-            own, in which rows may be missing and others come twice. Epochs count over all fits.
+            Whether each epoch takes the rows in a new order. A function returns a custom order,
+            in which rows may be missing or come twice. Epochs count over all fits.
         metrics : bool
-            Whether to measure accuracy or R² on the training batches, beside the loss.
+            Whether to measure accuracy or R² on the training batches, as well as the loss.
         callbacks : sequence of Callback
             ``xpmlp.EarlyStopping(patience=5)``, for example.
         data_on : {"auto", "device", "host"}
-            Where NumPy data lie: ``"device"`` copies all to it before the first step; ``"host"``
-            copies the rows of some hundred steps at a time, while the steps before them run;
-            ``"auto"`` is the host for data that take more than 0.7 of a GPU's free memory, and
-            for sparse ones, for which ``"device"`` is refused. The training is the same, step by
-            step.
+            Where NumPy data are kept. ``"device"`` copies all of them before the first step.
+            ``"host"`` copies the rows of some hundred steps at a time, while earlier steps run.
+            ``"auto"`` chooses the host for data that take more than 0.7 of a GPU's free memory,
+            and for sparse data, which ``"device"`` refuses. The steps are the same in each case.
         continued : bool
-            Go on as if the fit before had not ended, though the data may be others: with its
-            running averages, its count of steps and epochs, and its history, which is extended.
+            Continue the previous fit, possibly on new data, keeping optimizer state, counters and
+            history.
         checkpoints : path-like or Checkpoints, optional
-            A folder for files from which the training can go on, bit for bit, whatever ends it:
-            see ``xpmlp.Checkpoints``. The last three and the best are kept.
+            A folder for checkpoints, from which an interrupted run resumes bit for bit: see
+            ``xpmlp.Checkpoints``. The last three and the best are kept.
         checkpoint_every : int, optional
-            Save after so many steps; unless given, after each epoch.
+            Steps between two checkpoints; after each epoch if omitted.
         resume : bool or path-like
-            Go on from the newest checkpoint, or the one given, with the same arguments, data and
-            callbacks as before; where there is none yet, begin.
+            Resume from the newest checkpoint, or from the one given, with the same arguments,
+            data and callbacks as before. If there is none yet, start a new run.
 
         Returns
         -------
@@ -196,18 +197,18 @@ class MLP(Model):
         Raises
         ------
         InvalidValueError, InvalidTypeError
-            Before any compute, for input that cannot work; the model is as it was.
+            For input that cannot work, before anything is computed; the model is unchanged.
         DivergenceError
             If the loss becomes NaN or infinite; the model keeps the last good epoch's weights.
         CheckpointError
-            If there are checkpoints to go on from, and none is sound.
+            If there are checkpoints to resume from, and none is valid.
         RunLockedError
-            If another process has the folder.
+            If another process uses the folder.
         OSError
-            If a checkpoint cannot be written, or the one to go on from is not there.
+            If a checkpoint cannot be written, or the one to resume from is missing.
         DeviceMemoryError
-            If the device's memory is too small, with a batch size that fits; the model keeps the
-            last finished epoch's weights.
+            If the device's memory is too small; the message names a batch size that fits. The
+            model keeps the last finished epoch's weights.
         """
         chosen = find_optimizer(optimizer)
         epochs = whole("epochs", epochs)
@@ -244,10 +245,10 @@ class MLP(Model):
     # Use
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
-        """Return ``{"loss": ..., "accuracy": ...}``, or ``"r2"`` in place of accuracy for values.
+        """Return ``{"loss": ..., "accuracy": ...}``, or ``"r2"`` instead of accuracy for values.
 
-        The loss includes the penalty, as in training. NumPy arrays are copied to the device batch
-        by batch, and so are the rows of sparse matrices, dense.
+        The loss includes the penalty, as in training. NumPy arrays and sparse matrices are copied
+        to the device batch by batch, as dense rows.
 
         Parameters
         ----------
@@ -257,7 +258,7 @@ class MLP(Model):
         Raises
         ------
         InvalidValueError, InvalidTypeError
-            For input that cannot work, as ``fit``; or if the model knows no task yet.
+            For input that cannot work, as in ``fit``; or if the model has not been trained.
         DeviceMemoryError
             If the device's memory is too small for a single row.
         """
@@ -270,27 +271,27 @@ class MLP(Model):
     def predict(self, X: Any) -> Array:
         """Return class indices, 0/1 labels, or values; shape (n,), or (n, outputs) for several.
 
-        In the library of X and on its device; NumPy for lists and sparse matrices. What comes from
-        the host is copied to the device batch by batch.
+        The result is in the library of X and on its device; NumPy for lists and sparse matrices.
+        Data on the host are copied to the device batch by batch.
 
         Raises
         ------
         InvalidValueError, InvalidTypeError
-            For input that cannot work, as ``fit``; or if the model knows no task yet.
+            For input that cannot work, as in ``fit``; or if the model has not been trained.
         DeviceMemoryError
             If the device's memory is too small for a single row, or for the results.
         """
         return self._forward(X, decisions, "predict")
 
     def predict_proba(self, X: Any) -> Array:
-        """Return probabilities, shape (n, C); for one output those of 0 and 1, shape (n, 2).
+        """Return class probabilities, shape (n, C); for one output those of 0 and 1, (n, 2).
 
         Raises
         ------
         InvalidValueError
             If the model predicts values, not classes.
         DeviceMemoryError
-            As ``predict``.
+            As in ``predict``.
         """
         if self.task.kind == "values":
             raise InvalidValueError("predict_proba: this model predicts values; use predict")
@@ -299,7 +300,7 @@ class MLP(Model):
     # Move, save, restore
 
     def to(self, backend: str | Backend, device: str | None = None) -> Self:
-        """Move the model to another backend, in place; returns it."""
+        """Move the model to another backend, in place, and return it."""
         before = self.backend
         self.backend = backend_for(backend, device, self.dtype, self.precision)
         self.weights.move(self.backend)
@@ -309,14 +310,14 @@ class MLP(Model):
         return self
 
     def save(self, path: Any) -> None:
-        """Write the model to a file; the old file stays until the new one is complete.
+        """Write the model to a file; an old file stays until the new one is complete.
 
-        Models can be pickled, too, dumped by joblib and deep-copied: see ``xpmlp.model.pickling``.
+        Models can also be pickled and deep-copied: see ``xpmlp.model.pickling``.
 
         Parameters
         ----------
         path : path-like
-            Folders on the way are made.
+            Missing folders are made.
 
         Raises
         ------
@@ -342,7 +343,7 @@ class MLP(Model):
         return give_back(self.backend, X, self._within_memory(advise, forward_batches, x, finish))
 
     def _continued(self, optimizer: Optimizer) -> Progress:
-        """Return where a run that continues the last one starts."""
+        """Return where a run that continues the previous one starts."""
         if self.progress is None:
             raise InvalidValueError(
                 "continued: this model has no training to continue; call fit without it first"
@@ -353,12 +354,12 @@ class MLP(Model):
     def _within_memory(
         self, advise: Callable[[], str], attempt: Callable[..., Result], *args: Any, **options: Any
     ) -> Result:
-        """Return ``attempt(self, *args, **options)``; where memory runs out, say what helps.
+        """Return ``attempt(self, *args, **options)``; if memory runs out, say what helps.
 
         Raises
         ------
         DeviceMemoryError
-            When what the attempt held is free again, so that ``advise`` sees what there is.
+            After everything the attempt held has been freed, so that ``advise`` sees the truth.
         """
         try:
             return attempt(self, *args, **options)
@@ -366,7 +367,7 @@ class MLP(Model):
             if isinstance(error, XpmlpError) or not self.backend.ran_out(error):
                 raise
             reason = release(error)
-        # Only here, outside of ``except``, does nothing refer to the failed attempt any more.
+        # Only here, outside ``except``, nothing refers to the failed attempt any more.
         self.forget_compiled()
         gc.collect()
         raise DeviceMemoryError(f"{advise()}. What failed: {reason}")
@@ -384,9 +385,9 @@ def load(
     ----------
     path : path-like
     backend, device : optional
-        As for ``MLP``; independent of the backend that made the file.
+        As for ``MLP``; any backend can load the file of any other.
     custom : mapping of str to activation, loss or layer function, optional
-        The user's own functions that the file refers to by name.
+        The custom functions that the file refers to by name.
 
     Returns
     -------
@@ -395,13 +396,13 @@ def load(
     Raises
     ------
     CheckpointError
-        If the file is broken, altered, of another kind or of a newer version, or names a
-        function that is not known here.
+        If the file is broken, altered, of another kind or of a newer version, or names an
+        unknown function.
     OSError
-        If there is no such file, or it cannot be read.
+        If the file is missing or cannot be read.
     InvalidValueError, BackendError
         If there is no such backend, or it cannot work here.
     GradientError
-        If the derivative of an own function is wrong.
+        If the derivative of a custom function is wrong.
     """
     return files.load(MLP, path, backend, device, custom)

@@ -96,7 +96,7 @@ def test_a_model_that_has_moved_goes_on(backend: Any) -> None:
 def test_nothing_to_go_on_from() -> None:
     X, y = data()
     mlp = network("numpy")
-    with pytest.raises(InvalidValueError, match="no training to go on from"):
+    with pytest.raises(InvalidValueError, match="no training to continue"):
         mlp.fit(X, y, continued=True)
     mlp.fit(X, y, epochs=1, optimizer="sgd")
     with pytest.raises(InvalidValueError, match=r"found the optimizer 'adam'.* 'sgd'"):

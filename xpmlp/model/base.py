@@ -1,4 +1,4 @@
-"""``Model``: what a perceptron is, without the verbs. ``xpmlp.MLP`` adds ``fit`` and the rest."""
+"""``Model``: the state of a perceptron. ``xpmlp.MLP`` adds fit, predict and the other verbs."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -28,9 +28,9 @@ logger = logging.getLogger("xpmlp")
 
 
 class Model:
-    """A network with its weights, its task and the place where it computes.
+    """A network with its weights, its task, and the backend that computes it.
 
-    Made with the arguments of ``xpmlp.MLP``, which documents them.
+    The arguments are those of ``xpmlp.MLP``, which documents them.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Model:
     penalty : Penalty
     scaling : Scaling
     loss, output, targets
-        As given; ``task`` is what follows from them and from the targets.
+        As given; ``task`` follows from them and from the targets.
     known_task : Task or None
         None until the targets are known.
     backend : Backend
@@ -52,9 +52,9 @@ class Model:
     progress : Progress or None
         Where the last training run ended; None before the first, and after one that failed.
     metadata : dict
-        Whatever the user wants saved with the model, as JSON.
+        Anything to save with the model, as JSON.
     arguments : dict
-        What the model was made with, except the backend and its device.
+        The arguments, except backend and device.
     compiled : dict
         Compiled steps, by optimizer.
     forward_pass : object
@@ -108,7 +108,7 @@ class Model:
         self.loss, self.output, self.targets = loss, output, targets
         if targets not in (None, *KINDS):
             raise unknown_name("targets", targets, KINDS)
-        self._check_functions()  # what is wrong should be said now, not at the first fit
+        self._check_functions()  # now rather than at the first fit
         self.known_task: Task | None = None
         if targets is not None:
             check_outputs(targets, self.sizes[-1])
@@ -122,7 +122,7 @@ class Model:
         self.weights = Weights(self.network, self.backend, dtype, first)
 
     def _check_functions(self) -> None:
-        """Refuse unknown names, and check the derivatives of the user's own functions."""
+        """Refuse unknown names, and check the derivatives of custom functions."""
         custom: list[Any] = [*self.network.architecture.activations]
         if self.loss is not None:
             custom.append(find_loss(self.loss))
@@ -150,13 +150,13 @@ class Model:
         return self.known_task
 
     def set_task(self, task: Task | None) -> None:
-        """Set what the network is trained for; steps for another task are forgotten."""
+        """Set what the network is trained for, and forget steps compiled for another task."""
         if task != self.known_task:
             self.compiled.clear()
         self.known_task = task
 
     def reseed(self, seed: int) -> None:
-        """Draw row order and dropout from another seed from now on.
+        """Draw row order and dropout from another seed.
 
         Raises
         ------
@@ -178,12 +178,12 @@ class Model:
         return self.weights.to_host()
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """Set parameters and running statistics from arrays by name; all names are needed.
+        """Set parameters and running statistics from arrays by name; every name is required.
 
         Raises
         ------
-        InvalidValueError
-            For missing, unknown or wrongly shaped arrays; nothing is changed then.
+        InvalidValueError, InvalidTypeError
+            For missing, unknown, wrongly shaped or non-finite arrays; nothing is changed then.
         """
         self.weights.load(values)
 
@@ -194,10 +194,10 @@ class Model:
         dtype: str | None = None,
         **changes: Any,
     ) -> Self:
-        """Return an independent copy, on this backend or another, in this dtype or another.
+        """Return an independent copy, optionally on another backend or in another dtype.
 
-        Nothing is rounded in float64: a copy in it has the precision "float32" again. ``changes``
-        are other arguments of ``MLP``, ``dropout=0.0`` for example, that keep the parameters.
+        ``changes`` are other arguments of ``MLP`` that keep the parameters: ``dropout=0.0``. A
+        copy in float64 has the precision "float32", which means that nothing is rounded.
         """
         arguments = self.arguments | {"dtype": dtype or self.dtype} | changes
         if arguments["dtype"] == "float64":
@@ -216,7 +216,7 @@ class Model:
         return made
 
     def restore_point(self) -> Callable[[], None]:
-        """Return a function that puts back what training changes, as it is now."""
+        """Return a function that undoes whatever training changes from now on."""
         weights = self.weights.flat, self.weights.statistics
         task, seed = self.known_task, self.seed
         rest = {name: getattr(self, name) for name in ("epochs_trained", "scaling", "progress")}
@@ -238,7 +238,7 @@ class Model:
         return chain("mlp", [*self.network.layers, activate("output", self.task.output)])
 
     def make_step(self, optimizer: Optimizer, metrics: bool = True) -> TrainingStep:
-        """Return a training step; without ``metrics`` it measures the loss alone."""
+        """Return a training step; without ``metrics`` it measures only the loss."""
         metric = self.task.metric if metrics else None
         return TrainingStep(
             self.backend.ops,
@@ -251,21 +251,21 @@ class Model:
         )
 
     def compiled_step(self, optimizer: Optimizer, metrics: bool) -> Run:
-        """Return a compiled training step, made when first needed."""
-        # Rates come with each step's plan, so a step serves all of them.
+        """Return a compiled training step; each is made once."""
+        # The learning rate comes with each step's plan, so one step serves all rates.
         key = (replace(optimizer, learning_rate=1.0), metrics)
         if key not in self.compiled:
             self.compiled[key] = self.backend.compile(self.make_step(*key))
         return self.compiled[key]
 
     def forget_compiled(self) -> None:
-        """Let go of what steps and forward passes keep between calls."""
+        """Forget compiled steps and forward passes, and the memory they keep."""
         self.compiled: dict[Any, Run] = {}
         self.forward_pass: Any = None
 
 
 def check_precision(precision: str, dtype: str) -> None:
-    """Refuse an unknown precision, and one that a dtype does not have."""
+    """Refuse an unknown precision, or one that the dtype does not have."""
     if precision not in PRECISIONS:
         raise unknown_name("precision", precision, PRECISIONS)
     if dtype == "float64" and precision != "float32":
@@ -276,12 +276,12 @@ def check_precision(precision: str, dtype: str) -> None:
 
 
 def backend_for(spec: Any, device: str | None, dtype: str, precision: str) -> Backend:
-    """Return the backend of a name for a model of this dtype and precision.
+    """Return the backend for a model of this dtype and precision.
 
     Raises
     ------
     InvalidValueError, BackendError
-        As ``xpmlp.backend`` does, and where the backend does not have the dtype.
+        As ``xpmlp.backend``; and if the backend does not have the dtype.
     """
     found = xpmlp_backends.backend(spec, device)
     if dtype != "float32" and dtype not in found.capabilities:

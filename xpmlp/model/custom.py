@@ -1,4 +1,4 @@
-"""The user's own activations and losses: checked before they are used, registered by name."""
+"""Custom activations and losses: checked before they are used, registered by name."""
 
 import xpmlp_backends
 

@@ -1,8 +1,8 @@
-"""Model files: what a model is as a configuration and arrays, and the way back.
+"""Model files: a model as a configuration and arrays, and back.
 
-A file holds host arrays: it loads with NumPy alone, whatever backend made it. Functions are
-kept by name, and nothing is imported by a name from a file: a user's own is written with a mark
-before its name, so that it is never taken for a built-in one, and passed in again at loading.
+A file holds host arrays: it loads with NumPy alone, whatever backend wrote it. Functions are kept
+by name, and nothing is imported by a name from a file. A custom function's name has a mark before
+it, so that it is never taken for a built-in one, and the function is passed in again at loading.
 """
 
 import json
@@ -38,7 +38,7 @@ SCALING = ("shift", "scale", "target_shift", "target_scale")
 """The arrays of ``Scaling``, kept as ``scaling.shift`` and so on."""
 
 OWN = "own:"
-"""Before the name of a user's function."""
+"""The mark before the name of a custom function; part of the file format."""
 
 _BUILT_IN = tuple(ACTIVATIONS.values())
 
@@ -57,7 +57,7 @@ def save(mlp: Model, path: Any) -> None:
 
 
 def describe(mlp: Model, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what a file says of a model, and its arrays with these parameters and statistics."""
+    """Return a model's configuration, and its arrays with these parameters and statistics."""
     loss = mlp.known_task.loss if mlp.known_task else mlp.loss
     config = {
         "arguments": _arguments(mlp),
@@ -75,14 +75,14 @@ def describe(mlp: Model, values: Mapping[str, Any]) -> tuple[dict[str, Any], dic
 
 
 def _arguments(mlp: Model) -> dict[str, Any]:
-    """Return the arguments that make such a model, functions by name."""
+    """Return the arguments that make such a model, with functions as names."""
     architecture = mlp.network.architecture
     own_layer, own_initializer = architecture.normalization, architecture.initializer
     arguments = mlp.arguments | {
         "sizes": list(architecture.sizes),
         "activation": [_activation_name(a) for a in architecture.activations],
         "output": mlp.output and _activation_name(activation(mlp.output)),
-        "loss": None,  # with its settings in an entry of its own
+        "loss": None,  # another entry has it, with its settings
         "dropout": list(architecture.dropout),
         # The weights themselves are in the file.
         "initializer": "auto" if callable(own_initializer) else own_initializer,
@@ -107,7 +107,7 @@ def load(
         What to make: ``MLP``.
     """
     config, tensors = tensorfile.read(Path(path))
-    # Found before, as a wrong name is not the file's fault.
+    # Outside: a wrong name is not the file's fault.
     chosen, own = xpmlp_backends.backend(backend, device), dict(custom or {})
     with _blaming(path):
         return _rebuild(cls, config, tensors, chosen, own)
@@ -121,7 +121,7 @@ def _rebuild(
     own: dict[str, Any],
 ) -> Loaded:
     arguments = dict(config["arguments"])
-    # Compared before anything is allocated: a file's claims are not to be believed.
+    # Compared before anything is allocated: the file is untrusted.
     for i, shape in enumerate(pairwise(arguments["sizes"]), start=1):
         if tensors[f"dense{i}.W"].shape != shape:
             raise CheckpointError(f"dense{i}.W does not have the shape {shape} of the layers")
@@ -139,7 +139,7 @@ def _rebuild(
 
 
 def _fill(mlp: Model, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
-    """Give a model what it has learned, and from which data."""
+    """Set a model's weights, task and scaling."""
     task = None
     if (kind := config["kind"]) is not None:
         if kind not in KINDS:
@@ -163,14 +163,14 @@ def _fill(mlp: Model, config: Mapping[str, Any], tensors: Mapping[str, np.ndarra
 def put(
     mlp: Model, path: Path, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
 ) -> None:
-    """Give a model what a file has of one of the same making.
+    """Set a model to the state in a file of a model with the same arguments.
 
-    A seed that was drawn, because none was given, becomes the file's.
+    If the model's seed was drawn, it takes the file's.
 
     Raises
     ------
     InvalidValueError
-        If it was made with other arguments.
+        If the arguments differ.
     CheckpointError
         If the file does not make sense.
     """
@@ -187,7 +187,7 @@ def put(
     if other:
         raise InvalidValueError(
             f"resume: the model of {path} was made with {other[0]}={saved[other[0]]!r}; this one "
-            f"has {given[other[0]]!r}. Make it with the same arguments to go on"
+            f"has {given[other[0]]!r}. Make it with the same arguments to resume"
         )
     with _blaming(path):
         _fill(mlp, config, tensors)
@@ -196,7 +196,7 @@ def put(
 
 @contextmanager
 def _blaming(path: Any) -> Iterator[None]:
-    """Say of what goes wrong that it is the file's fault."""
+    """Turn whatever goes wrong into an error about the file."""
     try:
         yield
     except CheckpointError as error:
@@ -248,7 +248,7 @@ def _own(what: str, marked: str, own: Mapping[str, Any]) -> Any:
     if name not in own:
         register = ", or xpmlp.register_activation() it first" if what == "activation" else ""
         raise CheckpointError(
-            f"it uses an own {what} {name!r}; pass it: load(..., custom={{{name!r}: ...}})"
+            f"it uses a custom {what} {name!r}; pass it: load(..., custom={{{name!r}: ...}})"
             f"{register}"
         )
     return own[name]

@@ -11,10 +11,10 @@ from xpmlp.nn.contract import Backend, Memory
 from xpmlp.nn.layers import Layer
 
 SHARE = 0.7
-"""Most of the free memory that data may take: steps need the rest."""
+"""Largest share of the free memory that data may take: steps need the rest."""
 
 CHUNK_BYTES = 2**28
-"""Most bytes of data from the host that are copied to the device, or made dense, at once."""
+"""Most bytes of host data that are copied to the device, or made dense, at a time."""
 
 
 def gibibytes(size: float) -> str:
@@ -27,36 +27,36 @@ def gibibytes(size: float) -> str:
 
 
 def too_large(memory: Memory, size: int) -> bool:
-    """Whether data of this size are too large for the memory that is free."""
+    """Whether data of this size are too large for the free memory."""
     return size > SHARE * memory.free
 
 
 def gathered_bytes(arrays: tuple[Any, ...]) -> int:
-    """Return the bytes of one row of some arrays, of which some may be None."""
+    """Return the bytes of one row of all arrays; None counts as nothing."""
     return sum(x.nbytes // x.shape[0] for x in arrays if x is not None)
 
 
 def rows_within_chunk(mlp: Model, most: int) -> int:
-    """Return how many rows of inputs to take at once: ``most``, or fewer if they are so wide."""
+    """Return how many rows of inputs to take at a time: ``most``, or fewer if they are wide."""
     return max(1, min(most, CHUNK_BYTES // (mlp.sizes[0] * _itemsize(mlp))))
 
 
-# What a step needs. Rather too much than too little, for operations that make a new array each:
-# a test holds it against what the plain formulas take.
+# What a step needs: an upper bound, for operations that each make a new array. A test compares it
+# with what the plain formulas take.
 
 KEPT = {"dense": 1, "activation": 1, "dropout": 2, "normalization": 5}
-"""Numbers for each unit that stay until the backward pass is through, by kind of layer."""
+"""Numbers kept for each unit until the backward pass is done, by kind of layer."""
 
 PASSING = {"dense": 4, "activation": 6, "dropout": 6, "normalization": 6}
-"""Numbers for each unit while a layer is at work: gradients, and results on the way to another."""
+"""Temporary numbers for each unit while a layer computes, by kind of layer."""
 
 
 def row_bytes(mlp: Model) -> int:
     """Bytes that a training step needs for each row of its batch.
 
-    The inputs as they come, converted and scaled; what the backward pass needs of each layer: its
-    output, a dropout's mask too, more for a normalization; and what the layer that needs most holds
-    while it is at work.
+    The inputs (as they come, converted, scaled); what the backward pass needs of each layer (its
+    output, the mask of a dropout, more for a normalization); and the temporary numbers of the
+    layer that has the most.
     """
     width, most = mlp.sizes[0], 0
     numbers = 3 * width
@@ -78,12 +78,12 @@ def _kind(layer: Layer, dense: bool) -> str:
 
 
 def state_bytes(mlp: Model, slots: int) -> int:
-    """Bytes that a training needs whatever its batch: its state, and copies while it is updated.
+    """Bytes that training needs for any batch size: its state, and copies during an update.
 
-    Parameters and gradient, each also in parts, with their next values and some intermediate
-    results; the optimizer's ``slots`` running averages, their next values, and a copy in case the
-    epoch is gone through again; the weights of the last epoch's end. On a GPU all of it once more,
-    in place, while a captured step is compared with the plain one.
+    Parameters and gradient, each also in parts, with their next values and intermediate results;
+    the ``slots`` arrays of the optimizer state, their next values, and a copy for going through
+    the epoch again; the weights at the end of the last epoch. A GPU needs all of it once more
+    while a captured step is compared with the plain one.
     """
     copies = 9 + 4 * slots if "gpu" in mlp.backend.capabilities else 7 + 3 * slots
     return copies * mlp.network.layout.size * _itemsize(mlp)
@@ -108,17 +108,17 @@ MARGIN = 0.9
 
 @dataclass
 class Request:
-    """What a training was asked for, in numbers alone: it must not keep arrays alive.
+    """What ``fit`` was asked for, in numbers alone: it must not keep arrays alive.
 
     Attributes
     ----------
     batch_size : int
     slots : int
-        The optimizer's running averages.
+        Arrays of the optimizer state.
     data : int
-        Bytes that were to be copied from the host.
+        Bytes to copy from the host.
     on_host : bool
-        Whether the data stay there.
+        Whether the data stay on the host.
     """
 
     batch_size: int
@@ -128,7 +128,7 @@ class Request:
 
 
 def release(error: BaseException) -> str:
-    """Let go of all arrays that an error keeps alive in the frames it went through; describe it."""
+    """Free all arrays that an error keeps alive in the frames it passed; return a description."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     chain: BaseException | None = error
     while chain is not None:
@@ -138,7 +138,7 @@ def release(error: BaseException) -> str:
 
 
 def advice_on_training(mlp: Model, asked: Request) -> str:
-    """Say which batch size would fit, or what else helps."""
+    """Return advice: which batch size would fit, or what else helps."""
     backend = mlp.backend
     found = f"fit: {_where(backend)} is too small for batch_size={asked.batch_size}"
     memory = backend.memory()
@@ -165,14 +165,14 @@ def advice_on_training(mlp: Model, asked: Request) -> str:
 
 
 def _halved(size: int, each: int, room: float) -> int:
-    """Halve a batch size until it fits; 0 if none does."""
+    """Halve a batch size until it fits; return 0 if none does."""
     while size * each > room and size:
         size //= 2
     return size if room > 0 else 0
 
 
 def advice_on_use(mlp: Model, call: str) -> str:
-    """Say what helps where not even a single row fits."""
+    """Return advice where not even a single row fits."""
     memory = mlp.backend.memory()
     free = "" if memory is None else f": {gibibytes(memory.free)} of it are free"
     return (

@@ -1,13 +1,13 @@
-"""What travels when a model is pickled, dumped by joblib, or copied with ``copy.deepcopy``.
+"""What is in a pickle of a model: for pickle, joblib and ``copy.deepcopy``.
 
-Settings, host arrays, and where a continued training goes on from: any machine can read that,
-with or without the library that computed it. Functions of the user's go by reference, as always
-in pickles. What cannot travel is made anew: layers and compiled steps are closures, and the
-backend comes back by name. A schedule's own function travels with ``mlp.progress``, which may be
-set to None first if nothing is to be continued.
+A pickle has settings, host arrays, and the state from which ``fit(continued=True)`` continues. Any
+machine can read it, with or without the library that computed it. Custom functions are pickled by
+reference, as always. Layers and compiled steps are closures: they are made again, and the backend
+is found again by name. A custom schedule function is part of ``mlp.progress``; set that to None
+if it cannot be pickled and nothing is to be continued.
 
-A pickle runs code when it is loaded, and is for the version of xpmlp that wrote it. For other
-people and other years there are files: ``mlp.save``.
+Loading a pickle runs code, and needs the version of xpmlp that wrote it. To share or to archive a
+model, write a file: ``mlp.save``.
 """
 
 import warnings
@@ -26,11 +26,11 @@ from xpmlp.nn.contract import Backend
 from xpmlp.nn.network import Network
 
 REMADE = ("network", "weights", "backend", "known_task", "progress", "compiled", "forward_pass")
-"""Attributes of a model that do not travel as they are; all others do, a subclass's own too."""
+"""Attributes that are made again; all others are pickled, those of a subclass too."""
 
 
 class BackendRef:
-    """A model's backend: within the process the object itself, beyond it a name and a device.
+    """A reference to a backend: the object within the process, a name and a device in a pickle.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class BackendRef:
     device : str or None
         What ``xpmlp.backend(name, device)`` takes.
     backend : Backend, optional
-        The object, which deep copies share.
+        The object; deep copies share it.
     """
 
     def __init__(self, name: str, device: str | None, backend: Backend | None = None) -> None:
@@ -51,12 +51,12 @@ class BackendRef:
         return BackendRef, (self.name, self.device)
 
     def find(self, dtype: str, precision: str) -> Backend:
-        """Return the backend, or NumPy's with a warning where it cannot be made."""
+        """Return the backend; or NumPy's, with a warning, if it cannot be made."""
         if self.backend is not None:
             return self.backend
         try:
             return backend_for(self.name, self.device, dtype, precision)
-        except Exception as error:  # whatever a broken installation raises, the model is whole
+        except Exception as error:  # a broken installation may raise anything; the model is fine
             where = "" if self.device is None else f" on {self.device}"
             reason = str(error).rstrip(".")
             warnings.warn(
@@ -68,9 +68,9 @@ class BackendRef:
 
 
 def state(mlp: Model) -> dict[str, Any]:
-    """Return what travels of a model."""
+    """Return what a pickle of a model holds."""
     backend, task, progress = mlp.backend, mlp.known_task, mlp.progress
-    if progress is not None:  # a training extends its history in place, which is no one else's
+    if progress is not None:  # training extends its history in place, so a copy needs its own
         progress = replace(progress.moved(backend.to_numpy), history=deepcopy(progress.history))
     place = getattr(backend, "place", str(backend.device))  # a third party's may not have one
     return {
@@ -83,9 +83,9 @@ def state(mlp: Model) -> dict[str, Any]:
 
 
 def restore(mlp: Model, state: Mapping[str, Any]) -> None:
-    """Make a model of what has travelled.
+    """Make a model from what a pickle holds.
 
-    Its arrays are copied, since those that joblib maps from a file change with the file.
+    Arrays are copied: those that joblib maps from a file would change with the file.
     """
     vars(mlp).update(state["attributes"])
     arrays = {name: getattr(mlp.scaling, name) for name in SCALING}

@@ -21,14 +21,13 @@ Batches = list[tuple[int, int]]
 logger = logging.getLogger("xpmlp")
 
 ROWS = 4096
-"""Rows at a time: large enough for full speed, small enough that the activations fit."""
+"""Rows of a batch: enough for full speed, and few enough that the activations fit."""
 
 
 def forward_batches(model: Model, x: Rows, finish: Callable[[Model, Array], Array]) -> Array:
-    """Return ``finish(model, outputs)`` for all rows: outputs are those before the loss's link.
+    """Return ``finish(model, outputs)`` for all rows, with the outputs before the loss's link.
 
-    Rows on the host are copied to the device batch by batch, dense if they are sparse, and the
-    results back.
+    Rows on the host are copied to the device batch by batch, and the results back.
     """
     backend, weights = model.backend, model.weights
     there = backend.owns(x.array)
@@ -47,7 +46,7 @@ def forward_batches(model: Model, x: Rows, finish: Callable[[Model, Array], Arra
 
 
 def decisions(model: Model, out: Array) -> Array:
-    """From the network's outputs to what ``MLP.predict`` returns."""
+    """Return what ``MLP.predict`` makes of the network's outputs."""
     backend, xp, kind = model.backend, model.backend.xp, model.task.kind
     if kind in ("labels", "one_hot"):
         return xp.argmax(out, axis=1)
@@ -60,15 +59,15 @@ def decisions(model: Model, out: Array) -> Array:
 
 
 def probabilities(model: Model, out: Array) -> Array:
-    """From the network's outputs to what ``MLP.predict_proba`` returns."""
+    """Return what ``MLP.predict_proba`` makes of the network's outputs."""
     p = model.task.link.function(model.backend.ops, out)
     return model.backend.xp.concat([1.0 - p, p], axis=1) if model.task.kind == "binary" else p
 
 
 def evaluate_batches(model: Model, x: Rows, target: np.ndarray) -> dict[str, float]:
-    """Return loss and metric over all rows; sums are taken in float64 on the host.
+    """Return loss and metric over all rows, summed in float64 on the host.
 
-    A loss that overflows is infinite, without NumPy's warning.
+    A loss that overflows is infinite, without a warning.
     """
     with np.errstate(all="ignore"):
         return _evaluate(model, x, target)
@@ -100,7 +99,7 @@ def _evaluate(model: Model, x: Rows, target: np.ndarray) -> dict[str, float]:
 
 
 def _in_batches(model: Model, n: int, f: Callable[[Forward, Batches], Array]) -> Array:
-    """Compute over n rows in batches; where the device has no memory for so many, of fewer rows."""
+    """Compute over n rows in batches; halve the batch while the device's memory is too small."""
     forward = _Forward.of(model)
     while True:
         rows = min(forward.rows, n)
@@ -121,7 +120,7 @@ def _batches(n: int, rows: int) -> Batches:
 
 
 class _Forward:
-    """A model's forward pass, compiled once for its task and scaling, whatever its weights."""
+    """A model's forward pass, compiled for its backend, task and scaling, for any weights."""
 
     def __init__(self, model: Model) -> None:
         self.rows = rows_within_chunk(model, ROWS)
@@ -138,7 +137,7 @@ class _Forward:
 
     @staticmethod
     def of(model: Model) -> "_Forward":
-        """Return the model's, made anew where backend, scaling or task have changed."""
+        """Return the model's; make it again if backend, scaling or task have changed."""
         made: _Forward | None = model.forward_pass
         if (
             made is None

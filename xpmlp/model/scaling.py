@@ -1,4 +1,4 @@
-"""What is done to inputs before the first layer, and to real targets before the loss."""
+"""How inputs are scaled before the first layer, and real targets before the loss."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,15 +15,15 @@ Array = Any
 
 @dataclass(frozen=True)
 class Scaling:
-    """What is done to the inputs before the first layer: (X − shift) · scale.
+    """The scaling of inputs, (X − shift) · scale, and of real targets.
 
     Attributes
     ----------
     mode : {"auto", "standard", "none"}
-        ``"auto"`` divides uint8 by 255, because bytes are pixels, and leaves the rest alone;
-        ``"standard"`` subtracts each column's mean and divides by its standard deviation, as
+        ``"auto"`` divides uint8 by 255, because bytes are pixels, and changes nothing else;
+        ``"standard"`` subtracts each column's mean and divides by its standard deviation,
         measured on the first training data, and does the same to real targets; ``"none"``
-        leaves all alone.
+        changes nothing.
     pixels : bool or None
         Whether the model was fitted on uint8 under ``"auto"``; None before the first fit.
     shift, scale : ndarray of float64, shape (columns,) or (1,), or None
@@ -41,14 +41,14 @@ class Scaling:
 
     @classmethod
     def make(cls, mode: str | None) -> "Scaling":
-        """Check the name of a mode."""
+        """Return the scaling of a mode, not fitted yet."""
         mode = "none" if mode is None else mode
         if mode not in ("auto", "standard", "none"):
             raise unknown_name("scaling", mode, ("auto", "standard", "none"))
         return cls(mode)
 
     def fitted(self, x: Rows) -> "Scaling":
-        """Learn from the training inputs, unless that has happened."""
+        """Return it fitted to the training inputs; itself if it is fitted already."""
         if self.pixels is not None:
             self.check(x)
             return self
@@ -57,12 +57,12 @@ class Scaling:
             return Scaling(self.mode, True, None, np.array([1 / 255]))
         if self.mode == "standard":
             mean, std = x.moments()
-            # A constant column has nothing to say: it becomes 0, not NaN.
+            # A constant column becomes 0, not NaN.
             return Scaling(self.mode, False, mean, 1 / np.where(std > 0, std, 1.0))
         return Scaling(self.mode, False)
 
     def fitted_to_targets(self, target: np.ndarray) -> "Scaling":
-        """Learn from real targets, shape (n, outputs), unless that has happened."""
+        """Return it fitted to real targets, shape (n, outputs); itself if it is already."""
         if self.mode != "standard" or self.target_scale is not None:
             return self
         std = target.std(axis=0, dtype=np.float64)
@@ -73,14 +73,14 @@ class Scaling:
         )
 
     def of_targets(self, target: np.ndarray) -> np.ndarray:
-        """(y − target_shift)/target_scale, for what the loss compares with."""
+        """Return (y − target_shift)/target_scale, which the loss compares with."""
         if self.target_scale is None:
             return target
         scaled: np.ndarray = ((target - self.target_shift) / self.target_scale).astype(target.dtype)
         return scaled
 
     def to_targets(self, backend: Backend, prediction: Array) -> Array:
-        """The way back, for what a person sees."""
+        """Return predictions in the units of the targets."""
         if self.target_scale is None:
             return prediction
         dtype = dtype_name(prediction)
@@ -88,7 +88,7 @@ class Scaling:
         return prediction * scale + backend.asarray(self.target_shift, dtype)
 
     def check(self, x: Rows, name: str = "X") -> None:
-        """Refuse inputs of another kind than the model was fitted on."""
+        """Refuse inputs of another kind than those the model was fitted on."""
         if self.mode != "auto" or self.pixels is None:
             return
         found = x.dtype

@@ -1,4 +1,4 @@
-"""A network as a table for people."""
+"""A network as a table."""
 
 from math import prod
 
@@ -6,7 +6,7 @@ from xpmlp.model.base import Model
 
 
 def rounding(mlp: Model) -> str:
-    """Say what matrix products are rounded to, if the model was made to; else nothing."""
+    """Describe what matrix products are rounded to; empty for float32."""
     asked, done = mlp.precision, mlp.backend.precision
     if asked == "float32":
         return ""
@@ -15,7 +15,7 @@ def rounding(mlp: Model) -> str:
 
 
 def summary(mlp: Model) -> str:
-    """Return the layers with their output shapes, parameters and formulas, and a line of totals."""
+    """Return a table of the layers, with output shapes, parameters, formulas and totals."""
     rows = [("layer", "output", "parameters", "computes")]
     width = mlp.sizes[0]
     for layer in mlp.network.layers:
@@ -24,7 +24,7 @@ def summary(mlp: Model) -> str:
         rows.append((layer.name, f"(n, {width})", f"{count:,}" if count else "", layer.formula))
     a, b, c = (max(len(row[i]) for row in rows) for i in range(3))
     lines = [f"{w:<{a}}  {x:<{b}}  {y:>{c}}  {z}".rstrip() for w, x, y, z in rows]
-    loss = mlp.known_task.loss.name if mlp.known_task else "follows from the targets"
+    loss = mlp.known_task.loss.name if mlp.known_task else "inferred from the targets"
     return "\n".join(
         [
             *lines,

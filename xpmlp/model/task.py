@@ -1,6 +1,6 @@
-"""What the targets are, and what follows: the loss, the output activation and the metric.
+"""What the targets are, and what follows from them: loss, output activation and metric.
 
-A host boundary: targets are small, so they are checked on the host with NumPy.
+Targets are small, so they are checked on the host with NumPy.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from xpmlp.nn import losses, metrics
 from xpmlp.nn.activations import ACTIVATIONS, Activation, activation
 
 KINDS = ("labels", "one_hot", "binary", "multilabel", "values")
-"""Class indices; rows with one 1, or distributions; yes or no; several of those; real numbers."""
+"""Class indices; one-hot rows or distributions; yes or no; several yes or no; real numbers."""
 
 _DEFAULT: dict[str, type[losses.Loss]] = {
     "labels": losses.SparseCategoricalCrossEntropy,
@@ -35,7 +35,7 @@ class Task:
         One of ``KINDS``.
     loss : Loss
     output : Activation or None
-        An activation after the last dense layer, where the loss has no link of its own.
+        The activation after the last dense layer, if the loss has no link.
     """
 
     kind: str
@@ -44,12 +44,12 @@ class Task:
 
     @classmethod
     def make(cls, kind: str, loss: Any, output: Any) -> "Task":
-        """Combine a kind of target with the loss and output activation, if any were given.
+        """Combine a kind of targets with the loss and output activation, if given.
 
         Raises
         ------
         InvalidValueError
-            If the loss cannot use such targets, or brings another output activation.
+            If the loss cannot use such targets, or has another output activation.
         """
         chosen = _DEFAULT[kind]() if loss is None else losses.loss(loss)
         usable = {
@@ -93,7 +93,7 @@ class Task:
         return metrics.LOGIT_SIDES if logits else metrics.PROBABILITY_SIDES
 
     def encode(self, y: np.ndarray, outputs: int, dtype: str, name: str = "y") -> np.ndarray:
-        """Check targets and bring them into the form the loss takes.
+        """Check targets and convert them to the form the loss takes.
 
         Returns
         -------
@@ -125,7 +125,7 @@ class Task:
 
 
 def check_outputs(kind: str, outputs: int) -> None:
-    """Refuse a kind of targets that a network with so many outputs cannot learn."""
+    """Refuse a kind of targets that does not fit the number of outputs."""
     fitting = {"binary": (outputs == 1, "one output, or targets='multilabel'")}
     fitting |= dict.fromkeys(("labels", "one_hot"), (outputs > 1, "an output for each class"))
     fits, expected = fitting.get(kind, (True, ""))
@@ -136,15 +136,16 @@ def check_outputs(kind: str, outputs: int) -> None:
 
 
 def kind_of(y: np.ndarray, outputs: int, loss: Any, name: str = "y") -> str:
-    """Tell what targets are from their dtype, shape and values, and the network's outputs.
+    """Infer the kind of targets from their dtype, shape and values, and the network's outputs.
 
-    Integers in one dimension are class indices (for one output: 0 or 1); rows of 0 and 1 with
-    one 1 are one-hot, with another number of them independent labels; the rest are values.
+    Integers in one dimension are class indices (for one output: 0 or 1). Rows of 0 and 1 are
+    one-hot if each has exactly one 1, else independent labels. Everything else is values.
 
     Raises
     ------
     InvalidValueError
-        Where y's shape does not fit the outputs, or one-dimensional floats meet several.
+        If y's shape does not fit the outputs, or y has floats in one dimension and the network
+        several outputs.
     """
     wanted = None if loss is None else losses.loss(loss).targets
     if y.ndim == 1 or (y.ndim == 2 and y.shape[1] == outputs == 1):
@@ -170,7 +171,7 @@ def kind_of(y: np.ndarray, outputs: int, loss: Any, name: str = "y") -> str:
 
 
 def total_sum_of_squares(encoded: np.ndarray) -> float:
-    """Σ (y − mean)² over all rows and outputs, for R²."""
+    """Return Σ (y − mean)² over all rows and outputs, for R²."""
     y = encoded.astype(np.float64)
     return float(np.sum((y - y.mean(axis=0)) ** 2))
 

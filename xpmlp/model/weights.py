@@ -1,4 +1,4 @@
-"""A network's parameters and running statistics, where they lie on a device."""
+"""A network's parameters and running statistics, on a device."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,12 +14,12 @@ Array = Any
 
 
 class Weights:
-    """Two flat buffers on a device, and their way to the host and back by name.
+    """Two flat buffers on a device; on the host they are arrays by name.
 
     Parameters
     ----------
     network : Network
-        Says what lies where.
+        Its layouts say where each array is in the buffers.
     backend : Backend
     dtype : str
     values : dict of str to ndarray
@@ -42,7 +42,7 @@ class Weights:
     def to_host(
         self, flat: Array | None = None, statistics: Array | None = None
     ) -> dict[str, np.ndarray]:
-        """Return copies on the host, by name; of other buffers like these, if given."""
+        """Return copies on the host, by name; of the buffers given, or else of these."""
         values: dict[str, np.ndarray] = {}
         for layout, buffer in (
             (self.network.layout, self.flat if flat is None else flat),
@@ -54,14 +54,14 @@ class Weights:
         return values
 
     def load(self, values: dict[str, Any]) -> None:
-        """Set all from arrays by name.
+        """Set all parameters and statistics from arrays by name.
 
         Raises
         ------
         InvalidValueError
             For missing, unknown, wrongly shaped or non-finite arrays; nothing is changed then.
         InvalidTypeError
-            For something else than a mapping, or arrays that hold no numbers; nor then.
+            For anything but a mapping to arrays of numbers; nothing is changed then.
         """
         if not isinstance(values, Mapping):
             raise InvalidTypeError(
@@ -85,7 +85,7 @@ class Weights:
         self._place(checked)
 
     def move(self, backend: Backend) -> None:
-        """Go to another backend."""
+        """Move to another backend."""
         values = self.to_host()
         self.backend = backend
         self._place(values)
