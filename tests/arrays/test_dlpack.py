@@ -270,7 +270,7 @@ def test_a_library_that_cannot_is_named_with_its_reason(torch: Any) -> None:
 
     numpy.from_dlpack = fails
     match = (
-        r"^y: numpy cannot take over a torch.Tensor of .*float64 \(RuntimeError: no such thing\)"
+        r"^y: numpy cannot import a torch.Tensor of .*float64 \(RuntimeError: no such thing\)"
     )
     with pytest.raises(InvalidTypeError, match=match) as raised:
         import_array(numpy, torch.tensor(X), "y")

@@ -67,7 +67,7 @@ def test_a_run_goes_on_from_any_folder_and_ends_as_if_uninterrupted(
     assert main([*QUICK, "--backend", "numpy", "--out", "whole"]) == 0
     assert not Path("whole/checkpoints").exists()
     interrupted(monkeypatch, "--backend", "numpy", "--out", "part")
-    assert "to go on: xpmlp train --resume part" in capsys.readouterr().err
+    assert "to resume: xpmlp train --resume part" in capsys.readouterr().err
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
     assert main(["train", "--resume", str(tmp_path / "part")]) == 0
@@ -100,10 +100,10 @@ def test_a_damaged_checkpoint_gives_way_and_says_so(
     capsys.readouterr()
     assert main(["train", "--resume", str(newest)]) == 2
     error = capsys.readouterr().err
-    assert f"{before.absolute()} is sound: resume from it" in error
+    assert f"{before.absolute()} is valid: resume from it" in error
     assert error.count("\n") == 1
     assert main(["train", "--resume", str(RUN)]) == 0
-    assert f"Going on from {before.absolute()}" in caplog.text
+    assert f"Resuming from {before.absolute()}" in caplog.text
     error = capsys.readouterr().err
     assert error.startswith(f"xpmlp: warning: {newest.absolute()}")
     assert error.count("\n") == 1
@@ -140,7 +140,7 @@ def test_nothing_else_may(
     capsys.readouterr()
     assert main(["train", *more, "--resume", str(RUN)]) == 2
     error = capsys.readouterr().err
-    assert f"--resume goes on with a run as it was begun; found {found}. Leave it out" in error
+    assert f"--resume continues a run with its own settings; found {found}. Leave it out" in error
     assert error.count("\n") == 1
     assert {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()} == before
 
@@ -182,7 +182,7 @@ def test_an_interrupted_run_is_not_overwritten(
     before = {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()}
     capsys.readouterr()
     assert main([*QUICK, "--out", str(RUN)]) == 2
-    assert "Go on with it: xpmlp train --resume runs/xor" in capsys.readouterr().err
+    assert "Resume it: xpmlp train --resume runs/xor" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()} == before
 
 

@@ -107,7 +107,7 @@ def test_a_damaged_file_gives_way_to_the_one_before(
             path.write_bytes(path.read_bytes()[:-1])
         caplog.clear()
         assert Run().fit(checkpoints=tmp_path, resume=True).facts() == whole
-        good = f"Going on from {files[-len(damaged) - 1]}, which is sound"
+        good = f"Resuming from {files[-len(damaged) - 1]}, which is valid"
         assert [good in record.getMessage() for record in caplog.records] == [True] * len(damaged)
 
 
@@ -116,12 +116,12 @@ def test_a_damaged_file_that_was_asked_for_is_refused_and_another_offered(tmp_pa
     newest, before, *_ = sorted((tmp_path / "all").glob("step-*"), reverse=True)
     newest.write_bytes(newest.read_bytes()[:-1])
     run = Run()
-    with pytest.raises(CheckpointError, match=rf"cut.*\. {before} is sound: resume from it"):
+    with pytest.raises(CheckpointError, match=rf"cut.*\. {before} is valid: resume from it"):
         run.fit(checkpoints=tmp_path / "all", resume=newest)
     assert run.mlp.epochs_trained == 0
     (tmp_path / "alone").mkdir()
     alone = newest.rename(tmp_path / "alone" / newest.name)
-    with pytest.raises(CheckpointError, match=r"no other checkpoint in .*alone is sound"):
+    with pytest.raises(CheckpointError, match=r"no other checkpoint in .*alone is valid"):
         run.fit(checkpoints=tmp_path / "new", resume=alone)
 
 
@@ -133,10 +133,10 @@ def test_the_best_is_the_last_resort_and_else_it_is_an_error(
     for path in tmp_path.glob("step-*"):
         path.write_bytes(b"")
     assert Run().fit(checkpoints=tmp_path, resume=True).facts() == whole
-    assert "best.xpmlp, which is sound" in caplog.text
+    assert "best.xpmlp, which is valid" in caplog.text
     for path in tmp_path.iterdir():
         path.write_bytes(b"")
-    with pytest.raises(CheckpointError, match=r"step-0+50.*no other checkpoint in .* is sound"):
+    with pytest.raises(CheckpointError, match=r"step-0+50.*no other checkpoint in .* is valid"):
         run.fit(checkpoints=tmp_path, resume=True)
     assert run.mlp.epochs_trained == 0
 
@@ -418,7 +418,7 @@ def test_forged_weights_of_the_best_epoch_are_refused(best: Any, tmp_path: Path)
     right = made.tensors[name]
     made.tensors[name] = np.full_like(right, best) if np.ndim(best) == 0 else best
     container.write(tmp_path / "c.xpmlp", made.config, made.tensors)
-    with pytest.raises(CheckpointError, match="what EarlyStopping knew cannot be read"):
+    with pytest.raises(CheckpointError, match="the state of EarlyStopping cannot be read"):
         fit("other", resume=tmp_path / "c.xpmlp")
     made.tensors[name] = right
     container.write(tmp_path / "c.xpmlp", made.config, made.tensors)

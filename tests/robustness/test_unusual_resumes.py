@@ -195,7 +195,7 @@ class Forgetful(xpmlp.Callback):
         ({"callbacks": [Texts()]}, r"Texts.state_dict\(\)\['name'\]: found 'text'; a checkpoint"),
         ({"callbacks": [Ragged()]}, r"Ragged.state_dict\(\)\['rows'\]: found \[\[1.0\], \[2.0"),
         ({"callbacks": [Longer()]}, r"an array cannot be written: .*128|longdouble"),
-        ({"callbacks": [Forgetful()]}, r"Forgetful has a state_dict and no restore"),
+        ({"callbacks": [Forgetful()]}, r"Forgetful has a state_dict but no restore"),
         ({"callbacks": [xpmlp.Checkpoints("c")]}, r"found Checkpoints; give them as fit\(check"),
         ({"resume": 1}, "resume: found 1; expected a bool or a path"),
         ({"resume": None}, "resume: found None"),

@@ -34,12 +34,12 @@ def _named(library: type, dtype: Any) -> str:
 
 
 def to_host(backend: Backend, x: Any, name: str) -> np.ndarray:
-    """Bring an array of the host, or one that lies where the backend computes, to NumPy.
+    """Return an array of the host, or of the device where the backend computes, as NumPy's.
 
     Raises
     ------
     InvalidTypeError
-        For an array that lies elsewhere, or something that is no array of numbers.
+        For an array on another device, or anything that is not an array of numbers.
     """
     host = np.asarray(x) if isinstance(x, np.ndarray) else _read(backend, x, name)
     check_numbers(host.dtype, name)
@@ -49,7 +49,7 @@ def to_host(backend: Backend, x: Any, name: str) -> np.ndarray:
 
 
 def _read(backend: Backend, x: Any, name: str) -> np.ndarray:
-    """Bring what is no NumPy array to the host."""
+    """Return anything but a NumPy array as one."""
     if is_sparse(x):
         raise InvalidTypeError(
             f"{name}: found a sparse {type(x).__name__}; expected a NumPy array here. Pass "
@@ -68,12 +68,12 @@ def _read(backend: Backend, x: Any, name: str) -> np.ndarray:
 
 
 def refuse(values: np.ndarray, bad: np.ndarray, expected: str, name: str) -> None:
-    """Raise for the first bad element, with its place.
+    """Raise for the first bad element, with its index.
 
     Raises
     ------
     InvalidValueError
-        If any is bad.
+        If any element is bad.
     """
     if bad.any():
         place = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -84,7 +84,7 @@ def refuse(values: np.ndarray, bad: np.ndarray, expected: str, name: str) -> Non
 
 
 def check_numbers(dtype: np.dtype[Any], name: str) -> None:
-    """Refuse a dtype of NumPy's that holds no real numbers; InvalidTypeError."""
+    """Refuse a NumPy dtype that is not of real numbers: InvalidTypeError."""
     if dtype.kind not in "buif":
         raise InvalidTypeError(
             f"{name}: found dtype {dtype}; expected numbers (bool, integer or float)"
@@ -113,7 +113,7 @@ def weights(backend: Backend, sample_weight: Any, n: int, dtype: str) -> np.ndar
 
 
 def narrowed(host: np.ndarray, dtype: str) -> np.ndarray:
-    """Return numbers as a dtype, where those beyond its range are infinite, without a warning."""
+    """Convert to a dtype; numbers beyond its range become infinite, without a warning."""
     with np.errstate(over="ignore"):
         kept: np.ndarray = host.astype(dtype)
     return kept

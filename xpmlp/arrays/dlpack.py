@@ -1,7 +1,7 @@
-"""Arrays of other libraries, in and out by DLPack, on the memory in which they lie.
+"""Arrays of other libraries, imported and exported by DLPack on the same memory.
 
-A host boundary: it tells the host's arrays from others. An array of another library is taken over
-where its memory is the one in which the model computes, and the result goes back to that library.
+An array of another library is imported if the model computes in the same memory, and results are
+returned to that library.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from xpmlp.nn.contract import Backend
 Array = Any
 
 _HOST = (1, 3, 11)
-"""DLPack's types of the host's memory: the CPU's own, and pinned for CUDA and for ROCm."""
+"""DLPack's types of host memory: the CPU's, and pinned memory for CUDA and for ROCm."""
 
 _CUDA, _MANAGED = 2, 13
 
@@ -30,19 +30,19 @@ def is_numpy_array(x: object) -> bool:
 
 
 def is_sparse(x: object) -> bool:
-    """Whether x is a sparse matrix or array as SciPy has them, of any format."""
+    """Whether x is a sparse matrix or array of SciPy's, in any format."""
     return hasattr(x, "tocsr")
 
 
 def is_other_library(backend: Backend, x: object) -> bool:
-    """Whether x is an array of a library or device that is neither the host's nor the backend's."""
+    """Whether x is an array of another library or device: neither NumPy's nor the backend's."""
     if is_numpy_array(x) or is_sparse(x):
         return False
     return not backend.owns(x) and is_array_api_obj(x)
 
 
 def refusal(backend: Backend, x: Any, name: str) -> InvalidTypeError:
-    """Build the error for an array that lies elsewhere, or is of a library without DLPack."""
+    """Return the error for an array in other memory, or of a library without DLPack."""
     return InvalidTypeError(
         f"{name}: found a {_kind(x)} on {getattr(x, 'device', 'an unknown device')}; this model "
         f"computes with {backend.name} on {backend.device}. Pass a NumPy array or one on that "
@@ -51,9 +51,9 @@ def refusal(backend: Backend, x: Any, name: str) -> InvalidTypeError:
 
 
 def shares_memory(backend: Backend, x: Array) -> bool:
-    """Whether an array of another library lies in the memory in which the backend computes.
+    """Whether an array of another library is in the memory in which the backend computes.
 
-    Between arrays of its own library a backend tells the devices apart better than DLPack does.
+    Always False for the backend's own library: ``owns`` has told its devices apart already.
     """
     if array_namespace(x) is backend.xp:
         return False
@@ -62,12 +62,12 @@ def shares_memory(backend: Backend, x: Array) -> bool:
 
 
 def import_array(backend: Backend, x: Array, name: str, dtype: str | None = None) -> Array:
-    """Return an array of another library in the same memory as the backend's own.
+    """Return an array of another library as one of the backend's, on the same memory.
 
-    Without a copy where both libraries can. Nothing writes to it. What x's library still computes
-    is waited for: the one that takes over names its stream to the one that gives
-    (``__dlpack__(stream=...)``). Gradients are not followed: what requires one is detached.
-    What should get another ``dtype`` gets it from its own library: the other may not know the old.
+    There is no copy if both libraries can do without, and nothing writes to it. DLPack waits for
+    what x's library still computes: the importing library names its stream
+    (``__dlpack__(stream=...)``). Tensors that require a gradient are detached. A conversion to
+    another ``dtype`` is done by x's library, as the backend may not have the old one.
 
     Raises
     ------
@@ -78,37 +78,37 @@ def import_array(backend: Backend, x: Array, name: str, dtype: str | None = None
         x = _plain(x, dtype)
         try:
             return backend.from_dlpack(x)
-        except Exception:  # strides, read-only memory: what each can take over is its own
+        except Exception:  # strides, read-only memory: libraries differ in what they can import
             return backend.from_dlpack(array_namespace(x).asarray(x, copy=True))
     except Exception as error:
         if backend.ran_out(error):
             raise
         raise InvalidTypeError(
-            f"{name}: {backend.name} cannot take over a {_kind(x)} of {getattr(x, 'dtype', '?')} "
+            f"{name}: {backend.name} cannot import a {_kind(x)} of {getattr(x, 'dtype', '?')} "
             f"({one_line(error)}). Pass a NumPy array"
         ) from error
 
 
 def detached(x: Array) -> Array:
-    """Return PyTorch's tensors without their gradient's history; others have none."""
+    """Return a PyTorch tensor without its gradient's history; other arrays as they are."""
     return x.detach() if getattr(x, "requires_grad", False) else x
 
 
 def give_back(backend: Backend, X: Any, result: Array) -> Array:
-    """Return a result as an array of X's library on X's device: NumPy for lists, too."""
+    """Return a result as an array of X's library on X's device; as NumPy's if X is a list."""
     if backend.owns(X):
         return result
     if not is_other_library(backend, X):
         return result if is_numpy_array(result) else backend.to_numpy(result)
-    if is_numpy_array(result):  # not every library has NumPy's strides, PyTorch least of all
+    if is_numpy_array(result):  # not every library has all of NumPy's strides
         result = np.ascontiguousarray(result)
-    # As on the way in, it is the libraries that wait for each other's streams.
+    # As on the way in, the libraries wait for each other's streams.
     made = array_namespace(X).from_dlpack(result)
     return made if device(made) == device(X) else to_device(made, device(X))
 
 
 def _plain(x: Array, dtype: str | None) -> Array:
-    """The same numbers in a form that DLPack can say and every library read."""
+    """Return the same numbers in a form that DLPack can express and every library can read."""
     x = detached(x)
     if hasattr(x, "resolve_neg"):  # PyTorch exports a negated view without the sign
         x = x.resolve_neg()
@@ -122,7 +122,7 @@ def _plain(x: Array, dtype: str | None) -> Array:
 
 
 def _place(x: Array) -> tuple[int, int] | None:
-    """Where DLPack says that an array's memory is; None where it cannot say."""
+    """Return DLPack's kind and number of an array's device; None if it cannot say."""
     try:
         kind, number = map(int, x.__dlpack_device__())
     except Exception:  # arrays without memory, on several devices, or that are being traced

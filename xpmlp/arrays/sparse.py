@@ -1,7 +1,7 @@
 """Sparse matrices: they stay sparse on the host, and some rows at a time become dense.
 
-A host boundary. SciPy is not imported: what has ``tocsr`` is taken for a matrix of its making, and
-its own methods do the rest.
+SciPy is not imported: anything with ``tocsr`` counts as one of its matrices, and its own methods do
+the rest.
 """
 
 from math import prod
@@ -14,20 +14,19 @@ from xpmlp.errors import InvalidTypeError
 
 
 class SparseMatrix:
-    """A sparse matrix that gives its rows as a NumPy array does: dense, a copy of those asked for.
+    """A sparse matrix whose rows are read as those of a NumPy array: dense, as a copy.
 
     Parameters
     ----------
     csr : scipy.sparse.csr_matrix or csr_array
-        In canonical form, with the columns of each row in order and none twice. Nothing writes
-        to it.
+        In canonical form: the columns of each row in order, none twice. Nothing writes to it.
 
     Attributes
     ----------
     shape : tuple of int
     dtype : numpy.dtype
     nbytes : int
-        What all rows would take if they were dense.
+        Bytes of all rows if they were dense.
     """
 
     def __init__(self, csr: Any) -> None:
@@ -43,12 +42,12 @@ class SparseMatrix:
 
     @classmethod
     def of(cls, X: Any, name: str = "X") -> "SparseMatrix":
-        """Take a matrix of any format, on its own memory where that can be.
+        """Return a matrix of any format, on the same memory if possible.
 
         Raises
         ------
         InvalidTypeError
-            For a matrix that does not lie on the host.
+            For a matrix that is not on the host.
         """
         csr = X.tocsr()
         parts = (csr.data, csr.indices, csr.indptr)
@@ -59,7 +58,7 @@ class SparseMatrix:
                 f"{values.__module__}.{values.__name__}; expected a sparse matrix on the host, of "
                 f"SciPy. Copy it there first ({name}.get() for CuPy's)"
             )
-        # A matrix remembers what it finds of its own form: the user's is not made to.
+        # A new object: checking its form would set flags on the user's.
         canonical = type(csr)(parts, shape=csr.shape)
         if not canonical.has_canonical_format:
             canonical = canonical.copy()
@@ -67,16 +66,16 @@ class SparseMatrix:
         return cls(canonical)
 
     def tocsr(self) -> Any:
-        """Return the matrix, so that what has been checked may be passed in like one."""
+        """Return SciPy's matrix, so that this object may be passed in like one."""
         return self._csr
 
     def astype(self, dtype: str) -> "SparseMatrix":
-        """Convert the stored values; what is beyond the dtype's range becomes infinite."""
+        """Convert the stored values; those beyond the dtype's range become infinite."""
         with np.errstate(over="ignore"):
             return SparseMatrix(self._csr.astype(dtype, copy=False))
 
     def rows(self, which: np.ndarray) -> "SparseMatrix":
-        """Return some rows, as sparse as they are."""
+        """Return some rows, sparse."""
         return SparseMatrix(self._csr[which])
 
     def __getitem__(self, rows: Any) -> np.ndarray:
@@ -86,24 +85,24 @@ class SparseMatrix:
     def take(
         self, rows: Any, axis: int = 0, out: np.ndarray | None = None, mode: str = "raise"
     ) -> np.ndarray:
-        """Return dense rows, in ``out`` if it is given; as ``numpy.ndarray.take`` along axis 0."""
+        """Return dense rows, in ``out`` if given: ``numpy.ndarray.take`` along axis 0."""
         dense: np.ndarray = self._csr[rows].toarray(out=out)
         return dense
 
     @property
     def values(self) -> np.ndarray:
-        """What is stored, in the order of rows, then columns."""
+        """The stored values, in the order of rows, then columns."""
         stored: np.ndarray = self._csr.data
         return stored
 
     def first_nonfinite(self) -> tuple[tuple[int, int], Any]:
-        """Return row and column of the first NaN or infinity, and which of them it is."""
+        """Return row and column of the first NaN or infinity, and its value."""
         first = int(np.flatnonzero(~np.isfinite(self.values))[0])
         row = int(np.searchsorted(self._csr.indptr, first, side="right")) - 1
         return (row, int(self._csr.indices[first])), self.values[first]
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of each column in float64, from what is stored alone."""
+        """Return each column's mean and standard deviation, float64, from the stored values."""
         n, columns = self.shape
         where, values = self._csr.indices, self.values.astype(np.float64)
         mean = np.bincount(where, values, columns) / n

@@ -1,4 +1,4 @@
-"""What one sees of a training while it runs: a line per epoch, and a live one on a terminal."""
+"""Show training while it runs: a line per epoch, and a live line on a terminal."""
 
 import sys
 from time import perf_counter
@@ -9,13 +9,13 @@ from xpmlp.training.history import number, score
 from xpmlp.training.loop import Callback, Training
 
 INTERVAL = 0.3
-"""Seconds between two looks into an epoch; each waits for the device."""
+"""Seconds between two updates within an epoch; each waits for the device."""
 
 ROWS = 30
-"""Epochs of which a terminal keeps a line; the live line shows all, the history has them."""
+"""Most epochs that get a line on a terminal; the live line shows all of them."""
 
 STREAMS = {"<stdout>": "standard output", "<stderr>": "standard error"}
-"""What Python calls them, and what people do."""
+"""Python's names of the streams, and people's."""
 
 
 def display(stream: TextIO, held_out: str) -> Callback:
@@ -25,7 +25,7 @@ def display(stream: TextIO, held_out: str) -> Callback:
     ----------
     stream : text file
     held_out : str
-        What is measured after each epoch: ``"test"`` or ``"val"``.
+        Which data are evaluated after each epoch: ``"test"`` or ``"val"``.
     """
     if stream.isatty():
         try:
@@ -39,7 +39,7 @@ def display(stream: TextIO, held_out: str) -> Callback:
 
 
 def put(text: str, stream: TextIO) -> None:
-    """Print at once; an error says which stream it was, which it does not by itself."""
+    """Print at once; an error names the stream."""
     name = str(getattr(stream, "name", "the stream"))
     with naming(STREAMS.get(name, name)):
         print(text, file=stream, flush=True)
@@ -48,7 +48,7 @@ def put(text: str, stream: TextIO) -> None:
 class Lines(Callback):
     """Plain lines, one per epoch."""
 
-    before = 0.0  # epochs done, parts included, before this training began or went on
+    before = 0.0  # epochs done before this run began or resumed, as a fraction
 
     def __init__(self, stream: TextIO, held_out: str) -> None:
         self.stream = stream
@@ -57,7 +57,7 @@ class Lines(Callback):
     def on_train_begin(self, training: Training) -> None:
         """Print the head of the table."""
         self.started = perf_counter()
-        # The last step counts as not done: what follows it, the epoch's end, takes time, too.
+        # The last step counts as not done: the end of an epoch takes time as well.
         self.before = training.epoch + min(training.step, training.steps - 1) / training.steps
         metric = {"r2": "R2"}.get(training.mlp.task.metric.name, "accuracy")
         head = f"{'epoch':>9} {'loss':>9}"
@@ -72,7 +72,7 @@ class Lines(Callback):
         self.print(self.row(training))
 
     def row(self, training: Training) -> str:
-        """Return the figures of the last epoch, in the columns of the head."""
+        """Return the values of the last epoch, in the columns of the head."""
         last = {name: values[-1] for name, values in training.history.items()}
         metric = training.mlp.task.metric.name
         row = f"{f'{training.epoch + 1}/{training.epochs}':>9} {number(last['loss']):>9}"
@@ -84,7 +84,7 @@ class Lines(Callback):
         return f"{row} {training.examples / max(last['seconds'], 1e-9):>11,.0f} {left:>10}"
 
     def left(self, training: Training, done: float) -> str:
-        """Estimate the time left from the epochs done, parts of epochs included."""
+        """Return an estimate of the time left; ``done`` counts parts of epochs as well."""
         pace = (perf_counter() - self.started) / (done - self.before)
         seconds = pace * (training.epochs - done)
         minutes, seconds = divmod(round(seconds), 60)
@@ -97,7 +97,7 @@ class Lines(Callback):
 
 
 class Live(Lines):
-    """Lines for a terminal, and below them a live one that moves within long epochs."""
+    """Lines for a terminal, and below them a live line that is updated within epochs."""
 
     def __init__(self, console: Any, held_out: str) -> None:
         super().__init__(console.file, held_out)
@@ -109,25 +109,25 @@ class Live(Lines):
         from rich.live import Live as LiveLine
 
         super().on_train_begin(training)
-        self.every = 8  # a first guess; the first look measures how long steps take
+        self.every = 8  # a guess; the first update measures the time of a step
         self.looked = self.started
         self.line = LiveLine(console=self.console, auto_refresh=False, transient=True)
         self.line.start()
 
     def on_epoch_begin(self, training: Training) -> None:
-        """Note the time, and the step: 0, or the one after which it goes on."""
+        """Note the time, and the step: not 0 if a run resumes within the epoch."""
         self.epoch_started, self.first_step = perf_counter(), training.step
 
     def on_batch_end(self, training: Training) -> None:
-        """Show loss and speed, and choose when to look again."""
-        loss = training.batch_loss  # waits for the device, so the time below is that of the steps
+        """Show loss and speed, and choose when to update again."""
+        loss = training.batch_loss  # waits for the device, so that the time is that of the steps
         now = perf_counter()
         pace = (now - self.epoch_started) / (training.step - self.first_step)
         self.every = power_of_two(INTERVAL / pace)
         self.show(training, loss, training.batch_size / pace)
 
     def on_epoch_end(self, training: Training) -> None:
-        """Print the row of every epoch, or of every n-th where there are many."""
+        """Print the row of every epoch, or of every n-th if there are many."""
         first = int(self.before)
         stride = -(-(training.epochs - first) // ROWS)
         done = training.epoch + 1
@@ -139,7 +139,7 @@ class Live(Lines):
             self.show(training, history["loss"][-1], speed)
 
     def on_train_end(self, training: Training) -> None:
-        """Take the live line away."""
+        """Remove the live line."""
         self.line.stop()
 
     def show(self, training: Training, loss: float, speed: float) -> None:
@@ -165,12 +165,12 @@ class Live(Lines):
 
 
 class ShowProgress(Callback):
-    """Show the training: a line per epoch, and a live one on a terminal with rich installed.
+    """Show training: a line per epoch, and a live line on a terminal with rich installed.
 
     Parameters
     ----------
     stream : text file, optional
-        Standard output unless given.
+        Standard output if omitted.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -194,18 +194,18 @@ class ShowProgress(Callback):
         self._pass_on("on_epoch_end", training)
 
     def on_train_end(self, training: Training) -> None:
-        """Take the live line away."""
+        """Remove the live line."""
         self._pass_on("on_train_end", training)
         del self._shown  # a terminal can be neither copied nor pickled, a callback can
 
     def _pass_on(self, event: str, training: Training) -> None:
         getattr(self._shown, event)(training)
-        self.every = self._shown.every  # a live line looks again when it likes
+        self.every = self._shown.every  # the live line chooses when to update again
 
 
 def power_of_two(steps: float) -> int:
-    """Return the largest power of two up to so many steps, 1 or more.
+    """Return the largest power of two up to a number of steps, at least 1.
 
-    For ``every``: JAX compiles each number of steps that it is to take at once.
+    For ``every``: JAX compiles once for each number of steps that run at once.
     """
     return 1 << max(int(min(steps, 2**30)).bit_length() - 1, 0)

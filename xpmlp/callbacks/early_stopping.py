@@ -1,4 +1,4 @@
-"""Stop early, and the best value so far, which other callbacks ask for too."""
+"""``EarlyStopping``; and ``Best``, the best value so far, for all callbacks that compare."""
 
 from collections.abc import Mapping
 from math import inf
@@ -9,14 +9,14 @@ from xpmlp.training.loop import Callback, Training
 
 
 class Best:
-    """The best of a figure in one training, for callbacks that act when it improves.
+    """The best value of a metric in one run, for callbacks that act when it improves.
 
     Parameters
     ----------
     owner : Callback with ``monitor``
-        Which names the figure, by the rule in ``EarlyStopping``.
+        Its ``monitor`` names the metric; see ``EarlyStopping``.
     training : Training
-        At its beginning.
+        Before its first epoch.
     """
 
     def __init__(self, owner: Any, training: Training) -> None:
@@ -24,11 +24,11 @@ class Best:
         held_out = training.validation is not None
         self.name = owner.monitor or ("val_loss" if held_out else "loss")
         self.value = inf
-        # A continued training's history may have figures that are measured no more.
+        # A continued run's history may have metrics that are no longer measured.
         self.before = len(training.history.get(self.name, ()))
 
     def improved(self, training: Training, by: float = 0.0) -> bool:
-        """Compare the epoch's figure with the best so far."""
+        """Compare the epoch's value with the best so far; return whether it is better."""
         found = training.history.get(self.name, [])
         if len(found) == self.before:
             raise InvalidValueError(
@@ -43,7 +43,7 @@ class Best:
         return better
 
     def look_back(self, history: Mapping[str, list[float]], epochs: int) -> None:
-        """Take the best of the last epochs for the best so far."""
+        """Set the best so far to the best of the last epochs."""
         values = history.get(self.name, [])[-epochs:]
         self.value = min((self._sign * value for value in values), default=inf)
 
@@ -53,25 +53,25 @@ class Best:
 
 
 class EarlyStopping(Callback):
-    """Stop when a figure has not improved for a while, and give back the best weights.
+    """Stop when a metric has stopped improving, and restore the best weights.
 
     Parameters
     ----------
     monitor : str, optional
-        A key of the history; ``"val_loss"`` where there is validation data, else ``"loss"``.
-        Losses are to fall, accuracy and R² to rise. A callback that comes before may have added
-        it; so that there is none such is an error after the first epoch only.
+        A key of the history; by default ``"val_loss"`` with validation data, else ``"loss"``.
+        Names that end in "loss" should fall, others rise. An unknown key is an error after the
+        first epoch, because an earlier callback may add it.
     patience : int
-        Epochs without improvement to wait for.
+        Epochs without improvement before training stops.
     min_delta : float
-        Smallest change that counts as improvement.
+        Smallest change that counts as an improvement.
     restore_best : bool
-        Whether the model ends with the weights of the best epoch rather than the last.
+        Whether the model ends with the weights of the best epoch instead of the last.
 
     Attributes
     ----------
     best_epoch : int or None
-        Counted from 0 in the fit's history.
+        Index of the best epoch in the history.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class EarlyStopping(Callback):
         self._weights: Any = None
 
     def on_train_begin(self, training: Training) -> None:
-        """Forget an earlier training."""
+        """Forget an earlier run."""
         self.best_epoch, self._weights = None, None
         self._best = Best(self, training)
 
@@ -110,14 +110,14 @@ class EarlyStopping(Callback):
         return {name: getattr(self, name) for name in names}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best figure, its epoch and its weights."""
+        """Return the best value, its epoch and its weights."""
         values: dict[str, Any] = {"best": self._best.value}
         if self.best_epoch is not None:
             values["best_epoch"] = self.best_epoch
         return values | {f"weights.{name}": w for name, w in (self._weights or {}).items()}
 
     def restore(self, training: Training, values: Mapping[str, Any]) -> None:
-        """Take them back."""
+        """Restore them."""
         value, weights = float(values["best"]), None
         epoch = int(values["best_epoch"]) if "best_epoch" in values else None
         if epoch is not None and self.restore_best:
@@ -129,6 +129,6 @@ class EarlyStopping(Callback):
         self._best.value, self.best_epoch, self._weights = value, epoch, weights
 
     def on_train_end(self, training: Training) -> None:
-        """Give back the best weights."""
+        """Restore the best weights."""
         if self.restore_best and self._weights is not None:
             training.mlp.load_state_dict(self._weights)

@@ -12,20 +12,20 @@ from xpmlp.training.loop import Callback, Training
 
 
 class SaveModel(Callback):
-    """Save the model to a file while it trains, for ``xpmlp.load``.
+    """Save the model to a file while it trains; ``xpmlp.load`` reads it.
 
     Parameters
     ----------
     path : path-like
-        May have fields, which are filled from the epoch's row of the history, and with ``epoch``,
-        counted from 1: ``"run-{epoch:03d}-{val_loss:.4f}.xpmlp"``. Without any, each file takes
-        the place of the one before, when it is complete. A brace that is no field is doubled.
+        May have fields for the epoch's values in the history, and ``epoch``, counted from 1:
+        ``"run-{epoch:03d}-{val_loss:.4f}.xpmlp"``. Without fields, each file replaces the one
+        before. Double a brace that is not a field.
     epochs : int
-        After every so many epochs, and after the last.
+        Epochs between two saves; the last epoch is always saved.
     monitor : str, optional
         A key of the history, for ``best_only``; see ``EarlyStopping``.
     best_only : bool
-        Save only what is better than all that was saved in this training.
+        Whether to save only if the metric is better than at any save of this run.
 
     Attributes
     ----------
@@ -53,13 +53,13 @@ class SaveModel(Callback):
         self.saved: Path | None = None
 
     def on_train_begin(self, training: Training) -> None:
-        """Refuse a path that cannot be filled, and forget an earlier training."""
+        """Refuse a path that cannot be filled, and forget an earlier run."""
         self._fill(training, dict.fromkeys(training.measures, 0.5))
         self._best = Best(self, training)
         self._pending = False
 
     def on_epoch_end(self, training: Training) -> None:
-        """Save, if it is time."""
+        """Save if it is time."""
         done = training.epoch + 1
         due = done % self.epochs == 0
         if self.best_only:
@@ -71,20 +71,20 @@ class SaveModel(Callback):
             self._save(training)
 
     def on_train_end(self, training: Training) -> None:
-        """Save the last epoch, if a callback that comes after this one has made it the last."""
+        """Save the last epoch if a later callback has made it the last."""
         if training.stopped and self._pending and not self.best_only:
             self._save(training)
 
     def settings(self) -> dict[str, Any]:
-        """Return the parameters but the path."""
+        """Return the parameters except the path."""
         return {name: getattr(self, name) for name in ("epochs", "monitor", "best_only")}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best figure that was saved."""
+        """Return the best value that was saved."""
         return {"best": self._best.value} if self.best_only else {}
 
     def restore(self, training: Training, values: Mapping[str, Any]) -> None:
-        """Take it back."""
+        """Restore it."""
         if self.best_only:
             self._best.value = float(values["best"])
 

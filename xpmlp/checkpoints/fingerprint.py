@@ -52,8 +52,8 @@ def compare(saved: Mapping[str, Any], given: Mapping[str, Any], path: Path) -> N
             )
         other = "" if name == "data" else f": found {short(found)}; it had {short(had)}"
         raise InvalidValueError(
-            f"resume: the training of {path} had other {name}{other}. Give the same to go on "
-            "with it, or another folder for a training of its own"
+            f"resume: the training of {path} had other {name}{other}. Give the same to resume it, "
+            "or another folder to start a new run"
         )
 
 

@@ -1,4 +1,4 @@
-"""``Checkpoints``: a folder from which an interrupted training goes on, bit for bit."""
+"""``Checkpoints``: a folder from which an interrupted training run resumes, bit for bit."""
 
 import logging
 import os
@@ -26,36 +26,37 @@ logger = logging.getLogger(__name__)
 
 BEST = "best.xpmlp"
 INTERVAL = 0.2
-"""Seconds after which a training looks whether it was interrupted."""
+"""Seconds between two looks whether a signal has come."""
 
 
 class Checkpoints(Callback):
-    """Files of a training in a folder, each of which it can go on from after any interruption.
+    """A folder of checkpoints, from which a training run resumes after any interruption.
 
-    ``fit(checkpoints=..., resume=True)`` makes the training the same as one without an
-    interruption: weights, running averages, schedule, early stopping, history, order of the rows
-    and dropout are bit for bit what they would have been, on the same backend and machine. Ctrl-C
-    and SIGTERM let the step finish, save, and then do what they do without; a second one acts at
-    once. ``xpmlp.load`` reads each of the files as a model.
+    With ``fit(checkpoints=..., resume=True)`` a run ends as if it had never been interrupted:
+    weights, optimizer state, schedule, early stopping, history, row order and dropout are the
+    same, bit for bit, on the same backend and machine. Ctrl-C and SIGTERM let the step finish and
+    save before they act as usual; a second one acts at once. ``xpmlp.load`` reads each checkpoint
+    as a model.
 
-    Signals are a process's main thread's: a training in another thread is interrupted as usual.
+    Only the main thread of a process gets signals: a run in another thread is interrupted as
+    usual.
 
     Parameters
     ----------
     folder : path-like
-        Made if it is not there. Of two processes the second is refused.
+        Made if it is missing. A second process in the same folder is refused.
     every : int, optional
-        Save after every so many steps; unless given, after each epoch.
+        Steps between two checkpoints; after each epoch if omitted.
     keep : int
-        So many of the newest files stay, 1 or more.
+        How many of the newest checkpoints to keep, 1 or more.
     best : bool
-        Whether the best epoch's, by ``monitor``, stays too, as ``best.xpmlp``.
+        Whether to keep the best epoch as well, by ``monitor``, as ``best.xpmlp``.
     monitor : str, optional
         A key of the history; see ``EarlyStopping``.
     pause : float
-        Seconds that have to pass after a file before an epoch makes another; for short epochs.
+        Least seconds between the checkpoints of two epochs, for short epochs.
     tell : callable, optional
-        Called with the number of a signal that has come, before the step finishes.
+        Called with the number of a signal when it comes, before the step finishes.
 
     Attributes
     ----------
@@ -95,7 +96,7 @@ class Checkpoints(Callback):
     def of(
         cls, given: "str | os.PathLike[str] | Checkpoints | None", every: int | None, resume: object
     ) -> "Checkpoints | None":
-        """Return what ``fit``'s arguments ask for.
+        """Return the checkpoints that the arguments of ``fit`` ask for.
 
         Raises
         ------
@@ -117,35 +118,35 @@ class Checkpoints(Callback):
             )
         return given
 
-    # Finding them again
+    # Finding them
 
     def files(self) -> list[Path]:
-        """Return the checkpoints in the folder, the newest first, the best one last."""
+        """Return the checkpoints in the folder, newest first, the best one last."""
         found = sorted(filter(_step, self.folder.glob("step-*.xpmlp")), key=_step, reverse=True)
         best = self.folder / BEST
         return [*found, *([best] if best.exists() else [])]
 
     def newest(self) -> Checkpoint | None:
-        """Read the newest checkpoint that is sound, and say so if others are not.
+        """Read the newest valid checkpoint, with a warning for each newer one that is broken.
 
         Returns
         -------
         Checkpoint or None
-            None if there are none.
+            None if there are no checkpoints.
 
         Raises
         ------
         CheckpointError
-            If there are some and none is sound.
+            If there are checkpoints, and none is valid.
         """
-        found, failed = self._sound()
+        found, failed = self._newest_valid()
         if found is not None:
             for refused in failed:
-                logger.warning("%s. Going on from %s, which is sound", refused, found.path)
+                logger.warning("%s. Resuming from %s, which is valid", refused, found.path)
         return found
 
-    def _sound(self) -> tuple[Checkpoint | None, list[Exception]]:
-        """Read the newest that is sound; return what is wrong with those that are newer, too."""
+    def _newest_valid(self) -> tuple[Checkpoint | None, list[Exception]]:
+        """Return the newest valid checkpoint, and what is wrong with the newer ones."""
         failed: list[Exception] = []
         for path in self.files():
             try:
@@ -153,27 +154,27 @@ class Checkpoints(Callback):
             except (CheckpointError, OSError) as error:
                 failed.append(error)
         if failed:
-            raise CheckpointError(f"{failed[0]}; no other checkpoint in {self.folder} is sound")
+            raise CheckpointError(f"{failed[0]}; no other checkpoint in {self.folder} is valid")
         return None, []
 
     # Making them
 
     @contextmanager
     def opened(self, resume: Any) -> Iterator[Checkpoint | None]:
-        """Own the folder while a training runs, and yield the checkpoint to go on from.
+        """Lock the folder while a run trains, and yield the checkpoint to resume from.
 
-        Signals wait within until a step is done.
+        Within, a signal waits until the step is done.
 
         Raises
         ------
         InvalidValueError
-            If there are checkpoints already, and no wish to go on from them.
+            If there are checkpoints already, and ``resume`` is not given.
         CheckpointError
-            If there is nothing sound to go on from.
+            If there is no valid checkpoint to resume from.
         RunLockedError
-            If another process or thread has the folder.
+            If another process or thread uses the folder.
         OSError
-            If the folder cannot be made or written to, or the file to go on from not be read.
+            If the folder cannot be made or written to, or the checkpoint cannot be read.
         """
         ours = not self.folder.exists()
         if not self.folder.is_dir() and os.path.lexists(self.folder):
@@ -201,8 +202,8 @@ class Checkpoints(Callback):
         here = path is not None and self.folder.resolve() in (path.resolve(), path.resolve().parent)
         if self.files() and not here:
             raise InvalidValueError(
-                f"checkpoints: found those of another training in {self.folder}. resume=True "
-                "goes on from the newest; or give another folder, or remove them first"
+                f"checkpoints: found those of another training run in {self.folder}. Resume from "
+                "the newest with resume=True, give another folder, or remove them first"
             )
         if path is None:
             return None
@@ -212,38 +213,38 @@ class Checkpoints(Callback):
         try:
             return Checkpoint.read(path)
         except CheckpointError as error:
-            sound, _ = folder._sound()
-            if sound is None:
+            valid, _ = folder._newest_valid()
+            if valid is None:
                 raise
-            raise CheckpointError(f"{error}. {sound.path} is sound: resume from it") from error
+            raise CheckpointError(f"{error}. {valid.path} is valid: resume from it") from error
 
     def around(self, callbacks: list[Callback]) -> list[Callback]:
-        """Return what a run has to call: the user's callbacks between those of checkpoints.
+        """Return the callbacks of a run: those of the user between those of the checkpoints.
 
-        A resumed run is where it was before the user's callbacks begin; they get back what they
-        knew when they have begun.
+        A resumed run is put where it was before the user's callbacks begin, and their states are
+        restored after.
         """
         assert self._signals is not None
         return [_Resume(self), *callbacks, self, _Watch(self, self._signals)]
 
     def resume(self, training: Training) -> None:
-        """Take the run's fingerprint, and put it where the checkpoint was, if one is resumed."""
+        """Take the run's fingerprint; if it resumes a checkpoint, put it where that was."""
         self._settings = settings(training)
         if self._resumed is not None:
             self._resumed.restore(training, self._settings)
 
     def on_train_begin(self, training: Training) -> None:
-        """Note the time, and what is the best so far; refuse what could not be written later.
+        """Restore the other callbacks, and refuse now what could not be written later.
 
         Raises
         ------
         InvalidValueError, InvalidTypeError
-            If the model or a callback has something that no file can hold.
+            If the model or a callback has a value that a file cannot hold.
         """
         if self._signals is None:
             raise InvalidValueError(
                 "callbacks: found Checkpoints; give them as fit(checkpoints=...), which locks "
-                "their folder and finds where to go on"
+                "their folder and finds the checkpoint to resume from"
             )
         if self._resumed is not None:
             self._resumed.restore_callbacks(training)
@@ -259,7 +260,7 @@ class Checkpoints(Callback):
         self.save(training)
 
     def on_epoch_end(self, training: Training) -> None:
-        """Save, if it is time; the best apart."""
+        """Save if it is time, and the best epoch in any case."""
         if self._best is not None and self._best.improved(training):
             tensorfile.write(self.folder / BEST, *packed(training, self._settings))
         over = training.stopped or training.finished == training.epochs
@@ -268,35 +269,35 @@ class Checkpoints(Callback):
             self.save(training)
 
     def save(self, training: Training) -> None:
-        """Write a checkpoint now, and remove the oldest if there are too many.
+        """Write a checkpoint, and remove the oldest if there are too many.
 
         Raises
         ------
         DivergenceError
-            If a loss was not finite: the last good file stays the newest.
+            If a loss was not finite; the last good checkpoint stays the newest.
         OSError
-            If it cannot be written; the files before are then as they were.
+            If it cannot be written; the older checkpoints are unchanged.
         """
         training.refuse_divergence(weights=True)
         path = self.folder / f"step-{training.total:09d}.xpmlp"
         tensorfile.write(path, *packed(training, self._settings))
         self.saved, self._written = path, perf_counter()
-        # Later ones are of a training that was further: damaged, or left on purpose.
+        # Files with more steps were damaged, or are of a run that was further: they stay.
         steps = [old for old in self.files() if 0 < _step(old) <= training.total]
         for old in steps[self.keep :]:
-            with suppress(OSError):  # it may be gone already, or open elsewhere
+            with suppress(OSError):  # it may be gone, or open elsewhere
                 old.unlink()
 
     def remove(self) -> None:
-        """Remove all checkpoints, and the folder if nothing else is in it."""
+        """Remove all checkpoints, and the folder if it is empty then."""
         for path in self.files():
             path.unlink()
-        with suppress(OSError):  # it may never have been made
+        with suppress(OSError):  # it may not exist
             self.folder.rmdir()
 
 
 def _step(path: Path) -> int:
-    """Return the number of steps in a file's name; 0 if it has none."""
+    """Return the number of steps in a file's name, or 0."""
     named = re.fullmatch(r"step-([0-9]{1,18})\.xpmlp", path.name)
     return int(named[1]) if named else 0
 
@@ -313,7 +314,7 @@ class _Resume(Callback):
 
 
 class _Watch(Callback):
-    """Looks now and then whether a signal has come, and then saves before it is answered.
+    """Looks now and then whether a signal has come, and saves before it is answered.
 
     Parameters
     ----------
@@ -323,10 +324,10 @@ class _Watch(Callback):
 
     def __init__(self, checkpoints: Checkpoints, signals: SignalWatcher) -> None:
         self.checkpoints, self.signals = checkpoints, signals
-        self.every = 1  # until it is known how long steps take
+        self.every = 1  # until the time of a step is known
 
     def on_epoch_begin(self, training: Training) -> None:
-        """Note where the clock starts."""
+        """Start the clock."""
         self._looked, self._step = perf_counter(), training.total
 
     def on_batch_end(self, training: Training) -> None:

@@ -1,7 +1,7 @@
 """A training run after any of its steps, as configuration and arrays, and the way back.
 
 A checkpoint has what a model file has, with the weights of that step, and under ``training``: the
-optimizer state, the sums of the unfinished epoch, the history, and what the callbacks remember.
+optimizer state, the sums of the unfinished epoch, the history, and the state of the callbacks.
 Row order, dropout and schedule need nothing: they follow from the seed, the epoch and the history.
 """
 
@@ -57,14 +57,14 @@ def packed(training: Training, settings: dict[str, Any]) -> tuple[dict[str, Any]
             tensors[f"training.epoch.{name}"] = value
     for name, values in at.history.items():
         tensors[f"training.history.{name}"] = _numbers(values, f"history[{name!r}]", 1)
-    remembering = _remembering(training)
-    for i, callback in enumerate(remembering):
+    stateful = _stateful(training)
+    for i, callback in enumerate(stateful):
         for name, value in callback.state_dict().items():
             where = f"{type(callback).__name__}.state_dict()[{name!r}]"
             tensors[f"training.callback{i}.{name}"] = _numbers(value, where)
     config["training"] = {
         "settings": settings,
-        "callbacks": [_described(callback) for callback in remembering],
+        "callbacks": [_described(callback) for callback in stateful],
         "first": at.first,
         "finished": at.epochs,
         "taken": at.steps,
@@ -155,7 +155,7 @@ def _moments(training: Training, tensors: Arrays) -> tuple[Any, ...]:
 def _array(
     tensors: Arrays, name: str, dtype: str, shape: tuple[int, ...] | None = None
 ) -> np.ndarray:
-    """Return an array of the training that must have a dtype and a shape, or one dimension."""
+    """Return an array of the run; it must have this dtype, and this shape or one dimension."""
     found = tensors[f"training.{name}"]
     good = found.ndim == 1 if shape is None else found.shape == shape
     if not good or found.dtype != dtype:
@@ -163,8 +163,8 @@ def _array(
     return found
 
 
-def _remembering(training: Training) -> list[Callback]:
-    """Return the callbacks that may have something to remember."""
+def _stateful(training: Training) -> list[Callback]:
+    """Return the callbacks that have a state."""
     return [c for c in training.callbacks if type(c).state_dict is not Callback.state_dict]
 
 
@@ -174,7 +174,7 @@ def _described(callback: Callback) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that was read and whose checksum is right.
+    """A checkpoint that has been read, with a valid checksum.
 
     Attributes
     ----------
@@ -194,7 +194,7 @@ class Checkpoint:
         Raises
         ------
         CheckpointError
-            If it is broken or altered, or a model without a training.
+            If it is broken or altered, or a model file without a training run.
         """
         config, tensors = tensorfile.read(path)
         if not isinstance(config.get("training"), dict):
@@ -205,7 +205,7 @@ class Checkpoint:
         return cls(path, config, tensors)
 
     def put_into(self, mlp: Model) -> None:
-        """Give a model the weights and all else that belongs to it, if it is of the same making.
+        """Set a model's weights, task and scaling to those of the file.
 
         Raises
         ------
@@ -217,12 +217,12 @@ class Checkpoint:
         files.put(mlp, self.path, self.config, self.tensors)
 
     def restore(self, training: Training, settings: Mapping[str, Any]) -> None:
-        """Put a run where this one was; the model has the weights of the file already.
+        """Put a run where the checkpoint was; the model has the file's weights already.
 
         Raises
         ------
         InvalidValueError
-            If the run has other settings or data than that of the file.
+            If the run has other settings or other data.
         CheckpointError
             If the file does not make sense.
         """
@@ -240,16 +240,16 @@ class Checkpoint:
             training.mlp.load_state_dict(weights)
 
     def restore_callbacks(self, training: Training) -> None:
-        """Give the callbacks, which have begun, what they knew; then let go of the arrays.
+        """Restore the state of the callbacks, which have begun; then free the arrays.
 
         Raises
         ------
         InvalidValueError
-            If the training has other callbacks that remember something.
+            If the run has other callbacks with a state.
         CheckpointError
-            If what the file has makes no sense to them.
+            If a callback refuses its state.
         """
-        callbacks = _remembering(training)
+        callbacks = _stateful(training)
         try:
             saved = tensorfile.entry(self.config["training"], "callbacks", list)
         except (KeyError, TypeError) as error:
@@ -263,9 +263,9 @@ class Checkpoint:
                 callback.restore(training, own)
             except Exception as error:  # whatever a callback raises at nonsense
                 raise CheckpointError(
-                    f"{self.path}: what {type(callback).__name__} knew cannot be read: {error!r}"
+                    f"{self.path}: the state of {type(callback).__name__} cannot be read: {error!r}"
                 ) from error
         self.tensors.clear()
 
     def _senseless(self, error: Exception) -> CheckpointError:
-        return CheckpointError(f"{self.path}: no training can go on from it: {short(repr(error))}")
+        return CheckpointError(f"{self.path}: no run can resume from it: {short(repr(error))}")

@@ -18,7 +18,7 @@ from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.random import as_order, dropout_keys, permutation
 
 CHUNK_STEPS = 256
-"""Most steps whose rows are copied to the device at once."""
+"""Most steps whose rows are copied to the device at a time."""
 
 
 Order = Callable[[int, int], Any]
@@ -26,7 +26,7 @@ Order = Callable[[int, int], Any]
 
 
 class Chunk(NamedTuple):
-    """Steps ``start`` to ``stop`` of a plan, with the data that its rows point into."""
+    """Steps ``start`` to ``stop`` of a plan, with the data that its indices point into."""
 
     data: Data
     plan: Plan
@@ -42,24 +42,24 @@ class EpochPlan(NamedTuple):
 
 
 class BatchSource(Protocol):
-    """The training data, wherever they lie."""
+    """The training data, on the device or on the host."""
 
     data: Data
 
     def indices(self, rows: np.ndarray) -> np.ndarray:
-        """Return where steps find their rows: int32, shape (steps, size), for the plan."""
+        """Return the indices by which steps find their rows: int32, shape (steps, size)."""
         ...
 
     def chunks(self, plans: list[EpochPlan], done: int = 0) -> Iterator[Chunk]:
-        """Go through an epoch, from the step after ``done``.
+        """Yield an epoch, from the step after ``done``.
 
-        A chunk is the caller's until it asks for the next.
+        A chunk is valid until the next is asked for.
         """
         ...
 
 
 class OnDevice:
-    """Data that lie on the device: steps read an epoch's rows from them."""
+    """Data on the device, from which steps read their rows."""
 
     def __init__(self, data: Data) -> None:
         self.data = data
@@ -77,10 +77,10 @@ class OnDevice:
 
 
 class FromHost:
-    """NumPy arrays, of which the rows of some steps at a time are gathered and copied.
+    """Data on the host: the rows of some steps at a time are gathered and copied to the device.
 
-    The steps see the same numbers in the same order as with the data on the device. Of sparse
-    inputs no more rows than that are dense at once.
+    The steps see the same numbers in the same order as with data on the device. Only the rows of a
+    chunk of sparse inputs are dense at a time.
 
     Parameters
     ----------
@@ -99,14 +99,14 @@ class FromHost:
         self._upload = backend.uploader(self._arrays, rows)
 
     def indices(self, rows: np.ndarray) -> np.ndarray:
-        """Return where a chunk has the rows: they come in the order of its steps."""
+        """Return indices into a chunk, which has the rows in the order of its steps."""
         steps, size = rows.shape
         first: np.ndarray = np.arange(steps, dtype=np.int32) % self._steps * size
         indices: np.ndarray = first[:, None] + np.arange(size, dtype=np.int32)
         return indices
 
     def chunks(self, plans: list[EpochPlan], done: int = 0) -> Iterator[Chunk]:
-        """Upload chunk by chunk; of one that is partly done, all, since plans index into it."""
+        """Upload chunk by chunk; all of one that is partly done, since plans index into it."""
         spans = [
             (rows[start : start + self._steps], plan, start)
             for rows, plan in plans
@@ -122,12 +122,12 @@ class FromHost:
 
 
 def batch_source(backend: Backend, data: Data, on_host: bool, batch: int) -> BatchSource:
-    """Return the source of data that lie on the host, or on the device."""
+    """Return the source of data on the host or on the device."""
     return FromHost(backend, data, batch) if on_host else OnDevice(data)
 
 
 def chunk_steps(backend: Backend, step_bytes: int) -> int:
-    """Return how many steps' rows to copy at once, so that two chunks leave room for the rest."""
+    """Return for how many steps to copy rows at a time: two chunks must leave room for the rest."""
     memory = backend.memory()
     limit = CHUNK_BYTES if memory is None else min(CHUNK_BYTES, memory.free // 8)
     return max(1, min(CHUNK_STEPS, limit // step_bytes))
@@ -139,7 +139,7 @@ class Planner:
     Parameters
     ----------
     model : Model
-        Whose ``epochs_trained`` counts on over several fits, so that no order repeats.
+        Its ``epochs_trained`` counts over all fits, so that no order repeats.
     optimizer : Optimizer
     source : BatchSource
     batch_size : int
@@ -161,7 +161,7 @@ class Planner:
         self._next_order: np.ndarray | None = None
 
     def look_ahead(self) -> None:
-        """Draw the order of the epoch after this one; not a user's, which may have a state."""
+        """Draw the row order of the next epoch; not a custom one, which may have a state."""
         if not callable(self.shuffle):
             self._next_order = self._order(self.model.epochs_trained + 1)
 
@@ -174,7 +174,7 @@ class Planner:
         )
 
     def draw(self, taken: int, rates: list[float]) -> list[EpochPlan]:
-        """Draw an epoch: the full batches, and the smaller last one if there is one.
+        """Return an epoch's plans: the full batches, and a smaller last one if there is one.
 
         Parameters
         ----------
@@ -189,7 +189,7 @@ class Planner:
             order = self._order(model.epochs_trained)
         t = np.arange(1.0, self.steps + 1.0) + taken
         scalars = np.broadcast_arrays(t, *self.optimizer.coefficients(t, np.array(rates)))[1:]
-        with np.errstate(over="ignore"):  # an absurd rate diverges, and that is reported
+        with np.errstate(over="ignore"):  # an absurd rate diverges, which is reported
             coefficients = np.stack(scalars, axis=1).astype(model.dtype)
         keys = dropout_keys(model.seed, model.epochs_trained, self.steps, model.network.dropouts)
         asarray = model.backend.asarray

@@ -23,14 +23,14 @@ _SMALL = (
 
 @dataclass(frozen=True)
 class Divergence:
-    """The first place in a step, in the order of its computation, that is not finite.
+    """The first value of a step, in the order of computation, that is not finite.
 
     Attributes
     ----------
     place : str
         A layer, ``"loss"``, or a parameter: ``"activation2"``, ``"dense1.W"``.
     evidence : str
-        What was found there, and how large what went into it was.
+        What was found there, and how large its input was.
     change : str
         What to try.
     """
@@ -45,7 +45,7 @@ class Divergence:
 
 @dataclass(frozen=True)
 class EpochStart:
-    """An epoch that has begun, and what it takes to go through it again.
+    """The start of an epoch: what running it again takes.
 
     Attributes
     ----------
@@ -53,11 +53,11 @@ class EpochStart:
     rates : list of float
         The learning rate of each step.
     first : int
-        The step that it began with: not 0 where a resumed run goes on within an epoch.
+        The first step; not 0 if the run resumed within the epoch.
     moments : tuple of Array or None
-        A copy of the optimizer state then; None if it was 0.
+        A copy of the optimizer state; None if it was 0.
     state : State or None
-        Where ``first`` is not 0, a copy of all that there was then.
+        If ``first`` is not 0, a copy of the whole state.
     """
 
     plans: list[EpochPlan]
@@ -69,7 +69,7 @@ class EpochStart:
     def locate(
         self, model: Model, run: Run, source: BatchSource, state: State, step: int
     ) -> object:
-        """Go through the epoch again up to a step, and look into it; ``state`` is the first."""
+        """Run the epoch again up to a step, from its first ``state``, and find what diverged."""
         xp, found = model.backend.xp, None
         step -= self.first
         for data, plan, start, stop in source.chunks(self.plans, self.first):
@@ -93,26 +93,26 @@ class EpochStart:
 def locate(
     mlp: Model, X: Any, y: Any, params: Array, updated: Array | None = None
 ) -> Divergence | None:
-    """Find where a step leaves the finite numbers.
+    """Find the first value of a step that is not finite.
 
     Parameters
     ----------
     mlp : MLP
-        With a task; its own weights are not used, its running statistics are.
+        With a task. Its running statistics are used, its weights are not.
     X, y : Array
-        The step's batch as it lies on the device: inputs before scaling, encoded targets.
+        The step's batch on the device: inputs before scaling, encoded targets.
     params : Array, shape (mlp.network.layout.size,)
         Parameters just before the step.
     updated : Array, optional
-        Parameters just after it: where all else is finite, the update is to blame.
+        Parameters just after the step: if everything else is finite, the update is the cause.
 
     Returns
     -------
     Divergence or None
-        None if everything is finite. Sample weights are not applied, and dropout draws other
-        units than the step did: a NaN that only they bring is not found.
+        None if everything is finite. Sample weights are left out, and dropout drops other units
+        than in the step, so a NaN that only they cause is not found.
     """
-    with np.errstate(all="ignore"):  # what overflows here is what we are looking for
+    with np.errstate(all="ignore"):  # overflow is what we look for
         before = _parameters(mlp, params, "already is {} before the step")
         if before is not None:
             return before
@@ -180,7 +180,7 @@ def _backward(seen: Trace) -> Iterator[Divergence]:
 
 
 def _bad(x: np.ndarray) -> str:
-    """What is not finite in x: ``"NaN"``, ``"infinity"``, or nothing."""
+    """Return what is not finite in x: ``"NaN"``, ``"infinity"``, or ``""``."""
     if np.isfinite(x).all():
         return ""
     return "NaN" if np.isnan(x).any() else "infinity"

@@ -14,20 +14,19 @@ Array = Any
 class History(dict[str, list[float]]):
     """One number per epoch for each measured value.
 
-    ``loss``, ``accuracy`` (classes) or ``r2`` (values; both only with ``metrics``),
-    ``learning_rate`` (of the epoch's last step), ``seconds`` (of training, without validation),
-    and with validation data ``val_loss`` and ``val_accuracy`` or ``val_r2``. Training values are
-    means over the epoch's steps, taken while the weights were moving; both losses include the
-    penalty.
+    The keys are ``loss``; ``accuracy`` for classes or ``r2`` for values, if ``metrics`` is on;
+    ``learning_rate`` of the epoch's last step; ``seconds`` of training, without validation; and
+    with validation data ``val_loss`` and ``val_accuracy`` or ``val_r2``. Training values are means
+    over the epoch's steps, while the weights change. Both losses include the penalty.
 
     Attributes
     ----------
     execution : Execution
         How the backend ran the steps, and what did not run at its best.
     memory : Memory or None
-        A GPU's memory after the last epoch, with the training's state in it; None for a CPU.
+        A GPU's memory after the last epoch; None for a CPU.
     examples : int
-        Rows of training data, without those held out.
+        Rows of training data, without those held out for validation.
     """
 
     execution = Execution("eager")

@@ -22,51 +22,50 @@ Array = Any
 
 
 class Callback:
-    """Base of the callbacks: override what you need.
+    """Base class of callbacks: override what you need.
 
-    Each method gets the ``Training``, whose ``mlp``, ``history``, ``epoch``, ``epochs``,
-    ``step``, ``steps`` and ``batch_loss`` can be read, and whose ``stop()`` ends the training
-    after the current epoch.
+    Each method gets the ``Training``. Read its ``mlp``, ``history``, ``epoch``, ``epochs``,
+    ``step``, ``steps`` and ``batch_loss``; call its ``stop()`` to end training after this epoch.
 
     Attributes
     ----------
     every : int
-        Call ``on_batch_end`` after every so many steps, counted over all epochs; 0 never does.
-        Each call reads one number from the device, so small values slow a GPU down.
+        Steps between two calls of ``on_batch_end``, counted over all epochs; 0 means no calls.
+        Each call reads a number from the device, so small values slow a GPU down.
     """
 
     every: int = 0
 
     def on_train_begin(self, training: "Training") -> None:
-        """Before the first epoch."""
+        """Run before the first epoch."""
 
     def on_epoch_begin(self, training: "Training") -> None:
-        """Before each epoch, and again where one is resumed in its middle, after some steps."""
+        """Run before each epoch, and again when a run resumes within an epoch."""
 
     def on_batch_end(self, training: "Training") -> None:
-        """After every ``every`` steps; ``training.mlp`` has the weights of the last epoch's end."""
+        """Run after every ``every`` steps; ``training.mlp`` still has the last epoch's weights."""
 
     def on_epoch_end(self, training: "Training") -> None:
-        """After each epoch, when its row of ``training.history`` is there."""
+        """Run after each epoch; ``training.history`` has its values."""
 
     def on_train_end(self, training: "Training") -> None:
-        """After the last epoch, however it ended."""
+        """Run after the last epoch, also when training failed."""
 
     def settings(self) -> dict[str, Any]:
-        """Return what must be the same when a training is resumed, if there is a state."""
+        """Return the parameters that a resumed run must have too, if there is a state."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training needs to know: numbers and arrays of them, by name."""
+        """Return the state that a resumed run needs: numbers and arrays of numbers, by name."""
         return {}
 
     def restore(self, training: "Training", values: Mapping[str, Any]) -> None:
-        """Take back, after ``on_train_begin``, what ``state_dict`` returned, as NumPy arrays.
+        """Set the state that ``state_dict`` returned, as NumPy arrays; after ``on_train_begin``.
 
         Raises
         ------
         Exception
-            If they do not make sense: the file is refused then.
+            Of any type, if the values make no sense: the checkpoint is refused.
         """
 
 
@@ -76,7 +75,7 @@ class Training:
     Attributes
     ----------
     mlp : MLP
-        Its weights are those of the last finished epoch, also when training fails.
+        It has the weights of the last finished epoch, also when training fails.
     history : History
     epoch, epochs : int
         The epoch in progress, from 0, and how many were asked for.
@@ -85,7 +84,7 @@ class Training:
     first, finished : int
         Epochs finished when the run began, and by now.
     taken : int
-        Steps in the finished epochs; a continued run counts on.
+        Steps in all finished epochs, those of the fits that this run continues included.
     examples : int
         Rows of training data.
     metrics : bool
@@ -95,9 +94,9 @@ class Training:
     state : State
         What the steps change.
     given : TrainingData
-        The data as they were prepared.
+        The prepared data.
     data : Data
-        The same as steps take them.
+        The same data in the form that steps take.
     validation : (Rows, ndarray) or None
     """
 
@@ -130,7 +129,7 @@ class Training:
         self.restore(after or Progress(optimizer))
 
     def restore(self, at: Progress) -> None:
-        """Go on from there; the model has the weights of the last finished epoch."""
+        """Continue from there; the model has the weights of the last finished epoch."""
         self.history, self.history.examples = at.history, self.examples
         self.first, self.finished, self.taken = at.first, at.epochs, at.steps
         self.epoch, self.epochs, self.step = at.epochs, at.first + self._asked, at.step
@@ -139,22 +138,22 @@ class Training:
         self.state = self.state._replace(**at.sums)
 
     def progress(self) -> Progress:
-        """Return where the run is; the arrays are the run's own, which the next step changes."""
+        """Return where the run is; the next step changes the arrays."""
         unfinished = self.epoch == self.finished and self.step > 0
         state = self.state
         return Progress(
             self.optimizer,
-            state.moments,
-            self.history,
-            self.first,
-            self.finished,
-            self.taken,
-            self.step if unfinished else 0,
-            {name: getattr(state, name) for name in ("totals", "carry", "finite")},
-            state.params if unfinished else None,
-            state.statistics if unfinished else None,
-            self.seconds if unfinished else 0.0,
-            self.stopped,
+            moments=state.moments,
+            history=self.history,
+            first=self.first,
+            epochs=self.finished,
+            steps=self.taken,
+            step=self.step if unfinished else 0,
+            sums={name: getattr(state, name) for name in ("totals", "carry", "finite")},
+            params=state.params if unfinished else None,
+            statistics=state.statistics if unfinished else None,
+            seconds=self.seconds if unfinished else 0.0,
+            stopped=self.stopped,
         )
 
     def stop(self) -> None:
@@ -168,7 +167,7 @@ class Training:
 
     @property
     def seconds(self) -> float:
-        """Of the epoch in progress."""
+        """Time spent in the epoch in progress."""
         return perf_counter() - self._started
 
     @property
@@ -178,7 +177,7 @@ class Training:
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """Names of the measured that each epoch adds to the history."""
+        """Names of the values that each epoch adds to the history."""
         metric = self.mlp.task.metric.name
         shown = ("loss", metric) if self.metrics else ("loss",)
         held_out = () if self.validation is None else ("val_loss", f"val_{metric}")
@@ -192,7 +191,7 @@ class Training:
                 callback.on_train_begin(self)
                 begun.append(callback)
             self.begun = True
-            self.mlp.progress = None  # it is not that of the weights any more
+            self.mlp.progress = None  # the weights are about to change
             while self.finished < self.epochs and (self.step or not self.stopped):
                 self.epoch = self.finished
                 self._notify("on_epoch_begin")
@@ -205,7 +204,7 @@ class Training:
         return self.history
 
     def _end(self, callbacks: list[Callback]) -> None:
-        """Let every callback end the training, also if one of them fails."""
+        """Call every callback's ``on_train_end``, even if one of them fails."""
         failed: list[Exception] = []
         for callback in callbacks:
             try:
@@ -216,7 +215,7 @@ class Training:
             raise failed[0]
 
     def _ended(self) -> Progress:
-        """Return where the run ended: a later one continues from it."""
+        """Return where the run ended; a later run may continue from it."""
         copy = self.mlp.backend.xp.asarray
         moments = tuple(copy(moment, copy=True) for moment in self.state.moments)
         return Progress(
@@ -230,7 +229,7 @@ class Training:
     def _initial_state(
         self, moments: tuple[Array, ...] | None, params: Array = None, statistics: Array = None
     ) -> State:
-        """Make a state of the model's weights, unless others are given."""
+        """Return a state with these weights, or else the model's."""
         weights = self.mlp.weights
         return first_state(
             self.mlp.backend.ops,
@@ -242,27 +241,17 @@ class Training:
     def _train_epoch(self) -> None:
         backend, xp = self.mlp.backend, self.mlp.backend.xp
         self._started = perf_counter() - self._spent
-        rates = self.optimizer.rates(self.epoch, self.steps, self.epochs, self.history)
-        if self.step == 0:
-            self.state = self.state._replace(
-                totals=xp.zeros_like(self.state.totals),
-                carry=xp.zeros_like(self.state.carry),
-                finite=xp.zeros_like(self.state.finite),
-            )
-        plans = self._planner.draw(self.taken, rates)
-        moments, state = self._kept_moments(), None
-        if self.step:
-            old = self.state
-            state = first_state(backend.ops, old.params, old.statistics, old.moments)
-        self._start = EpochStart(plans, rates, self.step, moments, state)
-        for chunk in self.source.chunks(plans, self.step):
+        start = self._start = self._begin_epoch()
+        for chunk in self.source.chunks(start.plans, self.step):
             self._take_steps(chunk)
         if self.epoch + 1 < self.epochs:
-            self._planner.look_ahead()  # while a GPU is still at work
+            self._planner.look_ahead()  # while a GPU still computes
         loss, score = backend.to_numpy(self.state.totals).astype(np.float64)
         backend.synchronize()
         seconds, self._spent = self.seconds, 0.0
-        self._note_execution()
+        mode, notes = self._run.execution
+        self.history.execution = Execution(mode, (*notes, *filter(None, [self.given.note])))
+        self.history.memory = backend.memory()
         self.refuse_divergence(weights=True)
         weights = self.mlp.weights
         weights.flat = xp.asarray(self.state.params, copy=True)
@@ -271,25 +260,34 @@ class Training:
         self.mlp.epochs_trained += 1
         self.finished += 1
         self.taken += self.steps
-        metric = self.mlp.task.metric
-        measured = {"loss": loss / self.examples}
+        metric, values = self.mlp.task.metric, {"loss": loss / self.examples}
         if self.metrics:
-            measured[metric.name] = metric.finish(score, self.examples, self.given.around_mean)
-        measured |= {"learning_rate": rates[-1], "seconds": seconds}
+            values[metric.name] = metric.finish(score, self.examples, self.given.around_mean)
+        values |= {"learning_rate": start.rates[-1], "seconds": seconds}
         if self.validation is not None:
             held_out = evaluate_batches(self.mlp, *self.validation)
-            measured |= {f"val_{name}": value for name, value in held_out.items()}
-        for name, value in measured.items():
+            values |= {f"val_{name}": value for name, value in held_out.items()}
+        for name, value in values.items():
             self.history.setdefault(name, []).append(float(value))
 
-    def _note_execution(self) -> None:
-        """Say how the steps ran, and what memory they took."""
-        mode, notes = self._run.execution
-        self.history.execution = Execution(mode, (*notes, *filter(None, [self.given.note])))
-        self.history.memory = self.mlp.backend.memory()
+    def _begin_epoch(self) -> EpochStart:
+        """Draw the epoch's plans, set its sums to 0, and keep what going through it again takes."""
+        xp, old, again = self.mlp.backend.xp, self.state, None
+        rates = self.optimizer.rates(self.epoch, self.steps, self.epochs, self.history)
+        if self.step == 0:
+            sums = {
+                name: xp.zeros_like(getattr(old, name)) for name in ("totals", "carry", "finite")
+            }
+            self.state = old._replace(**sums)
+        else:
+            again = first_state(self.mlp.backend.ops, old.params, old.statistics, old.moments)
+        moments = None  # at first it is 0
+        if self.total:
+            moments = tuple(xp.asarray(m, copy=True) for m in old.moments)
+        return EpochStart(self._planner.draw(self.taken, rates), rates, self.step, moments, again)
 
     def _take_steps(self, chunk: Chunk) -> None:
-        """Run a chunk at once, or in parts that end where a callback wants a word."""
+        """Run a chunk at once, or in parts that end where a callback is due."""
         data, plan, done, end = chunk
         while done < end:
             stop = end
@@ -299,25 +297,19 @@ class Training:
             self.state = self._run(self.state, data, plan, done, stop)
             self.step += stop - done
             done = stop
-            words = [c for c in self.callbacks if c.every and self.total % c.every == 0]
-            for callback in words:
+            due = [c for c in self.callbacks if c.every and self.total % c.every == 0]
+            for callback in due:
                 callback.on_batch_end(self)
-            if words:
+            if due:
                 self.refuse_divergence()
 
-    def _kept_moments(self) -> tuple[Array, ...] | None:
-        """Copy the optimizer state, in case the epoch is gone through again; at first it is 0."""
-        if self.total == 0:
-            return None
-        return tuple(self.mlp.backend.xp.asarray(m, copy=True) for m in self.state.moments)
-
     def refuse_divergence(self, weights: bool = False) -> None:
-        """Raise if a loss of this epoch was not finite, or what the last step left behind.
+        """Raise if a loss of this epoch was not finite.
 
         Parameters
         ----------
         weights : bool
-            Whether to look at those, too.
+            Whether to check the weights and running statistics as well.
 
         Raises
         ------
@@ -333,8 +325,8 @@ class Training:
             raise self._divergence(self._start)
 
     def _divergence(self, epoch: EpochStart) -> DivergenceError:
-        """Name the step and the layer that left the finite numbers."""
-        # The loss of this step, from 0, was not finite; or only what the last one left behind.
+        """Return the error that names the step and the layer."""
+        # The loss of this step, from 0, was not finite; or only the weights after the last one.
         step = min(int(self.mlp.backend.to_numpy(self.state.finite)[0]), self.step - 1)
         state = epoch.state or self._initial_state(epoch.moments)
         found = epoch.locate(self.mlp, self._run, self.source, state, step)
@@ -353,15 +345,15 @@ def train(
     data_on: str,
     **options: Any,
 ) -> History:
-    """Prepare and train: all arrays are held in here, and are free when it has failed.
+    """Prepare the data and train. All arrays are local here, so they are free after a failure.
 
     Parameters
     ----------
     model : Model
-        As it was, if it fails before the first epoch has begun, or for want of memory in it.
+        Unchanged if training fails before the first epoch has begun, or runs out of memory in it.
     prepare : callable () -> TrainingData
     asked : Request
-        Filled in as it becomes known.
+        Completed as the data become known.
     data_on : {"auto", "device", "host"}
     **options
         Of ``Training``.
@@ -387,12 +379,12 @@ def train(
 
 
 def check_callbacks(callbacks: Any) -> list[Callback]:
-    """Return what ``fit`` was given as a list.
+    """Return the callbacks as a list.
 
     Raises
     ------
     InvalidTypeError
-        If they are no callbacks.
+        For anything else, and for a callback whose state could not be restored.
     """
     found = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
     for callback in found:
@@ -404,7 +396,7 @@ def check_callbacks(callbacks: Any) -> list[Callback]:
         kind = type(callback)
         if kind.state_dict is not Callback.state_dict and kind.restore is Callback.restore:
             raise InvalidTypeError(
-                f"callbacks: {kind.__name__} has a state_dict and no restore(training, values) "
+                f"callbacks: {kind.__name__} has a state_dict but no restore(training, values) "
                 "that takes it back"
             )
     return found

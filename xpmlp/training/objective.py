@@ -1,8 +1,7 @@
-"""The loss of all the data as a function of the parameters, for optimizers of other libraries.
+"""The loss of all data as a function of the parameters, for optimizers of other libraries.
 
-It is a training step without an update: the same formulas, compiled the same way. The rows are
-taken in blocks, whose losses and gradients add up, so the activations of all rows never lie in
-memory at once.
+It is a training step without an update: the same formulas, compiled the same way. Losses and
+gradients are summed over blocks of rows, so that memory never holds the activations of all rows.
 """
 
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ Array = Any
 
 @dataclass(frozen=True)
 class _NoUpdate(Optimizer):
-    """No update: what remains of a step are its loss and its gradient."""
+    """No update, so that a step computes only the loss and its gradient."""
 
     name = "none"
 
@@ -36,12 +35,20 @@ class _NoUpdate(Optimizer):
 
 
 class Objective:
-    """A function of the flat parameters: the loss with its penalty, and its gradient.
+    """The loss with its penalty, and its gradient, as a function of the flat parameters.
+
+    >>> import scipy.optimize
+    >>> objective = xpmlp.Objective(mlp, X, y)  # doctest: +SKIP
+    >>> found = scipy.optimize.minimize(
+    ...     objective, objective.start(), jac=True, method="L-BFGS-B"
+    ... )  # doctest: +SKIP
+    >>> objective.adopt(found.x)  # doctest: +SKIP
 
     Parameters
     ----------
     mlp : MLP
-        Without dropout and batch normalization, whose losses differ from call to call.
+        Without dropout and batch normalization, whose losses differ from call to call. Its task
+        and scaling are set by the data, as in ``fit``.
     X, y, sample_weight
         As for ``MLP.fit``.
 
@@ -52,7 +59,7 @@ class Objective:
     Raises
     ------
     InvalidValueError, InvalidTypeError
-        As ``MLP.fit``; and for a network whose loss is not a function of its parameters alone.
+        As ``MLP.fit``; and for a network whose loss depends on more than its parameters.
     """
 
     def __init__(self, mlp: Model, X: Any, y: Any, sample_weight: Any = None) -> None:
@@ -74,7 +81,7 @@ class Objective:
         block = min(rows_within_chunk(mlp, ROWS), self.rows)
         data = given.for_steps(mlp.backend, mlp.dtype)
         self._source = batch_source(mlp.backend, data, given.x.on_host, block)
-        # The penalty belongs to the whole, not to each block.
+        # The penalty is added once, not to each block.
         step = TrainingStep(
             *(
                 mlp.backend.ops,
@@ -136,7 +143,7 @@ class Objective:
         return loss + float(penalty.value(np, [params[name] for name in names])), gradient
 
     def _planned(self, block: int) -> list[EpochPlan]:
-        """Plan every block, in the order of the rows."""
+        """Return plans for all blocks, in the order of the rows."""
         asarray, rows = self._mlp.backend.asarray, np.arange(self.rows, dtype=np.int32)
 
         def planned(part: np.ndarray) -> EpochPlan:
@@ -151,7 +158,7 @@ class Objective:
         return [planned(part) for part in parts if part.size]
 
     def _weights(self, block: int, weight: np.ndarray | None) -> tuple[list[float], Any]:
-        """Return each block's share of all weights, and the sum of these."""
+        """Return each block's share of all sample weights, and their sum."""
         w = np.ones(self.rows) if weight is None else weight.astype(np.float64)
         blocks = np.add.reduceat(w, np.arange(0, self.rows, block))
         total = float(w.sum())

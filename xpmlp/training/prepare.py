@@ -36,7 +36,7 @@ class TrainingData:
     validation : (Rows, ndarray) or None
         Examples, and targets in the form the loss takes.
     note : str or None
-        Why the data stay on the host, where nobody asked for it.
+        Why the data stay on the host, if nobody asked for it.
     """
 
     x: Rows
@@ -56,13 +56,12 @@ class TrainingData:
         return (self.x.nbytes if copied else 0) + self.target.nbytes + weight
 
     def placed(self, backend: Backend, data_on: str = "device") -> "TrainingData":
-        """Put the examples on the device, as far as ``data_on`` and its memory let them.
+        """Return the data with the examples on the device, if ``data_on`` and its memory allow.
 
         Raises
         ------
         InvalidValueError
-            For data that lie on the device and are wanted on the host, or that are sparse and
-            wanted on the device.
+            For ``"host"`` and data on the device, and for ``"device"`` and sparse data.
         """
         stay, note = _stays(backend, self.x, self.host_bytes, data_on, "data")
         held = self.validation
@@ -74,7 +73,7 @@ class TrainingData:
         return replace(self, x=x, validation=held, note=note)
 
     def for_steps(self, backend: Backend, dtype: str) -> Data:
-        """Return what training steps take: targets and weights lie where the examples do."""
+        """Return the data for training steps, with targets and weights where the examples are."""
         y, weight = self.target, self.weight
         if not self.x.on_host:
             y, weight = backend.asarray(y), None if weight is None else backend.asarray(weight)
@@ -84,7 +83,7 @@ class TrainingData:
 def _stays(
     backend: Backend, x: Rows, size: int, data_on: str, what: str
 ) -> tuple[bool, str | None]:
-    """Whether data stay on the host, and why where that was left to us."""
+    """Return whether data stay on the host; and why, if ``data_on`` is ``"auto"``."""
     if isinstance(x, SparseRows):
         dense = gibibytes(x.nbytes)
         if data_on == "device":
@@ -120,9 +119,9 @@ def prepare(
     validation_data: tuple[Any, Any] | None = None,
     validation_split: float = 0.0,
 ) -> TrainingData:
-    """Check everything, find task and scaling, split off validation data; change nothing.
+    """Check everything, find task and scaling, and split off validation data.
 
-    Nothing is moved to the device yet.
+    The model does not change, and nothing is copied to the device yet.
 
     Raises
     ------
@@ -168,7 +167,7 @@ def settle(model: Model, X: Any, y: Any) -> tuple[Array, Array]:
 
 
 def _some(weight: np.ndarray) -> np.ndarray:
-    """Return the weights of the rows that a split has left, if any counts."""
+    """Return the weights that a split has left; refuse them if all are 0."""
     if not weight.any():
         raise InvalidValueError(
             "sample_weight: found only zeros in the rows that validation_split leaves to train on; "
@@ -178,7 +177,7 @@ def _some(weight: np.ndarray) -> np.ndarray:
 
 
 def pair(model: Model, X: Any, y: Any, prefix: str = "") -> tuple[Rows, np.ndarray]:
-    """Check that both are numbers, and as many; the examples stay where they lie."""
+    """Check examples and targets: numbers, of as many rows. The examples stay where they are."""
     x = rows(model.backend, X, model.sizes[0], model.dtype, f"{prefix}X")
     host_y = to_host(model.backend, y, f"{prefix}y")
     if host_y.ndim == 0 or len(host_y) != x.count:
@@ -190,7 +189,7 @@ def pair(model: Model, X: Any, y: Any, prefix: str = "") -> tuple[Rows, np.ndarr
 
 
 def encode(model: Model, host_y: np.ndarray) -> np.ndarray:
-    """Bring targets into the form the loss takes, by the model's task and scaling."""
+    """Convert targets to the form the loss takes, by the model's task and scaling."""
     return model.scaling.of_targets(model.task.encode(host_y, model.sizes[-1], model.dtype))
 
 
