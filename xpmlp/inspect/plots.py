@@ -8,15 +8,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from xpmlp.errors import require
+from xpmlp.mlp import MLP
 from xpmlp.storage.atomic import write_atomically
-
-if TYPE_CHECKING:
-    from xpmlp.mlp import MLP
 
 Array = Any
 
@@ -75,7 +73,7 @@ def confusion_counts(y: Array, predicted: Array, classes: int) -> Array:
 
 
 def training_picture(
-    path: Any, mlp: "MLP", history: Mapping[str, Sequence[float]], part: Part, title: str
+    path: Any, mlp: MLP, history: Mapping[str, Sequence[float]], part: Part, title: str
 ) -> None:
     """Draw curves, and how the model does on ``part``, into a PNG about 1300 pixels wide.
 
@@ -190,7 +188,7 @@ def predictions(axes: Any, y: Array, predicted: Array, name: str) -> None:
     axes.set_ylabel("predicted")
 
 
-def most_wrong(mlp: "MLP", part: Part) -> list[tuple[int, int, float]]:
+def most_wrong(mlp: MLP, part: Part) -> list[tuple[int, int, float]]:
     """Find the images that were read most wrongly: the surest of the wrong answers first.
 
     Returns
@@ -222,7 +220,7 @@ def mistakes(figure: Any, worst: Sequence[tuple[int, int, float]], part: Part) -
         ax.set_title(text, fontsize=10, fontweight="normal", loc="center", color=RED)
 
 
-def boundary(figure: Any, mlp: "MLP", part: Part) -> None:
+def boundary(figure: Any, mlp: MLP, part: Part) -> None:
     """Draw the plane of two features, coloured by the predicted class and its probability."""
     colours = require("matplotlib.colors", extra="cli", purpose="drawing pictures")
     palette = require("matplotlib", extra="cli", purpose="drawing pictures").colormaps["tab10"]

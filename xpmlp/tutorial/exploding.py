@@ -7,7 +7,7 @@ bounds its loss, and the learning rate is too large. Each remedy changes one thi
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,7 @@ from xpmlp.errors import DivergenceError
 from xpmlp.mlp import MLP
 from xpmlp.nn.optimizers import SGD
 from xpmlp.nn.schedules import InverseTime
-
-if TYPE_CHECKING:
-    from xpmlp.training.loop import Training
+from xpmlp.training.loop import Training
 
 RATE, HIDDEN, BATCH, EPOCHS = 0.5, (50, 50), 10, 60
 LEARNED, GUESSING = 0.7, 0.6
@@ -117,12 +115,12 @@ class Losses(Callback):
     def __init__(self) -> None:
         self.values: list[float] = []
 
-    def on_batch_end(self, training: "Training") -> None:
+    def on_batch_end(self, training: Training) -> None:
         """Read it; the explosion must be seen to the step."""
         self.values.append(training.batch_loss)
         self.steps = training.steps
 
-    def on_train_end(self, training: "Training") -> None:
+    def on_train_end(self, training: Training) -> None:
         """Keep the epochs' means, too."""
         self.means = training.history.get("loss", [])
 

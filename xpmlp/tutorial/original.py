@@ -12,7 +12,7 @@ line. So xpmlp's own loss and step are used, with l2 = λ/N and the learning rat
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +21,7 @@ from xpmlp.errors import DivergenceError
 from xpmlp.mlp import MLP
 from xpmlp.nn.optimizers import SGD
 from xpmlp.nn.penalty import Penalty
-
-if TYPE_CHECKING:
-    from xpmlp.training.loop import Training
+from xpmlp.training.loop import Training
 
 N = 50
 """Points that the original trains on."""
@@ -115,7 +113,7 @@ class _Record(Callback):
     def __init__(self) -> None:
         self.losses: list[float] = []
 
-    def on_epoch_end(self, training: "Training") -> None:
+    def on_epoch_end(self, training: Training) -> None:
         self.losses.append(training.history["loss"][-1])
 
 

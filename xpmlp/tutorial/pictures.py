@@ -10,7 +10,10 @@ from xpmlp.data import Dataset
 from xpmlp.inspect.plots import BLUE, GREY, ORANGE
 from xpmlp.mlp import MLP
 from xpmlp.nn.activations import ACTIVATIONS
+from xpmlp.nn.ops import Ops
 from xpmlp.tutorial.figures import drawing
+
+OPS = Ops.reference(np)
 
 REACH = 4.0
 """Activations are drawn from −REACH to REACH."""
@@ -34,10 +37,9 @@ def activations_picture(path: Path) -> None:
 
 
 def _activation(axes: Any, activation: Any) -> None:
-    ops = _numpy_ops()
     z = np.linspace(-REACH, REACH, 400)  # without 0, where some jump
-    h = activation.function(ops, z)
-    slope = activation.derivative(ops, z, h)
+    h = activation.function(OPS, z)
+    slope = activation.derivative(OPS, z, h)
     axes.set_title(activation.name)
     axes.plot(z, _broken(h), color=BLUE, linewidth=2.2, label="activation")
     axes.plot(z, _broken(slope), "--", color=ORANGE, linewidth=1.6, label="its derivative")
@@ -52,7 +54,7 @@ def _broken(values: Any) -> Any:
 def _softmax(axes: Any) -> None:
     """It mixes a whole row, so it has no graph."""
     z = np.array([[2.0, 1.0, 0.0, -1.0]])
-    share = ACTIVATIONS["softmax"].function(_numpy_ops(), z)[0]
+    share = ACTIVATIONS["softmax"].function(OPS, z)[0]
     axes.set_axis_on()
     axes.set_title("softmax of a row")
     bars = axes.bar(range(4), share, color=BLUE, width=0.7)
@@ -60,12 +62,6 @@ def _softmax(axes: Any) -> None:
     axes.set_xticks(range(4), [f"{value:g}" for value in z[0]])
     axes.set_ylim(0, 1)
     axes.grid(False, axis="x")
-
-
-def _numpy_ops() -> Any:
-    from xpmlp_backends import backend
-
-    return backend("numpy").ops
 
 
 SHOWN = 12

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,10 +12,8 @@ from xpmlp.data.toy import make_xor
 from xpmlp.mlp import MLP
 from xpmlp.nn.optimizers import Adam
 from xpmlp.nn.schedules import Cosine
-
-if TYPE_CHECKING:
-    from xpmlp.training.history import History
-    from xpmlp.training.loop import Training
+from xpmlp.training.history import History
+from xpmlp.training.loop import Training
 
 EPOCHS, RATE, BATCH = 100, 0.02, 16
 """With these 10 hidden neurons reach 98 % on fresh points, in less than a second."""
@@ -58,13 +56,13 @@ class Boundary(Callback):
         self.count = count
         self.frames: list[Frame] = []
 
-    def on_train_begin(self, training: "Training") -> None:
+    def on_train_begin(self, training: Training) -> None:
         """Choose the epochs, and look for the first time."""
         shares = np.linspace(0, 1, self.count + 1)[1:] ** 2
         self.wanted = set(np.ceil(shares * training.epochs).astype(int).tolist())
         self.look(training.mlp, 0)
 
-    def on_epoch_end(self, training: "Training") -> None:
+    def on_epoch_end(self, training: Training) -> None:
         """Look, if this is one of the epochs."""
         if training.epoch + 1 in self.wanted:
             self.look(training.mlp, training.epoch + 1)
@@ -93,7 +91,7 @@ class Run:
 
     mlp: MLP
     data: Dataset
-    history: "History"
+    history: History
     frames: list[Frame]
     reach: float
 

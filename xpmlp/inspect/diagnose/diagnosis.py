@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -10,9 +10,7 @@ from xpmlp.callbacks import Callback, EarlyStopping
 from xpmlp.inspect.diagnose import curves, symptoms
 from xpmlp.inspect.diagnose.course import Course, Finding
 from xpmlp.inspect.diagnose.probe import Probe, as_columns, from_columns
-
-if TYPE_CHECKING:
-    from xpmlp.training.loop import Training
+from xpmlp.training.loop import Training
 
 __all__ = ["Diagnosis", "Finding"]
 
@@ -79,7 +77,7 @@ class Diagnosis(Callback):
         """What is wrong, most fundamental first; while training runs, what can be said so far."""
         return [] if self.course is None else findings(self.course)
 
-    def on_train_begin(self, training: "Training") -> None:
+    def on_train_begin(self, training: Training) -> None:
         """Choose the probe, look at the data, and measure the first weights."""
         mlp = training.mlp
         self._probe = Probe(training)
@@ -93,7 +91,7 @@ class Diagnosis(Callback):
         rate = rates(begun, training.steps, training.epochs, training.history)[0]
         self.course.measurements.append(self._probe.measure(training, begun, rate))
 
-    def on_epoch_end(self, training: "Training") -> None:
+    def on_epoch_end(self, training: Training) -> None:
         """Measure."""
         assert self.course is not None
         assert self._probe is not None
@@ -101,7 +99,7 @@ class Diagnosis(Callback):
         measured = self._probe.measure(training, training.epoch + 1, rate)
         self.course.measurements.append(measured)
 
-    def on_train_end(self, training: "Training") -> None:
+    def on_train_end(self, training: Training) -> None:
         """Note how it ended."""
         course = self.course
         assert course is not None
@@ -119,7 +117,7 @@ class Diagnosis(Callback):
         assert self.course is not None
         return {"fresh": self.course.fresh, **as_columns(self.course.measurements)}
 
-    def restore(self, training: "Training", values: Mapping[str, Any]) -> None:
+    def restore(self, training: Training, values: Mapping[str, Any]) -> None:
         """Take it back, in place of what was measured of the weights that it goes on from."""
         assert self.course is not None
         self.course.fresh = bool(values["fresh"])

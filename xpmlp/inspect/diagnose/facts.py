@@ -1,14 +1,11 @@
 """What can be said of training data before the first epoch."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xpmlp.model.task import Task
 from xpmlp.nn.ops import Ops
-
-if TYPE_CHECKING:
-    from xpmlp.model.task import Task
 
 NEIGHBOURS = 5
 """Odd, so that two classes cannot tie; small, because the probe is."""
@@ -71,7 +68,7 @@ class Facts:
     @classmethod
     def of(
         cls,
-        task: "Task",
+        task: Task,
         inputs: Columns,
         y: np.ndarray,
         X_shown: np.ndarray,
@@ -97,21 +94,21 @@ def spaced(n: int, limit: int) -> np.ndarray:
     return np.linspace(0, n - 1, min(n, limit)).astype(np.int64)
 
 
-def labels(task: "Task", y: np.ndarray) -> np.ndarray | None:
+def labels(task: Task, y: np.ndarray) -> np.ndarray | None:
     """Class indices of encoded targets, where they are classes."""
     if task.kind in ("labels", "one_hot"):
         return y.astype(np.int64) if y.ndim == 1 else y.argmax(axis=1)
     return (y[:, 0] > 0.5).astype(np.int64) if task.kind == "binary" else None
 
 
-def _counts(task: "Task", y: np.ndarray, outputs: int) -> tuple[int, ...]:
+def _counts(task: Task, y: np.ndarray, outputs: int) -> tuple[int, ...]:
     found = labels(task, y)
     if found is None:
         return ()
     return tuple(int(n) for n in np.bincount(found, minlength=max(outputs, 2)))
 
 
-def _constant_loss(task: "Task", rows: np.ndarray, y: np.ndarray) -> float:
+def _constant_loss(task: Task, rows: np.ndarray, y: np.ndarray) -> float:
     """The loss when every row gets the mean target, through the inverse of the loss's link."""
     mean = rows.mean(axis=0)
     p = np.clip(mean, 1e-6, 1 - 1e-6)  # a class that is absent has no finite logit
@@ -125,7 +122,7 @@ def _constant_loss(task: "Task", rows: np.ndarray, y: np.ndarray) -> float:
     return float(np.mean(values))
 
 
-def _guess(task: "Task", y: np.ndarray, outputs: int) -> float:
+def _guess(task: Task, y: np.ndarray, outputs: int) -> float:
     if task.kind == "values":
         return 0.0
     counts = _counts(task, y, outputs) or np.unique(y > 0.5, axis=0, return_counts=True)[1]
@@ -143,7 +140,7 @@ def _mean_of_neighbours(X: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return predicted
 
 
-def _score(task: "Task", predicted: np.ndarray, rows: np.ndarray) -> float:
+def _score(task: Task, predicted: np.ndarray, rows: np.ndarray) -> float:
     """Accuracy of probabilities, or R² of values."""
     if task.kind == "values":
         spread = np.sum((rows - rows.mean(axis=0)) ** 2)

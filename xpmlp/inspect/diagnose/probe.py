@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,10 +12,8 @@ from xpmlp.model.memory import rows_within_chunk
 from xpmlp.model.task import total_sum_of_squares
 from xpmlp.nn.activations import Activation
 from xpmlp.nn.ops import Ops, scaled
+from xpmlp.training.loop import Training
 from xpmlp.training.trace import Record, Trace, trace
-
-if TYPE_CHECKING:
-    from xpmlp.training.loop import Training
 
 Array = Any
 
@@ -143,7 +141,7 @@ class Probe:
     facts : Facts
     """
 
-    def __init__(self, training: "Training") -> None:
+    def __init__(self, training: Training) -> None:
         mlp, data = training.mlp, training.data
         y = training.given.target
         classes = labels(mlp.task, y)
@@ -160,7 +158,7 @@ class Probe:
             mlp.task, Columns.of(to_numpy(inputs)), y, to_numpy(seen), self._y, mlp.sizes[-1]
         )
 
-    def measure(self, training: "Training", epoch: int, rate: float) -> Measurement:
+    def measure(self, training: Training, epoch: int, rate: float) -> Measurement:
         """Take the probe forward and backward through the network as it is.
 
         Dropout is off: what it drops says nothing of a unit. Batch normalization uses the
@@ -204,7 +202,7 @@ class Probe:
         return tuple(int(n) for n in np.bincount(found, minlength=max(z.shape[1], 2)))
 
 
-def _take(training: "Training", rows: np.ndarray) -> np.ndarray:
+def _take(training: Training, rows: np.ndarray) -> np.ndarray:
     """Rows of the inputs, on the host."""
     taken = training.given.x.take(rows)
     return np.asarray(training.mlp.backend.to_numpy(taken.part(0, len(rows))))
@@ -219,7 +217,7 @@ def _of_each_class(classes: np.ndarray) -> np.ndarray:
 
 
 def _step(
-    training: "Training", seen: Trace, epoch: int, rate: float
+    training: Training, seen: Trace, epoch: int, rate: float
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Return the weights, and ‖ΔW‖/‖W‖ of each matrix if the probe were the next batch.
 

@@ -7,7 +7,8 @@
 array([[0.37166596, 0.45414264]])
 """
 
-from xpmlp.inspect.explain.explanation import Explanation, Quantity, Section
+from xpmlp.inspect.explain.contents import Quantity, Section
+from xpmlp.inspect.explain.explanation import Explanation
 from xpmlp.inspect.explain.step import explain
 from xpmlp.inspect.explain.worked import explain_worked_step, worked_step
 

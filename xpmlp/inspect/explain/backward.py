@@ -6,7 +6,7 @@ from itertools import groupby, pairwise
 import numpy as np
 
 from xpmlp.inspect.explain import formulas
-from xpmlp.inspect.explain.explanation import Quantity, Section
+from xpmlp.inspect.explain.contents import Quantity, Section
 from xpmlp.inspect.explain.forward import activation_name, normalizes
 from xpmlp.inspect.explain.stages import Stage, Walk
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xpmlp.inspect.explain.explanation import Explanation
+from xpmlp.inspect.explain.contents import Contents
 from xpmlp.inspect.explain.notation import formatter
 
 GAP, MARGIN, TOP = 150.0, 44.0, 28.0
@@ -31,12 +31,12 @@ class _Place(NamedTuple):
     y: float
 
 
-def network(explanation: Explanation, gradients: bool = False) -> str:
+def network(explanation: Contents, gradients: bool = False) -> str:
     """Draw the weights and the first example's values, or the gradients of both.
 
     Parameters
     ----------
-    explanation : Explanation
+    explanation : Contents
     gradients : bool
         Draw dLoss/dW as lines and dLoss/dh in the circles.
 
@@ -67,9 +67,7 @@ def network(explanation: Explanation, gradients: bool = False) -> str:
     )
 
 
-def _lines(
-    explanation: Explanation, name: str, a: list[_Place], b: list[_Place], step: float
-) -> str:
+def _lines(explanation: Contents, name: str, a: list[_Place], b: list[_Place], step: float) -> str:
     """Draw one weight matrix, or its gradient: width by magnitude, colour by sign."""
     W = explanation[name].values
     largest = float(np.max(np.abs(W))) or 1.0
@@ -94,7 +92,7 @@ def _lines(
 
 
 def _units(
-    explanation: Explanation, k: int, places: list[_Place], radius: float, gradients: bool
+    explanation: Contents, k: int, places: list[_Place], radius: float, gradients: bool
 ) -> str:
     """Draw one column: a circle for each unit, with its number where it fits, and a name."""
     column = explanation.columns[k]

@@ -1,134 +1,38 @@
-"""What an explanation is made of, before anybody draws or prints it."""
+"""``Explanation``: one forward and backward step, and the ways to show it."""
 
-from dataclasses import dataclass
-from functools import cached_property
-
-import numpy as np
-
-from xpmlp.errors import unknown_name
-from xpmlp.inspect.explain.notation import latex
+from xpmlp.inspect.explain.contents import Contents
+from xpmlp.inspect.explain.html import page
+from xpmlp.inspect.explain.markdown import document
+from xpmlp.inspect.explain.text import WIDTH, plain
 
 
-@dataclass(frozen=True, eq=False)
-class Quantity:
-    """One array of a step, with what it is.
-
-    Attributes
-    ----------
-    name : str
-        As in the slides: ``"z1"``, ``"h1"``, ``"W1"``, ``"dLoss/dW1"``; ``"W1*"`` after the update.
-    formula : str
-        How it follows from the ones before, as text; empty for what is given.
-    values : ndarray
-    note : str
-        A remark for people.
-    difference : ndarray, optional
-        Of a parameter's gradient: the central finite difference of the loss.
-    """
-
-    name: str
-    formula: str
-    values: np.ndarray
-    note: str = ""
-    difference: np.ndarray | None = None
-
-    @property
-    def text(self) -> str:
-        """The name and its formula: ``"z1 = X W1"``."""
-        return f"{self.name} = {self.formula}" if self.formula else self.name
-
-    @property
-    def latex(self) -> str:
-        """The same in LaTeX, without dollar signs."""
-        return latex(self.text)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the values."""
-        return self.values.shape
-
-    @property
-    def error(self) -> float | None:
-        """Largest distance of gradient and finite difference, where there is one."""
-        if self.difference is None:
-            return None
-        return float(np.max(np.abs(self.values.astype(np.float64) - self.difference)))
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the walk.
-
-    Attributes
-    ----------
-    title : str
-    quantities : tuple of Quantity
-    chain : tuple of str
-        The chain rule that is walked here, one formula per parameter.
-    """
-
-    title: str
-    quantities: tuple[Quantity, ...]
-    chain: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of units in the drawn network: the names of its values and of their gradient."""
-
-    values: str
-    gradient: str
-
-
-@dataclass(frozen=True)
-class Explanation:
+class Explanation(Contents):
     """One forward and backward step; ``print`` it, or write ``.markdown()`` or ``.html()``.
 
     Attributes
     ----------
     title : str
     notes : tuple of str
-        What was explained, and under which conditions.
+        What is explained, and under which conditions.
     sections : tuple of Section
     columns : tuple of Column
         The layers of the drawn network, inputs first.
     """
 
-    title: str
-    notes: tuple[str, ...]
-    sections: tuple[Section, ...]
-    columns: tuple[Column, ...]
-
-    @cached_property
-    def quantities(self) -> dict[str, Quantity]:
-        """Every quantity by name, in the order of the walk."""
-        return {q.name: q for section in self.sections for q in section.quantities}
-
-    def __getitem__(self, name: str) -> Quantity:
-        if name not in self.quantities:
-            raise unknown_name("quantity", name, self.quantities)
-        return self.quantities[name]
-
     def __str__(self) -> str:
         return self.text()
 
-    def text(self, width: int = 80) -> str:
-        """Return the walk as plain text in lines of at most ``width`` columns, where that fits."""
-        from xpmlp.inspect.explain.text import plain
-
+    def text(self, width: int = WIDTH) -> str:
+        """Return plain text in lines of at most ``width`` columns, where that fits."""
         return plain(self, width)
 
     def markdown(self) -> str:
-        """Return the walk as Markdown with formulas in LaTeX."""
-        from xpmlp.inspect.explain.markdown import render
-
-        return render(self)
+        """Return Markdown with formulas in LaTeX."""
+        return document(self)
 
     def html(self) -> str:
-        """Return the walk as one page that needs nothing else, with the network drawn."""
-        from xpmlp.inspect.explain.html import render
-
-        return render(self)
+        """Return one page that loads nothing, with the network drawn."""
+        return page(self)
 
     def _repr_markdown_(self) -> str:
         return self.markdown()

@@ -3,7 +3,7 @@
 import numpy as np
 
 from xpmlp.inspect.explain import formulas
-from xpmlp.inspect.explain.explanation import Column, Quantity, Section
+from xpmlp.inspect.explain.contents import Column, Quantity, Section
 from xpmlp.inspect.explain.stages import Stage, Walk
 
 

@@ -5,12 +5,12 @@ from importlib.resources import files
 
 import numpy as np
 
+from xpmlp.inspect.explain.contents import Contents, Quantity, Section
 from xpmlp.inspect.explain.drawing import network
-from xpmlp.inspect.explain.explanation import Explanation, Quantity, Section
 from xpmlp.inspect.explain.notation import formatter, markup
 
 
-def render(explanation: Explanation) -> str:
+def page(explanation: Contents) -> str:
     """Return the page."""
     title = escape(explanation.title)
     style = files("xpmlp.inspect.explain").joinpath("page.css").read_text(encoding="utf-8")
@@ -40,7 +40,7 @@ def render(explanation: Explanation) -> str:
 """
 
 
-def _drawings(explanation: Explanation) -> str:
+def _drawings(explanation: Contents) -> str:
     first = " (first example)" if explanation["X"].shape[0] > 1 else ""
     captions = [
         ("Forward", "lines are weights W, circles the values of the units" + first),

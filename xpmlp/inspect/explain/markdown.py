@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from xpmlp.inspect.explain.explanation import Explanation, Quantity
+from xpmlp.inspect.explain.contents import Contents, Quantity
 from xpmlp.inspect.explain.notation import formatter, latex
 
 SIDE_BY_SIDE = 3
 """Columns up to which two matrices stand in one line of a page."""
 
 
-def render(explanation: Explanation) -> str:
+def document(explanation: Contents) -> str:
     """Return the document."""
     parts = [f"# {explanation.title}", *explanation.notes]
     for section in explanation.sections:

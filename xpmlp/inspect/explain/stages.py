@@ -3,17 +3,15 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from xpmlp.mlp import MLP
 from xpmlp.nn.layers import Layer, Pass
 from xpmlp.nn.penalty import Penalty
 from xpmlp.nn.random import dropout_keys
 from xpmlp.training.trace import Record, Trace
-
-if TYPE_CHECKING:
-    from xpmlp.mlp import MLP
 
 _LETTERS = {"dense": "z", "norm": "n", "activation": "h", "dropout": "d", "residual": "r"}
 _NORM_PARAMETERS = {"g": "γ", "b": "β", "W": "ω"}
@@ -70,7 +68,7 @@ class Walk:
         Every named value, and the gradient of the loss by it where the walk has it.
     """
 
-    mlp: "MLP"
+    mlp: MLP
     trace: Trace
     training: bool
     stages: list[Stage] = field(default_factory=list)
@@ -78,7 +76,7 @@ class Walk:
     gradients: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, mlp: "MLP", trace: Trace, training: bool) -> "Walk":
+    def of(cls, mlp: MLP, trace: Trace, training: bool) -> "Walk":
         """Name everything in a trace."""
         walk = cls(mlp, trace, training)
         walk._visit(mlp.full_network(), iter(trace.records), "X")
@@ -149,7 +147,7 @@ class Walk:
         return name
 
 
-def _place(layer: Layer, mlp: "MLP") -> tuple[str, int]:
+def _place(layer: Layer, mlp: MLP) -> tuple[str, int]:
     """Return a layer's kind and number, by its name; the output activation has the last number."""
     kind, number = re.fullmatch(r"(.*?)(\d*)", layer.name).groups()  # type: ignore[union-attr]
     if layer.name == "output":

@@ -8,7 +8,8 @@ from xpmlp.arrays.checks import to_host
 from xpmlp.errors import InvalidValueError
 from xpmlp.inspect.explain import formulas
 from xpmlp.inspect.explain.backward import backward
-from xpmlp.inspect.explain.explanation import Explanation, Quantity, Section
+from xpmlp.inspect.explain.contents import Quantity, Section
+from xpmlp.inspect.explain.explanation import Explanation
 from xpmlp.inspect.explain.forward import columns, forward, given, normalizes, over_what
 from xpmlp.inspect.explain.stages import Walk
 from xpmlp.inspect.gradcheck import loss_at

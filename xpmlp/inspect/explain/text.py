@@ -7,7 +7,7 @@ from typing import TextIO
 
 import numpy as np
 
-from xpmlp.inspect.explain.explanation import Explanation, Quantity
+from xpmlp.inspect.explain.contents import Contents, Quantity
 from xpmlp.inspect.explain.notation import formatter
 
 WIDTH = 80
@@ -17,12 +17,12 @@ Line = tuple[str, str]
 """A line and its style, in rich's words."""
 
 
-def plain(explanation: Explanation, width: int = WIDTH) -> str:
+def plain(explanation: Contents, width: int = WIDTH) -> str:
     """Return the lines without styles."""
     return "\n".join(text for text, _ in lines(explanation, width)) + "\n"
 
 
-def show(explanation: Explanation, stream: TextIO) -> None:
+def show(explanation: Contents, stream: TextIO) -> None:
     """Print with colours on a terminal if rich is installed, plainly otherwise."""
     if stream.isatty():
         try:
@@ -38,7 +38,7 @@ def show(explanation: Explanation, stream: TextIO) -> None:
     stream.write(plain(explanation))
 
 
-def lines(explanation: Explanation, width: int = WIDTH) -> Iterator[Line]:
+def lines(explanation: Contents, width: int = WIDTH) -> Iterator[Line]:
     """Yield every line with its style."""
     yield from ((line, "bold") for line in textwrap.wrap(explanation.title, width))
     for note in explanation.notes:

@@ -5,16 +5,15 @@ O. U. Florez, "Building your Neural Network from Scratch": no biases, sigmoid tw
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from xpmlp_backends import backend as find
 
 from xpmlp.inspect.explain.explanation import Explanation
 from xpmlp.inspect.explain.step import explain
+from xpmlp.mlp import MLP
 from xpmlp.nn.optimizers import SGD, Optimizer
-
-if TYPE_CHECKING:
-    from xpmlp.mlp import MLP
 
 TITLE = "The worked step of the slides: a network 2-3-2, every number"
 
@@ -26,7 +25,7 @@ SIGN = (
 
 def worked_step(
     backend: Any = "numpy", device: str | None = None
-) -> tuple["MLP", np.ndarray, np.ndarray, Optimizer]:
+) -> tuple[MLP, np.ndarray, np.ndarray, Optimizer]:
     """Return the slides' network, example, target and optimizer.
 
     Parameters
@@ -42,10 +41,6 @@ def worked_step(
     y : ndarray, shape (1, 2)
     optimizer : Optimizer
     """
-    from xpmlp_backends import backend as find
-
-    from xpmlp.mlp import MLP
-
     found = find(backend, device)
     mlp = MLP(
         [2, 3, 2],

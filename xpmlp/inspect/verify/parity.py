@@ -14,28 +14,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from xpmlp_backends import PUBLIC, backend, why_not
 
 from xpmlp.arrays.checks import to_host
 from xpmlp.errors import BackendError, DivergenceError, InvalidValueError
 from xpmlp.inspect.verify.replay import ENDS, RecordingBackend, Value, errors, magnitude, relative
 from xpmlp.inspect.verify.report import Cause, Difference, Parity, Side
+from xpmlp.mlp import MLP
 from xpmlp.nn.contract import Backend, State
 from xpmlp.nn.network import Network
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
-
-if TYPE_CHECKING:
-    from xpmlp.mlp import MLP
 
 TOLERANCES = {"float64": 1e-10, "float32": 1e-4}
 """What rounding may come to in 100 steps of a well-behaved training."""
 
 
 def verify(
-    mlp: "MLP",
+    mlp: MLP,
     X: Any,
     y: Any,
     *,
@@ -128,8 +127,6 @@ def verify(
 
 def _pair(specs: str | Sequence[str | Backend]) -> tuple[Backend, Backend]:
     """Find the backends of two names, or of one and the first other that works."""
-    from xpmlp_backends import PUBLIC, backend, why_not
-
     given = [specs] if isinstance(specs, str) else list(specs)
     if len(given) not in (1, 2):
         names = ", ".join(spec if isinstance(spec, str) else spec.name for spec in given)
