@@ -1,117 +1,68 @@
-"""What may import what, and how little is imported: rules that reading alone would not keep."""
+"""What may import what, and how little is imported: what import-linter's contracts cannot say."""
 
 import ast
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = ROOT / "xpmlp"
-
-ARRAY_LIBRARIES = {"numpy", "cupy", "cupyx", "torch", "jax", "jaxlib", "array_api_strict", "scipy"}
-
-HOST_BOUNDARY = {
-    "random.py": "draws on the host, from NumPy's Philox",
-    "initializers.py": "first weights are drawn on the host",
-    "parameters.py": "lays host arrays out in one buffer",
-    "weights.py": "takes weights to the host and back",
-    "sharing.py": "tells the host's arrays from those of other libraries",
-    "sparse.py": "rows of sparse matrices become dense on the host",
-    "inputs.py": "checks what people pass in, which is NumPy's to read",
-    "targets.py": "checks targets, which are small, on the host",
-    "prepare.py": "splits and encodes on the host before training",
-    "inference.py": "sums an evaluation in float64 on the host",
-    "plans.py": "draws an epoch's plan on the host",
-    "training.py": "sums an epoch in float64 on the host",
-    "feeding.py": "gathers rows of data that stay on the host",
-    "trace.py": "explains a pass in host numbers",
-    "files.py": "a model file holds host arrays",
-    "container.py": "a model file holds host arrays",
-    "snapshot.py": "a checkpoint holds host arrays",
-    "identity.py": "recognizes data on the host",
-    "pickling.py": "a pickle holds host arrays",
-    "gradcheck.py": "finite differences in float64 on the host",
-    "replay.py": "goes through a finished training on the host",
-    "parity.py": "compares with other libraries, which it loads by name, in host numbers",
-    "explaining/": "shows a pass to people, in host numbers",
-    "divergence.py": "looks into a step that went wrong, in host numbers",
-    "diagnosis.py": "shows a training to people, in host numbers",
-    "tutorial/": "draws pictures from host arrays",
-    "diagnosing/": "shows a training to people, in host numbers",
-    "plots.py": "pictures are drawn from host arrays",
-    "objective.py": "a function of host arrays, for optimizers of other libraries",
-    "sklearn/": "what scikit-learn checks and shows lies on the host",
-    "data/": "files are read on the host",
-    "cli/": "people and files are on the host",
-}
-MATHEMATICS = {
-    "layers",
-    "normalization",
-    "activations",
-    "losses",
-    "special",
-    "optimizers",
-    "schedules",
-    "ops",
-    "penalty",
-    "step",
-    "network",
-    "metrics",
-    "contract",
-}
+PACKAGES = {"xpmlp": ROOT / "xpmlp", "xpmlp_backends": ROOT / "backends" / "xpmlp_backends"}
+LIBRARIES = {"numpy", "cupy", "cupyx", "torch", "jax", "jaxlib", "array_api_strict", "scipy"}
+ON_THE_HOST = {"random.py", "initializers.py", "parameters.py"}
+"""Files of ``xpmlp/nn`` that draw and lay out numbers on the host, with NumPy."""
 
 
-def sources() -> list[str]:
-    """Every file of the package, as a path relative to it."""
-    return sorted(str(path.relative_to(PACKAGE).as_posix()) for path in PACKAGE.rglob("*.py"))
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of both packages."""
+    found = {}
+    for name, folder in PACKAGES.items():
+        for path in folder.rglob("*.py"):
+            parts = (name, *path.relative_to(folder).with_suffix("").parts)
+            found[".".join(parts).removesuffix(".__init__")] = path
+    return found
 
 
-def imported(tree: ast.AST) -> Iterator[str]:
-    """Top names of all imports, inside functions too, by statement or by ``import_module``."""
-    for node in ast.walk(tree):
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def names_imported(source: ast.AST) -> Iterator[str]:
+    """All names that are imported, inside functions and under ``TYPE_CHECKING`` too."""
+    for node in ast.walk(source):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield (node.module or "").split(".")[0]
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
             ("import_module", "__import__", "require")
         ):
-            yield from (
-                str(a.value).split(".")[0] for a in node.args if isinstance(a, ast.Constant)
-            )
+            yield from (str(a.value) for a in node.args if isinstance(a, ast.Constant))
 
 
-def is_boundary(name: str) -> bool:
-    return any(name == entry or name.startswith(entry) for entry in HOST_BOUNDARY)
+def libraries_of(source: ast.AST) -> set[str]:
+    return LIBRARIES & {name.split(".")[0] for name in names_imported(source)}
 
 
-def forbidden(source: str) -> set[str]:
-    return ARRAY_LIBRARIES & set(imported(ast.parse(source)))
+def modules_imported(name: str) -> set[str]:
+    """Modules of ours that a module imports; the packages that it lies in do not count."""
+    found = set()
+    for imported in names_imported(tree(modules()[name])):
+        target = imported if imported in modules() else imported.rpartition(".")[0]
+        if target in modules() and not f"{name}.".startswith(f"{target}."):
+            found.add(target)
+    return found
 
 
-def test_the_list_is_of_files_that_exist_and_need_it() -> None:
-    assert all(reason for reason in HOST_BOUNDARY.values())
-    assert {f"{name}.py" for name in MATHEMATICS}.issubset(sources())
-    assert not any(is_boundary(f"{name}.py") for name in MATHEMATICS)
-    for entry in HOST_BOUNDARY:
-        files = [name for name in sources() if name == entry or name.startswith(entry)]
-        used = [name for name in files if forbidden((PACKAGE / name).read_text("utf-8"))]
-        assert used, f"{entry} imports no array library: take it off the list"
-
-
-@pytest.mark.parametrize("name", [name for name in sources() if not is_boundary(name)])
-def test_the_mathematics_imports_no_array_library(name: str) -> None:
-    assert not forbidden((PACKAGE / name).read_text(encoding="utf-8"))
-
-
-@pytest.mark.parametrize("name", [name for name in sources() if is_boundary(name)])
-def test_the_host_boundary_is_numpy_alone(name: str) -> None:
-    allowed = {"numpy", "scipy"} if name == "sklearn/_lbfgs.py" else {"numpy"}
-    assert forbidden((PACKAGE / name).read_text(encoding="utf-8")) <= allowed
+# What is written
 
 
 @pytest.mark.parametrize(
@@ -123,14 +74,84 @@ def test_the_host_boundary_is_numpy_alone(name: str) -> None:
         "import cupy.cuda",
         "def f():\n    from numpy.linalg import norm",
         "importlib.import_module('torch.nn')",
+        "if TYPE_CHECKING:\n    import scipy",
     ],
 )
-def test_the_parser_sees_every_kind_of_import(source: str) -> None:
-    assert forbidden(source)
+def test_every_kind_of_import_is_seen(source: str) -> None:
+    assert libraries_of(ast.parse(source))
 
 
-def test_the_parser_is_not_fooled_by_its_own_package() -> None:
-    assert not forbidden("from . import numpy\nfrom xpmlp_backends._numpy import x\nimport numbers")
+def test_our_own_modules_are_no_libraries() -> None:
+    own = "from . import numpy\nfrom xpmlp_backends.numpy import x\nimport numbers"
+    assert not libraries_of(ast.parse(own))
+
+
+def test_the_mathematics_names_no_array_library() -> None:
+    files = sorted((PACKAGES["xpmlp"] / "nn").glob("*.py"))
+    assert {path.name for path in files} > ON_THE_HOST | {"layers.py", "gradcheck.py"}
+    found = {path.name: libraries_of(tree(path)) for path in files}
+    assert {name for name, libraries in found.items() if libraries} == ON_THE_HOST
+    assert set().union(*found.values()) == {"numpy"}
+
+
+def test_imports_have_no_circle() -> None:
+    try:
+        TopologicalSorter({name: modules_imported(name) for name in modules()}).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
+def test_every_module_has_its_place_in_the_order_of_imports() -> None:
+    """import-linter does not mind a module that no layer names."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    (layers,) = (each["layers"] for each in contracts if each["type"] == "layers")
+    placed = {name.strip() for layer in layers for name in layer.replace("|", ":").split(":")}
+    children = {".".join(name.split(".")[:2]) for name in modules() if name.startswith("xpmlp.")}
+    assert placed == children | {"xpmlp_backends"}
+
+
+def test_few_imports_are_for_types_alone() -> None:
+    found = [
+        name
+        for name, path in modules().items()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+    ]
+    assert len(found) <= 8, found
+
+
+def test_a_file_fits_one_sitting() -> None:
+    lengths = {name: len(path.read_text("utf-8").splitlines()) for name, path in modules().items()}
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
+
+
+def private(path: Path, name: str) -> set[str]:
+    """Private methods of a class, and attributes that it gives itself."""
+    (made,) = (n for n in ast.walk(tree(path)) if isinstance(n, ast.ClassDef) and n.name == name)
+    methods = {n.name for n in ast.walk(made) if isinstance(n, ast.FunctionDef)}
+    attributes = {
+        n.attr
+        for n in ast.walk(made)
+        if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "self"
+    }
+    return {n for n in methods | attributes if n.startswith("_") and not n.endswith("__")}
+
+
+def test_private_members_of_models_are_used_in_their_class_alone() -> None:
+    homes = {"xpmlp.model.base": "Model", "xpmlp.mlp": "MLP"}
+    members = set().union(*(private(modules()[m], name) for m, name in homes.items()))
+    assert members
+    used = [
+        f"{name}:{node.lineno}: {ast.unparse(node)}"
+        for name, path in modules().items()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute)
+        and node.attr in members
+        and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+        and name not in homes
+    ]
+    assert used == []
 
 
 # What really happens
