@@ -47,7 +47,7 @@ NULL = np.uint64(0)
 
 def source() -> str:
     """Return the kernels as CUDA C++."""
-    folder = Path(__file__).with_name("kernels")
+    folder = Path(__file__).parent
     return "\n".join((folder / f"{name}.cu").read_text() for name in SOURCES)
 
 
