@@ -17,7 +17,7 @@ from xpmlp.callbacks import Callback
 from xpmlp.cli import main, runs, train
 
 Capture = pytest.CaptureFixture[str]
-HINT = "to go on: xpmlp train --resume"
+HINT = "to resume: xpmlp train --resume"
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ def test_a_run_is_found(
     monkeypatch.setenv("HOME", str(tmp_path))
     assert main(["train", "--resume", place]) == 0
     assert weights(RUN) == weights(Path("whole"))
-    assert "going on after step 60 " in capsys.readouterr().out
+    assert "resuming after step 60 " in capsys.readouterr().out
 
 
 def test_a_run_in_a_folder_of_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,22 +84,22 @@ def test_it_is_said_from_where_it_goes_on(capsys: Capture) -> None:
         said = " ".join(capsys.readouterr().out.split())
         epoch = math.ceil(4 * step / steps[-1])
         assert (
-            f"going on after step {step} (epoch {epoch} of 4), from step-{step:09d}.xpmlp" in said
+            f"resuming after step {step} (epoch {epoch} of 4), from step-{step:09d}.xpmlp" in said
         )
 
 
-def test_a_run_without_a_checkpoint_begins_anew_and_says_so(capsys: Capture) -> None:
+def test_a_run_without_a_checkpoint_starts_from_the_beginning_and_says_so(capsys: Capture) -> None:
     assert main([*QUICK, "--quiet"]) == 0
     whole, rows = weights(RUN), history(RUN)
     (RUN / "result.json").unlink()
     capsys.readouterr()
     assert main(["train", "--resume", str(RUN)]) == 0
     said = capsys.readouterr().out
-    assert "no checkpoint yet: beginning anew\n" in said
-    assert "going on" not in said
+    assert "no checkpoint yet: starting from the beginning\n" in said
+    assert "resuming" not in said
     assert (weights(RUN), history(RUN)) == (whole, rows)
     assert main([*QUICK]) == 0
-    assert "anew" not in capsys.readouterr().out
+    assert "from the beginning" not in capsys.readouterr().out
 
 
 # With which options
@@ -162,7 +162,7 @@ def test_the_folder_of_mnist_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert main(["train", "--resume", str(tmp_path / "runs/mnist")]) == 0
 
 
-# How to go on
+# How to resume
 
 
 @pytest.mark.parametrize("name", ["two  spaces", "-x", "it's; $HOME", "tab\there", "- a"])
@@ -170,7 +170,7 @@ def test_the_command_that_is_said_goes_on(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     interrupted(monkeypatch, f"--out={name}")
-    command = capsys.readouterr().err.split("to go on: ")[1]
+    command = capsys.readouterr().err.split("to resume: ")[1]
     assert command.endswith("\n")
     assert main(shlex.split(command)[1:]) == 0
 

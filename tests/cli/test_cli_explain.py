@@ -1,7 +1,6 @@
 """``xpmlp explain``: what it prints, writes and refuses."""
 
 import sys
-from argparse import ArgumentParser
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +8,15 @@ import pytest
 
 import xpmlp
 from xpmlp.cli import explain
+from xpmlp.cli.parser import parse
 from xpmlp.errors import InvalidValueError
 
 W1_AFTER = "-0.67747178  0.37768878 -0.07368900"
 
 
 def run(*arguments: str) -> int:
-    parser = ArgumentParser()
-    explain.add_arguments(parser)
-    return explain.run(parser.parse_args([*arguments, "--backend", "numpy"]))
+    explain.run(parse(["explain", *arguments, "--backend", "numpy"]))
+    return 0
 
 
 @pytest.fixture

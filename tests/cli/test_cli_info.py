@@ -9,8 +9,7 @@ import pytest
 import xpmlp_backends
 from xpmlp_backends.numpy.backend import NumpyBackend
 
-from xpmlp.cli import benchmark as contest
-from xpmlp.cli import info, libraries, machine, main, measure
+from xpmlp.cli import benchmark, info, libraries, machine, main, measure
 from xpmlp.cli.output import Output
 from xpmlp.nn.contract import Memory
 
@@ -68,11 +67,11 @@ def test_limits_that_are_set_are_shown(capsys: Capture, monkeypatch: Patch) -> N
     for name in machine.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     main(["info"])
-    assert "\nset " not in capsys.readouterr().out
+    assert "\nvariables " not in capsys.readouterr().out
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.setenv("NUMBA_NUM_THREADS", "2")
     main(["info"])
-    assert "set       OMP_NUM_THREADS=3, NUMBA_NUM_THREADS=2\n" in capsys.readouterr().out
+    assert "variables OMP_NUM_THREADS=3, NUMBA_NUM_THREADS=2\n" in capsys.readouterr().out
 
 
 def test_says_how_to_get_what_is_missing(capsys: Capture, monkeypatch: Patch) -> None:
@@ -122,7 +121,7 @@ def test_advice_on_kernels(
         assert said is not None
         assert f"OpenBLAS {advice}" in said
         assert f"Set OPENBLAS_CORETYPE={best or 'SkylakeX'}" in said
-        assert ("does so for itself" in said) == (best is not None and variable is None)
+        assert ("does this itself" in said) == (best is not None and variable is None)
 
 
 def test_no_advice_on_the_kernels_of_another_library(monkeypatch: Patch) -> None:
@@ -139,12 +138,12 @@ SMALL = ["--sizes", "4", "8", "3", "--batch-size", "16"]
 @pytest.fixture
 def quick(monkeypatch: Patch) -> None:
     """Short turns, and two backends of which one does not work."""
-    monkeypatch.setattr(contest, "SECONDS", 0.02)
-    monkeypatch.setattr(contest, "TURN", 0.005)
-    monkeypatch.setattr(contest, "PUBLIC", ("numpy", "torch"))
+    monkeypatch.setattr(benchmark, "SECONDS", 0.02)
+    monkeypatch.setattr(benchmark, "TURN", 0.005)
+    monkeypatch.setattr(benchmark, "PUBLIC", ("numpy", "torch"))
     refused = {"version": None, "works": False, "device": None, "why_not": "it is not there"}
     works = {"version": "2", "works": True, "device": "cpu", "why_not": None}
-    monkeypatch.setattr(contest, "look", lambda name: works if name == "numpy" else refused)
+    monkeypatch.setattr(benchmark, "look", lambda name: works if name == "numpy" else refused)
 
 
 @pytest.mark.usefixtures("quick")
@@ -177,9 +176,9 @@ def test_measure_for_scripts(
 
 
 def test_every_backend_that_works_trains_the_same_network(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(contest, "SECONDS", 0.02)
-    monkeypatch.setattr(contest, "TURN", 0.005)
-    found, refused = contest.compete([4, 8, 1], 16, 0.0)  # one output: values
+    monkeypatch.setattr(benchmark, "SECONDS", 0.02)
+    monkeypatch.setattr(benchmark, "TURN", 0.005)
+    found, refused = benchmark.time_all([4, 8, 1], 16, 0.0)  # one output: values
     assert found[0].backend == "numpy"
     assert {one.backend for one in found} | set(refused) == set(xpmlp_backends.PUBLIC)
     for one in found:
@@ -201,8 +200,8 @@ def test_with_a_gpu_the_cpu_is_measured_too(
     name: str, gpu: bool, expected: list[str | None], monkeypatch: Patch
 ) -> None:
     made = SimpleNamespace(capabilities={"gpu"} if gpu else set())
-    monkeypatch.setattr(contest, "backend", lambda name: made)
-    assert contest.devices(name) == expected
+    monkeypatch.setattr(benchmark, "backend", lambda name: made)
+    assert benchmark.devices(name) == expected
 
 
 def test_a_backend_that_fails_is_listed_and_the_others_measured(monkeypatch: Patch) -> None:
@@ -211,13 +210,13 @@ def test_a_backend_that_fails_is_listed_and_the_others_measured(monkeypatch: Pat
             raise RuntimeError("the device is full")
 
     works = {"version": "2", "works": True, "device": "cpu", "why_not": None}
-    monkeypatch.setattr(contest, "SECONDS", 0.01)
-    monkeypatch.setattr(contest, "PUBLIC", ("numpy", "other"))
-    monkeypatch.setattr(contest, "look", lambda name: works)
+    monkeypatch.setattr(benchmark, "SECONDS", 0.01)
+    monkeypatch.setattr(benchmark, "PUBLIC", ("numpy", "other"))
+    monkeypatch.setattr(benchmark, "look", lambda name: works)
     real = xpmlp_backends.backend
-    monkeypatch.setattr(contest, "backend", real_or(Full(), real))
+    monkeypatch.setattr(benchmark, "backend", real_or(Full(), real))
     monkeypatch.setattr(xpmlp_backends, "backend", real_or(Full(), real))
-    found, refused = contest.compete([4, 8, 3], 16, 0.2)
+    found, refused = benchmark.time_all([4, 8, 3], 16, 0.2)
     assert [one.backend for one in found] == ["numpy"]
     assert refused == {"other": "no: RuntimeError: the device is full"}
 
@@ -257,7 +256,7 @@ def test_ctrl_c_is_one_line(capsys: Capture, monkeypatch: Patch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(measure, "compete", interrupt)
+    monkeypatch.setattr(measure, "time_all", interrupt)
     assert main(["info", "--measure"]) == 130
     assert capsys.readouterr().err == "xpmlp: error: interrupted\n"
 
@@ -265,8 +264,8 @@ def test_ctrl_c_is_one_line(capsys: Capture, monkeypatch: Patch) -> None:
 # The choice
 
 
-def contestant(backend: str, seconds: float, startup: float = 0.0, asked: str | None = None) -> Any:
-    class Named(contest.Contestant):
+def candidate(backend: str, seconds: float, startup: float = 0.0, asked: str | None = None) -> Any:
+    class Named(benchmark.Candidate):
         device = "somewhere"
 
     mlp: Any = None
@@ -280,20 +279,20 @@ def contestant(backend: str, seconds: float, startup: float = 0.0, asked: str | 
         ([("torch", 2.0, 1.0)], "numpy", "it is the fastest"),
         ([("torch", 0.95, 1.0)], "numpy", "within 10 % of the fastest, torch"),
         ([("torch", 0.5, 3.0)], "torch", "2.0 times as fast as NumPy's. It starts 2.0 s later"),
-        ([("torch", 0.5, 3.0)], "torch", "pays off after 4 steps; a shorter training"),
+        ([("torch", 0.5, 3.0)], "torch", "pays off after 4 steps; a shorter training run"),
         ([("torch", 0.5, 0.5)], "torch", "2.0 times as fast as NumPy's."),
         ([("cupy", 0.1, 2.0), ("torch", 0.098, 9.0)], "cupy", "10.0 times as fast"),
         ([("jax", 0.9, 2.0), ("jax", 0.5, 2.0, "cpu")], "jax", "(--backend jax --device cpu)"),
     ],
 )
 def test_the_choice_and_its_reason(others: list[Any], chosen: str, why: str) -> None:
-    use = measure.choose([contestant("numpy", 1.0, 1.0), *(contestant(*one) for one in others)])
+    use = measure.choose([candidate("numpy", 1.0, 1.0), *(candidate(*one) for one in others)])
     assert use["backend"] == chosen
     assert why in use["because"]
 
 
 def test_unsteady_times_are_named() -> None:
-    steady, other = contestant("numpy", 1.0), contestant("jax", 1.0)
+    steady, other = candidate("numpy", 1.0), candidate("jax", 1.0)
     assert not list(measure.unsteady([steady, other]))
     other.times = [0.1, 1.0, 1.0]
     (said,) = measure.unsteady([steady, other])
@@ -301,7 +300,7 @@ def test_unsteady_times_are_named() -> None:
 
 
 def test_the_table_fits_any_figures(capsys: Capture) -> None:
-    found = [contestant("numpy", 123.456, 99.0), contestant("torch", 2e-6, 12.3)]
+    found = [candidate("numpy", 123.456, 99.0), candidate("torch", 2e-6, 12.3)]
     for line in measure.table(found, 100_000):
         Output().say(line)
     lines = capsys.readouterr().out.splitlines()

@@ -37,7 +37,7 @@ def test_digits_with_all_defaults(capsys: Capture) -> None:
     said = capsys.readouterr()
     lines = said.out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[0].startswith("data     digits: 1,438 rows to train, 359 to test; 64 features")
+    assert lines[0].startswith("data     digits: 1,438 training rows, 359 test rows; 64 features")
     assert "301,066 parameters" in said.out
     assert "chosen because" in said.out
     assert said.err == ""
@@ -62,7 +62,8 @@ def test_one_plain_line_per_epoch(capsys: Capture) -> None:
     main(QUICK)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines if "/3 " in line] == ["1/3", "2/3", "3/3"]
-    assert lines[-2].startswith("test accuracy")
+    assert lines[-3].startswith("test accuracy")
+    assert lines[-2].startswith("saved in runs/xor: model.xpmlp, ")
 
 
 def test_the_precision_asked_for_and_the_one_there_is(capsys: Capture) -> None:
@@ -182,7 +183,7 @@ def test_divergence_keeps_the_last_good_epoch(
     assert main(QUICK) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "the model as of epoch 2 is in" in error
+    assert "the model of epoch 2 is in" in error
     assert xpmlp.load("runs/xor/model.xpmlp", backend="numpy").epochs_trained == 2
     assert len(rows("runs/xor")) == 2
 
@@ -196,7 +197,7 @@ def test_ctrl_c_keeps_what_was_learned(capsys: Capture, monkeypatch: pytest.Monk
     monkeypatch.setattr(train, "display", lambda *_: Interrupt())
     assert main(QUICK) == 130
     error = capsys.readouterr().err
-    assert error.startswith("xpmlp: error: interrupted; the model as of epoch 1 is in")
+    assert error.startswith("xpmlp: error: interrupted; the model of epoch 1 is in")
     assert {p.name for p in Path("runs/xor").iterdir()} == FILES - {"result.json", "picture.png"}
 
 
@@ -331,7 +332,7 @@ def test_speed_memory_and_how_the_steps_ran_are_said(
     assert max(map(len, said.splitlines())) <= 80
     text = " ".join(said.split())
     found = re.search(
-        r"trained ([\d,]+) examples/s, steps captured in CUDA graphs; "
+        r"speed ([\d,]+) examples/s, steps captured in CUDA graphs; "
         r"1.5 GiB of 128.0 GiB GPU memory in use",
         text,
     )
@@ -350,7 +351,7 @@ def test_speed_memory_and_how_the_steps_ran_are_said(
 def test_nothing_is_said_of_memory_where_it_is_the_hosts(capsys: Capture) -> None:
     assert main(QUICK) == 0
     said = capsys.readouterr().out
-    assert re.search(r"^trained [\d,]+ examples/s, steps recorded$", said, re.MULTILINE)
+    assert re.search(r"^speed    [\d,]+ examples/s, steps recorded$", said, re.MULTILINE)
     assert "memory" not in said
     assert "warning" not in said
     assert json.loads(Path("runs/xor/result.json").read_text())["memory"] is None

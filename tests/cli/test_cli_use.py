@@ -61,7 +61,7 @@ def test_evaluate_names_classes_and_warns_of_seen_rows(
 ) -> None:
     assert main(["evaluate", *flowers]) == 0
     said = capsys.readouterr().out
-    assert "the model was trained on a part of a file of this name" in said
+    assert "the model was trained on part of a file of this name" in said
     assert "rose" in said
     assert "80 rows" in said
 
@@ -136,7 +136,7 @@ def test_predict_picture_for_people(digits: str, tmp_path: Path, capsys: Capture
     path = picture(xpmlp.data.load("digits").X_test[0], tmp_path / "digit.png")
     assert main(["predict", digits, path]) == 0
     said = capsys.readouterr().out
-    assert "240x300 pixels to grey, inverted because the background is light" in " ".join(
+    assert "240x300 pixels to gray, inverted because the background is light" in " ".join(
         said.split()
     )
     assert len([line for line in said.splitlines() if line.endswith(" %")]) == 3

@@ -1,6 +1,5 @@
 """``xpmlp verify``: what it prints and writes, and its exit status."""
 
-import argparse
 import json
 import os
 from dataclasses import replace
@@ -11,6 +10,7 @@ import pytest
 import xpmlp_backends
 
 from xpmlp.cli import verify
+from xpmlp.cli.parser import parse
 from xpmlp.errors import BackendError, XpmlpError
 
 needs_torch = pytest.mark.usefixtures("torch_backend")
@@ -19,9 +19,7 @@ SMALL = ["--data", "xor", "--hidden", "5", "--steps", "12"]
 
 
 def command(*arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    verify.add_arguments(parser)
-    return verify.run(parser.parse_args(arguments))
+    return verify.run(parse(["verify", *arguments]))
 
 
 @pytest.fixture

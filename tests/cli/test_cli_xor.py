@@ -1,6 +1,5 @@
 """``xpmlp xor`` and ``xpmlp pictures``: what they print, draw and refuse."""
 
-from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 
 from xpmlp.cli import pictures, xor
+from xpmlp.cli.parser import parse
 from xpmlp.errors import InvalidValueError
 from xpmlp.tutorial import original
 
@@ -15,17 +15,16 @@ pytest.importorskip("matplotlib")
 
 
 def run(command: Any, *arguments: str) -> int:
-    parser = ArgumentParser()
-    command.add_arguments(parser)
-    status: int = command.run(parser.parse_args([*arguments, "--backend", "numpy"]))
-    return status
+    name = command.__name__.rpartition(".")[2]
+    command.run(parse([name, *arguments, "--backend", "numpy"]))
+    return 0
 
 
 def test_it_trains_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(xor, "--out", str(tmp_path), "--gif") == 0
     out = capsys.readouterr().out
     assert out.count("/100 ") == 10  # a line for every tenth epoch
-    assert "right on 300 fresh points" in out
+    assert "on 300 new points" in out
     assert (tmp_path / "xor.png").stat().st_size > 10_000
     assert 10_000 < (tmp_path / "xor.gif").stat().st_size < 2_000_000
 

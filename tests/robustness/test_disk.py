@@ -74,7 +74,7 @@ def test_the_command_line_on_a_failing_disk(
     capsys: pytest.CaptureFixture[str],
     tried: Any,
 ) -> None:
-    monkeypatch.setattr("xpmlp.inspect.plots.training_picture", a_picture)
+    monkeypatch.setattr("xpmlp.cli.train.training_picture", a_picture)
     folder, statuses = tmp_path / "run", []
     arguments = ["train", "xor", "--epochs", "2", "--quiet", "--backend", "numpy"]
 

@@ -152,9 +152,9 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpa
         (b"not a picture\n" * 10, "not a readable picture"),
         (EPS, "not a readable picture"),
         (KINDS["png"]()[:100], "not a readable picture"),
-        (encoded(Image.new("L", (20, 20), 255), "PNG"), "found one even colour"),
-        (encoded(Image.new("L", (1, 1), 255), "PNG"), "found one even colour"),
-        (encoded(Image.new("RGBA", (9, 9)), "PNG"), "found one even colour"),
+        (encoded(Image.new("L", (20, 20), 255), "PNG"), "found one even color"),
+        (encoded(Image.new("L", (1, 1), 255), "PNG"), "found one even color"),
+        (encoded(Image.new("RGBA", (9, 9)), "PNG"), "found one even color"),
         (floating(np.inf), "found NaN or infinity as a pixel"),
         (floating(np.nan), "found NaN or infinity as a pixel"),
         (bomb(10_000, 5_001), "found 10000x5001 pixels, expected at most 50,000,000"),
@@ -193,7 +193,7 @@ def test_a_large_picture_takes_bounded_memory(tmp_path: Path) -> None:
     row, done = images.read_image(tmp_path / "digit.png", facts, "uint8")
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert 1024 * grown < 600e6
-    assert done.startswith("8000x6000 pixels to grey, inverted because the background is light")
+    assert done.startswith("8000x6000 pixels to gray, inverted because the background is light")
     assert "ink (400x4000)" in done
     ink = row.reshape(28, 28)
     assert list(np.flatnonzero(ink.any(axis=1))) == list(range(4, 24))

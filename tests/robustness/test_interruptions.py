@@ -330,7 +330,7 @@ def finish(folder: Path, table: Path, log: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", SIGNALS)
 def test_a_command_that_is_interrupted(name: str, table: Path, tried: Any, full: bool) -> None:
-    """It says how to go on, and its status is the one that shells know."""
+    """It says how to resume, and its status is the one that shells know."""
     (number, status), rng = SIGNALS[name], random.Random(6)
     expected, seconds = whole_run(table)
     moments, said, late, training = 100 if full else 20, 0, 0, seconds / 2
@@ -350,14 +350,14 @@ def test_a_command_that_is_interrupted(name: str, table: Path, tried: Any, full:
             assert outcome(folder) == expected
             continue
         assert found == status, text
-        if f"to go on: xpmlp train --resume {shlex.quote(str(folder))}" in text:
+        if f"to resume: xpmlp train --resume {shlex.quote(str(folder))}" in text:
             said += 1
         else:  # before the first step
             assert not folder.exists(), text
         assert finish(folder, table, log) == expected
     assert said > moments / 3
     tried(
-        f"{name} at {moments} moments of a command: {said} said how to go on and did, {late} late"
+        f"{name} at {moments} moments of a command: {said} said how to resume and did, {late} late"
     )
 
 
@@ -396,11 +396,11 @@ def test_a_process_of_its_own(table: Path) -> None:
             time.sleep(0.001)
         run.send_signal(signal.SIGINT)
         said = run.communicate()[1]
-        if "to go on" in said:
+        if "to resume" in said:
             break
         assert run.returncode in (0, 130)
     assert run.returncode == 130
-    assert said.splitlines()[-1].startswith("xpmlp: error: interrupted; the model as of epoch ")
-    command = said.split("to go on: xpmlp ")[1].split()
+    assert said.splitlines()[-1].startswith("xpmlp: error: interrupted; the model of epoch ")
+    command = said.split("to resume: xpmlp ")[1].split()
     subprocess.run([*python, *command, "--quiet"], env=environment, check=True)
     assert outcome(folder) == expected

@@ -1,7 +1,7 @@
 """The command line: ``xpmlp train``, ``evaluate``, ``predict`` and ``info``.
 
-A thin layer over ``xpmlp.MLP``. Nothing heavy is imported before a command needs it, so that
-``xpmlp --help`` answers at once.
+A thin layer over ``xpmlp.MLP``. A command is imported when it runs, so that ``xpmlp --help``
+answers at once.
 """
 
 import importlib
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments without the program's name; those of the process unless given.
+        Arguments without the program's name; by default the process's.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     _open_closed()
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a class name may have letters the terminal lacks
+        if hasattr(stream, "reconfigure"):  # the terminal may lack letters of a class name
             stream.reconfigure(errors="backslashreplace")
     args = parse(argv)
     environment.prepare(args)
@@ -63,12 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which by itself would end the process without a word."""
+    """SIGTERM, which by default ends the process without a message."""
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, where nobody else has decided what it is to do."""
+    """Treat SIGTERM like Ctrl-C, unless it has a handler already."""
 
     def terminate(number: int, frame: object) -> NoReturn:
         raise Terminated
@@ -86,7 +86,7 @@ def _terminable() -> Iterator[None]:
 
 @contextmanager
 def _warnings() -> Iterator[None]:
-    """Show what the library warns of as the command line's own lines."""
+    """Print the library's warnings in the form of the command line's errors."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
     handler.setFormatter(logging.Formatter("xpmlp: warning: %(message)s"))
@@ -99,14 +99,14 @@ def _warnings() -> Iterator[None]:
 
 
 def _open_closed() -> None:
-    """Point streams that were closed at the start to nowhere, or the next files would be them."""
+    """Point streams closed at the start to nowhere: the next file opened would get their number."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
 
 
 def _discard(stream: TextIO) -> None:
-    """Point a stream to nowhere: Python flushes it once more on its way out."""
+    """Point a stream to nowhere, because Python flushes it once more at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -119,7 +119,7 @@ def _message(error: BaseException) -> str:
 
 
 def _report(error: BaseException, message: str, status: int, debug: bool) -> int:
-    """Print one line, with what the command noted on its way out; all of it with --debug."""
+    """Print the error and its notes in one line; with --debug the traceback, too."""
     notes = [message, *getattr(error, "__notes__", [])]
     line = clean(" ".join(part.strip() for part in "; ".join(notes).splitlines()))
     try:

@@ -1,4 +1,4 @@
-"""The same training on every backend that works here, by turns."""
+"""Time the same training on every backend that works here, in turns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,39 +15,39 @@ from xpmlp.cli.libraries import look, refusal
 from xpmlp.mlp import MLP
 
 SECONDS = 1.5
-"""Of measurement for each contestant."""
+"""Of measurement for each candidate."""
 
 TURN = 0.25
-"""Seconds until it is the next one's turn: what disturbs the machine for a while disturbs all."""
+"""Seconds of a turn. Turns alternate, so that a disturbance of the machine hits all candidates."""
 
 PAUSE = 0.03
-"""Seconds before a turn: the last one's threads keep spinning for a moment."""
+"""Seconds before a turn, in which the threads of the last one stop spinning."""
 
 EPOCH = 0.1
-"""Seconds of an epoch, of which there are several in a turn."""
+"""Seconds of an epoch; a turn has several."""
 
 MOST_STEPS, MOST_VALUES = 500, 2**24
-"""Limits of an epoch: of its steps, and of the numbers in its inputs."""
+"""Limits of an epoch: steps, and numbers in its inputs."""
 
 
 @dataclass
-class Contestant:
-    """A network on one device, and what was measured of it.
+class Candidate:
+    """A network on one device, and its measured times.
 
     Attributes
     ----------
     backend : str
     asked : str or None
-        The device by name, where it is not the backend's own choice.
+        The device by name, if it is not the backend's default.
     mlp : MLP
     fit : callable (epochs=...) -> History
-        Trains with all that is settled.
+        Trains on the data, with everything else bound.
     steps : int
-        Of an epoch.
+        Steps per epoch.
     startup : float
         Seconds for imports, compilation and the first step.
     times : list of float
-        Seconds of a step, a mean for each epoch.
+        Seconds per step, the mean of each epoch.
     spent : float
         Seconds of measurement.
     """
@@ -63,7 +63,7 @@ class Contestant:
 
     @property
     def device(self) -> str:
-        """Where it computes."""
+        """The device it runs on."""
         return str(self.mlp.backend.device)
 
     @property
@@ -77,7 +77,7 @@ class Contestant:
         return min(self.times)
 
     def turn(self) -> None:
-        """Train for about as long as a turn is."""
+        """Train for about ``TURN`` seconds."""
         sleep(PAUSE)
         begin = perf_counter()
         epochs = max(round(TURN / (self.steps * self.seconds)), 1) if self.times else 1
@@ -85,7 +85,7 @@ class Contestant:
         self.spent += perf_counter() - begin
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures, for scripts."""
+        """Return the values for scripts."""
         return {
             "backend": self.backend,
             "device": self.device,
@@ -95,21 +95,21 @@ class Contestant:
         }
 
 
-def compete(
+def time_all(
     sizes: Sequence[int], batch: int, dropout: float
-) -> tuple[list[Contestant], dict[str, str]]:
-    """Train the same network on all backends and devices.
+) -> tuple[list[Candidate], dict[str, str]]:
+    """Time the training of the same network on all backends and devices.
 
     Returns
     -------
-    found : list of Contestant
+    found : list of Candidate
         NumPy first.
     refused : dict
-        Why the others cannot be used, by name.
+        By name, why the others cannot be used.
     """
     make = partial(MLP, sizes, dropout=dropout, seed=0)
-    X, y = made_up(sizes, batch)
-    found: list[Contestant] = []
+    X, y = random_data(sizes, batch)
+    found: list[Candidate] = []
     refused: dict[str, str] = {}
     for name in PUBLIC:
         begin = perf_counter()
@@ -124,21 +124,21 @@ def compete(
                 mlp = make(backend=name, device=asked)
                 mlp.fit(X[:batch], y[:batch], epochs=1, batch_size=batch)
                 startup = perf_counter() - begin
-                steps, fit = _settle(mlp, X, y, batch)
-            except Exception as error:  # out of memory, for example, has no common type
-                if name == "numpy":  # then the network is at fault, or its size
+                steps, fit = _choose_steps(mlp, X, y, batch)
+            except Exception as error:  # running out of memory, for example, has no common type
+                if name == "numpy":  # then the network is the problem
                     raise
                 refused[f"{name} {asked or ''}".strip()] = f"no: {one_line(error)}"
             else:
-                found.append(Contestant(name, asked, mlp, fit, steps, startup))
+                found.append(Candidate(name, asked, mlp, fit, steps, startup))
     while waiting := [one for one in found if one.spent < SECONDS]:
         for one in waiting:
             one.turn()
     return found, refused
 
 
-def made_up(sizes: Sequence[int], batch: int) -> tuple[Any, Any]:
-    """Return inputs for the longest epoch, and random classes or, for one output, values."""
+def random_data(sizes: Sequence[int], batch: int) -> tuple[Any, Any]:
+    """Return random inputs for the longest epoch, and classes or, for one output, values."""
     rng = np.random.default_rng(0)
     rows = batch * max(min(MOST_STEPS, MOST_VALUES // (batch * sizes[0])), 1)
     X = rng.standard_normal((rows, sizes[0]), dtype=np.float32)
@@ -146,15 +146,15 @@ def made_up(sizes: Sequence[int], batch: int) -> tuple[Any, Any]:
 
 
 def devices(name: str) -> list[str | None]:
-    """The backend's own choice, and the CPU where that is a GPU."""
+    """Return the backend's default (None), and the CPU if that is a GPU."""
     also_cpu = name != "cupy" and "gpu" in backend(name).capabilities
     return [None, "cpu"] if also_cpu else [None]
 
 
-def _settle(mlp: MLP, X: Any, y: Any, batch: int) -> tuple[int, Any]:
-    """Find how many steps an epoch may have, and compile for that many."""
+def _choose_steps(mlp: MLP, X: Any, y: Any, batch: int) -> tuple[int, Any]:
+    """Find the number of steps of an epoch, and compile for it."""
     steps = 1
-    for _ in range(2):  # an epoch of a single step takes longer than a step
+    for _ in range(2):  # an epoch of one step takes longer than its step
         rows = steps * batch
         fit = partial(mlp.fit, X[:rows], y[:rows], batch_size=batch)
         seconds = fit(epochs=2)["seconds"][-1] / steps

@@ -1,4 +1,4 @@
-"""What has to be in the environment of this process before an array library is loaded."""
+"""Environment variables that must be set before an array library is loaded."""
 
 import os
 import sys
@@ -12,8 +12,8 @@ CORE_VARIABLE = "OPENBLAS_CORETYPE"
 
 
 def prepare(args: Namespace) -> None:
-    """Set what the command needs, for this process only; what the user has set stays."""
-    # ``xpmlp info`` shows what a Python program would get, which nobody prepares.
+    """Set what the command needs, for this process only; keep what the user has set."""
+    # ``xpmlp info`` shows what an ordinary Python program gets.
     looking = args.command == "info" and not args.measure
     core = best_core()
     if "numpy" not in sys.modules and not looking and core:
@@ -26,11 +26,11 @@ def prepare(args: Namespace) -> None:
 
 
 ZEN4 = ("AuthenticAMD", "25")
-"""Maker and family of the CPUs that compute AVX-512 in two halves, where they have it at all."""
+"""Maker and family of the CPUs that compute AVX-512 in two halves, if they have it."""
 
 
 def best_core(cpuinfo: str | None = None) -> str | None:
-    """Return the kernels OpenBLAS should use where it may pick others; None leaves it to choose.
+    """Return the kernels OpenBLAS should use if it may pick others; None lets it choose.
 
     OpenBLAS picks its kernels by the CPU's maker and model, each version its own way. Those with
     AVX-512 ("SkylakeX") do up to twice the work where vectors are 512 bits wide, as on Zen 5 and
@@ -44,13 +44,13 @@ def best_core(cpuinfo: str | None = None) -> str | None:
 
 
 def cpu(cpuinfo: str | None = None) -> tuple[str, frozenset[str]]:
-    """Return the CPU's maker and feature flags, both empty where Linux does not tell."""
+    """Return the CPU's maker and feature flags, both empty if Linux does not tell."""
     fields = processor(cpuinfo)
     return fields.get("vendor_id", ""), frozenset(fields.get("flags", "").split())
 
 
 def processor(cpuinfo: str | None = None) -> dict[str, str]:
-    """Return what Linux tells of the first processor, by its names; empty elsewhere."""
+    """Return Linux's fields of the first processor; empty on other systems."""
     if cpuinfo is None:
         try:
             cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")

@@ -1,22 +1,22 @@
-"""``xpmlp evaluate``: loss, accuracy and each class, on data with labels."""
+"""``xpmlp evaluate``: loss and accuracy on labeled data, and each class."""
 
 from argparse import Namespace
 from typing import Any
 
 from xpmlp.cli.models import Trained
-from xpmlp.cli.output import Output, short
-from xpmlp.errors import DataError
+from xpmlp.cli.output import Output
+from xpmlp.errors import DataError, short
 from xpmlp.inspect.plots import confusion_counts
 from xpmlp.training.history import number, percent, score
 
 
 def run(args: Namespace) -> None:
-    """Evaluate as the arguments say.
+    """Evaluate as the options say.
 
     Raises
     ------
     DataError
-        If the data have no labels, or others than the model's.
+        If the data have no labels, or labels that the model does not know.
     """
     out = Output(args.json)
     trained = Trained.load(args)
@@ -24,17 +24,17 @@ def run(args: Namespace) -> None:
     if y is None:
         raise DataError(f"{args.data}: found no labels to compare with; use xpmlp predict")
     mlp = trained.mlp
-    figures = mlp.evaluate(X, y)
+    values = mlp.evaluate(X, y)
     metric = mlp.task.metric.name
-    record: dict[str, Any] = {**figures, "rows": len(X), "backend": mlp.backend.name}
+    record: dict[str, Any] = {**values, "rows": len(X), "backend": mlp.backend.name}
     name = {"r2": "R2"}.get(metric, metric)
     lines = [
-        f"{len(X):,} rows: {name} {score(metric, figures[metric])}, loss {number(figures['loss'])}"
+        f"{len(X):,} rows: {name} {score(metric, values[metric])}, loss {number(values['loss'])}"
     ]
     if trained.seen(args):
         out.say(
-            f"note: the model was trained on a part of a file of this name ({args.data}), so these "
-            "figures may flatter it; result.json of the run has those of its test part"
+            f"note: the model was trained on part of a file of this name ({args.data}), so these "
+            "values may be too good; result.json of the run has those of the test part"
         )
     if trained.classes:
         record["classes"] = per_class(y, mlp.predict(X), trained.classes)
@@ -46,8 +46,8 @@ def run(args: Namespace) -> None:
 def per_class(y: Any, predicted: Any, classes: tuple[str, ...]) -> list[dict[str, Any]]:
     """Return rows, recall, precision, and the most frequent mistake of each class.
 
-    Recall is the share of a class's rows that are found, precision the share of what is called
-    so that is; None where there are none.
+    Recall is the share of a class's rows that are predicted as it; precision is the share of
+    the rows predicted as it that belong to it. None if there are no such rows.
     """
     counts = confusion_counts(y, predicted, len(classes))
     found = []
@@ -74,7 +74,7 @@ def table(found: list[dict[str, Any]]) -> list[str]:
     """Lay ``per_class`` out in 80 columns."""
     width = max(5, *(min(24, len(row["class"])) for row in found))
     lines = [
-        f"{'class':<{width}} {'rows':>8} {'recall':>10} {'precision':>10}  most often taken for"
+        f"{'class':<{width}} {'rows':>8} {'recall':>10} {'precision':>10}  most often mistaken for"
     ]
     for row in found:
         recall, precision = (

@@ -1,8 +1,7 @@
 """From a picture of a digit to the row of pixels that a network was trained on.
 
-A host boundary. What the training images look like (size, largest value, how far the ink
-reaches) is measured on them and kept with the model, so that a photo can be brought into the
-same form as MNIST's digits, or others'.
+Size, largest value and extent of the ink are measured on the training images and kept with the
+model, so that a photo can be brought into the same form.
 """
 
 import warnings
@@ -21,17 +20,17 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 
 MAX_PIXELS = 50_000_000
-"""The largest picture; above what a telephone takes, and some 600 MB while it is decoded."""
+"""The largest picture: more than phones take, and about 600 MB while it is decoded."""
 
 LARGE = 2000
-"""Pixels of the longer side above which a picture is reduced before anything is measured."""
+"""Pictures with a longer side are reduced first."""
 
 FAINT = 0.2
-"""Share of the strongest ink below which a pixel counts as paper."""
+"""Pixels with less than this share of the strongest ink count as paper."""
 
 
 def pixel_facts(X: Array, shape: tuple[int, int]) -> dict[str, Any]:
-    """Measure training images: what ``read_image`` needs to make more of their kind.
+    """Measure the training images, for ``read_image``.
 
     Parameters
     ----------
@@ -53,7 +52,7 @@ def pixel_facts(X: Array, shape: tuple[int, int]) -> dict[str, Any]:
 
 
 def read_image(path: Path, facts: dict[str, Any], dtype: Any) -> tuple[Array, str]:
-    """Read a picture as one row of pixels like those of the training.
+    """Read a picture as one row of pixels like the training images.
 
     Parameters
     ----------
@@ -74,47 +73,47 @@ def read_image(path: Path, facts: dict[str, Any], dtype: Any) -> tuple[Array, st
     DataError
         If it cannot be read, is too large, or has no ink.
     """
-    grey, size = _grey(path)
-    if not np.isfinite(grey).all():
+    gray, size = _gray(path)
+    if not np.isfinite(gray).all():
         raise DataError(f"{path}: found NaN or infinity as a pixel; expected finite brightness")
-    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    edge = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
     paper = float(np.median(edge))
-    light = paper > (float(grey.min()) + float(grey.max())) / 2
-    ink = np.clip(paper - grey if light else grey - paper, 0, None)
+    light = paper > (float(gray.min()) + float(gray.max())) / 2
+    ink = np.clip(paper - gray if light else gray - paper, 0, None)
     if not ink.max() > 0:
-        raise DataError(f"{path}: found one even colour; expected a digit that stands out")
+        raise DataError(f"{path}: found one even color; expected a digit that stands out")
     ink = np.where(ink > FAINT * ink.max(), ink / ink.max(), 0.0)
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     height, width = facts["shape"]
-    image = _centred(_fitted(cropped, height, width, facts["reach"]), height, width)
+    image = _centered(_fitted(cropped, height, width, facts["reach"]), height, width)
     maximum = 255 if dtype == np.uint8 else facts["maximum"]
     row = (image * maximum).round(0 if dtype == np.uint8 else 6).astype(dtype)
-    scale = size[0] / grey.shape[1]
+    scale = size[0] / gray.shape[1]
     kept = f"{scale * cropped.shape[1]:.0f}x{scale * cropped.shape[0]:.0f}"
     inverted = ", inverted because the background is light" if light else ""
     done = (
-        f"{size[0]}x{size[1]} pixels to grey{inverted}, cropped to the ink ({kept}), resized and "
-        f"centred in {width}x{height}"
+        f"{size[0]}x{size[1]} pixels to gray{inverted}, cropped to the ink ({kept}), resized and "
+        f"centered in {width}x{height}"
     )
     return row.reshape(1, -1), done
 
 
-def _grey(path: Path) -> tuple[Array, tuple[int, int]]:
-    """Read brightness as float64, reduced if it is large, and the size that the picture has."""
+def _gray(path: Path) -> tuple[Array, tuple[int, int]]:
+    """Return brightness as float64, reduced if large, and the size of the picture."""
     pillow = require("PIL.Image", extra="cli", purpose="reading a picture")
     operations = require("PIL.ImageOps", extra="cli", purpose="reading a picture")
     with open_regular(path, DataError) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Pillow, about what is refused or put right here
+        warnings.simplefilter("ignore")  # Pillow's, about what is refused or corrected here
         try:
-            # Left to choose, it would run Ghostscript for an EPS file, whatever its name.
+            # With all formats, it would run Ghostscript for an EPS file of any name.
             opened = pillow.open(file, formats=_FORMATS)
             if opened.width * opened.height > MAX_PIXELS:
                 raise DataError(
                     f"{path}: found {opened.width}x{opened.height} pixels, expected at most "
                     f"{MAX_PIXELS:,}; make it smaller first"
                 )
-            image = _opaque(pillow, operations.exif_transpose(opened))  # as the camera was held
+            image = _opaque(pillow, operations.exif_transpose(opened))  # turned as the camera was
             reduced = image.reduce(-(-max(image.size) // LARGE))
             return np.asarray(reduced, dtype=np.float64), image.size
         except (DataError, MemoryError):
@@ -125,7 +124,7 @@ def _grey(path: Path) -> tuple[Array, tuple[int, int]]:
 
 
 def _opaque(pillow: Any, image: Any) -> Any:
-    """Return a picture in grey, on white where it is transparent."""
+    """Return the picture in gray, with white for transparent."""
     if image.mode[0] in "IF":  # 16 bits and more, which "L" would clip
         return image.convert("F")
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
@@ -136,7 +135,7 @@ def _opaque(pillow: Any, image: Any) -> Any:
 
 
 def _fitted(ink: Array, height: int, width: int, reach: float) -> Array:
-    """Resize to the training images' reach, keeping the aspect ratio."""
+    """Resize to the extent of the training images' ink, keeping the aspect ratio."""
     from PIL import Image
 
     scale = min(reach * height / ink.shape[0], reach * width / ink.shape[1])
@@ -146,17 +145,17 @@ def _fitted(ink: Array, height: int, width: int, reach: float) -> Array:
     return resized / resized.max()
 
 
-def _centred(ink: Array, height: int, width: int) -> Array:
-    """Put the ink's centre of mass in the middle, as MNIST does, and all of it inside."""
+def _centered(ink: Array, height: int, width: int) -> Array:
+    """Put the ink's center of mass in the middle, as MNIST does, and all of it inside."""
     image = np.zeros((height, width))
     top, left = (
         int(np.clip(round((n - 1) / 2 - mass), 0, n - m))
-        for n, m, mass in zip(image.shape, ink.shape, _centre(ink), strict=True)
+        for n, m, mass in zip(image.shape, ink.shape, _center(ink), strict=True)
     )
     image[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
     return image
 
 
-def _centre(ink: Array) -> tuple[float, float]:
+def _center(ink: Array) -> tuple[float, float]:
     down, across = np.indices(ink.shape)
     return float((down * ink).sum() / ink.sum()), float((across * ink).sum() / ink.sum())

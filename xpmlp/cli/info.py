@@ -18,7 +18,7 @@ INDENT = " " * 10
 
 
 def run(args: Namespace) -> None:
-    """Print what was found, or write it as JSON.
+    """Print what is installed and works, or write it as JSON.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def _advice(found: dict[str, Any]) -> Iterator[str]:
         yield core
     missing = [f"{name} ({EXTRAS[name]})" for name, number in found["extras"].items() if not number]
     if missing:
-        yield f"Missing: {', '.join(missing)}: pip install 'xpmlp[cli]'"
+        yield f"Not installed: {', '.join(missing)}. To install: pip install 'xpmlp[cli]'"
 
 
 def _print(rows: list[tuple[str, str]], out: Output) -> None:
@@ -91,11 +91,11 @@ def _machine_rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     core = blas["core"] or "unknown (pip install threadpoolctl)"
     threads = f", {_count(blas['threads'], 'thread')}" if blas["threads"] else ""
     yield "BLAS", f"{blas['name']} {blas['version']}, core type {core}{threads}"
-    without = "no: NumPy's steps can be faster with it: pip install 'xpmlp[fast]'"
-    yield "numba", f"{found['numba']} (extra fast)" if found["numba"] else without
+    without = "not installed; it makes training on NumPy faster: pip install 'xpmlp[fast]'"
+    yield "numba", found["numba"] if found["numba"] else without
     limits = [f"{name}={value}" for name, value in found["environment"].items() if value]
     if limits:
-        yield "set", ", ".join(limits)
+        yield "variables", ", ".join(limits)
 
 
 def _count(number: int, what: str) -> str:

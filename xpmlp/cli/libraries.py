@@ -15,7 +15,7 @@ PACKAGES = {
     "torch": ("torch",),
     "jax": ("jax",),
 }
-"""Under which names each backend's library is distributed."""
+"""The names under which each backend's library is distributed."""
 
 EXTRAS = {
     "rich": "the live display",
@@ -24,7 +24,7 @@ EXTRAS = {
     "pooch": "downloading MNIST",
     "pillow": "reading pictures",
 }
-"""What the extra ``cli`` brings, and for what."""
+"""Packages of the extra ``cli``, and what they are for."""
 
 
 def installed(*packages: str) -> str | None:
@@ -38,7 +38,7 @@ def installed(*packages: str) -> str | None:
 
 
 def look(name: str) -> dict[str, Any]:
-    """Import a backend's library and see whether it works, and where it would compute."""
+    """Import a backend's library; return whether it works, and where it would compute."""
     found: dict[str, Any] = {"version": installed(*PACKAGES[name])}
     place: dict[str, Any] = {"device": None, "gpu": None, "memory": None}
     try:
@@ -51,7 +51,7 @@ def look(name: str) -> dict[str, Any]:
 
 
 def _place(made: Backend) -> dict[str, Any]:
-    """Say where a backend computes; of a GPU also its name and memory."""
+    """Return where a backend computes, and the name and memory of a GPU."""
     gpu, memory = "gpu" in made.capabilities, made.memory()
     return {
         "device": str(made.device),

@@ -1,4 +1,4 @@
-"""What NumPy has to work with here: processor, cores, BLAS, and the limits its user has set."""
+"""What NumPy can use here: processor, cores, BLAS, and limits set in the environment."""
 
 import os
 import platform
@@ -13,14 +13,14 @@ VARIABLES = (
     *("XPMLP_BACKEND", "XPMLP_DATA_DIR", "XPMLP_FUSED", CORE_VARIABLE),
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"),
 )
-"""What in the environment changes which libraries compute, and on how many threads."""
+"""Environment variables that change which libraries compute, and on how many threads."""
 
 NARROW = ("Haswell", "Zen", "Sandybridge", "Nehalem", "Prescott", "Excavator", "Bulldozer")
 """OpenBLAS cores without AVX-512."""
 
 
 def machine() -> dict[str, Any]:
-    """Look at system, processor and BLAS."""
+    """Describe system, processor and BLAS."""
     return {
         "platform": platform.platform(terse=True),
         "machine": platform.machine(),
@@ -41,7 +41,7 @@ def usable_cpus() -> int:
 
 
 def blas() -> dict[str, Any]:
-    """Ask the library that NumPy has loaded; without threadpoolctl, NumPy's build notes."""
+    """Describe the BLAS that NumPy has loaded; without threadpoolctl, the one it was built for."""
     if util.find_spec("threadpoolctl"):
         pools = import_module("threadpoolctl").threadpool_info()
         for pool in sorted(pools, key=lambda p: "numpy" not in str(p["filepath"])):
@@ -57,15 +57,15 @@ def blas() -> dict[str, Any]:
 
 
 def core_advice(found: dict[str, Any]) -> str | None:
-    """Say what to set where OpenBLAS does not use its best kernels; None where all is well.
+    """Say what to set if OpenBLAS does not use its best kernels; None if it does.
 
     Parameters
     ----------
     found : dict
-        What ``blas`` returned.
+        From ``blas``.
     """
     core, best, unset = found["core"], best_core(), CORE_VARIABLE not in os.environ
-    here = " The xpmlp command does so for itself." if unset and best else ""
+    here = " The xpmlp command does this itself." if unset and best else ""
     if best == "Haswell":
         if core is None or core in NARROW:
             return None

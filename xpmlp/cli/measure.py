@@ -5,22 +5,22 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
-from xpmlp.cli.benchmark import Contestant, compete
+from xpmlp.cli.benchmark import Candidate, time_all
+from xpmlp.cli.defaults import DEFAULTS
 from xpmlp.cli.machine import usable_cpus
-from xpmlp.cli.output import Output, short
-from xpmlp.cli.parser import DEFAULTS
-from xpmlp.errors import InvalidValueError
+from xpmlp.cli.output import Output
+from xpmlp.errors import InvalidValueError, short
 from xpmlp.mlp import MLP
 
 CLOSE = 1.1
-"""Times within this factor are as good as the same."""
+"""Times within this factor count as equal."""
 
 UNSTEADY = 1.5
-"""A median above the best by this factor says more about the machine than about the backend."""
+"""A median this much above the best says more about the machine than about the backend."""
 
 NOTE = (
-    "Medians of whole training steps, without compilation. Start: imports, compilation and one "
-    "step, on top of what Python, NumPy and xpmlp take."
+    "Times are medians of whole training steps, without compilation. Start is the time for "
+    "imports, compilation and the first step, after Python, NumPy and xpmlp are loaded."
 )
 
 
@@ -38,7 +38,9 @@ def plan(args: Namespace) -> dict[str, Any]:
     settings |= {name: value for name, value in given.items() if value is not None}
     if settings["batch_size"] < 1:
         raise InvalidValueError(f"--batch-size: found {args.batch_size}; expected 1 or more")
-    MLP(settings["sizes"], dropout=settings["dropout"], backend="numpy")  # says what is wrong
+    MLP(
+        settings["sizes"], dropout=settings["dropout"], backend="numpy"
+    )  # raises if it cannot be made
     return settings
 
 
@@ -49,7 +51,7 @@ def measure(settings: dict[str, Any], out: Output) -> dict[str, Any]:
     out.say(f"measured  {network}, Adam, float32, on random data", indent=" " * 10)
     if warning := busy():
         out.say(warning, indent=" " * 10)
-    found, refused = compete(sizes, batch, dropout)
+    found, refused = time_all(sizes, batch, dropout)
     use = choose(found)
     for line in ["", *table(found, batch)]:
         out.say(line)
@@ -65,15 +67,15 @@ def measure(settings: dict[str, Any], out: Output) -> dict[str, Any]:
 
 
 def busy() -> str | None:
-    """Say if other programs have kept the cores busy for the last minute."""
+    """Return a warning if other programs have kept the cores busy for the last minute."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load < usable_cpus() / 2:
         return None
-    return f"busy      other programs are at work here (load {load:.1f}): times will be too long"
+    return f"busy      other programs use the cores (load {load:.1f}), so times will be too long"
 
 
-def table(found: list[Contestant], batch: int) -> Iterator[str]:
-    """Yield head and rows; ``relative`` is the time of a step over the shortest."""
+def table(found: list[Candidate], batch: int) -> Iterator[str]:
+    """Yield head and rows; ``relative`` is the time of a step over the fastest backend's."""
     yield (
         f"{'backend':<9} {'device':<12} {'µs/step':>11} {'(best)':>11} {'examples/s':>12} "
         f"{'relative':>9} {'start':>8}"
@@ -87,20 +89,20 @@ def table(found: list[Contestant], batch: int) -> Iterator[str]:
         )
 
 
-def unsteady(found: list[Contestant]) -> Iterator[str]:
-    """Say whose times cannot be relied on."""
+def unsteady(found: list[Candidate]) -> Iterator[str]:
+    """Warn of backends whose times are not reliable."""
     names = [one.backend for one in found if one.seconds > UNSTEADY * one.least]
     if names:
         yield (
             f"The times of {', '.join(names)} vary: threads wait for each other, or for a core "
-            "that another program has. Measure again when nothing else runs."
+            "that another program uses. Measure again when nothing else runs."
         )
 
 
-def choose(found: list[Contestant]) -> dict[str, Any]:
-    """Return which to use and why; the first one is NumPy.
+def choose(found: list[Candidate]) -> dict[str, Any]:
+    """Return which backend to use and why; the first one is NumPy.
 
-    Of those that are about as fast as the fastest it is NumPy, or what starts first.
+    Of those about as fast as the fastest, choose NumPy, else the one that starts first.
     """
     numpy, *others = found
     fastest = min(found, key=lambda one: one.seconds)
@@ -124,10 +126,10 @@ def choose(found: list[Contestant]) -> dict[str, Any]:
     }
 
 
-def _when(numpy: Contestant, best: Contestant) -> str:
+def _when(numpy: Candidate, best: Candidate) -> str:
     later = best.startup - numpy.startup
     steps = later / (numpy.seconds - best.seconds)
     return (
         f" It starts {later:.1f} s later, which pays off after {steps:,.0f} steps; a shorter "
-        "training is done sooner with numpy."
+        "training run ends sooner with numpy."
     )

@@ -1,4 +1,4 @@
-"""Trained models as ``evaluate`` and ``predict`` find them: the file, its classes, its data."""
+"""Trained models for ``evaluate``, ``predict`` and ``explain``: the file, its classes, its data."""
 
 from argparse import Namespace
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from xpmlp.storage.paths import expanded
 
 @dataclass(frozen=True)
 class Trained:
-    """A model and what its file says about the data it was trained on.
+    """A model, and what its file says about its training data.
 
     Attributes
     ----------
     mlp : MLP
     classes : tuple of str or None
-        None for a model that predicts values.
+        None for regression.
     image : dict or None
         From ``xpmlp.cli.images.pixel_facts``.
     """
@@ -66,12 +66,12 @@ class Trained:
         )
 
     def seen(self, args: Namespace) -> bool:
-        """Whether the rows may be those of the training: a file of the same name, whole."""
+        """Whether the rows may be training rows: all rows of a file of the same name."""
         return args.data not in NAMES and Path(args.data).stem == self.mlp.metadata.get("data")
 
 
 def _texts(value: Any, count: int) -> tuple[str, ...] | None:
-    """Return names as they should be, or None: anyone can write anything into a file."""
+    """Return a list of names from a file as a tuple, or None if it is not valid."""
     good = (
         isinstance(value, list) and len(value) == count and all(isinstance(v, str) for v in value)
     )

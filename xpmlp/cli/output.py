@@ -20,14 +20,14 @@ class Output:
     Parameters
     ----------
     json_path : str, optional
-        File for the result; ``"-"`` is stdout, and all else that is said then goes to stderr.
+        File for the result; ``"-"`` is stdout, and text for people then goes to stderr.
     quiet : bool
         Say nothing.
 
     Raises
     ------
     InvalidValueError
-        If the file cannot be written, which is better known before the result is.
+        If the file cannot be written: better now than after the training.
     """
 
     def __init__(self, json_path: str | None = None, quiet: bool = False) -> None:
@@ -44,7 +44,7 @@ class Output:
         return sys.stderr if self.json_path == "-" else sys.stdout
 
     def say(self, text: str, indent: str = "") -> None:
-        """Print a sentence, in lines of 80 columns; later ones begin with ``indent``."""
+        """Print a sentence in lines of 80 columns, all but the first indented."""
         if not self.quiet:
             lines = textwrap.wrap(
                 clean(text),
@@ -61,7 +61,7 @@ class Output:
             put("\n".join(clean(line) for line in lines), sys.stdout)
 
     def record(self, value: Any) -> None:
-        """Write the result as JSON, if that was asked for."""
+        """Write the result as JSON, if asked for."""
         if self.json_path == "-":
             put(to_json(value, indent=2), sys.stdout)
         elif self.json_path is not None:
@@ -71,7 +71,7 @@ class Output:
 
 
 def _refuse_unwritable(path: Path) -> None:
-    """Look at the file's folder, the nearest that is there; of a device, at itself."""
+    """Check the nearest folder that exists, or the file itself if it is a device."""
     if path.is_dir():
         raise InvalidValueError(f"--json {path}: found a folder; expected a file, or -")
     device = path.exists() and not path.is_file()
@@ -98,10 +98,5 @@ def _finite(value: Any) -> Any:
 
 
 def clean(text: str) -> str:
-    """Replace control characters but tabs: names from a file must not steer the terminal."""
+    """Replace control characters except tabs: names from files must not control the terminal."""
     return "".join(c if c.isprintable() or c == "\t" else "?" for c in text)
-
-
-def short(text: str, width: int) -> str:
-    """Cut a name to a column's width."""
-    return text if len(text) <= width else f"{text[: width - 3]}..."

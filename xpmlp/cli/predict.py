@@ -1,4 +1,4 @@
-"""``xpmlp predict``: what a trained model says about rows of data, or about a picture."""
+"""``xpmlp predict``: a trained model's predictions for rows of data, or for a picture."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 from xpmlp.cli.images import SUFFIXES, read_image
 from xpmlp.cli.models import Trained
-from xpmlp.cli.output import Output, short
-from xpmlp.errors import DataError, InvalidValueError
+from xpmlp.cli.output import Output
+from xpmlp.errors import DataError, InvalidValueError, short
 from xpmlp.storage.paths import expanded
 from xpmlp.training.history import percent
 
@@ -16,7 +16,7 @@ TOP = 3
 
 
 def run(args: Namespace) -> None:
-    """Predict as the arguments say.
+    """Predict as the options say.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def _values(trained: Trained, X: Any, y: Any) -> list[dict[str, Any]]:
 
 
 def _line(row: dict[str, Any], width: int) -> str:
-    """Format a row, and say where the label is another."""
+    """Format a row, with the label if it differs from the prediction."""
     if "probability" not in row:
         label = f"   label {_values_text(row['label'])}" if "label" in row else ""
         return f"{row['row']:>7}  {_values_text(row['prediction'])}{label}"

@@ -1,4 +1,4 @@
-"""The folder of one training run, which never overwrites another's."""
+"""The folder of a training run, which never overwrites another run."""
 
 import contextlib
 import io
@@ -9,42 +9,39 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xpmlp import __version__
-from xpmlp.callbacks import Callback
 from xpmlp.checkpoints.folder import Checkpoints
 from xpmlp.cli.output import to_json
-from xpmlp.cli.parser import OWN, parse
+from xpmlp.cli.parser import NOT_OF_THE_RUN, parse
 from xpmlp.errors import DataError, InvalidValueError, XpmlpError, naming
+from xpmlp.mlp import MLP
 from xpmlp.storage.atomic import write_atomically
 from xpmlp.storage.locking import locked, quietly
 from xpmlp.storage.paths import expanded
-
-if TYPE_CHECKING:
-    from xpmlp.mlp import MLP
-    from xpmlp.training.loop import Training
+from xpmlp.training.loop import Callback, Training
 
 MODEL, HISTORY, RESULT, PICTURE = "model.xpmlp", "history.jsonl", "result.json", "picture.png"
 SETTINGS, CHECKPOINTS = "settings.json", "checkpoints"
-"""The files of a run, and the folder from which it goes on after an interruption."""
+"""The files of a run, and the folder from which it is resumed."""
 
 
 class RunFolder(Callback):
-    """A folder that belongs to this run; as a callback it writes each epoch to the history.
+    """The folder of this run; as a callback it writes each epoch to the history.
 
     Parameters
     ----------
     path : Path
     held_out : str
-        What the library's ``val_`` figures were measured on: ``"test"`` or ``"val"``.
+        What the ``val_`` metrics are measured on: ``"test"`` or ``"val"``.
     checkpoints : Checkpoints
     say : callable
         Prints a sentence.
     resume : bool or Path
-        Whether an interrupted run is to go on in it, or from which of its checkpoints.
+        Whether to resume the interrupted run in it, or from which of its checkpoints.
     ours : bool
-        Whether the folder was made for this run, so that it goes if nothing comes of it.
+        Whether the folder was made for this run, so that it is removed if it stays empty.
     """
 
     def __init__(
@@ -70,7 +67,7 @@ class RunFolder(Callback):
         Raises
         ------
         InvalidValueError
-            If there is none, or it is finished.
+            If there is no run, or it is finished.
         """
         given = expanded(resume, "--resume")
         path = given.parent if given.is_file() else given
@@ -88,15 +85,7 @@ class RunFolder(Callback):
 
     @staticmethod
     def free(out: str | None, name: str) -> tuple[Path, bool]:
-        """Return the folder ``out``, or a new one: ``runs/name``, ``runs/name-2``, ...
-
-        Returns
-        -------
-        path : Path
-            It is there.
-        ours : bool
-            Whether it was not, before.
-        """
+        """Make the folder ``out``, or ``runs/name``, ``runs/name-2``, ...; say if it is new."""
         if out is not None:
             path = expanded(out, "--out")
             if path.exists() and not path.is_dir():
@@ -113,7 +102,7 @@ class RunFolder(Callback):
 
     @contextlib.contextmanager
     def owned(self, arguments: Sequence[str]) -> Iterator[None]:
-        """Own the folder; note the run's arguments in it if it is new.
+        """Lock the folder; write the run's arguments to it if the run is new.
 
         Raises
         ------
@@ -126,13 +115,12 @@ class RunFolder(Callback):
             with locked(self.path, "a run"):
                 if not self.resume:
                     self._refuse_another_run()
-                    written = {"xpmlp": __version__, "arguments": list(arguments)}
-                    self._write(SETTINGS, written)
+                    self._write(SETTINGS, {"xpmlp": __version__, "arguments": list(arguments)})
                 yield
         finally:
             if self.ours:
                 with contextlib.suppress(OSError):
-                    self.path.rmdir()  # if nothing came of it, so that nothing is in it
+                    self.path.rmdir()  # fails unless it is empty
 
     def _refuse_another_run(self) -> None:
         known = (MODEL, HISTORY, RESULT, PICTURE, SETTINGS, CHECKPOINTS)
@@ -141,7 +129,7 @@ class RunFolder(Callback):
             return
         hint = "Give another folder, or remove that one first"
         if (self.path / SETTINGS).exists() and not (self.path / RESULT).exists():
-            hint = f"Go on with it: {self.command}. Or give another folder"
+            hint = f"Resume it: {self.command}. Or give another folder"
         raise InvalidValueError(
             f"--out {self.path}: found a run there already ({', '.join(present)}); nothing was "
             f"changed. {hint}"
@@ -149,55 +137,54 @@ class RunFolder(Callback):
 
     @property
     def command(self) -> str:
-        """What to type to go on with this run."""
+        """What to type to resume this run."""
         name = str(self.path)
         return f"xpmlp train --resume{'=' if name[0] == '-' else ' '}{shlex.quote(name)}"
 
-    def on_train_begin(self, training: "Training") -> None:
-        """Begin the history with the epochs before an interruption, and say where it was."""
+    def on_train_begin(self, training: Training) -> None:
+        """Begin the history with the epochs before the interruption, and say where it was."""
         if self.checkpoints.resumed_from is not None:
             epoch = training.finished + (training.step > 0)
             self.say(
-                f"going on after step {training.total} (epoch {epoch} of {training.epochs}), from "
+                f"resuming after step {training.total} (epoch {epoch} of {training.epochs}), from "
                 f"{self.checkpoints.resumed_from.name}"
             )
         elif self.resume:
-            self.say("no checkpoint yet: beginning anew")
+            self.say("no checkpoint yet: starting from the beginning")
         rows = [
             self._row(epoch, {name: values[epoch] for name, values in training.history.items()})
             for epoch in range(training.finished)
         ]
         write_atomically(self.path / HISTORY, "".join(rows).encode())
 
-    def on_epoch_end(self, training: "Training") -> None:
-        """Append the epoch at once, so that a crash loses nothing."""
+    def on_epoch_end(self, training: Training) -> None:
+        """Append the epoch at once: a crash loses nothing."""
         last = {name: values[-1] for name, values in training.history.items()}
         path = self.path / HISTORY
         with naming(path), open(path, "a", encoding="utf-8") as file:
             file.write(self._row(training.epoch, last))
 
-    def _row(self, epoch: int, figures: dict[str, float]) -> str:
-        return to_json({"epoch": epoch + 1} | self.named(figures)) + "\n"
+    def _row(self, epoch: int, metrics: dict[str, float]) -> str:
+        return to_json({"epoch": epoch + 1} | self.named(metrics)) + "\n"
 
-    def named(self, figures: dict[str, Any]) -> dict[str, Any]:
-        """Call the ``val_`` figures what they are."""
-        return {name.replace("val_", f"{self.held_out}_"): v for name, v in figures.items()}
+    def named(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Rename the ``val_`` metrics to what they are measured on."""
+        return {name.replace("val_", f"{self.held_out}_"): v for name, v in metrics.items()}
 
-    def save_model(self, mlp: "MLP") -> Path:
-        """Write the model."""
+    def save_model(self, mlp: MLP) -> Path:
+        """Write the model, and return its path."""
         mlp.save(self.path / MODEL)
         return self.path / MODEL
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write the result as JSON, with which the run is finished, and clear up.
+        """Write the result, which marks the run as finished, then remove the checkpoints.
 
-        In this order: a kill between the two costs only the space of checkpoints that nobody needs,
-        in the other order it would cost the training.
+        In this order, a kill in between costs only disk space; in the other, the training.
         """
         self._write(RESULT, result)
-        self._clear_up()
+        self._remove_checkpoints()
 
-    def _clear_up(self) -> None:
+    def _remove_checkpoints(self) -> None:
         if not self.checkpoints.every:  # nobody asked for them
             quietly(self.checkpoints.remove)
 
@@ -205,36 +192,36 @@ class RunFolder(Callback):
         write_atomically(self.path / name, (to_json(value, indent=2) + "\n").encode())
 
     @contextlib.contextmanager
-    def keeping(self, mlp: "MLP") -> Iterator[None]:
-        """After a failure keep what was learned and note it on the error; or leave no trace."""
+    def keeping(self, mlp: MLP) -> Iterator[None]:
+        """After a failure save the model and say where, or remove what this run has written."""
         try:
             yield
         except BaseException as error:
             if (self.path / RESULT).exists():
                 error.add_note(f"the run is finished, see {self.path / RESULT}")
-                self._clear_up()
+                self._remove_checkpoints()
                 raise
             begun = self.resume or self.checkpoints.files()
-            # The failure may be a full disk; a second Ctrl-C ends the saving, not the hints.
+            # The disk may be full; a second Ctrl-C ends the saving, not the hints.
             with contextlib.suppress(OSError, KeyboardInterrupt):
                 if mlp.epochs_trained:
                     path = self.save_model(mlp)
-                    error.add_note(f"the model as of epoch {mlp.epochs_trained} is in {path}")
+                    error.add_note(f"the model of epoch {mlp.epochs_trained} is in {path}")
                 elif not begun:
                     self._remove()
             if begun and not _is_refusal(error):
-                error.add_note(f"to go on: {self.command}")
+                error.add_note(f"to resume: {self.command}")
             raise
 
     def _remove(self) -> None:
-        """Remove what this run has made."""
+        """Remove what this run has written."""
         self.checkpoints.remove()
         for name in (HISTORY, SETTINGS):
             (self.path / name).unlink(missing_ok=True)
 
 
 def _is_refusal(error: BaseException) -> bool:
-    """Whether the same would come again: all that xpmlp raises, but for want of memory."""
+    """Whether resuming would fail again: for all of xpmlp's errors but those of memory."""
     return isinstance(error, XpmlpError) and not isinstance(error, MemoryError)
 
 
@@ -250,7 +237,7 @@ def arguments_of(folder: Path) -> Namespace:
     try:
         arguments = json.loads(path.read_text(encoding="utf-8"))["arguments"]
         if not isinstance(arguments, list) or not all(isinstance(a, str) for a in arguments):
-            raise TypeError("its arguments are no list of text")
+            raise TypeError("its arguments are not a list of text")
         return _parsed(arguments)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
@@ -260,7 +247,7 @@ def arguments_of(folder: Path) -> Namespace:
 
 
 def _parsed(arguments: Sequence[str]) -> Namespace:
-    """Parse a run's arguments; what they should not have is a ``ValueError``."""
+    """Parse a run's arguments; ValueError for those that a run does not have."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
@@ -269,6 +256,6 @@ def _parsed(arguments: Sequence[str]) -> Namespace:
         found = re.search(r"error: (.*) \(see", said.getvalue())
         raise ValueError(found[1] if found else "found --help") from None
     for name in run.given:
-        if name in OWN[1:]:
+        if name in NOT_OF_THE_RUN[1:]:
             raise ValueError(f"found --{name}")
     return run

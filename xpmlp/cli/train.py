@@ -1,4 +1,4 @@
-"""``xpmlp train``: data, network, training, and a folder with what came of it."""
+"""``xpmlp train``: data, network, training, and a folder with the results."""
 
 import contextlib
 import os
@@ -8,17 +8,20 @@ import sys
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from xpmlp_backends import why_not
 
 import xpmlp
 from xpmlp.arrays.checks import whole
-from xpmlp.callbacks import Callback, EarlyStopping
+from xpmlp.callbacks import EarlyStopping
 from xpmlp.callbacks.display import display
 from xpmlp.checkpoints.folder import Checkpoints
 from xpmlp.cli import environment
+from xpmlp.cli.defaults import SCHEDULES, fill_in
 from xpmlp.cli.images import pixel_facts
 from xpmlp.cli.output import Output
-from xpmlp.cli.parser import SCHEDULES, arguments, fill_in, resumed
+from xpmlp.cli.parser import arguments, resumed
 from xpmlp.cli.runs import (
     CHECKPOINTS,
     HISTORY,
@@ -33,32 +36,31 @@ from xpmlp.data import NAMES, Dataset, load
 from xpmlp.data.mnist import FOLDER_VARIABLE
 from xpmlp.errors import MissingExtraError
 from xpmlp.inspect.diagnose.diagnosis import Diagnosis
+from xpmlp.inspect.plots import Part, training_picture
 from xpmlp.mlp import MLP
 from xpmlp.model.memory import gibibytes
 from xpmlp.model.summary import rounding
 from xpmlp.nn import schedules
 from xpmlp.nn.optimizers import optimizer
 from xpmlp.storage.paths import expanded
-from xpmlp.training.history import number, score
-
-if TYPE_CHECKING:
-    from xpmlp.training.history import History
+from xpmlp.training.history import History, number, score
+from xpmlp.training.loop import Callback
 
 PAUSE = 60.0
-"""Seconds between two checkpoints that nobody asked for."""
+"""Seconds between two checkpoints, unless --checkpoint-every is given."""
 
 VALIDATION_SPLIT = 0.1
-"""Share of the training part that early stopping watches."""
+"""Fraction of the training rows that early stopping watches."""
 
 REPEATED = (
     *("activation", "dropout", "normalization", "residual", "l2", "optimizer", "lr"),
     *("schedule", "batch_size", "early_stopping", "test_fraction", "precision", "data_on"),
 )
-"""Arguments that the result repeats."""
+"""Options that the result repeats."""
 
 
 def run(args: Namespace) -> None:
-    """Train as the arguments say.
+    """Train as the options say.
 
     Raises
     ------
@@ -96,7 +98,7 @@ def run(args: Namespace) -> None:
 def train(
     args: Namespace, data: Dataset, mlp: MLP, chosen: Any, folder: RunFolder, out: Output
 ) -> None:
-    """Train, measure and draw; the last thing written says that the run is finished."""
+    """Train, measure and draw; then mark the run as finished."""
     diagnosis = Diagnosis() if args.diagnose else None
     describe(args, data, mlp, out)
     try:
@@ -114,22 +116,22 @@ def train(
 
 
 def checkpoints(args: Namespace, folder: Path) -> Checkpoints:
-    """Keep what an interruption would lose: as asked, or at most once a minute."""
+    """Return where checkpoints go: every N steps if asked for, else at most once a minute."""
     if args.checkpoint_every is not None:
         return Checkpoints(folder / CHECKPOINTS, args.checkpoint_every, tell=tell)
     return Checkpoints(folder / CHECKPOINTS, keep=2, best=False, pause=PAUSE, tell=tell)
 
 
 def tell(number: int) -> None:
-    """Say that a signal has come; called from its handler, where ``print`` may not be."""
+    """Say that a signal has come, from its handler, where ``print`` must not be used."""
     again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
-    # It may be closed, and its number another file's.
+    # stderr may be closed, and its number another file's.
     with contextlib.suppress(AttributeError, OSError, ValueError):
         os.write(sys.stderr.fileno(), f"\nfinishing the step and saving{again}\n".encode())
 
 
 def settings(args: Namespace, mlp: MLP) -> list[str]:
-    """Return the arguments that make this run again, from any folder and whatever is free then."""
+    """Return the arguments that repeat this run from any folder, on the same backend."""
     data = args.data if args.data in NAMES else str(expanded(args.data, "DATA").absolute())
     folder = args.data_dir or (args.data == "mnist" and os.environ.get(FOLDER_VARIABLE)) or None
     folder = folder and str(expanded(folder, "--data-dir").absolute())
@@ -138,10 +140,9 @@ def settings(args: Namespace, mlp: MLP) -> list[str]:
 
 
 def network(args: Namespace, data: Dataset) -> MLP:
-    """Make the network that fits the data, with what its users need to know in its metadata."""
-    outputs = len(data.classes) if data.classes else 1 if data.y.ndim == 1 else data.y.shape[1]
+    """Make the network for the data; its metadata has what ``evaluate`` and ``predict`` need."""
     mlp = MLP(
-        [data.X.shape[1], *args.hidden, outputs],
+        [data.X.shape[1], *args.hidden, data.outputs],
         args.activation,
         dropout=args.dropout,
         normalization=args.normalization,
@@ -159,7 +160,7 @@ def network(args: Namespace, data: Dataset) -> MLP:
         "classes": data.classes and list(data.classes),
         "features": data.features and list(data.features),
         "image": data.image_shape and pixel_facts(data.X, data.image_shape),
-        # By these the test part is found again.
+        # With these the same test part is found again.
         "test_fraction": args.test_fraction,
         "seed": args.seed,
     }
@@ -167,11 +168,11 @@ def network(args: Namespace, data: Dataset) -> MLP:
 
 
 def describe(args: Namespace, data: Dataset, mlp: MLP, out: Output) -> None:
-    """Say what is going to happen."""
+    """Print data, network and backend."""
     shape = f" ({data.image_shape[0]}x{data.image_shape[1]} images)" if data.image_shape else ""
     goal = f"{len(data.classes)} classes" if data.classes else "real values to predict"
     out.say(
-        f"data     {data.name}: {len(data.X):,} rows to train, {len(data.X_test):,} to test; "
+        f"data     {data.name}: {len(data.X):,} training rows, {len(data.X_test):,} test rows; "
         f"{data.X.shape[1]} features{shape}, {goal}",
         indent=" " * 9,
     )
@@ -190,9 +191,7 @@ def describe(args: Namespace, data: Dataset, mlp: MLP, out: Output) -> None:
 
 
 def _why(args: Namespace) -> str:
-    """The reason for the choice, where it was left to us."""
-    from xpmlp_backends import why_not
-
+    """Return the reason for the choice of ``auto``."""
     if (args.backend or os.environ.get("XPMLP_BACKEND") or "auto") != "auto":
         return ""
     return f", chosen because {why_not('cupy') or 'CuPy finds a GPU that works'}"
@@ -206,8 +205,8 @@ def fit(
     folder: RunFolder,
     diagnosis: Diagnosis | None,
     out: Output,
-) -> "History":
-    """Train, watching the test part or, for early stopping, a share of the training part."""
+) -> History:
+    """Train, validating on the test part or, for early stopping, on some training rows."""
     callbacks: list[Callback] = [folder, *([diagnosis] if diagnosis else [])]
     if not args.quiet:
         callbacks.append(display(out.stream, "val" if args.early_stopping else "test"))
@@ -231,8 +230,8 @@ def fit(
     )
 
 
-def measure(args: Namespace, data: Dataset, mlp: MLP, history: "History") -> dict[str, Any]:
-    """Return the result that scripts read."""
+def measure(args: Namespace, data: Dataset, mlp: MLP, history: History) -> dict[str, Any]:
+    """Return the result for scripts."""
     metric = mlp.task.metric.name
     test = mlp.evaluate(data.X_test, data.y_test) if len(data.X_test) else {}
     return {
@@ -260,15 +259,13 @@ def measure(args: Namespace, data: Dataset, mlp: MLP, history: "History") -> dic
     }
 
 
-def speed(history: "History") -> float:
-    """Return the training examples of a second, over all epochs; validation is not counted."""
+def speed(history: History) -> float:
+    """Return the training examples per second over all epochs, without validation."""
     return history.examples * len(history["seconds"]) / max(sum(history["seconds"]), 1e-9)
 
 
-def draw(data: Dataset, mlp: MLP, folder: RunFolder, history: "History", out: Output) -> bool:
-    """Draw the picture, if matplotlib is there: without it the training still counts."""
-    from xpmlp.inspect.plots import Part, training_picture
-
+def draw(data: Dataset, mlp: MLP, folder: RunFolder, history: History, out: Output) -> bool:
+    """Draw the picture, and return whether matplotlib is there to do it."""
     held = ("test", data.X_test, data.y_test)
     name, X, y = held if len(data.X_test) else ("training", data.X, data.y)
     part = Part(X, y, name, data.classes, data.image_shape, data.features)
@@ -282,22 +279,21 @@ def draw(data: Dataset, mlp: MLP, folder: RunFolder, history: "History", out: Ou
 
 
 def report(result: dict[str, Any], mlp: MLP, folder: RunFolder, picture: bool, out: Output) -> None:
-    """Say what came of it and where it is."""
-    how = f"trained {result['examples_per_second']:,.0f} examples/s, steps "
-    how += result["execution"]["mode"]
+    """Print speed, test metrics and files."""
+    how = f"{result['examples_per_second']:,.0f} examples/s, steps {result['execution']['mode']}"
     if result["memory"]:
         used, total = (gibibytes(result["memory"][name]) for name in ("used", "total"))
         how += f"; {used} of {total} GPU memory in use"
-    out.say(how)
+    out.say(f"speed    {how}", indent=" " * 9)
     for note in result["execution"]["notes"]:
         out.say(f"warning: {note}", indent=" " * 9)
     metric = mlp.task.metric.name
-    took = f"{result['epochs']} epochs, {result['seconds']:.1f} s of training"
+    took = f"{result['epochs']} epochs in {result['seconds']:.1f} s"
     if result["test_loss"] is None:
-        out.say(f"no test part, so nothing measured on unseen rows ({took})")
+        out.say(f"no test part, so nothing is measured on unseen rows ({took})")
     else:
         name = {"r2": "R2"}.get(metric, metric)
         value, loss = score(metric, result[f"test_{metric}"]), number(result["test_loss"])
         out.say(f"test {name} {value}, test loss {loss} ({took})")
     files = [MODEL, HISTORY, RESULT, SETTINGS, *([PICTURE] if picture else [])]
-    out.say(f"in {folder.path}: {', '.join(files)}")
+    out.say(f"saved in {folder.path}: {', '.join(files)}")

@@ -1,48 +1,26 @@
-"""``xpmlp xor``: the tutorial's runs, from XOR learned to a training that explodes."""
+"""``xpmlp xor``: the tutorial's runs, from XOR learned to a training run that explodes."""
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
 
 from xpmlp.callbacks.display import Lines, Live, display
 from xpmlp.cli.output import Output
 from xpmlp.errors import InvalidValueError
 from xpmlp.storage.paths import expanded
 from xpmlp.training.history import percent
+from xpmlp.training.loop import Callback, Training
+from xpmlp.tutorial import exploding, original, xor
+from xpmlp.tutorial.exploding_picture import picture as exploding_picture
+from xpmlp.tutorial.original_picture import picture as original_picture
+from xpmlp.tutorial.panels import Panels
 
-if TYPE_CHECKING:
-    from xpmlp.callbacks import Callback
-    from xpmlp.training.loop import Training
-
-TRAINING = ("hidden", "epochs", "lr", "gif")
-"""Options that a scenario has no use for."""
-
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.description = (
-        "Teach XOR to a network with one hidden layer, and draw accuracy, decision boundary and "
-        "loss. The scenarios show what goes wrong: a training that explodes beside its remedies, "
-        "and the original tutorial's runs with their slip beside the right gradient (a minute)."
-    )
-    add = parser.add_argument
-    units = "hidden neurons; several numbers are several runs (default: 10)"
-    add("--hidden", type=int, nargs="+", metavar="N", help=units)
-    add("--epochs", type=int, metavar="N", help="(default: 100)")
-    add("--lr", type=float, metavar="RATE", help="learning rate at first (default: 0.02)")
-    add("--seed", type=int, default=0, metavar="N", help="of all that is random (default: 0)")
-    add("--scenario", choices=("exploding", "original"), help="what to show instead")
-    full = "all runs of the original, about 4 million steps: a quarter of an hour"
-    add("--full", action="store_true", help=full)
-    add("--gif", action="store_true", help="draw the training as an animation, too")
-    add("--out", default="runs/xor", metavar="FOLDER", help="for the pictures (default: runs/xor)")
-    names = "auto, numpy, cupy, torch or jax (default: $XPMLP_BACKEND, or auto: a GPU if it works)"
-    add("--backend", metavar="NAME", help=names)
+NOT_OF_SCENARIOS = ("hidden", "epochs", "lr", "gif")
+"""Options that a scenario does not use."""
 
 
-def run(options: Namespace) -> int:
-    """Run what the arguments ask for.
+def run(options: Namespace) -> None:
+    """Run what the options ask for.
 
     Raises
     ------
@@ -53,31 +31,30 @@ def run(options: Namespace) -> int:
     if options.full and options.scenario != "original":
         raise InvalidValueError("--full belongs to --scenario original")
     if options.scenario is None:
-        return learn(options, folder, out)
-    for name in TRAINING:
+        _learn(options, folder, out)
+        return
+    for name in NOT_OF_SCENARIOS:
         value = getattr(options, name)
         if value is not None and value is not False:  # 0 is something, too
             raise InvalidValueError(f"--{name} does not go with --scenario {options.scenario}")
-    return {"exploding": exploding, "original": original}[options.scenario](options, folder, out)
+    scenario = {"exploding": _explode, "original": _repeat_original}[options.scenario]
+    scenario(options, folder / f"{options.scenario}.png", out)
 
 
-def learn(options: Namespace, folder: Path, out: Output) -> int:
+def _learn(options: Namespace, folder: Path, out: Output) -> None:
     """Train each network, then draw them all."""
-    from xpmlp.tutorial import xor
-    from xpmlp.tutorial.panels import Panels
-
     runs = []
     for hidden in options.hidden or [10]:
-        out.say(f"{hidden} hidden neurons, 300 points to learn from")
+        out.say(f"{hidden} hidden neurons, 300 training points")
         made = xor.learn(
             hidden,
             epochs=xor.EPOCHS if options.epochs is None else options.epochs,
             rate=xor.RATE if options.lr is None else options.lr,
             seed=options.seed,
             backend=options.backend,
-            callbacks=[progress(sys.stdout)],
+            callbacks=[_progress()],
         )
-        out.say(f"{made.name}: {percent(made.accuracy)} right on 300 fresh points")
+        out.say(f"{made.name}: accuracy {percent(made.accuracy)} on 300 new points")
         out.show([""])
         runs.append(made)
     panels = Panels(runs)
@@ -86,55 +63,46 @@ def learn(options: Namespace, folder: Path, out: Output) -> int:
     if options.gif:
         panels.gif(folder / "xor.gif")
         out.say(f"animation: {folder / 'xor.gif'}")
-    return 0
 
 
-def exploding(options: Namespace, folder: Path, out: Output) -> int:
+def _explode(options: Namespace, path: Path, out: Output) -> None:
     """Run the exploding training and each remedy."""
-    from xpmlp.tutorial import exploding as scenario
-    from xpmlp.tutorial.exploding_picture import picture
-
-    outcomes = scenario.compare(
+    outcomes = exploding.compare(
         seed=options.seed,
         backend=options.backend,
-        tell=lambda o: out.show([f"{o.trial.name:<26} {scenario.summary(o)}"]),
+        tell=lambda o: out.show([f"{o.trial.name:<26} {exploding.summary(o)}"]),
     )
     out.show([""])
-    out.say(scenario.describe(outcomes))
-    picture(outcomes, folder / "exploding.png")
-    out.say(f"picture: {folder / 'exploding.png'}")
-    return 0
+    out.say(exploding.describe(outcomes))
+    exploding_picture(outcomes, path)
+    out.say(f"picture: {path}")
 
 
-def original(options: Namespace, folder: Path, out: Output) -> int:
+def _repeat_original(options: Namespace, path: Path, out: Output) -> None:
     """Repeat the original's runs: the one that explodes, or all of them."""
-    from xpmlp.tutorial import original as scenario
-    from xpmlp.tutorial.original_picture import picture
-
     results = []
-    for row in scenario.FULL if options.full else scenario.QUICK:
-        gradient = "its" if row.slip else "the right"
-        out.say(f"{row.name}: {row.steps:,} steps with {gradient} L2 gradient, in epochs of 1,000")
-        watch = [progress(sys.stdout)]
-        results.append(scenario.repeat(row, backend=options.backend or "numpy", callbacks=watch))
-    out.show(["", *scenario.table(results), ""])
-    out.say(scenario.describe(*results[-2:]))
-    picture(results, folder / "original.png")
-    out.say(f"picture: {folder / 'original.png'}")
-    return 0
+    for row in original.FULL if options.full else original.QUICK:
+        gradient = "the original's" if row.slip else "the right"
+        out.say(f"{row.name}: {row.steps:,} steps with {gradient} L2 gradient, 1,000 per epoch")
+        backend = options.backend or "numpy"
+        results.append(original.repeat(row, backend=backend, callbacks=[_progress()]))
+    out.show(["", *original.table(results), ""])
+    out.say(original.describe(*results[-2:]))
+    original_picture(results, path)
+    out.say(f"picture: {path}")
 
 
 class Tenths(Lines):
-    """A line for every tenth of the training, where no live one can be drawn."""
+    """A line for every tenth of the training."""
 
-    def on_epoch_end(self, training: "Training") -> None:
+    def on_epoch_end(self, training: Training) -> None:
         """Print the row, if a tenth is over."""
         done = training.epoch + 1
         if done * 10 // training.epochs > (done - 1) * 10 // training.epochs:
             super().on_epoch_end(training)
 
 
-def progress(stream: TextIO) -> "Callback":
-    """Return the live display on a terminal, else a line now and then."""
-    shown: Any = display(stream, "val")
-    return shown if isinstance(shown, Live) else Tenths(stream, "val")
+def _progress() -> Callback:
+    """Return the live display on a terminal, else ten lines."""
+    shown = display(sys.stdout, "val")
+    return shown if isinstance(shown, Live) else Tenths(sys.stdout, "val")

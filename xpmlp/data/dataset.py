@@ -55,6 +55,11 @@ class Dataset:
     features: tuple[str, ...] | None = None
     scaling: str = "auto"
 
+    @property
+    def outputs(self) -> int:
+        """Number of classes, or of targets in a row."""
+        return len(self.classes) if self.classes else self.y[:1].size
+
 
 @dataclass(frozen=True, eq=False)
 class Table:

@@ -1,0 +1,240 @@
+"""The options of every command. The commands themselves are imported only when they run."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from xpmlp.cli.defaults import DEFAULTS, SCHEDULES, in_words, text
+
+ACTIVATIONS = (
+    "identity, sign, binary_step, sigmoid, tanh, relu, leaky_relu, elu, gelu, gelu_tanh, "
+    "softplus, swish, mish, softmax"
+)
+OPTIMIZERS = "sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw"
+
+_DTYPES = ("float32", "float64")
+_LABELED = "digits, mnist, xor, or a .npz or .csv file with labels"
+
+Parser = argparse.ArgumentParser
+
+
+_COMMON: dict[str, dict[str, Any]] = {
+    "--backend": {
+        "metavar": "NAME",
+        "help": "auto, numpy, cupy, torch or jax (default: $XPMLP_BACKEND, or auto: a GPU if it "
+        "works)",
+    },
+    "--data-dir": {
+        "metavar": "FOLDER",
+        "help": "folder with the MNIST files (default: $XPMLP_DATA_DIR, or a download)",
+    },
+    "--device": {"metavar": "NAME", "help": "as the library names it, such as cuda:1"},
+    "--json": {"metavar": "FILE", "help": "write the result as JSON to a file; - is stdout"},
+    "--label": {
+        "metavar": "COLUMN",
+        "help": "label column of a text file, name or number from 0 (default: label, ..., or the "
+        "last)",
+    },
+    "--normalization": {"choices": ("layer", "batch"), "help": "between layers (default: none)"},
+    "--seed": {"type": int, "default": 0, "metavar": "N", "help": "random seed (default: 0)"},
+}
+"""Options that several commands have."""
+
+
+def _common(parser: Any, *names: str) -> None:
+    for name in names:
+        parser.add_argument(name, **_COMMON[name])
+
+
+def _model_and_data(parser: Parser, data: str, **optional: Any) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a model file, or a run folder", **optional)
+    parser.add_argument("data", metavar="DATA", help=data, **optional)
+    _common(parser, "--data-dir", "--label", "--backend", "--device")
+
+
+def _train(parser: Parser) -> None:
+    parser.usage = "xpmlp train [DATA] [options]"
+    parser.description = (
+        "Train a network, and write the model, the history, the result and a picture to a run "
+        "folder. The accuracy on the test rows is printed after each epoch. With --early-stopping "
+        "a tenth of the training rows is held out and used instead, so that the test rows "
+        "influence nothing."
+    )
+    add = parser.add_argument
+    data = "digits, mnist, xor, or a .npz or .csv file (default: digits)"
+    add("data", nargs="?", default="digits", metavar="DATA", help=data)
+
+    group = parser.add_argument_group("network")
+    add = group.add_argument
+    units = f"units of each hidden layer ({in_words('hidden')})"
+    add("--hidden", type=int, nargs="*", metavar="N", help=units)
+    add("--activation", default="relu", metavar="NAME", help=f"{ACTIVATIONS} (default: relu)")
+    add("--dropout", type=float, metavar="P", help=f"dropout rate ({in_words('dropout')})")
+    _common(group, "--normalization")
+    residual = "add its input to the output of each layer that has as many units"
+    add("--residual", action="store_true", help=residual)
+    add("--dtype", choices=_DTYPES, default="float32", help="(default: float32)")
+    rounded = "precision of matrix products, if the device has it (default: float32)"
+    choices = ("float32", "tf32", "bf16")
+    add("--precision", choices=choices, default="float32", help=rounded)
+
+    group = parser.add_argument_group("training")
+    add = group.add_argument
+    add("--epochs", type=int, metavar="N", help=f"passes over the data ({in_words('epochs')})")
+    add("--batch-size", type=int, metavar="N", help=f"rows per step ({in_words('batch_size')})")
+    add("--lr", type=float, metavar="RATE", help=f"learning rate ({in_words('lr')})")
+    falls = "how the learning rate changes over the epochs (default: cosine)"
+    add("--schedule", choices=tuple(SCHEDULES), default="cosine", help=falls)
+    add("--optimizer", default="adam", metavar="NAME", help=f"{OPTIMIZERS} (default: adam)")
+    add("--l2", type=float, default=0.0, metavar="LAMBDA", help="L2 penalty (default: 0)")
+    patience = "stop after N epochs without improvement; keep the best weights (default: off)"
+    add("--early-stopping", type=int, metavar="N", help=patience)
+    watch = "report what is wrong with the training, why, and what to change"
+    add("--diagnose", action="store_true", help=watch)
+    _common(group, "--seed")
+    steps = "save every N steps; keep the last three and the best (default: at most once a minute)"
+    add("--checkpoint-every", type=int, metavar="N", help=steps)
+    folder = "resume the interrupted run in FOLDER, bit for bit; or one of its checkpoint files"
+    add("--resume", metavar="FOLDER", help=folder)
+
+    group = parser.add_argument_group("data")
+    _common(group, "--data-dir", "--label")
+    add = group.add_argument
+    share = "fraction of rows held out for testing, if the data have no test part (default: 0.2)"
+    add("--test-fraction", type=float, default=0.2, metavar="P", help=share)
+    task = "what the labels of a file are (default: inferred from the values)"
+    add("--task", choices=("classification", "regression"), help=task)
+
+    group = parser.add_argument_group("machine and output")
+    _common(group, "--backend", "--device")
+    add = group.add_argument
+    place = "memory for the training data (default: auto, the host if the GPU's is too small)"
+    add("--data-on", choices=("auto", "device", "host"), default="auto", help=place)
+    add("--out", metavar="FOLDER", help="run folder (default: runs/DATA, runs/DATA-2, ...)")
+    _common(group, "--json")
+    add("--quiet", action="store_true", help="print errors only")
+
+
+def _evaluate(parser: Parser) -> None:
+    parser.description = (
+        "Print loss and accuracy, and recall and precision of each class. Uses the test part of "
+        "digits, mnist, xor and .npz files that have one, and every row of other files."
+    )
+    _model_and_data(parser, _LABELED)
+    _common(parser, "--json")
+
+
+def _predict(parser: Parser) -> None:
+    parser.description = (
+        "Print the predicted class and its probability, or the predicted value, for each row."
+    )
+    data = "as for evaluate, with or without labels; or a picture (.png, .jpg, ...)"
+    _model_and_data(parser, data)
+    _common(parser, "--json")
+    parser.add_argument("--limit", type=int, metavar="N", help="first N rows only (default: all)")
+
+
+def _info(parser: Parser) -> None:
+    parser.description = (
+        "Show versions, processor, backends and devices, and what is missing. With --measure, "
+        "show how fast each backend trains a network here."
+    )
+    add = parser.add_argument_group("measurement").add_argument
+    add("--measure", action="store_true", help="train on each backend for about 2 seconds")
+    units = f"units of each layer (default: 784 {text(DEFAULTS['hidden'])} 10, as for MNIST)"
+    add("--sizes", type=int, nargs="+", metavar="N", help=units)
+    rows = f"rows per step (default: {DEFAULTS['batch_size']})"
+    add("--batch-size", type=int, metavar="N", help=rows)
+    rate = f"dropout rate (default: {DEFAULTS['dropout']:g})"
+    add("--dropout", type=float, metavar="P", help=rate)
+    _common(parser, "--json")
+
+
+def _explain(parser: Parser) -> None:
+    parser.description = (
+        "Show every value of one training step: the forward and backward pass with formulas, "
+        "shapes and numbers, the chain rule, a finite difference next to each gradient, and the "
+        "updated weights. Without MODEL it is the worked step of the lecture slides."
+    )
+    _model_and_data(parser, _LABELED, nargs="?")
+    add = parser.add_argument
+    add("--row", type=int, default=1, metavar="N", help="which example, from 1 (default: 1)")
+    chosen = "the optimizer that takes the step (default: sgd)"
+    add("--optimizer", default="sgd", metavar="NAME", help=chosen)
+    add("--lr", type=float, default=1e-3, metavar="RATE", help="learning rate (default: 0.001)")
+    training = "dropout and batch normalization as in training (default: as in prediction)"
+    add("--training", action="store_true", help=training)
+    add(
+        "--format",
+        choices=("text", "markdown", "html"),
+        help="(default: by the suffix of --out, else text)",
+    )
+    add("--out", metavar="FILE", help="write to a file instead of the screen")
+
+
+def _verify(parser: Parser) -> None:
+    parser.description = (
+        "Train the same network from the same seed on two backends, and compare them after every "
+        "step. If they differ, name the first step, layer and quantity. The exit status is 0 if "
+        "they agree and 1 if not."
+    )
+    add = parser.add_argument
+    names = "one or two, such as numpy torch:cuda:0 (default: numpy and the next that works here)"
+    add("--backends", nargs="+", default=["numpy"], metavar="NAME", help=names)
+    add("--data", default="digits", help="digits, mnist, xor, or a file (default: digits)")
+    units = "units of each hidden layer (default: 32 16)"
+    add("--hidden", type=int, nargs="*", default=[32, 16], metavar="N", help=units)
+    add("--activation", default="relu", metavar="NAME", help="(default: relu)")
+    add("--dropout", type=float, default=0.2, metavar="P", help="dropout rate (default: 0.2)")
+    add("--dtype", choices=_DTYPES, default="float64", help="(default: float64)")
+    add("--steps", type=int, default=100, metavar="N", help="(default: 100)")
+    add("--batch-size", type=int, default=32, metavar="N", help="rows per step (default: 32)")
+    add("--optimizer", default="adam", metavar="NAME", help="(default: adam)")
+    add("--lr", type=float, metavar="RATE", help="learning rate (default: the optimizer's)")
+    most = "largest relative difference (default: 1e-10 in float64, 1e-4 in float32)"
+    add("--tolerance", type=float, metavar="X", help=most)
+    _common(parser, "--data-dir", "--normalization", "--seed", "--json")
+
+
+def _xor(parser: Parser) -> None:
+    parser.description = (
+        "Train a network with one hidden layer on XOR, and draw accuracy, decision boundary and "
+        "loss. The scenarios show what can go wrong: a training run that explodes, next to its "
+        "remedies; and the original tutorial's runs with its mistake in the L2 gradient, next to "
+        "the right gradient (a minute)."
+    )
+    add = parser.add_argument
+    units = "hidden neurons; several numbers are several runs (default: 10)"
+    add("--hidden", type=int, nargs="+", metavar="N", help=units)
+    add("--epochs", type=int, metavar="N", help="(default: 100)")
+    add("--lr", type=float, metavar="RATE", help="initial learning rate (default: 0.02)")
+    add("--scenario", choices=("exploding", "original"), help="what to show instead")
+    full = "all runs of the original, about 4 million steps: a quarter of an hour"
+    add("--full", action="store_true", help=full)
+    add("--gif", action="store_true", help="also draw the training as an animation")
+    add("--out", default="runs/xor", metavar="FOLDER", help="for the pictures (default: runs/xor)")
+    _common(parser, "--seed", "--backend")
+
+
+def _pictures(parser: Parser) -> None:
+    parser.description = (
+        "Draw every activation with its derivative, a trained network, 64 sample digits, and an "
+        "underfit, a good fit and an overfit of the same points."
+    )
+    add = parser.add_argument
+    add("--out", default="runs/pictures", metavar="FOLDER", help="(default: runs/pictures)")
+    add("--data", choices=("digits", "mnist"), default="digits", help="(default: digits)")
+    _common(parser, "--data-dir", "--backend")
+
+
+COMMANDS: dict[str, tuple[Callable[[Parser], None], str]] = {
+    "train": (_train, "train a network and save it in a run folder"),
+    "evaluate": (_evaluate, "measure a trained model on data with labels"),
+    "predict": (_predict, "apply a trained model to data or to a picture"),
+    "info": (_info, "show what is installed, what works here, and why not"),
+    "explain": (_explain, "show every number of one training step"),
+    "verify": (_verify, "train on two backends and find where they differ"),
+    "xor": (_xor, "run the tutorial: XOR learned, and what can go wrong"),
+    "pictures": (_pictures, "draw the tutorial's pictures: activations, digits, ..."),
+}
+"""For each command, what declares its options, and its line in ``xpmlp --help``."""
