@@ -82,9 +82,9 @@ def unknown_name(kind: str, found: object, names: Iterable[str]) -> InvalidValue
 
 
 def short(text: object, limit: int = 200) -> str:
-    """Shorten what a message quotes from a file, which may be of any length."""
+    """Cut a text to ``limit`` characters: what a file says may be of any length."""
     words = str(text)
-    return words if len(words) <= limit else f"{words[:limit]}..."
+    return words if len(words) <= limit else f"{words[: limit - 3]}..."
 
 
 def require(module: str, extra: str, purpose: str) -> Any:

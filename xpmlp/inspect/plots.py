@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.errors import require
+from xpmlp.errors import require, short
 from xpmlp.mlp import MLP
 from xpmlp.storage.atomic import write_atomically
 
@@ -153,7 +153,7 @@ def curves(axes: Any, history: Mapping[str, Sequence[float]], name: str) -> None
 
 def confusion(axes: Any, counts: Array, part: Part) -> None:
     """Draw a confusion matrix; colours are shares of the true class, so rare ones show."""
-    names = [_short(name, 10) for name in part.classes or ()]
+    names = [short(name, 10) for name in part.classes or ()]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     wrong = int(counts.sum() - np.trace(counts))
     axes.set_title(f"{wrong:,} of {counts.sum():,} {part.name} rows wrong")
@@ -215,7 +215,7 @@ def mistakes(figure: Any, worst: Sequence[tuple[int, int, float]], part: Part) -
     for ax, (row, predicted, chance) in zip(axes, worst, strict=False):
         image = part.X[row].reshape(part.image_shape)
         ax.imshow(image, cmap="gray_r", interpolation="nearest")
-        names = [_short((part.classes or ())[k], 14) for k in (predicted, part.y[row])]
+        names = [short((part.classes or ())[k], 14) for k in (predicted, part.y[row])]
         text = f"read {names[0]} ({100 * chance:.0f} %)\ntrue {names[1]}"
         ax.set_title(text, fontsize=10, fontweight="normal", loc="center", color=RED)
 
@@ -241,12 +241,8 @@ def boundary(figure: Any, mlp: MLP, part: Part) -> None:
     for k, name in enumerate(part.classes or ()):
         rows = X[np.asarray(part.y) == k]
         style = {"s": 22, "edgecolors": "white", "linewidths": 0.6}
-        axes.scatter(rows[:, 0], rows[:, 1], color=paint[k], label=_short(name, 20), **style)
+        axes.scatter(rows[:, 0], rows[:, 1], color=paint[k], label=short(name, 20), **style)
     names = part.features or ("feature 1", "feature 2")
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
     axes.legend(title="class", loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-def _short(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"

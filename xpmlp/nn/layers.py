@@ -98,6 +98,29 @@ def map_layers(layer: Layer, f: Callable[[Layer], Layer], joined: bool = False) 
     return layer.compose([map_layers(part, f, joined) for part in parts])
 
 
+def watch(
+    layer: Layer, seen: Callable[[Array, Array], Callable[[Array, Array | None, Grads], None]]
+) -> Layer:
+    """Return the layer as it is, but watched.
+
+    Its forward pass calls ``seen(x, y)``; its backward pass calls what that returned, with
+    ``(dy, dx, grads)``.
+    """
+
+    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
+        y, inner = layer.forward(ops, p, x, run)
+        seen_back = seen(x, y)
+
+        def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
+            dx, grads = inner(dy, need_dx)
+            seen_back(dy, dx, grads)
+            return dx, grads
+
+        return y, backward
+
+    return layer._replace(forward=forward)
+
+
 def dense(name: str, n_in: int, n_out: int, bias: bool = True) -> Layer:
     """z = x W + b, with x (n, in), W (in, out), b (out,), z (n, out).
 

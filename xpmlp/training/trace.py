@@ -1,12 +1,13 @@
 """One forward and backward pass with every layer watched: what explains and diagnoses a network."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from xpmlp.model.base import Model
-from xpmlp.nn.layers import Backward, Layer, Params, Pass, map_layers
+from xpmlp.nn.layers import Grads, Layer, Pass, map_layers, watch
 from xpmlp.nn.ops import scaled
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.random import dropout_keys
@@ -92,7 +93,7 @@ def trace(
     backend, network = mlp.backend, mlp.network
     records: list[Record] = []
     step = mlp.make_step(Optimizer())
-    watched = map_layers(step.model, lambda layer: _watch(layer, records, backend.to_numpy))
+    watched = map_layers(step.model, lambda layer: _recorded(layer, records, backend.to_numpy))
     x, host_y = pair(mlp, X, y)
     target = host_y if encoded else encode(mlp, host_y)
     flat = mlp.weights.flat if params is None else params
@@ -116,21 +117,18 @@ def trace(
     )
 
 
-def _watch(layer: Layer, records: list[Record], to_numpy: Any) -> Layer:
+def _recorded(layer: Layer, records: list[Record], to_numpy: Callable[[Array], Any]) -> Layer:
     """Return the layer with its passes recorded; a forward pass appends to ``records``."""
 
-    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
-        y, inner = layer.forward(ops, p, x, run)
+    def seen(x: Array, y: Array) -> Callable[..., None]:
         record = Record(layer, to_numpy(x), to_numpy(y))
         records.append(record)
 
-        def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
-            dx, grads = inner(dy, need_dx)
+        def seen_back(dy: Array, dx: Array | None, grads: Grads) -> None:
             record.dy = to_numpy(dy)
             record.dx = None if dx is None else to_numpy(dx)
             record.grads = {name: to_numpy(g) for name, g in grads.items()}
-            return dx, grads
 
-        return y, backward
+        return seen_back
 
-    return layer._replace(forward=forward)
+    return watch(layer, seen)

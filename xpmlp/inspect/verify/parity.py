@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from xpmlp_backends import PUBLIC, backend, why_not
+import xpmlp_backends
 
 from xpmlp.arrays.checks import to_host
 from xpmlp.errors import BackendError, DivergenceError, InvalidValueError
@@ -131,14 +131,14 @@ def _pair(specs: str | Sequence[str | Backend]) -> tuple[Backend, Backend]:
     if len(given) not in (1, 2):
         names = ", ".join(spec if isinstance(spec, str) else spec.name for spec in given)
         raise InvalidValueError(f"backends: found {len(given)} ({names}); expected one or two")
-    first = backend(given[0])
+    first = xpmlp_backends.backend(given[0])
     if len(given) == 2:
-        return first, backend(given[1])
+        return first, xpmlp_backends.backend(given[1])
     reasons = []
-    for name in PUBLIC:
+    for name in xpmlp_backends.PUBLIC:
         if name != first.name:
-            if (reason := why_not(name)) is None:
-                return first, backend(name)
+            if (reason := xpmlp_backends.why_not(name)) is None:
+                return first, xpmlp_backends.backend(name)
             reasons.append(f"{name}: {reason}")
     raise BackendError(
         f"verify needs a second backend beside {first.name}, and none works here. Install one: "

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpmlp.nn.contract import Backend, Data, Execution, Plan, Run, State
-from xpmlp.nn.layers import Backward, Layer, Params, Pass, map_layers
+from xpmlp.nn.layers import Grads, Layer, map_layers, watch
 from xpmlp.nn.network import Network
 from xpmlp.nn.parameters import Layout
 
@@ -216,22 +216,18 @@ class _Log:
         """Watch a layer's forward and backward pass."""
         output = layer.formula.partition(" = ")[0]
 
-        def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
-            y, inner = layer.forward(ops, p, x, run)
+        def seen(x: Array, y: Array) -> Callable[..., None]:
             self.note(layer.name, {f"{output}{how}": y}, layer.formula)
+            return seen_back
 
-            def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, dict[str, Array]]:
-                self.note(layer.name, {f"d{output} from above": dy})
-                dx, grads = inner(dy, need_dx)
-                if dx is not None:
-                    self.note(layer.name, {f"dx{how}": dx}, layer.formula)
-                named = {f"d{name.rpartition('.')[2]}{how}": g for name, g in grads.items()}
-                self.note(layer.name, named, layer.formula)
-                return dx, grads
+        def seen_back(dy: Array, dx: Array | None, grads: Grads) -> None:
+            self.note(layer.name, {f"d{output} from above": dy})
+            if dx is not None:
+                self.note(layer.name, {f"dx{how}": dx}, layer.formula)
+            named = {f"d{name.rpartition('.')[2]}{how}": g for name, g in grads.items()}
+            self.note(layer.name, named, layer.formula)
 
-            return y, backward
-
-        return layer._replace(forward=forward)
+        return watch(layer, seen)
 
     def loss(self, loss: Any) -> Any:
         """Watch the loss of each row and its gradient."""
