@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import REQUIRED
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-ASKED = ["xpmlp[dev,jax,nvrtc,torch]", "pytest-cov", "pytest-xdist"]
+ASKED = ["xpmlp[dev,jax,nvrtc,torch]", "pytest-cov"]
 """What .ci/run asks for; ``dev`` brings ``test``, which brings ``cli``, ``fast``, ``sklearn``."""
 
 
@@ -24,13 +25,19 @@ def pins(path: Path) -> dict[str, Requirement]:
     return {canonicalize_name(each.name): each for each in found}
 
 
+def is_installed(name: str) -> bool:
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 def required(requirement: Requirement) -> list[str]:
     """Return what a distribution requires; of one that is not installed, nothing is known."""
     if requirement.name != "xpmlp":
-        try:
-            return distribution(requirement.name).requires or []
-        except PackageNotFoundError:
-            return []
+        known = is_installed(requirement.name)
+        return (known and distribution(requirement.name).requires) or []
     extras = PROJECT["project"]["optional-dependencies"]
     return [
         *PROJECT["project"]["dependencies"],
@@ -68,9 +75,13 @@ def test_the_constraints_are_exact_versions_and_nothing_else() -> None:
 
 
 def test_all_that_is_needed_is_pinned(tried: Any) -> None:
+    """As far as what is installed here says what it needs; where CI asks, that is everything."""
     pinned = pins(ROOT / "constraints.txt")
     names = set(needed([*ASKED, *PROJECT["build-system"]["requires"]]))
-    assert {"numpy", "torch", "jaxlib", "llvmlite", "hatchling"} <= names
+    assert {"numpy", "torch", "jax", "import-linter", "hatchling"} <= names
+    for name, brings in (("jax", "jaxlib"), ("numba", "llvmlite")):
+        if name in REQUIRED or is_installed(name):
+            assert brings in names
     missing = {name for name in names - pinned.keys() if not is_of_cuda_pytorch(name)}
     assert missing == set(), "run scripts/pin"
     tried(f"{len(names)} distributions needed, {len(pinned)} pinned, 0 of those needed missing")
@@ -89,12 +100,8 @@ def test_what_xpmlp_asks_for_takes_the_pinned_version() -> None:
 @pytest.mark.skipif("PIP_CONSTRAINT" not in os.environ, reason="PIP_CONSTRAINT is not set")
 def test_what_is_installed_are_the_pinned_versions(tried: Any) -> None:
     pinned = pins(Path(os.environ["PIP_CONSTRAINT"]))
-    found = {}
-    for name in needed(ASKED):
-        try:
-            found[name] = distribution(name).version
-        except PackageNotFoundError:  # this environment has fewer extras
-            continue
+    # This environment may have fewer extras.
+    found = {name: distribution(name).version for name in needed(ASKED) if is_installed(name)}
     wrong = {n: v for n, v in found.items() if n in pinned and not pinned[n].specifier.contains(v)}
     assert wrong == {}
     assert "numpy" in found
