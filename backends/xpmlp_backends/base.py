@@ -19,6 +19,7 @@ from xpmlp.nn.contract import (
     Uploader,
 )
 from xpmlp.nn.ops import Ops
+from xpmlp_backends.registry import backend as find_backend
 
 
 class EagerBackend:
@@ -106,9 +107,7 @@ class EagerBackend:
 
 
 def _again(name: str, place: str | None, precision: str) -> Backend:
-    from xpmlp_backends import backend
-
-    return backend(name, place).with_precision(precision)
+    return find_backend(name, place).with_precision(precision)
 
 
 class StepNamespace:

@@ -541,7 +541,7 @@ def fails(device: str | None) -> object:
         (f"{__name__}:fails", "failed: a fault of the plugin"),
         (f"{__name__}:no_such_factory", "failed: .*no_such_factory"),
         ("no_such_module_at_all:create", "failed: No module named"),
-        (f"{__name__}:returns_rubbish", "lacks members of xpmlp.contract.Backend"),
+        (f"{__name__}:returns_rubbish", "lacks members of xpmlp.nn.contract.Backend"),
     ],
 )
 def test_a_broken_third_party_backend_breaks_nothing_else(
@@ -683,7 +683,7 @@ def test_a_numba_that_does_not_work_is_said_and_left() -> None:
 def test_numba_asked_for_and_missing() -> None:
     before = (
         "sys.modules['numba'] = None\n"
-        "from xpmlp_backends._numpy import create\n"
+        "from xpmlp_backends.numpy.backend import create\n"
         "from xpmlp.errors import BackendError\n"
         "try: create(fused=True)\n"
         "except BackendError as error: print(error)"

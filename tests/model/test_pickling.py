@@ -332,7 +332,7 @@ def test_a_third_partys_backend_travels_by_name(monkeypatch: pytest.MonkeyPatch)
     point = SimpleNamespace(
         name="theirs", value="", load=lambda: lambda device: asked.append(device) or Theirs(device)
     )
-    monkeypatch.setattr(xpmlp_backends, "_plugins", lambda: [point])
+    monkeypatch.setattr("xpmlp_backends.registry._plugins", lambda: [point])
     mlp = trained(backend=Theirs(Second()))
     with pytest.raises((TypeError, pickle.PicklingError)):
         pickle.dumps(mlp.backend)

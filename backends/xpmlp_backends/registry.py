@@ -1,0 +1,134 @@
+"""Finds a backend by name, or by an array. Adapters are imported only when they are asked for.
+
+Names are looked up in ``TABLE`` first. Third parties register a factory under the entry-point
+group ``xpmlp.backends``, which is scanned only for names that the table does not have: a broken
+plugin never breaks another backend.
+"""
+
+import logging
+import os
+from importlib import import_module
+from typing import Any
+
+from xpmlp.errors import BackendError, InvalidTypeError, InvalidValueError, unknown_name
+from xpmlp.nn.contract import Backend
+
+logger = logging.getLogger("xpmlp")
+
+TABLE = {
+    "numpy": "xpmlp_backends.numpy.backend",
+    "cupy": "xpmlp_backends.cupy.backend",
+    "torch": "xpmlp_backends.torch.backend",
+    "jax": "xpmlp_backends.jax",
+    "strict": "xpmlp_backends.strict",
+}
+"""Module of each built-in backend; each has ``create(device) -> Backend``."""
+
+PUBLIC = ("numpy", "cupy", "torch", "jax")
+"""The built-in backends for users; ``strict`` is for tests."""
+
+
+def backend(spec: str | Backend | None = "auto", device: str | None = None) -> Backend:
+    """Return the backend of a name.
+
+    Parameters
+    ----------
+    spec : str, Backend or None
+        ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, a third party's name, or ``"auto"``:
+        CuPy if a GPU works, else NumPy. A backend object is returned as it is. None means the
+        environment variable ``XPMLP_BACKEND``, or else ``"auto"``.
+    device : str, optional
+        In the library's own terms: ``"cuda:1"`` for torch, ``"1"`` for CuPy, ``"cpu"``. With
+        ``"auto"`` it selects the GPU, and is ignored where none works.
+
+    Raises
+    ------
+    InvalidValueError
+        For an unknown name; the nearest known one is suggested.
+    BackendError
+        If a backend asked for by name does not work, with the reason and the install command.
+    """
+    if not isinstance(spec, str) and spec is not None:
+        if not isinstance(spec, Backend):
+            raise InvalidTypeError(f"backend: found {spec!r}; expected a name or a backend object")
+        if device is not None and device != str(spec.device):
+            raise InvalidValueError(
+                f"device: found {device!r} beside a backend object on {spec.device}; give the "
+                "backend's name instead"
+            )
+        return spec
+    name = spec or os.environ.get("XPMLP_BACKEND") or "auto"
+    if name == "auto":
+        return _auto(device)
+    if name in TABLE:
+        return _create(name, device)
+    for point in _plugins():
+        if point.name == name:
+            return _load_plugin(point, device)
+    raise unknown_name("backend", name, ["auto", *PUBLIC, *(p.name for p in _plugins())])
+
+
+def backend_of(x: Any) -> Backend | None:
+    """Return the backend of an array's library and device; None if no backend has such arrays.
+
+    Raises
+    ------
+    BackendError
+        If the array's library is there, but its backend does not work.
+    """
+    from array_api_compat import is_array_api_obj  # slow to import, and needed only here
+
+    library = type(x).__module__.split(".")[0]
+    name = {"jaxlib": "jax", "array_api_strict": "strict"}.get(library, library)
+    if name not in TABLE or not is_array_api_obj(x):
+        return None
+    found = backend(name, import_module(TABLE[name]).device_of(x))
+    return found if found.owns(x) else None  # NumPy's scalars are not arrays
+
+
+def why_not(name: str) -> str | None:
+    """Return None if a built-in backend works here, else the reason in one line."""
+    try:
+        module: Any = import_module(TABLE[name])
+        if hasattr(module, "why_not"):
+            reason: str | None = module.why_not()
+            return reason
+        module.create(None)
+    except (BackendError, ImportError) as error:
+        return str(error)
+    return None
+
+
+def _create(name: str, device: str | None) -> Backend:
+    created: Backend = import_module(TABLE[name]).create(device)
+    return created
+
+
+def _auto(device: str | None) -> Backend:
+    reason = why_not("cupy")
+    if reason is None:
+        made = _create("cupy", device)
+        logger.info("backend auto: cupy on %s", made.device)
+        return made
+    logger.info("backend auto: numpy, because %s", reason)
+    return _create("numpy", None)
+
+
+def _plugins() -> list[Any]:
+    """Return the entry points of third parties."""
+    from importlib.metadata import entry_points  # takes 13 ms
+
+    return list(entry_points(group="xpmlp.backends"))
+
+
+def _load_plugin(point: Any, device: str | None) -> Backend:
+    try:
+        made = point.load()(device)
+    except Exception as error:
+        raise BackendError(f"backend {point.name!r} ({point.value}) failed: {error}") from error
+    if not isinstance(made, Backend):
+        raise BackendError(
+            f"backend {point.name!r} ({point.value}) returned {made!r}, which lacks members of "
+            "xpmlp.nn.contract.Backend"
+        )
+    return made
