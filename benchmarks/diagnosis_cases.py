@@ -218,11 +218,11 @@ def _set(name: str, value: float) -> Callable[[dict[str, np.ndarray]], None]:
 
 
 LARGE, SMALL = "learning rate too large", "learning rate too small"
-INPUTS, COLUMNS, TARGETS = "unscaled inputs", "columns of unlike scale", "unscaled targets"
+INPUTS, COLUMNS, TARGETS = "unscaled inputs", "columns on different scales", "unscaled targets"
 VANISH, EXPLODE = "vanishing gradients", "exploding gradients"
-DEAD, SATURATED, ALIKE = "dead units", "saturated units", "units all alike"
-WEIGHTS, CONSTANT = "first weights too large", "constant output"
-OVER, UNDER = "over-fitting", "under-fitting"
+DEAD, SATURATED, ALIKE = "dead units", "saturated units", "identical units"
+WEIGHTS, CONSTANT = "initial weights too large", "constant output"
+OVER, UNDER = "overfitting", "underfitting"
 IMBALANCE, NEVER = "class imbalance", "class never predicted"
 _DEEP = [64] + [32] * 8 + [10]
 

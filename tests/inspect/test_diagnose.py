@@ -1,4 +1,4 @@
-"""The diagnosis: silent on healthy trainings, and right about sick ones."""
+"""The diagnosis: silent on healthy training runs, and right about sick ones."""
 
 import math
 from typing import Any
@@ -56,7 +56,7 @@ def test_a_healthy_training_gets_no_warning(name: str) -> None:
     assert names(run(CASES[name])) == []
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the trainings that overflow
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of runs that overflow
 @pytest.mark.parametrize("name", SICK)
 def test_a_sick_training_gets_its_finding_first(name: str) -> None:
     case = CASES[name]
@@ -68,7 +68,7 @@ def test_a_sick_training_gets_its_finding_first(name: str) -> None:
     ("epochs", "optimizer", "options", "expected"),
     [
         (15, xpmlp.Adam(3e-2), {}, None),
-        (3, xpmlp.Adam(1e-2), {"initializer": "zeros"}, "units all alike"),
+        (3, xpmlp.Adam(1e-2), {"initializer": "zeros"}, "identical units"),
         (3, xpmlp.SGD(1e-6), {"normalization": "batch"}, "learning rate too small"),
     ],
 )
@@ -126,7 +126,7 @@ def test_facts_of_the_data() -> None:
     entropy = -share * math.log(share) - (1 - share) * math.log(1 - share)
     assert facts.loss == pytest.approx(entropy)
     assert facts.guess == max(facts.counts) / 200
-    assert 0.9 < facts.neighbours <= 1
+    assert 0.9 < facts.neighbors <= 1
 
 
 def test_targets_that_the_model_scales_are_seen_scaled() -> None:
@@ -155,7 +155,7 @@ def test_the_report_of_a_healthy_training_without_validation() -> None:
         X, y, epochs=40, batch_size=32, optimizer=xpmlp.Adam(1e-2), callbacks=[diagnosis]
     )
     assert diagnosis.report().startswith("Diagnosis after 40 epochs: no findings")
-    assert "over-fitting cannot be seen" in diagnosis.report()
+    assert "overfitting cannot be detected" in diagnosis.report()
 
 
 def test_findings_can_be_read_while_training_runs() -> None:
@@ -170,7 +170,7 @@ def test_findings_can_be_read_while_training_runs() -> None:
     xpmlp.MLP([2, 8, 1], seed=0, backend="numpy", initializer="zeros").fit(
         X, y, epochs=2, callbacks=[diagnosis, Watch()]
     )
-    assert [found[0] for found in seen] == ["units all alike"] * 2
+    assert [found[0] for found in seen] == ["identical units"] * 2
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

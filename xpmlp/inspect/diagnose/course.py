@@ -1,4 +1,4 @@
-"""A training as the diagnosis sees it, and what it can say of one."""
+"""A training run as the diagnosis sees it, and what it can find."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,20 +10,20 @@ from xpmlp.inspect.diagnose.probe import LayerState, Measurement
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """One problem of a training run.
 
     Attributes
     ----------
     name : str
-        ``"dead units"``, for example.
+        For example ``"dead units"``.
     evidence : str
         The numbers, with layer and epoch.
     change : str
         What to try.
     layer : str or None
-        ``"dense2"``, where it is one layer.
+        For example ``"dense2"``; None if no single layer is concerned.
     epoch : int or None
-        Epochs that were over when it was seen; 0 is before the first.
+        Finished epochs when it was seen.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Finding:
 
 @dataclass
 class Course:
-    """A training so far.
+    """A training run so far.
 
     Attributes
     ----------
@@ -51,9 +51,9 @@ class Course:
     fresh : bool
         Whether the weights had never been trained before.
     kept : int or None
-        Epochs that count, if early stopping gave back the weights of an earlier one.
+        Epochs that count, if early stopping restored the weights of an earlier one.
     finished : bool
-        Whether training is over; some findings are not fair before.
+        Whether training is over; some findings are unfair before that.
     diverged : int or None
         The epoch, from 1, in which loss or weights became NaN or infinite.
     """
@@ -79,17 +79,17 @@ class Course:
 
     @property
     def learned(self) -> float:
-        """The probe's score on a scale where 0 is the constant guess and 1 is perfect."""
+        """The score on the probe: 0 is that of a constant guess, 1 is perfect."""
         return skill(self.last.score, self.facts.shown_guess)
 
     def curve(self, name: str) -> list[float]:
-        """A figure by epoch, as far as it counts; empty if it was not measured."""
+        """Values of a metric, one for each epoch that counts; empty if it was not measured."""
         return list(self.history.get(name, ()))[: self.kept]
 
-    def worst(self, figure: str, measurement: Measurement) -> LayerState:
-        """The hidden layer where a figure is largest; the only layer if none is hidden."""
+    def worst(self, name: str, measurement: Measurement) -> LayerState:
+        """The hidden layer with the largest value; the only layer if none is hidden."""
         layers = measurement.layers[:-1] or measurement.layers
-        return max(layers, key=lambda layer: float(getattr(layer, figure)))
+        return max(layers, key=lambda layer: float(getattr(layer, name)))
 
 
 def skill(score: float, guess: float) -> float:

@@ -1,4 +1,4 @@
-"""Symptoms that can be seen in the curves, the size of the updates, and the predictions."""
+"""Symptoms in the curves, the size of the updates, and the predictions."""
 
 from itertools import pairwise
 
@@ -6,11 +6,11 @@ import numpy as np
 
 from xpmlp.inspect.diagnose.course import Course, Finding, skill
 
-_SLOWER = "Divide the learning rate by 10; a warm-up or clip_norm=1.0 helps at the start."
+_SLOWER = "Divide the learning rate by 10. At the start, a warm-up or clip_norm=1.0 helps as well."
 
 
 def large_rate(course: Course) -> Finding | None:
-    """Steps that move the weights by a large part of their size, or a loss that does not settle.
+    """Updates that are large compared to the weights, or a loss that does not settle.
 
     A healthy update is about 1/1000 of the weights (Karpathy, CS231n, "Babysitting").
     """
@@ -24,8 +24,8 @@ def _diverged(course: Course) -> str | None:
     if course.diverged is None:
         return None
     return (
-        f"The loss or the weights became NaN or infinite in epoch {course.diverged}; before it "
-        f"a step moved the weights by {course.last.update:.2g} times their size."
+        f"The loss or the weights became NaN or infinite in epoch {course.diverged}. Before that, "
+        f"one step changed the weights of a layer by {course.last.update:.2g} times their size."
     )
 
 
@@ -34,8 +34,8 @@ def _large_updates(course: Course) -> str | None:
     if not update > 0.2:  # healthy: at most 0.11; sick: 0.26 to 80000
         return None
     return (
-        f"The first step moves the weights of a layer by {update:.2g} times their size; 0.001 is "
-        "usual."
+        f"The first step changes the weights of a layer by {update:.2g} times their size; about "
+        "0.001 is usual."
     )
 
 
@@ -49,13 +49,13 @@ def _unsettled(course: Course) -> str | None:
     if not (rise > 0.02 * guess or lost > 0.25 * guess):
         return None
     return (
-        f"The training loss does not settle: it rises by {rise:.2g} an epoch between its falls, "
-        f"its least value was {min(loss):.3g} and its last is {loss[-1]:.3g}."
+        f"The training loss does not settle: its increases add up to {rise:.2g} per epoch. Its "
+        f"lowest value was {min(loss):.3g}, its last is {loss[-1]:.3g}."
     )
 
 
 def small_rate(course: Course) -> Finding | None:
-    """Steps too small to get anywhere."""
+    """Updates too small to get anywhere."""
     updates = [seen.update for seen in course.measurements]
     largest = max(updates)
     # healthy: at least 5e-3; sick: 3e-6 to 3e-5
@@ -64,14 +64,14 @@ def small_rate(course: Course) -> Finding | None:
     loss = course.curve("loss")
     return Finding(
         "learning rate too small",
-        f"No step moved the weights of a layer by more than {largest:.1g} times their size (0.001 "
-        f"is usual), and the loss went from {loss[0]:.4g} to {loss[-1]:.4g}.",
+        f"No step changed the weights of a layer by more than {largest:.1g} times their size "
+        f"(about 0.001 is usual), and the loss only went from {loss[0]:.4g} to {loss[-1]:.4g}.",
         "Multiply the learning rate by 10 to 100.",
         epoch=course.last.epoch,
     )
 
 
-def over_fitting(course: Course) -> Finding | None:
+def overfitting(course: Course) -> Finding | None:
     """Validation much worse than training, and not getting better."""
     train, held = course.curve(course.metric), course.curve(f"val_{course.metric}")
     val_loss = course.curve("val_loss")
@@ -84,74 +84,62 @@ def over_fitting(course: Course) -> Finding | None:
         return None  # healthy: gaps up to 0.1; sick: 0.19 and more
     best = int(np.argmin(val_loss)) + 1
     return Finding(
-        "over-fitting",
-        f"{course.metric} is {train[-1]:.3f} in training and {held[-1]:.3f} in validation; the "
-        f"validation loss was best after epoch {best} ({min(val_loss):.3g}) and is "
-        f"{val_loss[-1]:.3g}.",
-        "More data; else a smaller network, dropout=0.5, l2=1e-4, or "
+        "overfitting",
+        f"The {course.metric} is {train[-1]:.3f} on the training data and {held[-1]:.3f} on the "
+        f"validation data. The validation loss was lowest after epoch {best} "
+        f"({min(val_loss):.3g}); now it is {val_loss[-1]:.3g}.",
+        "Get more data, or use a smaller network, dropout=0.5, l2=1e-4, or "
         "xpmlp.EarlyStopping(). If labels are wrong, no network can do better.",
         epoch=best,
     )
 
 
-def under_fitting(course: Course) -> Finding | None:
-    """Worse on rows of its own training data than their nearest neighbours, or than a guess."""
+def underfitting(course: Course) -> Finding | None:
+    """Worse on training rows than their nearest neighbors, or hardly better than a guess."""
     if not course.finished:
         return None
-    neighbours = skill(course.facts.neighbours, course.facts.shown_guess)
-    if not (course.learned < neighbours - 0.1 or course.learned < 0.1):
+    facts = course.facts
+    neighbors = skill(facts.neighbors, facts.shown_guess)
+    if not (course.learned < neighbors - 0.1 or course.learned < 0.1):
         return None
     loss = course.curve("loss")
     falling = len(loss) < 5 or loss[-1] < loss[-len(loss) // 5] - 0.02 * abs(loss[0])
     change = (
-        "The loss is still falling: more epochs, or a larger learning rate."
+        "The loss is still falling: train for more epochs, or raise the learning rate."
         if falling
-        else "The loss is flat: more or wider hidden layers, less dropout, l1 and l2. If that "
-        "changes nothing, the inputs may not tell the targets."
+        else "The loss is flat: use more or wider hidden layers, or less dropout, l1 and l2. If "
+        "that changes nothing, the inputs may not determine the targets."
     )
     return Finding(
-        "under-fitting",
-        f"{course.metric} is {course.last.score:.3f} on {_rows(course)} training rows; the mean "
-        f"of each row's nearest neighbours has {course.facts.neighbours:.3f}, a constant guess "
-        f"{course.facts.shown_guess:.3f}.",
+        "underfitting",
+        f"The {course.metric} is {course.last.score:.3f} on {sum(facts.shown) or 'some'} training "
+        f"rows. Predicting each row from its nearest neighbors gives {facts.neighbors:.3f}, a "
+        f"constant guess {facts.shown_guess:.3f}.",
         change,
         epoch=course.last.epoch,
     )
 
 
-def _rows(course: Course) -> str:
-    return str(sum(course.facts.shown)) if course.facts.shown else "some"
-
-
 def imbalance(course: Course) -> Finding | None:
     """A class that is rare in the training data, and seldom recognized."""
-    c = _missed(course, share=0.5, rare=True)
-    if c is None:
-        return None
-    return Finding(
-        "class imbalance",
-        _evidence(course, c),
-        "Weight the rows (sample_weight = 1/frequency of the row's class), and judge by each "
-        "class's own accuracy, not by the accuracy of all.",
-        epoch=course.last.epoch,
+    change = (
+        "Weight the rows (sample_weight = 1/frequency of the row's class), and judge each class "
+        "by its own accuracy, not by the overall accuracy."
     )
+    return _missed(course, "class imbalance", change, share=0.5, rare=True)
 
 
 def never_predicted(course: Course) -> Finding | None:
-    """A class that is in the training data but that the network never says."""
-    c = _missed(course, share=0.01, rare=False)
-    if c is None:
-        return None
-    return Finding(
-        "class never predicted",
-        _evidence(course, c),
-        "Train longer, or use a larger network; look at that class's rows: are the labels right?",
-        epoch=course.last.epoch,
+    """A class that is in the training data but that the network never predicts."""
+    change = (
+        "Train longer, or use a larger network. Look at the rows of that class: are their labels "
+        "right?"
     )
+    return _missed(course, "class never predicted", change, share=0.01, rare=False)
 
 
-def _missed(course: Course, share: float, rare: bool) -> int | None:
-    """The rarest class that is predicted less than ``share`` of the times it is shown."""
+def _missed(course: Course, name: str, change: str, share: float, rare: bool) -> Finding | None:
+    """Find the rarest class predicted less than ``share`` of the times it is in the probe."""
     facts, predicted = course.facts, course.last.predicted
     if not course.finished or not predicted or course.last.epoch == 0:
         return None
@@ -161,13 +149,12 @@ def _missed(course: Course, share: float, rare: bool) -> int | None:
         for c, count in enumerate(facts.counts)
         if predicted[c] < share * facts.shown[c] and (count < few) == rare
     ]
-    return min(missed, key=lambda c: facts.counts[c], default=None)
-
-
-def _evidence(course: Course, c: int) -> str:
-    facts = course.facts
-    return (
-        f"Class {c} has {facts.counts[c]} of {sum(facts.counts)} training rows; in the probe, "
-        f"where it has {facts.shown[c]} of {sum(facts.shown)}, {course.last.predicted[c]} "
-        "are taken for it."
+    if not missed:
+        return None
+    c = min(missed, key=lambda c: facts.counts[c])
+    evidence = (
+        f"Class {c} has {facts.counts[c]} of {sum(facts.counts)} training rows. In a sample with "
+        f"{facts.shown[c]} of its rows among {sum(facts.shown)}, {predicted[c]} are predicted as "
+        f"class {c}."
     )
+    return Finding(name, evidence, change, epoch=course.last.epoch)

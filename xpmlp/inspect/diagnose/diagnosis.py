@@ -1,4 +1,4 @@
-"""``Diagnosis``: a callback that says what is wrong with a training, why, and what to change."""
+"""``Diagnosis``: a callback that finds what is wrong with a training run, and what to change."""
 
 import textwrap
 from collections.abc import Callable, Mapping
@@ -14,7 +14,9 @@ from xpmlp.training.loop import Training
 
 __all__ = ["Diagnosis", "Finding"]
 
-CAUSES: tuple[Callable[[Course], Finding | None], ...] = (
+Symptom = Callable[[Course], Finding | None]
+
+CAUSES: tuple[Symptom, ...] = (
     symptoms.unlike_columns,
     symptoms.unscaled_inputs,
     symptoms.unscaled_targets,
@@ -30,33 +32,30 @@ CAUSES: tuple[Callable[[Course], Finding | None], ...] = (
     symptoms.constant,
     curves.imbalance,
 )
-"""In the order in which one leads to another: what is found first should be changed first."""
+"""In the order in which one leads to the next: what is found first should be changed first."""
 
-CONSEQUENCES: tuple[Callable[[Course], Finding | None], ...] = (
-    curves.under_fitting,
+CONSEQUENCES: tuple[Symptom, ...] = (
+    curves.underfitting,
     curves.never_predicted,
 )
-"""Said only if nothing explains them: a network that cannot learn is not too small as well."""
+"""Reported only without a cause: a network that cannot learn is not too small as well."""
 
 
 def findings(course: Course) -> list[Finding]:
-    """Everything that is wrong, causes before what follows from them."""
+    """Return everything that is wrong, causes before consequences."""
     found = _seen(CAUSES, course) or _seen(CONSEQUENCES, course)
-    return found + _seen((curves.over_fitting,), course)
+    return found + _seen((curves.overfitting,), course)
 
 
-def _seen(
-    symptoms: tuple[Callable[[Course], Finding | None], ...], course: Course
-) -> list[Finding]:
+def _seen(symptoms: tuple[Symptom, ...], course: Course) -> list[Finding]:
     return [found for symptom in symptoms if (found := symptom(course))]
 
 
 class Diagnosis(Callback):
-    """Watch a training and say what is wrong with it: nothing, if it is healthy.
+    """Watch a training run and report what is wrong with it: nothing, if it is healthy.
 
-    At the end of each epoch a probe of at most 256 training rows goes forward and backward
-    through the network; the steps themselves are not touched. Over-fitting can only be seen with
-    validation data.
+    After each epoch, up to 256 training rows pass forward and backward through the network;
+    the training steps themselves are not touched. Detecting overfitting needs validation data.
 
     >>> diagnosis = xpmlp.Diagnosis()  # doctest: +SKIP
     >>> mlp.fit(X, y, validation_split=0.2, callbacks=[diagnosis])  # doctest: +SKIP
@@ -65,7 +64,7 @@ class Diagnosis(Callback):
     Attributes
     ----------
     course : Course or None
-        Everything that was measured in the last training.
+        Everything that was measured in the last training run.
     """
 
     def __init__(self) -> None:
@@ -74,11 +73,11 @@ class Diagnosis(Callback):
 
     @property
     def findings(self) -> list[Finding]:
-        """What is wrong, most fundamental first; while training runs, what can be said so far."""
+        """What is wrong, most fundamental first; during training, what can be said so far."""
         return [] if self.course is None else findings(self.course)
 
     def on_train_begin(self, training: Training) -> None:
-        """Choose the probe, look at the data, and measure the first weights."""
+        """Choose the probe, look at the data, and measure the initial weights."""
         mlp = training.mlp
         self._probe = Probe(training)
         self.course = Course(
@@ -87,17 +86,18 @@ class Diagnosis(Callback):
             history=training.history,
             fresh=mlp.epochs_trained == 0,
         )
-        begun, rates = training.finished, training.optimizer.rates
-        rate = rates(begun, training.steps, training.epochs, training.history)[0]
-        self.course.measurements.append(self._probe.measure(training, begun, rate))
+        rates = training.optimizer.rates
+        rate = rates(training.finished, training.steps, training.epochs, training.history)[0]
+        self._measure(training, training.finished, rate)
 
     def on_epoch_end(self, training: Training) -> None:
         """Measure."""
+        self._measure(training, training.epoch + 1, training.history["learning_rate"][-1])
+
+    def _measure(self, training: Training, epoch: int, rate: float) -> None:
         assert self.course is not None
         assert self._probe is not None
-        rate = training.history["learning_rate"][-1]
-        measured = self._probe.measure(training, training.epoch + 1, rate)
-        self.course.measurements.append(measured)
+        self.course.measurements.append(self._probe.measure(training, epoch, rate))
 
     def on_train_end(self, training: Training) -> None:
         """Note how it ended."""
@@ -108,17 +108,16 @@ class Diagnosis(Callback):
             if isinstance(callback, EarlyStopping) and callback.restore_best:
                 course.kept = None if callback.best_epoch is None else callback.best_epoch + 1
         state, to_numpy = training.state, training.mlp.backend.to_numpy
-        figures = np.concatenate([to_numpy(state.params), to_numpy(state.totals)])
-        if not np.isfinite(figures).all():
+        if not all(np.isfinite(to_numpy(x)).all() for x in (state.params, state.totals)):
             course.diverged = training.epoch + 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was measured so far."""
+        """Return what was measured so far, for a checkpoint."""
         assert self.course is not None
         return {"fresh": self.course.fresh, **as_columns(self.course.measurements)}
 
     def restore(self, training: Training, values: Mapping[str, Any]) -> None:
-        """Take it back, in place of what was measured of the weights that it goes on from."""
+        """Take that back, instead of what ``on_train_begin`` measured on the resumed weights."""
         assert self.course is not None
         self.course.fresh = bool(values["fresh"])
         self.course.measurements = from_columns(values, self.course.first.layers)
@@ -132,8 +131,8 @@ class Diagnosis(Callback):
         lines = [f"Diagnosis after {epochs}: {len(found) or 'no'} finding{'s' * (len(found) != 1)}"]
         for number, finding in enumerate(found, start=1):
             lines += ["", f"{number}. {finding.name}"]
-            for text in (finding.evidence, f"Try: {finding.change}"):
+            for text in (finding.evidence, f"What to try: {finding.change}"):
                 lines += textwrap.wrap(text, 80, initial_indent="   ", subsequent_indent="   ")
         if not course.curve("val_loss"):
-            lines += ["", "Without validation data over-fitting cannot be seen."]
+            lines += ["", "Without validation data, overfitting cannot be detected."]
         return "\n".join(lines)

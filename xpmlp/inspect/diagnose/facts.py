@@ -1,4 +1,4 @@
-"""What can be said of training data before the first epoch."""
+"""What can be said about the training data before the first epoch."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,15 @@ import numpy as np
 from xpmlp.model.task import Task
 from xpmlp.nn.ops import Ops
 
-NEIGHBOURS = 5
-"""Odd, so that two classes cannot tie; small, because the probe is."""
+NEIGHBORS = 5
+"""Odd, so that two classes cannot tie; small, because the probe is small."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a table, over its rows.
+    """Statistics of a table's columns, each of shape (columns,).
 
-    Attributes
-    ----------
-    mean, std, reach : ndarray, shape (columns,)
-        ``reach`` is the largest distance from the mean.
+    ``reach`` is the largest distance from the mean.
     """
 
     mean: np.ndarray
@@ -27,7 +24,7 @@ class Columns:
 
     @classmethod
     def of(cls, table: np.ndarray) -> "Columns":
-        """Measure a table, shape (n, columns)."""
+        """Measure a table of shape (n, columns)."""
         x = table.astype(np.float64)
         mean = x.mean(axis=0)
         return cls(mean, x.std(axis=0), np.abs(x - mean).max(axis=0))
@@ -35,7 +32,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Facts:
-    """The data's own figures: what a network that has learned something must beat.
+    """What the data alone tell: what a network that has learned something must beat.
 
     Attributes
     ----------
@@ -44,16 +41,14 @@ class Facts:
     targets : Columns or None
         Of real targets; None for classes, and where the loss's link sets the scale.
     counts, shown : tuple of int
-        Rows of each class, in the training data and in the probe; empty for other targets.
+        Rows of each class in the training data and in the probe; empty for other targets.
     loss : float
-        The probe's mean loss for the constant output that suits it.
-    guess : float
-        Accuracy, on all training data, of the most frequent answer; 0 for R².
-    shown_guess : float
-        The same on the probe.
-    neighbours : float
-        Accuracy or R² of the mean over each row's nearest neighbours in the probe: what can be
-        had without learning anything.
+        Mean loss on the probe of the best constant output.
+    guess, shown_guess : float
+        Accuracy of the most frequent answer, on all training data and on the probe; 0 for R².
+    neighbors : float
+        Accuracy or R² of predicting each row of the probe as the mean of its nearest neighbors:
+        what is possible without learning anything.
     """
 
     inputs: Columns
@@ -63,7 +58,7 @@ class Facts:
     loss: float
     guess: float
     shown_guess: float
-    neighbours: float
+    neighbors: float
 
     @classmethod
     def of(
@@ -75,7 +70,7 @@ class Facts:
         y_shown: np.ndarray,
         outputs: int,
     ) -> "Facts":
-        """Measure all targets, and inputs and targets of the probe."""
+        """Measure all targets, and the probe's inputs and targets."""
         rows = np.eye(outputs)[y_shown] if y_shown.ndim == 1 else y_shown.astype(np.float64)
         return cls(
             inputs,
@@ -85,7 +80,7 @@ class Facts:
             _constant_loss(task, rows, y_shown),
             _guess(task, y, outputs),
             _guess(task, y_shown, outputs),
-            _score(task, _mean_of_neighbours(X_shown, rows), rows),
+            _score(task, _mean_of_neighbors(X_shown, rows), rows),
         )
 
 
@@ -95,7 +90,7 @@ def spaced(n: int, limit: int) -> np.ndarray:
 
 
 def labels(task: Task, y: np.ndarray) -> np.ndarray | None:
-    """Class indices of encoded targets, where they are classes."""
+    """Return the class indices of encoded targets; None if they are not classes."""
     if task.kind in ("labels", "one_hot"):
         return y.astype(np.int64) if y.ndim == 1 else y.argmax(axis=1)
     return (y[:, 0] > 0.5).astype(np.int64) if task.kind == "binary" else None
@@ -109,7 +104,7 @@ def _counts(task: Task, y: np.ndarray, outputs: int) -> tuple[int, ...]:
 
 
 def _constant_loss(task: Task, rows: np.ndarray, y: np.ndarray) -> float:
-    """The loss when every row gets the mean target, through the inverse of the loss's link."""
+    """The loss if every row gets the mean target, through the inverse of the loss's link."""
     mean = rows.mean(axis=0)
     p = np.clip(mean, 1e-6, 1 - 1e-6)  # a class that is absent has no finite logit
     inverse = {
@@ -129,15 +124,14 @@ def _guess(task: Task, y: np.ndarray, outputs: int) -> float:
     return float(max(counts) / len(y))
 
 
-def _mean_of_neighbours(X: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Each row's prediction by the mean target of its nearest other rows."""
+def _mean_of_neighbors(X: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Predict each row as the mean target of its nearest other rows."""
     x = X.astype(np.float64)
     square = np.sum(x * x, axis=1)
     distance = square[:, None] + square - 2.0 * (x @ x.T)
     np.fill_diagonal(distance, np.inf)
-    nearest = np.argsort(distance, axis=1)[:, : max(min(NEIGHBOURS, len(x) - 1), 1)]
-    predicted: np.ndarray = rows[nearest].mean(axis=1)
-    return predicted
+    nearest = np.argsort(distance, axis=1)[:, : max(min(NEIGHBORS, len(x) - 1), 1)]
+    return np.asarray(rows[nearest].mean(axis=1))
 
 
 def _score(task: Task, predicted: np.ndarray, rows: np.ndarray) -> float:

@@ -1,8 +1,8 @@
-"""What is measured: a few rows of the training data, taken through the network once an epoch."""
+"""What is measured: some rows of the training data, passed through the network every epoch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import nan
+from math import isnan, nan
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,14 @@ from xpmlp.training.trace import Record, Trace, trace
 Array = Any
 
 ROWS = 256
-"""Rows of the probe; with ten classes some 25 of each, so that one row is 4 % of its class."""
+"""Rows of the probe: with ten classes about 25 of each, so that one row is 4 % of its class."""
 INPUT_ROWS = 4096
-"""Rows whose inputs are looked at, once: enough that a pixel which is ever lit is seen lit."""
+"""Rows whose inputs are examined once: enough to see a pixel lit that is ever lit."""
 STEEPEST = {"sigmoid": 0.25, "tanh": 1.0}
-"""The largest slope of the activations that saturate on both sides."""
+"""Largest slope of the activations that saturate on both sides."""
 FLAT = 0.05
-"""Share of the steepest slope below which a unit is saturated on a row: |z| > 4.4 for the
-sigmoid and 2.2 for tanh, where h is within 1.3 % of an end of its range."""
+"""Share of the largest slope below which a unit is saturated on a row: |z| > 4.4 for sigmoid and
+2.2 for tanh, where h is within 1.3 % of an end of its range."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,17 @@ class LayerState:
     name : str
         ``"dense1"``.
     activation : str or None
-        What follows; None for the last layer.
+        None for the last layer.
     dead : float
         Share of units whose derivative is 0 on every row.
     saturated : float
-        Share of (row, unit) pairs that are saturated; 0 for activations that cannot be.
+        Share of saturated (row, unit) pairs; 0 for activations that cannot saturate.
     alike : bool
-        Whether several units have the same incoming weights.
+        Whether all units have the same incoming weights, and there are several.
     delta : float
         Euclidean norm of dLoss/dz.
     update : float
-        ‖ΔW‖/‖W‖ of the step that training would take on the probe; NaN where W is 0.
+        ‖ΔW‖/‖W‖ of the step that training would take on the probe; NaN if W is 0.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Measurement:
     Attributes
     ----------
     epoch : int
-        Epochs of this fit that were over, 0 before the first.
+        Finished epochs of this fit.
     loss : float
         Without penalties and dropout.
     score : float
@@ -75,7 +75,7 @@ class Measurement:
     spread : float
         Largest standard deviation of an output over the rows.
     predicted : tuple of int
-        How many rows got each class; empty where the targets are not classes.
+        Rows predicted as each class; empty if the targets are not classes.
     """
 
     epoch: int
@@ -88,24 +88,22 @@ class Measurement:
     @property
     def update(self) -> float:
         """The largest update-to-weight ratio of a layer; NaN if all weights are 0."""
-        return max(
-            (layer.update for layer in self.layers if layer.update == layer.update), default=nan
-        )
+        return max((x.update for x in self.layers if not isnan(x.update)), default=nan)
 
     @property
     def backward(self) -> float:
-        """‖dLoss/dz‖ of the first layer over that of the last: what is left on the way back."""
+        """‖dLoss/dz‖ of the first layer divided by that of the last: what backward leaves."""
         last = self.layers[-1].delta
         return self.layers[0].delta / last if last > 0 else nan
 
 
 OF_NETWORK = ("epoch", "loss", "score", "spread", "predicted")
 OF_LAYER = ("dead", "saturated", "alike", "delta", "update")
-"""What was measured, beside names."""
+"""What was measured, without the names of layers."""
 
 
 def as_columns(measurements: Sequence[Measurement]) -> dict[str, np.ndarray]:
-    """Return measurements as arrays with a row for each, as a checkpoint keeps them."""
+    """Return measurements as arrays with one row for each, as checkpoints store them."""
     of_layers = {
         name: np.array([[getattr(layer, name) for layer in m.layers] for m in measurements])
         for name in OF_LAYER
@@ -118,14 +116,14 @@ def as_columns(measurements: Sequence[Measurement]) -> dict[str, np.ndarray]:
 def from_columns(
     columns: Mapping[str, np.ndarray], layers: Sequence[LayerState]
 ) -> list[Measurement]:
-    """Return measurements from their arrays, with the names of these layers."""
+    """Return measurements from their arrays, with names from ``layers``."""
 
     def layer(of: LayerState, i: int, j: int) -> LayerState:
         return replace(of, **{name: columns[f"layers.{name}"][i, j].item() for name in OF_LAYER})
 
     def network(i: int) -> dict[str, Any]:
-        own = {name: columns[name][i].tolist() for name in OF_NETWORK}
-        return own | {"predicted": tuple(own["predicted"])}
+        values = {name: columns[name][i].tolist() for name in OF_NETWORK}
+        return values | {"predicted": tuple(values["predicted"])}
 
     return [
         Measurement(**network(i), layers=tuple(layer(of, i, j) for j, of in enumerate(layers)))
@@ -134,12 +132,7 @@ def from_columns(
 
 
 class Probe:
-    """Rows of the training data, and what can be said of all of it before the first epoch.
-
-    Attributes
-    ----------
-    facts : Facts
-    """
+    """Rows of the training data, with the ``Facts`` of all of it as ``facts``."""
 
     def __init__(self, training: Training) -> None:
         mlp, data = training.mlp, training.data
@@ -159,21 +152,16 @@ class Probe:
         )
 
     def measure(self, training: Training, epoch: int, rate: float) -> Measurement:
-        """Take the probe forward and backward through the network as it is.
+        """Pass the probe forward and backward through the network as it is.
 
-        Dropout is off: what it drops says nothing of a unit. Batch normalization uses the
-        probe's own statistics, as a step does: the running ones lag behind in the first epochs.
+        Dropout is off, as it says nothing about a unit. Batch normalization uses the probe's own
+        statistics, as a step does: running statistics lag behind in the first epochs.
         """
-        mlp = training.mlp
+        mlp, ops = training.mlp, Ops.reference(np)
         architecture = mlp.network.architecture
         with np.errstate(all="ignore"):  # a network that overflows is a finding, not a warning
-            seen = trace(
-                mlp,
-                self._X,
-                self._y,
-                encoded=True,
-                training=architecture.normalization == "batch",
-            )
+            batch = architecture.normalization == "batch"
+            seen = trace(mlp, self._X, self._y, encoded=True, training=batch)
             weights, updates = _step(training, seen, epoch, rate)
             records = {record.layer.name: record for record in seen.records}
             layers = tuple(
@@ -183,8 +171,8 @@ class Probe:
                 )
             )
             z, metric = seen.records[-1].y, mlp.task.metric
-            right = metric.rows(Ops.reference(np), z, seen.target)
-            rows, _ = mlp.task.loss(Ops.reference(np), z, seen.target)
+            right = metric.rows(ops, z, seen.target)
+            rows, _ = mlp.task.loss(ops, z, seen.target)
             return Measurement(
                 epoch,
                 float(np.mean(rows)),
@@ -203,13 +191,13 @@ class Probe:
 
 
 def _take(training: Training, rows: np.ndarray) -> np.ndarray:
-    """Rows of the inputs, on the host."""
+    """Return rows of the inputs, on the host."""
     taken = training.given.x.take(rows)
     return np.asarray(training.mlp.backend.to_numpy(taken.part(0, len(rows))))
 
 
 def _of_each_class(classes: np.ndarray) -> np.ndarray:
-    """Rows with every class in equal number, as far as there are as many."""
+    """Return rows with equally many of each class, as far as there are enough."""
     present = np.unique(classes)
     share = max(ROWS // len(present), 1)
     each = [np.flatnonzero(classes == c) for c in present]
@@ -221,7 +209,7 @@ def _step(
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Return the weights, and ‖ΔW‖/‖W‖ of each matrix if the probe were the next batch.
 
-    The optimizer's own formula on the host, with its running averages as they stand.
+    The optimizer's formula is computed on the host, with its current state.
     """
     network, to_numpy = training.mlp.network, training.mlp.backend.to_numpy
     optimizer, ops = training.optimizer, Ops.reference(np)

@@ -1,7 +1,7 @@
-"""Symptoms that can be seen in data, weights and gradients.
+"""Symptoms in data, weights and gradients.
 
-Each is a function ``(course) -> Finding or None``. The thresholds were chosen between what healthy
-and sick trainings of ``benchmarks/diagnosis.py`` show; both numbers stand beside each.
+Each is a function ``(course) -> Finding or None``. Thresholds lie between the values of healthy and
+sick runs of ``benchmarks/diagnosis.py``; a comment at each threshold gives both.
 """
 
 from math import isfinite
@@ -10,7 +10,10 @@ import numpy as np
 
 from xpmlp.inspect.diagnose.course import Course, Finding
 
-_SCALE = "make the model with scaling='standard', or bring each column to mean 0 and deviation 1"
+_SCALE = (
+    "create the model with scaling='standard', or bring each column to mean 0 and standard "
+    "deviation 1"
+)
 
 
 def unlike_columns(course: Course) -> Finding | None:
@@ -19,23 +22,23 @@ def unlike_columns(course: Course) -> Finding | None:
     reach = np.where(reach > 0, reach, np.nan)  # constant columns
     if np.isnan(reach).all():
         return None
-    # The tenth part of the columns may be small: pixels near the edge of an image are.
+    # A tenth of the columns may be small, as pixels near the edge of an image are.
     small = float(np.nanquantile(reach, 0.1, method="lower"))
     large = float(np.nanmax(reach))
     if large < 100 * small:  # healthy: at most 3 (pixels); sick: 1500, 30000
         return None
     place = int(np.nanargmax(reach))
     return Finding(
-        "columns of unlike scale",
-        f"Input column {place} reaches {large:.3g} from its mean, the smallest tenth {small:.3g}"
-        f"{_constant(course)}.",
-        f"The small ones are not seen: {_SCALE}.",
+        "columns on different scales",
+        f"Input column {place} deviates by up to {large:.3g} from its mean, a tenth of the columns "
+        f"by {small:.3g} or less{_constant(course)}.",
+        f"Scale the inputs, or the network hardly sees the small columns: {_SCALE}.",
         epoch=0,
     )
 
 
 def unscaled_inputs(course: Course) -> Finding | None:
-    """Inputs far from mean 0 and deviation 1, which the first weights are made for."""
+    """Inputs far from mean 0 and standard deviation 1, which initializers assume."""
     if unlike_columns(course):
         return None
     inputs = course.facts.inputs
@@ -54,11 +57,11 @@ def unscaled_inputs(course: Course) -> Finding | None:
 
 def _constant(course: Course) -> str:
     count = int((course.facts.inputs.reach == 0).sum())
-    return f"; {count} columns never change" if count else ""
+    return f" (constant columns: {count})" if count else ""
 
 
 def unscaled_targets(course: Course) -> Finding | None:
-    """Real targets of a size that takes the output layer very long to reach, or breaks it."""
+    """Real targets that the output layer takes very long to reach, or that break it."""
     targets = course.facts.targets
     if targets is None:
         return None
@@ -68,24 +71,24 @@ def unscaled_targets(course: Course) -> Finding | None:
         return None
     return Finding(
         "unscaled targets",
-        f"Targets have mean {targets.mean[place]:.3g} and standard deviation "
+        f"The targets have mean {targets.mean[place]:.3g} and standard deviation "
         f"{targets.std[place]:.3g}.",
-        "Make the model with scaling='standard', which scales targets too and gives predictions "
-        "in their units; or train on log(y) if y > 0.",
+        "Create the model with scaling='standard': it scales the targets too, and predictions "
+        "come in the original units. If y > 0, training on log(y) works as well.",
         epoch=0,
     )
 
 
 def alike(course: Course) -> Finding | None:
-    """Units that start alike get the same gradient and stay alike for ever."""
+    """Units that start equal get equal gradients and stay equal."""
     layer = next((layer for layer in course.first.layers[:-1] if layer.alike), None)
     if layer is None:
         return None
     return Finding(
-        "units all alike",
-        f"All units of {layer.name} begin with the same weights, so they get the same gradient "
-        "and learn the same.",
-        "Draw the weights at random: initializer='auto'.",
+        "identical units",
+        f"All units of {layer.name} start with the same weights, so they get the same gradients "
+        "and stay the same.",
+        "Initialize the weights at random: initializer='auto'.",
         layer.name,
         0,
     )
@@ -96,28 +99,28 @@ def large_weights(course: Course) -> Finding | None:
     if not course.fresh or unscaled_inputs(course) or unlike_columns(course):
         return None
     loss, guess = course.first.loss, course.facts.loss
-    # At least 1: the targets' own spread may be small beside that of outputs of usual weights.
+    # At least 1: targets may vary little compared to the outputs of usual initial weights.
     # healthy: at most 3; sick: 15 and more
     if loss - guess <= 10 * max(abs(guess), 1.0):
         return None
     return Finding(
-        "first weights too large",
-        f"The loss begins at {loss:.4g}; a constant guess has {guess:.4g}.",
-        "The outputs are far too sure before anything is learned: initializer='auto', or "
-        "normalization='layer'.",
+        "initial weights too large",
+        f"The loss starts at {loss:.4g}; a constant guess has {guess:.4g}. The outputs are far "
+        "too confident before anything is learned.",
+        "Use initializer='auto', or normalization='layer'.",
         epoch=0,
     )
 
 
 def exploding(course: Course) -> Finding | None:
-    """Gradients that grow from layer to layer on the way back."""
+    """Gradients that grow from layer to layer in the backward pass."""
     for seen in (course.first, course.last):
         if seen.backward > 100:  # healthy: at most 11; sick: 130 and more
             return Finding(
                 "exploding gradients",
                 f"dLoss/dz is {seen.backward:.3g} times as large in {seen.layers[0].name} as in "
-                f"{seen.layers[-1].name}, {_when(seen.epoch)}.",
-                "Smaller first weights (initializer='auto'), normalization='layer', fewer "
+                f"{seen.layers[-1].name} {_when(seen.epoch)}.",
+                "Use smaller initial weights (initializer='auto'), normalization='layer', fewer "
                 "layers, or clip_norm=1.0 in the optimizer.",
                 seen.layers[0].name,
                 seen.epoch,
@@ -133,28 +136,28 @@ def growing(course: Course) -> Finding | None:
         return None
     return Finding(
         "exploding gradients",
-        f"dLoss/dz of the last layer grew from {before:.3g} to {after:.3g} in "
-        f"{course.last.epoch} epochs.",
-        "A smaller learning rate, or clip_norm=1.0 in the optimizer.",
+        f"dLoss/dz of the last layer grew from {before:.3g} at the start to {after:.3g} "
+        f"{_when(course.last.epoch)}.",
+        "Use a smaller learning rate, or clip_norm=1.0 in the optimizer.",
         course.last.layers[-1].name,
         course.last.epoch,
     )
 
 
 def vanishing(course: Course) -> Finding | None:
-    """Gradients that shrink from layer to layer on the way back (Glorot and Bengio 2010)."""
+    """Gradients that shrink from layer to layer in the backward pass (Glorot and Bengio 2010)."""
     for seen in (course.last, course.first):
         blocked = any(layer.dead == 1 for layer in seen.layers) or any(
             layer.alike for layer in seen.layers[:-1]
         )
-        # Adam can bring a network out of it: then the beginning does not count.
+        # Adam can overcome it: then the start does not count.
         poor = seen is course.last or not course.learned > 0.5
         if seen.backward < 1e-3 and poor and not blocked:  # healthy: at least 0.3; sick: 1e-4
             return Finding(
                 "vanishing gradients",
                 f"dLoss/dz is {seen.backward:.2g} times as large in {seen.layers[0].name} as in "
-                f"{seen.layers[-1].name}, {_when(seen.epoch)}.",
-                "activation='relu' rather than sigmoid, initializer='auto', "
+                f"{seen.layers[-1].name} {_when(seen.epoch)}.",
+                "Use activation='relu' instead of sigmoid, initializer='auto', "
                 "normalization='layer', residual=True, or fewer layers.",
                 seen.layers[0].name,
                 seen.epoch,
@@ -165,7 +168,7 @@ def vanishing(course: Course) -> Finding | None:
 def saturated(course: Course) -> Finding | None:
     """Sigmoids and tanhs at the ends of their range, where the slope is near 0.
 
-    A network that has learned its classes may end so; one that begins so learns slowly.
+    A network that has learned its classes may end that way; one that starts that way learns slowly.
     """
     layer = course.worst("saturated", course.last)
     early = max(course.worst("saturated", seen).saturated for seen in course.measurements[:2])
@@ -174,10 +177,10 @@ def saturated(course: Course) -> Finding | None:
         return None
     return Finding(
         "saturated units",
-        f"{layer.saturated:.0%} of the outputs of {layer.name} ({layer.activation}) lie at the "
-        f"ends of their range, {_when(course.last.epoch)}.",
-        "Scaled inputs, smaller first weights (initializer='auto'), a smaller learning rate, "
-        "or activation='relu'.",
+        f"{layer.saturated:.0%} of the outputs of {layer.name} ({layer.activation}) are at the "
+        f"ends of their range {_when(course.last.epoch)}.",
+        "Scale the inputs, or use smaller initial weights (initializer='auto'), a smaller "
+        "learning rate, or activation='relu'.",
         layer.name,
         course.last.epoch,
     )
@@ -193,10 +196,9 @@ def dead(course: Course) -> Finding | None:
     return Finding(
         "dead units",
         f"{layer.dead:.0%} of the units of {layer.name} ({layer.activation}) have a derivative "
-        f"of 0 on all rows of the probe, {_when(course.last.epoch)}.",
-        "A smaller learning rate or a warm-up, biases that start at 0, scaled inputs, less "
-        "dropout, or "
-        "activation='leaky_relu'.",
+        f"of 0 on every sampled row {_when(course.last.epoch)}.",
+        "Use a smaller learning rate or a warm-up, biases that start at 0, scaled inputs, less "
+        "dropout, or activation='leaky_relu'.",
         layer.name,
         course.last.epoch,
     )
@@ -211,9 +213,10 @@ def constant(course: Course) -> Finding | None:
         return None
     return Finding(
         "constant output",
-        f"The output's standard deviation over the probe is {seen.spread:.2g}, "
-        f"{_when(seen.epoch)}: every input gets the same answer.",
-        "See the findings above, if any; else a smaller l1 or l2, or a larger learning rate.",
+        f"The output's standard deviation over the sampled rows is {seen.spread:.2g} "
+        f"{_when(seen.epoch)}: every input gets nearly the same answer.",
+        "Fix the findings above first, if there are any. Otherwise lower l1 or l2, or raise the "
+        "learning rate.",
         seen.layers[-1].name,
         seen.epoch,
     )
