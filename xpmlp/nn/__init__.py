@@ -1,1 +1,5 @@
-"""The mathematics, in the array API standard; no array library is imported here."""
+"""The mathematics, written in the array API standard.
+
+Only `random`, `initializers` and `parameters`, which run on the host, import NumPy; nothing here
+imports another array library.
+"""

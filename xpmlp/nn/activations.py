@@ -1,8 +1,8 @@
-"""Activation functions, each beside its derivative.
+"""Activation functions, each next to its derivative.
 
 ``function(ops, z)`` gives h; ``derivative(ops, z, h)`` gives dh/dz element by element, from
-whichever of z and h makes it cheap. At a kink the derivative is that of the left side: 0 for
-ReLU at 0. Softmax mixes a whole row, so it has a vector-Jacobian product instead.
+whichever of z and h makes it cheap. At a kink the derivative is the left one: 0 for ReLU at
+0. Softmax mixes a whole row, so it has a vector-Jacobian product instead.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,9 @@ from math import pi, sqrt
 from typing import Any, SupportsIndex
 
 from xpmlp.errors import InvalidTypeError, unknown_name
-from xpmlp.nn.functions import hold, normal_cdf, normal_pdf, relu, sigmoid, softmax, softplus
+from xpmlp.nn.functions import clamp, normal_cdf, normal_pdf, relu, sigmoid, softmax, softplus
 
-__all__ = [
-    "ACTIVATIONS", "Activation", "activation", "from_functions",
-]  # fmt: skip
+__all__ = ["ACTIVATIONS", "Activation", "activation", "from_functions"]
 
 Array = Any
 
@@ -28,12 +26,12 @@ class Activation:
     Attributes
     ----------
     name : str
-        How it is called in ``MLP(activation=...)``, in summaries and in model files.
+        Its name in ``MLP(activation=...)``, in summaries and in model files.
     function : callable (ops, z) -> h
     derivative : callable (ops, z, h) -> dh/dz
         Element by element, same shape as z.
     vjp : callable (ops, z, h, dh) -> dz, optional
-        For a function whose outputs depend on several inputs; replaces ``derivative``.
+        Instead of ``derivative``, for a function whose outputs depend on several inputs.
     """
 
     name: str
@@ -42,7 +40,7 @@ class Activation:
     vjp: Callable[[Any, Array, Array, Array], Array] | None = None
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
-        """Pickle those of the table by name: many are lambdas, and they are known by identity."""
+        """Pickle built-in ones by name: many are lambdas, and they are compared by identity."""
         if ACTIVATIONS.get(self.name) is self:
             return activation, (self.name,)
         return super().__reduce_ex__(protocol)
@@ -70,22 +68,22 @@ def _gelu_tanh_inner(z: Array) -> Array:
 
 
 FLAT = 20.0
-"""Beyond this the tanh form of GELU is 0 or z; holding z there keeps z³ from overflowing."""
+"""Beyond this the tanh form of GELU is 0 or z; clamping z there keeps z³ from overflowing."""
 
 
 def _gelu_tanh(ops: Any, z: Array) -> Array:
-    return 0.5 * z * (1.0 + ops.xp.tanh(_gelu_tanh_inner(hold(ops.xp, z, FLAT))))
+    return 0.5 * z * (1.0 + ops.xp.tanh(_gelu_tanh_inner(clamp(ops.xp, z, FLAT))))
 
 
 def _gelu_tanh_derivative(ops: Any, z: Array, h: Array) -> Array:
-    z = hold(ops.xp, z, FLAT)
+    z = clamp(ops.xp, z, FLAT)
     t = ops.xp.tanh(_gelu_tanh_inner(z))
     inner = sqrt(2.0 / pi) * (1.0 + 3.0 * 0.044715 * z * z)
     return 0.5 * (1.0 + t) + 0.5 * z * (1.0 - t * t) * inner
 
 
 def _gelu_derivative(ops: Any, z: Array, h: Array) -> Array:
-    return normal_cdf(ops, z) + hold(ops.xp, z, 40.0) * normal_pdf(ops.xp, z)  # φ(40) is 0
+    return normal_cdf(ops, z) + clamp(ops.xp, z, 40.0) * normal_pdf(ops.xp, z)  # φ(40) is 0
 
 
 def _swish_derivative(ops: Any, z: Array, h: Array) -> Array:
@@ -149,7 +147,7 @@ ACTIVATIONS: dict[str, Activation] = {a.name: a for a in _BUILTIN}
 
 
 def activation(spec: object) -> Activation:
-    """Find an activation by name, or make one from a function and its derivative.
+    """Return the activation of a name, or make one from a function and its derivative.
 
     Parameters
     ----------
@@ -185,14 +183,14 @@ def from_functions(
     derivative: Callable[[Any, Array], Array],
     name: str | None = None,
 ) -> Activation:
-    """Make an activation of two functions ``f(xp, z)`` and ``derivative(xp, z)``.
+    """Make an activation from two functions ``f(xp, z)`` and ``derivative(xp, z)``.
 
     Parameters
     ----------
     f, derivative : callable (xp, z) -> Array
-        Element by element; ``xp`` is the array namespace, z and the result have one shape.
+        Element by element; ``xp`` is the array namespace, z and the result have the same shape.
     name : str, optional
-        The name in summaries and files; the function's own unless given.
+        The name in summaries and files; by default the function's.
     """
     return Activation(
         name or str(getattr(f, "__name__", "custom")),

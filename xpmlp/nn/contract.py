@@ -1,8 +1,8 @@
 """What a backend must offer: the one place where the mathematics meets an array library.
 
-A backend is an object that is passed in, never a global switch. Everything in ``xpmlp`` reaches
-arrays through these members; ``xpmlp_backends`` holds the implementations, and its README says
-how to write another.
+A backend is an object that is passed in, never a global switch. All code in ``xpmlp`` reaches
+arrays through these members. ``xpmlp_backends`` has the implementations; its README says how to
+write another.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -22,9 +22,9 @@ class State(NamedTuple):
     params : Array, shape (layout.size,)
         All trainable parameters in one buffer; see ``xpmlp.nn.parameters.Layout``.
     moments : tuple of Array, each shape (layout.size,)
-        The optimizer's running averages, as many as it has.
+        The optimizer state, in as many arrays as the optimizer needs.
     grad : Array, shape (layout.size,)
-        Scratch for the gradient. Its content between steps means nothing; it lives here so
+        Scratch space for the gradient, meaningless between steps. It is part of the state so
         that a backend with mutable arrays can let the matrix product write into it.
     statistics : Array, shape (statistics layout.size,)
         Running means and variances of batch normalization.
@@ -34,8 +34,8 @@ class State(NamedTuple):
         Sums over the epoch of loss times batch size and of the metric, and what rounding
         lost of them (Kahan's compensation).
     finite : Array of int32, shape (2,)
-        In how many steps of the epoch each sum was finite: where a loss became NaN or
-        infinite, the first is the number of the step.
+        How many of the epoch's steps left each sum finite. If the loss becomes NaN or
+        infinite, the first is the number of the step in which it did.
     """
 
     params: Array
@@ -69,17 +69,17 @@ class Data(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What the host decided for an epoch; step ``k`` reads row ``k``.
+    """All random draws and schedule values of an epoch; step ``k`` reads row ``k``.
 
-    Whatever is random or scheduled is drawn on the host before the epoch begins, so that every
-    backend follows the same numbers and a step has nothing to ask the host.
+    The host makes the plan before the epoch begins, so every backend uses the same numbers, and
+    no step waits for the host.
 
     Attributes
     ----------
     rows : Array of int32, shape (steps, batch)
         Indices of each step's examples.
     coefficients : Array of the model's dtype, shape (steps, c)
-        The optimizer's scalars of each step: the learning rate, Adam's bias corrections.
+        The optimizer's scalars for each step: the learning rate, Adam's bias corrections.
     keys : Array of int32, shape (steps, dropout layers, 2)
         Each dropout layer's key; see ``xpmlp.nn.random.dropout_mask``.
     """
@@ -97,14 +97,14 @@ Forward = Callable[[Array, Array, Array], Array]
 
 
 class Execution(NamedTuple):
-    """How a backend took its steps, for people; ``History.execution``.
+    """How a backend ran the steps; ``History.execution``.
 
     Attributes
     ----------
     mode : str
-        ``"call by call"``, ``"recorded"``, ``"captured in CUDA graphs"``, ``"compiled"``.
+        ``"eager"``, ``"recorded"``, ``"captured in CUDA graphs"``, ``"compiled"``.
     notes : tuple of str
-        What did not run as the backend does best, and why; empty if all did.
+        What did not run in the backend's fastest mode, and why; empty if everything did.
     """
 
     mode: str
@@ -112,7 +112,7 @@ class Execution(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """A device's memory in bytes: what this process uses of it, what is free, and all of it."""
+    """A device's memory in bytes: used by this process, free, and in total."""
 
     used: int
     free: int
@@ -133,14 +133,14 @@ class Run(Protocol):
 
 
 Uploader = Callable[[Iterable[Any]], Iterator[tuple[Array | None, ...]]]
-"""``upload(pieces)``: yields, for one NumPy array of row numbers after another, those rows of some
-host arrays, on the device. The arrays may be longer than the piece, and they are the caller's until
-it asks for the next ones, which are gathered and copied while the device still works on these.
+"""``upload(chunks)``: for each NumPy array of row numbers, yields those rows of some host arrays,
+on the device. The arrays may be longer than the chunk. They are valid until the caller asks for the
+next ones, which are gathered and copied while the device still works on these.
 """
 
 
 PRECISIONS = ("float32", "tf32", "bf16")
-"""What matrix products of float32 models may be rounded to, by name; float32 is not rounded."""
+"""Precisions of the factors in matrix products of float32 models; float32 means no rounding."""
 
 
 @runtime_checkable
@@ -154,14 +154,14 @@ class Backend(Protocol):
     xp : module
         The library's array API namespace.
     device : object
-        Where arrays live, in the library's own terms; ``str(device)`` is shown to people.
+        Where arrays are, as the library names it; messages show ``str(device)``.
     capabilities : frozenset of str
         Of ``"gpu"`` (arrays live on a GPU), ``"float64"`` (float64 arrays can be made) and
         ``"mutable"`` (arrays can be written to).
     ops : Ops
-        The operations worth fusing; fields differ from the reference only in speed.
+        The operations worth fusing; they differ from the reference only in speed.
     precision : {"float32", "tf32", "bf16"}
-        What the factors of float32 matrix products are rounded to here; sums, weights and all
+        What the factors of float32 matrix products are rounded to; sums, weights and everything
         else stay float32.
     """
 
@@ -173,10 +173,10 @@ class Backend(Protocol):
     precision: str
 
     def with_precision(self, precision: str) -> "Backend":
-        """Return this backend computing the products of float32 matrices so.
+        """Return this backend with another precision of float32 matrix products.
 
-        Where the device has nothing but float32 that is the backend itself, since float32 is only
-        more exact than what was asked for; ``precision`` of what is returned says what is done.
+        A device that has only float32 returns the backend itself: float32 is more exact than what
+        was asked for. ``precision`` of the returned backend says what it uses.
         """
         ...
 
@@ -189,9 +189,9 @@ class Backend(Protocol):
         ...
 
     def from_dlpack(self, x: Any) -> Array:
-        """Take over an array of another library that lies on this device, on the same memory.
+        """Import another library's array on this device, sharing its memory.
 
-        Whatever the library raises where it cannot: callers try a copy, and then refuse.
+        May raise anything: callers then try a copy, and refuse the array if that fails too.
         """
         ...
 
@@ -202,39 +202,38 @@ class Backend(Protocol):
     def uploader(self, arrays: tuple[Any, ...], rows: int) -> Uploader:
         """Prepare to copy rows of NumPy arrays (or None), at most ``rows`` at once.
 
-        An array may be a ``SparseRows``, which has ``shape``, ``dtype``, ``x[piece]`` and ``take``.
-
-        Where places on the device are kept for them, all uses have the same.
+        An array may be a ``SparseMatrix``, with ``shape``, ``dtype``, ``x[chunk]`` and ``take``.
+        All uses of one uploader share its buffers on the device.
         """
         ...
 
     def synchronize(self) -> None:
-        """Wait until the device has finished. Every timer calls this."""
+        """Wait until the device has finished; every timer calls this."""
         ...
 
     def device_name(self) -> str:
-        """Name the device for people: ``"NVIDIA H200"``."""
+        """Return the device's name, for display: ``"NVIDIA H200"``."""
         ...
 
     def memory(self) -> Memory | None:
-        """The device's memory, if it has its own; None where it is the host's."""
+        """Return the device's memory; None if the device uses the host's."""
         ...
 
     def ran_out(self, error: BaseException) -> bool:
-        """Whether an error says that the device's memory is not enough."""
+        """Whether an error means that the device is out of memory."""
         ...
 
     def compile(self, step: Step) -> Run:
-        """Turn a pure step into the fastest loop over it that the library has.
+        """Turn a pure step into the library's fastest loop over it.
 
-        The run owns the ``state`` it is given and may reuse or donate its memory: callers keep
-        a copy of what they want to keep, and use only the state that is returned.
+        The run owns the ``state`` it is given and may reuse or donate its memory. Callers copy
+        what they want to keep, and use only the returned state.
         """
         ...
 
     def compile_forward(self, forward: Forward) -> Forward:
-        """Turn a pure forward pass into the fastest the library has, for inputs of any length.
+        """Turn a pure forward pass into the library's fastest, for any number of rows.
 
-        Its result is the caller's. It may be called from several threads.
+        The caller owns the result. Several threads may call it.
         """
         ...

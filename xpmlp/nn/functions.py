@@ -32,8 +32,8 @@ def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
 def erf(xp: Any, x: Array) -> Array:
     """Error function 2/√π ∫₀ˣ exp(−t²) dt, within 1 ulp in float64 and 6e-8 in float32.
 
-    Both branches are computed for every element, each on an argument held inside its own
-    range, and ``where`` picks one: no data-dependent shapes.
+    Both branches are computed for every element, each on an argument clamped to its range, and
+    ``where`` picks one: no data-dependent shapes.
     """
     ax = xp.minimum(xp.abs(x), 6.0)  # erf(6) is 1
     small, large = xp.minimum(ax, 1.0), xp.maximum(ax, 1.0)
@@ -70,28 +70,28 @@ def relu(xp: Any, z: Array) -> Array:
     return xp.maximum(z, 0.0)
 
 
-def hold(xp: Any, z: Array, bound: float) -> Array:
-    """Hold z within ±bound. (CuPy's ``clip`` waits for the device; these two do not.)"""
+def clamp(xp: Any, z: Array, bound: float) -> Array:
+    """Limit z to ±bound. (CuPy's ``clip`` waits for the device; these two do not.)"""
     return xp.minimum(xp.maximum(z, -bound), bound)
 
 
 def log_softmax(xp: Any, z: Array) -> Array:
-    """Row by row, z − ln Σ exp(z): shifted by the row's maximum so that exp never overflows.
+    """z − ln Σ exp(z) for each row, shifted by the row's maximum so that exp never overflows.
 
-    Logits are first held within half of the largest number: the difference of two larger ones
+    Logits are first clamped to half of the largest number: the difference of two larger ones
     would be infinite, and no gradient depends on numbers of that size.
     """
-    z = hold(xp, z, 0.5 * float(xp.finfo(z.dtype).max))
+    z = clamp(xp, z, 0.5 * float(xp.finfo(z.dtype).max))
     z = z - xp.max(z, axis=1, keepdims=True)
     return z - xp.log(xp.sum(xp.exp(z), axis=1, keepdims=True))
 
 
 def softmax(xp: Any, z: Array) -> Array:
-    """exp(z)/Σ exp(z) row by row, shape (n, C) → (n, C)."""
+    """exp(z)/Σ exp(z) for each row, shape (n, C) → (n, C)."""
     return xp.exp(log_softmax(xp, z))
 
 
 def one_hot(xp: Any, device: Any, labels: Array, classes: int, dtype: Any) -> Array:
-    """Class indices, shape (n,), as rows of 0 and 1, shape (n, classes)."""
+    """Encode class indices, shape (n,), as rows of 0 and 1, shape (n, classes)."""
     columns = xp.arange(classes, dtype=labels.dtype, device=device)
     return xp.astype(labels[:, None] == columns[None, :], dtype)

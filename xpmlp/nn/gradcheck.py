@@ -2,9 +2,9 @@
 
 f'(x) ≈ (f(x + h) − f(x − h))/2h, whose error is of order h² plus rounding/h; with h = 1e-5 in
 float64 that is about 1e-10 for smooth functions of moderate size. Near a kink the difference
-mixes both sides and says nothing, so points where two step widths disagree are left out.
+mixes both sides and is useless, so points where two step widths disagree are left out.
 
-Everything here runs on the host: ``ops`` are NumPy's.
+Everything here runs on the host, with NumPy's ``ops``.
 """
 
 from collections.abc import Callable
@@ -32,12 +32,12 @@ class GradientCheck:
     Attributes
     ----------
     error : float
-        Largest |derivative − finite difference|, divided by the largest finite difference
-        or 1, whichever is more.
+        Largest |derivative − finite difference|, divided by the largest finite difference,
+        or by 1 if that is less.
     points : int
-        Derivatives compared.
+        Number of derivatives compared.
     kinks : int
-        Points left out because the function has a kink there.
+        Number of points left out because the function has a kink there.
     """
 
     error: float
@@ -46,7 +46,7 @@ class GradientCheck:
 
 
 def differences(f: Callable[[int, float], float], n: int, h: float = STEP) -> list[float]:
-    """Return (f(i, h) − f(i, −h))/2h for i below n: f moves its element i by h."""
+    """Return (f(i, h) − f(i, −h))/2h for i below n; f(i, h) shifts element i by h."""
     return [(f(i, h) - f(i, -h)) / (2 * h) for i in range(n)]
 
 
@@ -67,10 +67,10 @@ def compare(
         NumPy's array API namespace.
     name : str
         What is checked, for messages.
-    analytic, x : ndarray of one shape
-        The derivatives, and where they were taken.
+    analytic, x : ndarray of the same shape
+        The derivatives, and the points at which they were computed.
     f : callable (index, shift) -> float
-        The function with element ``index`` of x moved by ``shift``.
+        The function with element ``index`` of x shifted by ``shift``.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def check_activation(
     xp = ops.xp
     if z is None:
         z = xp.reshape(xp.linspace(-4.03, 4.01, 60), (12, 5))
-    # A different weight for each output tells rows that mix their inputs apart.
+    # A different weight for each output, or rows that mix their inputs would pass unnoticed.
     weight = xp.reshape(xp.linspace(0.5, 1.5, z.size), z.shape)
     value = act.function(ops, z)
     _expect_shape(f"activation {act.name!r}", value, z.shape)
@@ -119,7 +119,7 @@ def check_activation(
     _expect_shape(f"derivative of activation {act.name!r}", analytic, z.shape)
 
     def shifted(i: int, by: float) -> float:
-        return float(xp.sum(weight * act.function(ops, _moved(z, i, by))))
+        return float(xp.sum(weight * act.function(ops, _shifted(z, i, by))))
 
     return compare(xp, f"activation {act.name!r}", analytic, shifted, z, h, tolerance)
 
@@ -150,7 +150,7 @@ def check_loss(
     _expect_shape(f"{name}, second result (the gradient)", analytic, z.shape)
 
     def shifted(i: int, by: float) -> float:
-        return float(xp.sum(loss(ops, _moved(z, i, by), y)[0]))
+        return float(xp.sum(loss(ops, _shifted(z, i, by), y)[0]))
 
     return compare(xp, name, analytic, shifted, z, h, tolerance)
 
@@ -159,12 +159,12 @@ _checked: list[Any] = []
 
 
 def check_custom(function: Activation | Loss, ops: Callable[[], Any]) -> None:
-    """Check a function of the user's, the first time it is seen.
+    """Check a custom function's derivative, the first time the function is seen.
 
     Parameters
     ----------
     function : Activation or Loss
-        Built-in ones pass; tests check them.
+        Built-in ones are not checked here: tests do that.
     ops : callable () -> Ops
         Returns NumPy's operations.
 
@@ -177,7 +177,7 @@ def check_custom(function: Activation | Loss, ops: Callable[[], Any]) -> None:
         built_in = ACTIVATIONS.get(function.name) is function
     else:
         built_in = type(function) in LOSSES.values()
-    if built_in or function in _checked:  # equal ones too: copies and what comes out of pickles
+    if built_in or function in _checked:  # "in" finds equal ones too: copies, unpickled ones
         return
     if isinstance(function, Activation):
         check_activation(ops(), function)
@@ -187,7 +187,7 @@ def check_custom(function: Activation | Loss, ops: Callable[[], Any]) -> None:
 
 
 def _targets(xp: Any, kind: str, n: int, outputs: int) -> Array:
-    """Return targets of a kind, to try a loss on."""
+    """Return targets of a kind for checking a loss."""
     rng = generator(0, Purpose.POINTS)
     if kind == "labels":
         return xp.arange(n) % outputs
@@ -199,11 +199,11 @@ def _targets(xp: Any, kind: str, n: int, outputs: int) -> Array:
     return xp.round(uniform) if kind == "binary" else xp.floor(5 * uniform)
 
 
-def _moved(x: Array, i: int, by: float) -> Array:
-    """Return a copy with element i, counted flat, moved."""
-    moved = x.copy()
-    moved.flat[i] += by
-    return moved
+def _shifted(x: Array, i: int, by: float) -> Array:
+    """Return a copy with one element, by its flat index, shifted."""
+    shifted = x.copy()
+    shifted.flat[i] += by
+    return shifted
 
 
 def _expect_shape(name: str, found: Any, shape: tuple[int, ...]) -> None:

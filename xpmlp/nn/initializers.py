@@ -1,4 +1,4 @@
-"""Initial weights, drawn on the host in float64 so that every backend starts from the same.
+"""Initial weights, drawn on the host in float64 so that all backends start from the same numbers.
 
 Each is ``f(rng, n_in, n_out) -> ndarray of shape (n_in, n_out)``. A forward pass keeps the
 variance of its input when var(W) = 1/n_in; He doubles that because ReLU halves it; Glorot
@@ -55,9 +55,9 @@ _HE_FAMILY = {"relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "swish", "mish",
 
 
 def initializer(spec: object, activation: str) -> Initializer:
-    """Find an initializer by name, take over a function, or choose by the activation.
+    """Return the initializer of a name, or a custom function as it is.
 
-    ``"auto"`` is He for the ReLU family and Glorot for the rest.
+    ``"auto"`` is He for activations of the ReLU family and Glorot for the rest.
     """
     if spec == "auto":
         spec = "he" if activation in _HE_FAMILY else "glorot"
@@ -73,5 +73,5 @@ def initializer(spec: object, activation: str) -> Initializer:
 
 
 def filled(shape: tuple[int, ...], value: float) -> Any:
-    """Return a float64 host array with one value everywhere."""
+    """Return a float64 host array filled with one value."""
     return np.full(shape, value)

@@ -1,11 +1,11 @@
-"""The layers: each a function that returns its result and the map of gradients back through it.
+"""Layers: each is a function that returns its output, and a function for the backward pass.
 
     y, backward = layer(ops, p, x, ...)
     dx, grads = backward(dy)
 
-Nothing is stored on an object and nothing is accumulated in secret: what backward needs, it
-closes over. ``p`` maps names to arrays and ``grads`` has the same names. Layers never write to
-an argument. Shapes: n examples, ``in`` and ``out`` units; gradients are of the batch's loss.
+Nothing is stored on an object and nothing accumulates: what backward needs, it closes over.
+``p`` maps names to arrays and ``grads`` has the same names. Layers never write to an argument.
+Shapes: n examples, ``in`` and ``out`` units; gradients are of the batch's loss.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,20 +25,20 @@ Backward = Callable[..., tuple[Array | None, Grads]]
 
 @dataclass
 class Pass:
-    """What one forward pass knows besides its input.
+    """What a forward pass uses besides its input.
 
     Attributes
     ----------
     training : bool
-        Whether dropout drops and batch normalization uses the batch's own statistics.
+        Whether dropout drops units and batch normalization uses the batch's statistics.
     keys : Array of int32, shape (dropout layers, 2), optional
         Random words of this step.
     statistics : mapping of str to Array
         Running statistics by name, read by batch normalization outside training.
     new_statistics : dict
-        Filled in training with what they become.
+        Their next values, filled in training.
     grad : mapping of str to Array
-        Where a backend with mutable arrays may write each parameter's gradient.
+        Buffers into which a backend with mutable arrays may write each parameter's gradient.
     """
 
     training: bool = False
@@ -49,7 +49,7 @@ class Pass:
 
 
 class Layer(NamedTuple):
-    """A layer in its place in a network.
+    """A layer of a network.
 
     Attributes
     ----------
@@ -61,18 +61,18 @@ class Layer(NamedTuple):
     statistics : dict of str to tuple
         Running statistics.
     formula : str
-        What it computes, for people.
+        What it computes, for summaries.
     initial : dict of str to float
-        First value of parameters and statistics that begin neither drawn (weight matrices)
-        nor at 0.
+        Initial values of parameters and statistics, except weight matrices, which are drawn, and
+        those that start at 0.
     parts : tuple of Layer
-        The layers it is composed of; empty for a layer that computes something itself.
+        The layers it is composed of; empty for a leaf.
     compose : callable (list of Layer) -> Layer, optional
-        Puts parts together the way this one is; see ``map_layers``.
+        Composes parts in the way this layer does; see ``map_layers``.
     activation : Activation, optional
-        What the layer applies last, or alone.
+        The activation that the layer applies, last or alone.
     activated : callable (Activation) -> Layer, optional
-        The same layer with an activation after it, in one; ``chain`` joins neighbours so.
+        Returns this layer joined with an activation after it; ``chain`` uses it.
     """
 
     name: str
@@ -88,9 +88,9 @@ class Layer(NamedTuple):
 
 
 def map_layers(layer: Layer, f: Callable[[Layer], Layer], joined: bool = False) -> Layer:
-    """Return the same composition with ``f(leaf)`` in place of each leaf: to watch one at work.
+    """Return the same composition with each leaf replaced by ``f(leaf)``, to watch it at work.
 
-    With ``joined``, a dense map and the activation after it are one leaf, as ``chain`` has them.
+    With ``joined``, a dense map and the activation after it are one leaf, as in ``chain``.
     """
     if layer.compose is None:
         return f(layer)._replace(activated=None)  # joined later, it would not be seen
@@ -101,9 +101,9 @@ def map_layers(layer: Layer, f: Callable[[Layer], Layer], joined: bool = False) 
 def watch(
     layer: Layer, seen: Callable[[Array, Array], Callable[[Array, Array | None, Grads], None]]
 ) -> Layer:
-    """Return the layer as it is, but watched.
+    """Return the same layer with calls for an observer.
 
-    Its forward pass calls ``seen(x, y)``; its backward pass calls what that returned, with
+    The forward pass calls ``seen(x, y)``; the backward pass calls what that returned with
     ``(dy, dx, grads)``.
     """
 
@@ -147,7 +147,7 @@ def dense(name: str, n_in: int, n_out: int, bias: bool = True) -> Layer:
 
 
 def _activated(dense: Layer, W: str, b: str | None, activation: Activation) -> Layer:
-    """h = f(x W + b): a dense map and its activation at once, for backends that fuse them."""
+    """h = f(x W + b): a dense map and its activation in one, for backends that fuse them."""
 
     def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
         z, h = ops.dense_activation(ops, x, p[W], p[b] if b else None, activation)
@@ -179,8 +179,8 @@ def affine_grad(
 ) -> tuple[Array | None, Array, Array]:
     """(dz Wᵀ or None, xᵀ dz, column sums of dz); the reference of ``ops.dense_grad``.
 
-    ``out`` are the places where dW and db are wanted. A backend that can write there does;
-    the caller uses what is returned in any case.
+    ``out`` has buffers for dW and db. A backend may write there or not: callers use what is
+    returned.
     """
     dx = dz @ W.T if need_dx else None
     return dx, x.T @ dz, xp.sum(dz, axis=0)
@@ -191,7 +191,7 @@ def dense_activation(
 ) -> tuple[Array, Array]:
     """z = x W + b and h = f(z); the reference of ``ops.dense_activation``.
 
-    A backend that keeps only h returns it in the place of z too, where f′ can be told from h.
+    Where f′ follows from h, a backend may keep h alone, and return it instead of z too.
     """
     z = ops.dense(x, W, b)
     return z, ops.activation(ops, z, f)
@@ -208,7 +208,7 @@ def dense_activation_grad(
     need_dx: bool,
     out: tuple[Array | None, Array | None] = (None, None),
 ) -> tuple[Array | None, Array, Array]:
-    """Gradients of the same: those of the affine map at dz = dh · f′(z)."""
+    """Gradients of ``dense_activation``: those of the affine map at dz = dh · f′(z)."""
     dz = ops.activation_grad(ops, z, h, dh, f)
     grads: tuple[Array | None, Array, Array] = ops.dense_grad(x, W, dz, need_dx, out)
     return grads
@@ -240,9 +240,9 @@ def activate(name: str, activation: Activation) -> Layer:
 
 
 def dropout(name: str, rate: float, index: int) -> Layer:
-    """y = x · mask in training: 0 with probability ``rate``, and else 1/(1 − rate).
+    """y = x · mask in training, where the mask is 0 with probability ``rate``, else 1/(1 − rate).
 
-    The scaling keeps the expected value, so y = x otherwise (Srivastava et al. 2014, in the
+    The scaling keeps the expected value, so y = x outside training (Srivastava et al. 2014, in the
     inverted form). ``index`` counts the network's dropout layers: it picks the step's key.
     """
 
@@ -262,8 +262,8 @@ def dropout(name: str, rate: float, index: int) -> Layer:
 def chain(name: str, layers: list[Layer]) -> Layer:
     """Composition: y = fₘ(… f₂(f₁(x))). Backward walks the same list from the right.
 
-    Without ``need_dx`` the walk stops at the first layer with parameters, which is then asked
-    for its parameters' gradient alone: the input's gradient is never computed.
+    Without ``need_dx`` the walk stops at the first layer with parameters, and the gradient of
+    that layer's input is not computed.
     """
     joined = _joined(layers)
     first = next((i for i, layer in enumerate(joined) if layer.shapes), len(joined))
@@ -277,8 +277,8 @@ def chain(name: str, layers: list[Layer]) -> Layer:
         def walk(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
             grads: Grads = {}
             for i in range(len(steps) - 1, -1 if need_dx else first - 1, -1):
-                dy, own = steps[i](dy, need_dx or i > first)
-                grads.update(own)
+                dy, new = steps[i](dy, need_dx or i > first)
+                grads.update(new)
             return dy if need_dx else None, grads
 
         return x, walk
@@ -296,7 +296,7 @@ def chain(name: str, layers: list[Layer]) -> Layer:
 
 
 def _joined(layers: list[Layer]) -> list[Layer]:
-    """The same chain with each dense map and the activation after it as one layer."""
+    """Join each dense map with the activation after it into one layer."""
     made: list[Layer] = []
     for layer in layers:
         if made and made[-1].activated is not None and layer.activation is not None:

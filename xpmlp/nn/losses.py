@@ -1,12 +1,12 @@
-"""Losses: the value of each example and its derivative, together, because they share the work.
+"""Losses: each example's value and its derivative together, because they share the work.
 
 A loss is called as ``rows, dz = loss(ops, z, y)``: ``rows[i]`` is example i's loss, summed over
 the outputs, and ``dz[i]`` its gradient with respect to ``z[i]``. The batch's loss is the
 weighted mean Σ wᵢ·rowsᵢ / Σ wᵢ, so a weight of 2 is the same as the row twice.
 
-Cross-entropies and Poisson work on logits: the *link* (softmax, sigmoid, exp) is part of the
-loss, where it cancels into ``probability − target`` and cannot overflow. The network then ends
-in its last dense layer, and ``predict_proba`` applies the link.
+Cross-entropies and Poisson take logits: the *link* (softmax, sigmoid, exp) is part of the loss,
+where the gradient simplifies to ``prediction − target`` and nothing overflows. The network then
+ends in its last dense layer, and ``predict_proba`` applies the link.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from math import inf
 from typing import Any, ClassVar
 
 from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
-from xpmlp.nn.functions import hold, log_softmax, one_hot, sigmoid, softplus
+from xpmlp.nn.functions import clamp, log_softmax, one_hot, sigmoid, softplus
 
 __all__ = [
     "LOSSES", "MAE", "MSE", "BinaryCrossEntropy", "CategoricalCrossEntropy", "CustomLoss",
@@ -47,9 +47,9 @@ def softmax_cross_entropy(xp: Any, z: Array, target: Array) -> Rows:
 def label_cross_entropy(
     xp: Any, device: Any, z: Array, labels: Array, smoothing: float = 0.0
 ) -> Rows:
-    """The same for class indices, shape (n,), of which each is a row of 0 and one 1.
+    """−ln softmax(z)_y for class indices y, shape (n,): the same with one-hot rows as targets.
 
-    ``smoothing`` moves that share of each row to all classes alike.
+    ``smoothing`` spreads that share of each target evenly over all classes.
     """
     target = one_hot(xp, device, labels, z.shape[1], z.dtype)
     return softmax_cross_entropy(xp, z, _smooth(target, smoothing, z.shape[1]))
@@ -65,16 +65,16 @@ def sigmoid_cross_entropy(xp: Any, z: Array, target: Array) -> Rows:
 
 @dataclass(frozen=True)
 class Loss:
-    """Base of the losses.
+    """Base class of the losses.
 
     Attributes
     ----------
     name : str
-        How it is called in ``MLP(loss=...)``.
+        Its name in ``MLP(loss=...)``.
     link : str
         The activation that turns the network's output z into a prediction.
     targets : str
-        What y holds: ``"labels"`` (class indices), ``"distribution"`` (rows that sum to 1),
+        The kind of y: ``"labels"`` (class indices), ``"distribution"`` (rows that sum to 1),
         ``"binary"`` (values in [0, 1]), ``"counts"`` (values ≥ 0) or ``"values"``.
     """
 
@@ -94,8 +94,8 @@ class MSE(Loss):
     Attributes
     ----------
     average : bool
-        Report the mean over the outputs in the place of the sum, as scikit-learn's estimator does.
-        The gradient is that of the sum all the same, as it is there: learning rates mean the same.
+        Report the mean over the outputs instead of the sum, as scikit-learn's estimator does. The
+        gradient remains that of the sum, as it does there, so learning rates mean the same.
     """
 
     average: bool = False
@@ -121,7 +121,7 @@ class MAE(Loss):
 
 @dataclass(frozen=True)
 class Huber(Loss):
-    """½ e² where |e| ≤ δ, else δ(|e| − ½ δ), with e = z − y (Huber 1964); gradient e held in ±δ."""
+    """½ e² if |e| ≤ δ, else δ(|e| − ½ δ), e = z − y (Huber 1964); gradient e clamped to ±δ."""
 
     delta: float = 1.0
     name = "huber"
@@ -132,7 +132,7 @@ class Huber(Loss):
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
         """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
         xp, e = ops.xp, z - y
-        g = hold(xp, e, self.delta)
+        g = clamp(xp, e, self.delta)
         return xp.sum(g * (e - 0.5 * g), axis=1), g  # equals both branches
 
 
@@ -173,8 +173,8 @@ class Poisson(Loss):
 class PoissonDeviance(Poisson):
     """y ln(y/μ) − y + μ with the rate μ = exp(z): half the Poisson deviance.
 
-    It is 0 where the rate is the count, and differs from `Poisson` by what depends on y alone, so
-    the gradient is the same.
+    It is 0 where the rate equals the count. It differs from `Poisson` by terms in y alone, so the
+    gradient is the same.
     """
 
     name = "poisson_deviance"
@@ -225,7 +225,7 @@ class CategoricalCrossEntropy(Loss):
 
 @dataclass(frozen=True)
 class SparseCategoricalCrossEntropy(Loss):
-    """The same against class indices: ln Σ exp(z) − z_y."""
+    """Cross-entropy against class indices, on logits: ln Σ exp(z) − z_y."""
 
     label_smoothing: float = 0.0
     name = "sparse_categorical_cross_entropy"
@@ -243,7 +243,7 @@ class SparseCategoricalCrossEntropy(Loss):
 
 @dataclass(frozen=True)
 class CustomLoss(Loss):
-    """A user's own loss.
+    """A loss from a custom function.
 
     Attributes
     ----------
@@ -278,7 +278,7 @@ LOSSES: dict[str, type[Loss]] = {
 
 
 def loss(spec: object) -> Loss:
-    """Find a loss by name, or take over a user's own.
+    """Return the loss of a name, or make one from a custom function.
 
     Parameters
     ----------
@@ -307,7 +307,7 @@ def loss(spec: object) -> Loss:
 
 
 def _smooth(target: Array, amount: float, classes: int) -> Array:
-    """Move a share of each target to all classes alike (Szegedy et al. 2016, section 7)."""
+    """Spread a share of each target evenly over all classes (Szegedy et al. 2016, section 7)."""
     return target if amount == 0 else target * (1.0 - amount) + amount / classes
 
 

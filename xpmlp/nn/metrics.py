@@ -1,7 +1,7 @@
-"""What people judge a network by: accuracy for classes, R² for values; and sums over an epoch.
+"""Metrics (accuracy for classes, R² for values), and sums over an epoch.
 
-A metric is a number per row, computed on the device from the network's output z (before the
-loss's link, which never changes which class wins), and a last step on the host.
+A metric is a number per row, computed on the device from the network's output z, and a last step
+on the host. z is taken before the loss's link, which never changes the predicted class.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Array = Any
 
 
 def is_largest(xp: Any, z: Array, labels: Array) -> Array:
-    """1 where the row's largest z, the first of equals, is its label's, else 0; shape (n,)."""
+    """1 where the row's first largest z is at its label, else 0; shape (n,)."""
     return xp.astype(xp.argmax(z, axis=1) == labels, z.dtype)
 
 
@@ -42,7 +42,7 @@ def _squared_error_of_rate(ops: Any, z: Array, y: Array) -> Array:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric by rows.
+    """A metric computed by rows.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ RATE_R2 = Metric("r2", _squared_error_of_rate)
 def assess(
     ops: Any, loss: Any, metric: Any, z: Array, y: Array, weight: Array | None
 ) -> tuple[Array, Array, Array | None]:
-    """The batch's loss, its gradient, and the metric by rows: all that follows from the outputs.
+    """Return the batch's loss, its gradient, and the metric by rows, from the outputs.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def assess(
     value : Array, shape ()
     dz : Array, shape (n, outputs)
     score : Array, shape (n,), or None
-        A backend may return sums of several rows instead: their total is what counts.
+        A backend may return sums of several rows instead: only the total is used.
     """
     rows, dz = loss(ops, z, y)
     score = None if metric is None else metric.rows(ops, z, y)
@@ -140,18 +140,18 @@ def accumulate(
     n: int,
     score: Array | None,
 ) -> tuple[Array, Array, Array]:
-    """Add a batch to the epoch's sums, each with the part that rounding lost (Kahan 1965).
+    """Add a batch to the epoch's sums, with compensated summation (Kahan 1965).
 
     Parameters
     ----------
     totals, carry : Array, shape (2,)
         Sums of loss times rows and of the metric, and what rounding lost of them.
     finite : Array of int32, shape (2,)
-        In how many batches each sum was finite.
+        How many batches left each sum finite.
     value : Array, shape ()
         The batch's loss.
     n : int
-        Its rows.
+        Its number of rows.
     score : Array of any length, or None
         The metric by rows, or sums of it; None adds nothing.
 

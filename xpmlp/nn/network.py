@@ -1,7 +1,7 @@
-"""The architecture of a perceptron, and the layers it is made of.
+"""The architecture of a multilayer perceptron, and its layers.
 
-A hidden layer is dense → normalization → activation → dropout, each of the last three only if
-asked for; the output layer is dense alone. What the output means belongs to the loss.
+A hidden layer is dense → normalization → activation → dropout; normalization and dropout are
+optional. The output layer is dense alone; what the output means is defined by the loss.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,16 +23,16 @@ Array = Any
 
 @dataclass(frozen=True)
 class Architecture:
-    """Everything that fixes the layers and their initial weights; checked when made.
+    """All settings of the layers and their initial weights, checked when made.
 
     Attributes
     ----------
     sizes : tuple of int
         Units of each layer, inputs first, outputs last.
     activations : tuple of Activation
-        One per hidden layer.
+        One for each hidden layer.
     dropout : tuple of float
-        One per hidden layer, after its activation.
+        One rate for each hidden layer, applied after its activation.
     input_dropout : float
     normalization : str, callable (name, units) -> Layer, or None
     residual : bool
@@ -62,7 +62,7 @@ class Architecture:
         bias: bool,
         initializer: Any,
     ) -> "Architecture":
-        """Check what a person wrote, and spell out one value per layer."""
+        """Check the arguments of ``MLP``, and expand them to one value for each layer."""
         sizes = _sizes(sizes)
         hidden = len(sizes) - 2
         rates = tuple(_per_layer("dropout", dropout, hidden, Real))
@@ -140,22 +140,22 @@ ARGUMENTS = (
     "sizes", "activation", "dropout", "input_dropout", "normalization", "residual", "bias",
     "initializer",
 )  # fmt: skip
-"""What of the arguments of ``MLP`` the architecture is made of."""
+"""Those arguments of ``MLP`` that describe the architecture."""
 
 
 class Network:
-    """Layers in order, and where their parameters lie.
+    """Layers in order, and the layout of their parameters.
 
     Attributes
     ----------
     body : Layer
-        The whole network as one layer, without what the loss adds at the end.
+        The whole network as one layer, without the loss's link.
     layers : list of Layer
         Its parts, for summaries.
     layout, statistics : Layout
-        Places of trainable parameters and of running statistics.
+        Of trainable parameters and of running statistics.
     dropouts : int
-        Number of dropout layers: so many keys a step needs.
+        Number of dropout layers, each of which needs a key in every step.
     weights : tuple of str
         Names of the weight matrices, which penalties and max-norm act on.
     """
@@ -175,10 +175,9 @@ class Network:
         return cls(Architecture.make(**{name: arguments[name] for name in ARGUMENTS}))
 
     def initial_values(self, seed: int) -> dict[str, Any]:
-        """Draw first parameters and running statistics: float64 host arrays by name.
+        """Return initial parameters and running statistics: float64 host arrays by name.
 
-        Weights come from the initializer, with a Philox stream for each layer; the rest as the
-        layers say.
+        The initializer draws weights, from a Philox stream for each layer; layers define the rest.
         """
         a = self.architecture
         followed_by = [*(f.name for f in a.activations), "identity"]

@@ -23,9 +23,9 @@ def _normalized_gradient(xp: Any, x_hat: Array, dx_hat: Array, inv: Array, axis:
 
 
 def layer_norm(name: str, units: int) -> Layer:
-    """y = g · (x − μ)/√(σ² + ε) + b with each example's own μ and σ² (Ba et al. 2016).
+    """y = g · (x − μ)/√(σ² + ε) + b with μ and σ² of each example (Ba et al. 2016).
 
-    g and b have shape (units,). dg = Σᵢ dyᵢ x̂ᵢ, db = Σᵢ dyᵢ, and dx̂ = dy · g goes on.
+    g and b have shape (units,). dg = Σᵢ dyᵢ x̂ᵢ, db = Σᵢ dyᵢ, dx̂ = dy · g.
     """
     gain, bias = f"{name}.g", f"{name}.b"
 
@@ -56,8 +56,8 @@ def batch_norm(name: str, units: int, momentum: float = 0.1) -> Layer:
     """y = g · (x − μ)/√(σ² + ε) + b with μ and σ² over the batch (Ioffe and Szegedy 2015).
 
     In training the running values move by ``momentum`` towards the batch's mean and unbiased
-    variance; outside training they take the batch's place. Gradients as for ``layer_norm``,
-    the means taken over the batch.
+    variance; outside training they replace the batch's. Gradients are those of ``layer_norm``, with
+    means over the batch.
     """
     gain, bias = f"{name}.g", f"{name}.b"
     mean_name, var_name = f"{name}.mean", f"{name}.var"

@@ -1,9 +1,8 @@
 """The operations worth fusing, as a table of functions.
 
-``Ops.reference(xp, device)`` fills it with the plain array API formulas, which stand beside
-their derivations in the modules they are imported from. A backend replaces fields with
-``dataclasses.replace``; a test walks the fields and compares every replacement with its
-reference, so a fast kernel cannot drift from the mathematics.
+``Ops.reference(xp, device)`` fills it with the plain array API formulas, whose derivations are in
+the modules they come from. A backend replaces fields with ``dataclasses.replace``. A test compares
+every replacement with its reference, so a fast kernel cannot drift from the mathematics.
 """
 
 from collections.abc import Callable
@@ -43,8 +42,8 @@ def gather_batch(
 ) -> tuple[Array, Array, Array | None]:
     """(X[rows] − shift) · scale in ``dtype``, y[rows] and weight[rows].
 
-    X stays in memory as it came, uint8 say. This is the only operation that sees the data, so a
-    backend may hand steps whatever stands for them.
+    X stays in memory in its dtype, such as uint8. This is the only operation that reads the data,
+    so a backend may pass something else for them.
 
     Parameters
     ----------
@@ -82,10 +81,10 @@ def pack(xp: Any, device: Any, layout: Layout, tensors: Any, out: Array, views: 
 class Ops:
     """The table. Each operation's arguments are those of its reference, without ``xp``.
 
-    Operations are pure, with two exceptions that let a step run without new memory: places given
+    Operations are pure, with two exceptions that let a step run without new memory: buffers given
     as ``out`` may be written to, and the updates (``sgd`` to ``adam``, ``accumulate``,
-    ``penalize``) may overwrite parameters, moments, totals and the gradient that they add to. In
-    any case what is returned counts.
+    ``penalize``) may overwrite parameters, optimizer state, totals and the gradient that they add
+    to. Callers use what is returned.
 
     Attributes
     ----------

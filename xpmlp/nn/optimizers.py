@@ -1,9 +1,9 @@
 """Optimizers: one update of all parameters at once, on the flat buffers.
 
 Each has a reference function in plain array API, which a backend may fuse, and a small frozen
-class that holds its settings. What changes from step to step (the learning rate, bias
-corrections) is worked out on the host in float64, before the epoch, as ``coefficients(t, rate)``;
-a step reads its row. The formulas follow PyTorch's, to which the tests compare them.
+class with its settings. What changes from step to step (the learning rate, bias corrections) is
+computed on the host in float64 before the epoch, by ``coefficients(t, rate)``; a step reads its
+row. The formulas follow PyTorch's, with which the tests compare them.
 
 Symbols: θ parameters, g gradient, η learning rate, t step from 1, all element by element.
 """
@@ -67,12 +67,12 @@ def adam(
     beta2: float,
     epsilon: float,
 ) -> Updated:
-    """Adam (Kingma and Ba 2015), and AdamW (Loshchilov and Hutter 2019) where decay is not 0.
+    """Adam (Kingma and Ba 2015), or with a decay λ > 0 AdamW (Loshchilov and Hutter 2019).
 
     m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²
     θ ← (1 − η λ) θ − η/(1 − β₁ᵗ) · m/(√v/√(1 − β₂ᵗ) + ε)
 
-    ``c`` holds the step's [η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ), 1 − η λ].
+    ``c`` has the step's [η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ), 1 − η λ].
     """
     m = beta1 * m + (1.0 - beta1) * g
     v = beta2 * v + (1.0 - beta2) * (g * g)
@@ -82,9 +82,8 @@ def adam(
 def clip_by_norm(xp: Any, g: Array, limit: float) -> Array:
     """Scale g so that its Euclidean norm over all parameters is at most ``limit``.
 
-    The norm is |g|∞ · ‖u‖ with u = g/|g|∞, so the squares neither overflow nor vanish; a quarter
-    of each, because the reciprocal of the largest numbers would be subnormal, which JAX takes
-    for 0.
+    The norm is |g|∞ · ‖u‖ with u = g/|g|∞, so the squares neither overflow nor vanish. Both are
+    divided by 4 first: the reciprocal of the largest numbers is subnormal, which JAX takes for 0.
     """
     largest = xp.maximum(xp.max(xp.abs(g)), float(xp.finfo(g.dtype).smallest_normal))
     u = (0.25 * g) / (0.25 * largest)
@@ -94,7 +93,7 @@ def clip_by_norm(xp: Any, g: Array, limit: float) -> Array:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Base of the optimizers.
+    """Base class of the optimizers.
 
     Attributes
     ----------
@@ -104,7 +103,7 @@ class Optimizer:
     clip_value : float, optional
         Largest absolute value of each element; applied before ``clip_norm``.
     slots : int
-        Number of running averages it keeps, each the size of the parameters.
+        Number of arrays of optimizer state, each the size of the parameters.
     """
 
     learning_rate: "float | Schedule" = 1e-3
@@ -129,12 +128,12 @@ class Optimizer:
         return [float(self.learning_rate)] * steps
 
     def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
-        """Work out the scalars of a step on the host; of many at once, if given their arrays.
+        """Compute the scalars of a step on the host, or of many steps from arrays.
 
         Parameters
         ----------
         t : int, or ndarray of float64, shape (steps,)
-            Counts steps from 1.
+            Number of the step, from 1.
         rate : float, or ndarray of float64, shape (steps,)
 
         Returns
@@ -144,7 +143,7 @@ class Optimizer:
         return (rate,)
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
-        """Return the new parameters and moments.
+        """Return the new parameters and optimizer state.
 
         Parameters
         ----------
@@ -152,7 +151,7 @@ class Optimizer:
         p, g : Array, shape (size,)
             Parameters and gradient, flat.
         moments : tuple of Array
-            As many as ``slots``, zeros at first.
+            The optimizer state: ``slots`` arrays, zeros at first.
         c : Array, shape (len(coefficients),)
             This step's coefficients.
         """
@@ -173,7 +172,7 @@ class SGD(Optimizer):
     learning_rate: "float | Schedule" = 1e-2
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
-        """Return the new parameters and moments."""
+        """Return the new parameters and optimizer state."""
         return ops.sgd(p, g, c[0]), ()
 
 
@@ -186,8 +185,8 @@ class Momentum(Optimizer):
     momentum : float
         μ, in [0, 1].
     rate_inside : bool
-        v ← μ v + η g, θ ← θ − v instead (Sutskever et al. 2013, equation 1; scikit-learn): the
-        same at a constant rate. Where the rate falls, older gradients keep the rate of their time.
+        v ← μ v + η g, θ ← θ − v instead (Sutskever et al. 2013, equation 1; scikit-learn). It is
+        the same at a constant rate; if the rate falls, older gradients keep the rate of their step.
     """
 
     name = "momentum"
@@ -213,7 +212,7 @@ class Momentum(Optimizer):
         return (1.0, rate) if self.rate_inside else (rate,)
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
-        """Return the new parameters and moments."""
+        """Return the new parameters and optimizer state."""
         step = getattr(ops, self.name)
         g = c[1] * g if self.rate_inside else g
         updated: Updated = step(p, g, moments[0], c[0], self.momentum)
@@ -229,7 +228,7 @@ class Nesterov(Momentum):
 
 @dataclass(frozen=True)
 class AdaGrad(Optimizer):
-    """A rate per parameter that shrinks with the squares seen: s ← s + g², θ ← θ − η g/(√s + ε)."""
+    """A rate per parameter that falls with its gradients: s ← s + g², θ ← θ − η g/(√s + ε)."""
 
     name = "adagrad"
     slots = 1
@@ -241,14 +240,14 @@ class AdaGrad(Optimizer):
         _positive(self, "epsilon")
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
-        """Return the new parameters and moments."""
+        """Return the new parameters and optimizer state."""
         updated: Updated = ops.adagrad(p, g, moments[0], c[0], self.epsilon)
         return updated
 
 
 @dataclass(frozen=True)
 class RMSProp(Optimizer):
-    """AdaGrad that forgets: s ← ρ s + (1 − ρ) g²."""
+    """AdaGrad with a running average of squares: s ← ρ s + (1 − ρ) g²."""
 
     name = "rmsprop"
     slots = 1
@@ -261,7 +260,7 @@ class RMSProp(Optimizer):
         _positive(self, "epsilon")
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
-        """Return the new parameters and moments."""
+        """Return the new parameters and optimizer state."""
         updated: Updated = ops.rmsprop(p, g, moments[0], c[0], self.rho, self.epsilon)
         return updated
 
@@ -273,12 +272,12 @@ class Adam(Optimizer):
     Attributes
     ----------
     beta1, beta2 : float
-        Shares of the running averages that stay, in [0, 1).
+        Decay rates of the running averages, in [0, 1).
     epsilon : float
     epsilon_hat : bool
-        ε is added to √v before the bias correction, not after it:
-        η √(1 − β₂ᵗ)/(1 − β₁ᵗ) m/(√v + ε). The article names both, at the end of its section 2;
-        scikit-learn has this one.
+        Add ε to √v before the bias correction, not after it:
+        η √(1 − β₂ᵗ)/(1 − β₁ᵗ) m/(√v + ε). The article has both, at the end of its section 2;
+        scikit-learn uses this one.
     """
 
     name = "adam"
@@ -308,7 +307,7 @@ class Adam(Optimizer):
         return (step / root, 1.0, 1.0) if self.epsilon_hat else (step, root, 1.0)
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
-        """Return the new parameters and moments."""
+        """Return the new parameters and optimizer state."""
         updated: Updated = ops.adam(p, g, *moments, c, self.beta1, self.beta2, self.epsilon)
         return updated
 
@@ -347,11 +346,11 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 UPDATES: dict[str, Callable[..., Any]] = {
     f.__name__: f for f in (sgd, momentum, nesterov, adagrad, rmsprop, adam, clip_by_norm)
 }
-"""The reference functions, which ``Ops`` holds under the same names."""
+"""The reference functions by their names in ``Ops``."""
 
 
 def optimizer(spec: object) -> Optimizer:
-    """Find an optimizer by name, with its default settings, or return the one given."""
+    """Return the optimizer of a name, with its default settings, or the one given."""
     if isinstance(spec, str):
         if spec not in OPTIMIZERS:
             raise unknown_name("optimizer", spec, OPTIMIZERS)

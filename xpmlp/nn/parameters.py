@@ -1,8 +1,8 @@
 """All parameters in one flat buffer, with a view per tensor.
 
-One buffer gives one optimizer pass, one norm for clipping, one tensor to save. Each tensor
-starts on a 64-element boundary, so every view is aligned for vector loads; the gaps are zero
-and stay zero, because a zero gradient moves a zero parameter nowhere in every optimizer.
+One buffer means one optimizer pass, one norm for clipping, one tensor to save. Each tensor
+starts on a 64-element boundary, so every view is aligned for vector loads. The gaps are zero and
+stay zero, because no optimizer moves a zero parameter with a zero gradient.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ ALIGNMENT = 64
 
 
 class Slot(NamedTuple):
-    """Where one tensor lies in the buffer."""
+    """One tensor's shape and range in the buffer."""
 
     shape: tuple[int, ...]
     start: int
@@ -26,20 +26,20 @@ class Slot(NamedTuple):
 
 
 class Layout:
-    """Names, shapes and places of tensors in a flat buffer.
+    """Names, shapes and positions of tensors in a flat buffer.
 
     Parameters
     ----------
     shapes : mapping of str to tuple of int
-        In the order in which they are laid out.
+        In the order of the buffer.
 
     Attributes
     ----------
     slots : dict of str to Slot
     size : int
-        Elements of the buffer, gaps included.
+        Number of elements of the buffer, gaps included.
     count : int
-        Elements of the tensors alone.
+        Number of elements of the tensors alone.
     """
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -59,7 +59,7 @@ class Layout:
         }
 
     def flatten(self, tensors: Mapping[str, Any]) -> Any:
-        """Lay host arrays out in one new float64 array of shape (size,)."""
+        """Copy host arrays into one new float64 array of shape (size,)."""
         flat = np.zeros(self.size)
         for name, (_, start, stop) in self.slots.items():
             flat[start:stop] = np.asarray(tensors[name]).reshape(-1)
@@ -83,9 +83,9 @@ class Layout:
         tensors : mapping of str to Array
             One for each name of the layout.
         out : Array, shape (size,)
-            A buffer a backend may write to; here it lends its dtype.
+            A buffer that a backend may write to; here only its dtype is used.
         views : mapping of str to Array
-            ``views(out)``; tensors that already lie there need no copy.
+            ``views(out)``; tensors that are already there need no copy.
         """
         pieces = []
         for name, (_, start, stop) in self.slots.items():

@@ -7,21 +7,21 @@ Array = Any
 
 
 def counts(strength: Array | float) -> bool:
-    """Whether a λ is not 0; one that is an array has been divided by weights."""
+    """Whether λ is not 0. An array is a λ divided by weights, and counts."""
     return not isinstance(strength, int | float) or strength != 0
 
 
 @dataclass(frozen=True)
 class Penalty:
-    """What is added to the loss for large weights, and the bound on them.
+    """A penalty on large weights, and a bound on their norm.
 
-    λ₁ Σ|W| + ½ λ₂ ΣW² over all weight matrices, biases excepted (both: the elastic net);
+    λ₁ Σ|W| + ½ λ₂ ΣW² over all weight matrices, without biases (with both: the elastic net);
     its gradient is λ₁ sign(W) + λ₂ W. ``max_norm`` bounds the Euclidean norm of each unit's
     incoming weights, W's columns, after every update (Srebro and Shraibman 2005).
 
-    The batch's loss is a mean, Σ wᵢ·rowsᵢ / Σ wᵢ. The penalty is added to that mean, or, with
-    ``penalty_on="sum"``, to the sum before it is divided: λ/Σ wᵢ in the place of λ. So the more
-    data there are, the less it counts, as a prior does (and scikit-learn's ``alpha``).
+    The batch's loss is a mean, Σ wᵢ·rowsᵢ / Σ wᵢ. The penalty is added to that mean or, with
+    ``penalty_on="sum"``, to the sum before the division: λ/Σ wᵢ instead of λ. Its influence then
+    falls with the amount of data, as a prior's does (and scikit-learn's ``alpha``).
     """
 
     l1: Array | float = 0.0
@@ -36,13 +36,13 @@ class Penalty:
         object.__setattr__(self, "is_zero", not (counts(self.l1) or counts(self.l2)))
 
     def of_batch(self, xp: Any, rows: int, weight: Array | None = None) -> "Penalty":
-        """Return what is added to the mean over a batch of so many rows, or of these weights."""
+        """Return the penalty on a batch's mean loss, for its number of rows or their weights."""
         if self.penalty_on == "mean" or self.is_zero:
             return self
         share: Any = 1.0 / rows
         if weight is not None:
             total, tiny = xp.sum(weight), float(xp.finfo(weight.dtype).smallest_normal)
-            # Rows that weigh nothing count as left out: without them there is no penalty either.
+            # Rows of weight 0 count as left out: a batch without rows has no penalty either.
             share = xp.astype(total > 0, weight.dtype) / xp.maximum(total, tiny)
         l1, l2 = (s * share if counts(s) else 0.0 for s in (self.l1, self.l2))
         return replace(self, l1=l1, l2=l2)
@@ -64,13 +64,13 @@ class Penalty:
         return dW + self.l2 * W if counts(self.l2) else dW
 
     def bound(self, xp: Any, W: Array) -> Array:
-        """W with each column longer than ``max_norm`` shortened to it."""
+        """Return W with columns longer than ``max_norm`` scaled down to it."""
         norm = xp.sqrt(xp.sum(W * W, axis=0))
         return W * (self.max_norm / xp.maximum(norm, self.max_norm))
 
 
 def penalize(xp: Any, penalty: Penalty, W: Array, dW: Array) -> tuple[Array, Array]:
-    """One weight matrix's part of the penalty's value, and dW with that of its gradient.
+    """Return one weight matrix's part of the penalty, and dW plus that part's gradient.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
 """Random numbers that are the same on every backend.
 
-The array API has none. What is drawn once (weights, the order of the examples, a split) comes
-from NumPy's Philox on the host, keyed by (seed, purpose, index), so every backend starts from
-identical numbers and any epoch can be drawn again without the ones before it. Dropout draws
-per element, too many numbers to move, so its mask is a stateless hash in integer arithmetic
-that every library has, keyed by two words per step and layer that come from the host.
+The array API has no random numbers. Weights, the order of the examples and splits are drawn by
+NumPy's Philox on the host, keyed by (seed, purpose, index), so every backend starts from the same
+numbers and any epoch can be drawn again without the ones before it. Dropout needs a number for each
+element, too many to copy, so its mask is a stateless hash in integer arithmetic that every library
+has, keyed by two words from the host for each step and layer.
 """
 
 from enum import IntEnum
@@ -29,7 +29,7 @@ class Purpose(IntEnum):
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
-    """Philox generator for one purpose; ``index`` is the epoch or the layer.
+    """Return the Philox generator for one purpose; ``index`` is the epoch or the layer.
 
     Raises
     ------
@@ -41,14 +41,14 @@ def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generato
 
 
 def as_seed(seed: int) -> int:
-    """Check that a seed is a whole number of 0 or more; NumPy's become Python's."""
+    """Return a seed as Python's int, after checking that it is a whole number, 0 or more."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InvalidValueError(f"seed: found {seed!r}; expected a whole number, 0 or more")
     return int(seed)
 
 
 def fresh_seed() -> int:
-    """Draw a seed from the operating system, for ``seed=None``; it is recorded with the model."""
+    """Draw a seed from the operating system, for ``seed=None``; the model records it."""
     return int(np.random.SeedSequence().generate_state(1)[0])
 
 
@@ -58,7 +58,7 @@ def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
 
 
 def as_order(rows: Any, n: int) -> np.ndarray:
-    """Check what a user's ``shuffle`` returned: int32, shape (n,).
+    """Check the order that a custom ``shuffle`` returned, and convert it: int32, shape (n,).
 
     Raises
     ------
@@ -78,7 +78,7 @@ def as_order(rows: Any, n: int) -> np.ndarray:
 
 
 def dropout_keys(seed: int, epoch: int, steps: int, layers: int) -> np.ndarray:
-    """Two key words per step and dropout layer: int32, shape (steps, layers, 2)."""
+    """Draw two key words for each step and dropout layer: int32, shape (steps, layers, 2)."""
     if not layers:
         return np.zeros((steps, 0, 2), np.int32)
     words = generator(seed, Purpose.DROPOUT, epoch).integers(
@@ -99,7 +99,7 @@ _M1, _M2 = _int32(0x7FEB352D), _int32(0x846CA68B)
 def dropout_mask(
     xp: Any, key: Array, shape: tuple[int, ...], rate: float, dtype: Any, device: Any = None
 ) -> Array:
-    """Zeros with probability ``rate``, else ``1 / (1 - rate)``, the same on every backend.
+    """Return a mask, the same on every backend: 0 with probability ``rate``, else 1/(1 − rate).
 
     The hash is the two-round multiply-xorshift mixer "lowbias32" (C. Wellons, "Prospecting for
     Hash Functions", 2018) over the element's number, with one key word added before and one
@@ -119,7 +119,7 @@ def dropout_mask(
     dtype : dtype
         Floating dtype of the mask.
     device : object, optional
-        Where to create it.
+        Where to create the mask.
 
     Returns
     -------
@@ -129,6 +129,6 @@ def dropout_mask(
     x = (x ^ ((x >> 16) & 0xFFFF)) * _M1 + key[1:2]
     x = (x ^ ((x >> 15) & 0x1FFFF)) * _M2
     x = x ^ ((x >> 16) & 0xFFFF)
-    threshold = int(rate * 2**32) - 2**31  # a share `rate` of all int32 lies below it
+    threshold = int(rate * 2**32) - 2**31  # a share `rate` of all int32 is below it
     kept = xp.astype(x >= threshold, dtype) * (1.0 / (1.0 - rate))
     return xp.reshape(kept, shape)

@@ -1,7 +1,7 @@
 """Learning-rate schedules: plain functions of time, in epochs.
 
-Time is the fractional epoch, step/steps_per_epoch, so a schedule does not change its shape with
-the batch size. It runs on the host before each epoch; the rates travel with the plan.
+Time is the fractional epoch, step/steps_per_epoch, so a schedule's shape does not depend on the
+batch size. Schedules run on the host before each epoch; the plan has their values.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Schedule:
-    """Base of the schedules: ``rate`` is where it starts, or for warm-ups, its peak."""
+    """Base class of the schedules; ``rate`` is the initial rate, or the peak after a warm-up."""
 
     rate: float
 
@@ -103,9 +103,9 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class WarmUp(Schedule):
-    """A linear rise over the first ``epochs``, then ``then`` (a schedule), or constant.
+    """A linear rise over the first ``epochs``, then the schedule ``then``, or a constant rate.
 
-    ``then`` runs on its own clock: it starts when the rise is over and ends with the training.
+    Time starts at 0 for ``then`` when the rise is over; it ends with the training.
     """
 
     epochs: float = 1.0
@@ -122,7 +122,7 @@ class WarmUp(Schedule):
 
 @dataclass(frozen=True)
 class OneCycle(Schedule):
-    """Cosine rise from rate/start to ``rate`` in a share ``rise`` of the time, then a fall.
+    """A cosine rise from rate/start to ``rate`` in a share ``rise`` of the time, then a fall.
 
     The fall ends at rate/(start · end) (Smith and Topin 2019; the defaults are PyTorch's).
     """
@@ -146,7 +146,7 @@ class OneCycle(Schedule):
 class ReduceOnPlateau(Schedule):
     """η falls by ``factor`` when ``monitor`` has not improved for ``patience`` epochs.
 
-    The rate is a function of the history alone, so a resumed run continues as it was.
+    The rate is a function of the history alone, so a resumed run has the same rates.
     """
 
     monitor: str = "val_loss"
@@ -182,7 +182,7 @@ def _one(time: float, total: float) -> float:
 
 @dataclass(frozen=True)
 class Custom(Schedule):
-    """A user's own: ``function(time, total) -> rate``, both in epochs."""
+    """η = rate · function(time, total), with a custom function of two numbers of epochs."""
 
     function: Callable[[float, float], float] = _one
 
@@ -192,5 +192,5 @@ class Custom(Schedule):
 
 
 def schedule(spec: Any) -> Schedule:
-    """Return the schedule given, or the constant one at a number."""
+    """Return the schedule given, or a constant one for a number."""
     return spec if isinstance(spec, Schedule) else Constant(float(spec))

@@ -1,7 +1,7 @@
 """One step of training, as a pure function of device arrays.
 
-No host read, no Python branch on an array's value, fixed shapes: so the same code runs as a
-plain loop on NumPy, inside ``jit`` on JAX, and can be captured as a CUDA graph.
+It reads nothing back to the host, has no Python branch on an array's value, and fixed shapes. So
+the same code runs in a plain loop on NumPy, inside ``jit`` on JAX, and captured in a CUDA graph.
 """
 
 from collections.abc import Mapping
@@ -24,17 +24,16 @@ Array = Any
 class TrainingStep:
     """A callable ``step(state, data, plan, k) -> state`` for one network, loss and optimizer.
 
-    It may overwrite the state it is given, where the backend's operations do.
+    It may overwrite the state it is given, if the backend's operations do.
 
     Attributes
     ----------
     ops : Ops
     network : Network
     model : Layer
-        The network's body, with the output activation where the loss has none of its own.
+        The network's body, with an output activation if the loss has no link.
     loss : Loss
     metric : Metric or None
-        None where nobody asked.
     penalty : Penalty
     optimizer : Optimizer
     """
@@ -82,7 +81,7 @@ class TrainingStep:
     def gradient(
         self, params: Mapping[str, Array], x: Array, y: Array, weight: Array | None, run: Pass
     ) -> tuple[Array, dict[str, Array], Array | None]:
-        """Forward and backward: the batch's loss, its gradient by parameter, the metric by rows.
+        """Return the batch's loss, its gradient by parameter, and the metric by rows.
 
         The loss is the weighted mean over the rows plus the penalty.
         """
@@ -108,7 +107,7 @@ class TrainingStep:
 def first_state(
     ops: Ops, params: Array, statistics: Array, moments: int | tuple[Array, ...]
 ) -> State:
-    """Return a state of these parameters, copied: a run may write to the state it is given.
+    """Return a state with copies of these parameters: a run may write to the state it is given.
 
     Parameters
     ----------
@@ -116,7 +115,7 @@ def first_state(
     params, statistics : Array
         Flat, as in ``State``.
     moments : int or tuple of Array
-        The optimizer's running averages, or how many, which are then 0.
+        The optimizer state, or its number of arrays, which are then 0.
     """
     xp = ops.xp
     if isinstance(moments, int):
