@@ -4,7 +4,7 @@ import sys
 from time import perf_counter
 from typing import Any, TextIO
 
-from xpmlp.errors import naming
+from xpmlp.storage.streams import put
 from xpmlp.training.history import number, score
 from xpmlp.training.loop import Callback, Training
 
@@ -13,9 +13,6 @@ INTERVAL = 0.3
 
 ROWS = 30
 """Most epochs that get a line on a terminal; the live line shows all of them."""
-
-STREAMS = {"<stdout>": "standard output", "<stderr>": "standard error"}
-"""Python's names of the streams, and people's."""
 
 
 def display(stream: TextIO, held_out: str) -> Callback:
@@ -36,13 +33,6 @@ def display(stream: TextIO, held_out: str) -> Callback:
         if console.is_terminal and not console.is_dumb_terminal:
             return Live(console, held_out)
     return Lines(stream, held_out)
-
-
-def put(text: str, stream: TextIO) -> None:
-    """Print at once; an error names the stream."""
-    name = str(getattr(stream, "name", "the stream"))
-    with naming(STREAMS.get(name, name)):
-        print(text, file=stream, flush=True)
 
 
 class Lines(Callback):

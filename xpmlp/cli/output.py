@@ -7,9 +7,10 @@ import textwrap
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from xpmlp.callbacks.display import put
 from xpmlp.errors import InvalidValueError
+from xpmlp.storage.atomic import write_atomically
 from xpmlp.storage.paths import expanded
+from xpmlp.storage.streams import put
 
 WIDTH = 80
 
@@ -65,8 +66,6 @@ class Output:
         if self.json_path == "-":
             put(to_json(value, indent=2), sys.stdout)
         elif self.json_path is not None:
-            from xpmlp.storage.atomic import write_atomically
-
             write_atomically(self.json_path, (to_json(value, indent=2) + "\n").encode())
 
 
