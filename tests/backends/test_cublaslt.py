@@ -1,6 +1,7 @@
 """Products by cuBLASLt: layouts, epilogues, precision, and the choice of algorithms."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from conftest import assert_close, make_backend
 from emulation import emulated
 from emulation.cublaslt import CublasLt
 from xpmlp_backends.cupy.cublaslt import COMPUTE_32F, COMPUTE_32F_FAST_TF32, COMPUTE_64F, Side
-from xpmlp_backends.cupy.tuning import Tuning, cache_folder
+from xpmlp_backends.cupy.tuning import Tuning
 
 SHAPES = [(1, 1, 1), (1, 5, 3), (4, 1, 2), (7, 3, 1), (65, 33, 10), (128, 64, 130)]
 
@@ -165,7 +166,7 @@ def test_the_numbers_are_nvidias() -> None:
 # The choice of algorithms
 
 
-def tuned(costs: list[float], folder: Path) -> CublasLt:
+def tuned(costs: list[float], folder: Path | None = None) -> CublasLt:
     """Train a little on an imitated device whose algorithms cost so much."""
     import xpmlp
 
@@ -215,11 +216,18 @@ def test_tuning_can_be_switched_off(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not (tmp_path / "products.json").exists()
 
 
-def test_choices_are_kept_in_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choices_are_kept_in_the_users_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XPMLP_CACHE_DIR", str(tmp_path / "chosen"))
+    tuned([3e-6, 1e-6])
+    assert (tmp_path / "chosen/products.json").exists()
+
+
+def test_without_a_cache_folder_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XPMLP_CACHE_DIR")
-    assert cache_folder().name == "xpmlp"
-    monkeypatch.setenv("XPMLP_CACHE_DIR", "/somewhere")
-    assert cache_folder() == Path("/somewhere")
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    assert set(tuned([3e-6, 1e-6]).calls[-20:]) == {1}
 
 
 def test_a_prediction_does_not_wait_for_timings() -> None:

@@ -291,7 +291,8 @@ def test_jaxs_arrays_go_in_and_come_out(gpu: Any) -> None:
 # MNIST
 
 
-def test_mnist_is_learned_as_on_the_cpu(gpu: Any) -> None:
+def test_mnist_is_learned_as_on_the_cpu(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XPMLP_CACHE_DIR", raising=False)  # MNIST may be in the user's own cache
     try:
         data = load_mnist(mirrors=())  # nothing is downloaded
     except (DataError, OSError, MissingExtraError) as error:

@@ -112,15 +112,21 @@ def test_download_and_then_the_cache(tmp_path, mirror, server, kind):
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the cache is in another place")
 def test_the_users_own_cache(tmp_path, mirror, monkeypatch):
     monkeypatch.delenv(mnist.FOLDER_VARIABLE, raising=False)
+    monkeypatch.delenv("XPMLP_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     check(load_mnist(mirrors=[mirror("good")]))
     assert content_of(tmp_path / "xpmlp") == PAYLOADS
+    monkeypatch.setenv("XPMLP_CACHE_DIR", str(tmp_path / "chosen"))
+    check(load_mnist(mirrors=[mirror("good")]))
+    assert content_of(tmp_path / "chosen") == PAYLOADS
 
 
-def test_without_pooch_the_error_names_the_extra(monkeypatch):
+@pytest.mark.parametrize("package", ["pooch", "platformdirs"])
+def test_without_a_package_the_error_names_the_extra(tmp_path, monkeypatch, package):
     monkeypatch.delenv(mnist.FOLDER_VARIABLE, raising=False)
-    monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'xpmlp\[cli\]'"):
+    monkeypatch.setenv("XPMLP_CACHE_DIR", str(tmp_path) if package == "pooch" else "")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=rf"{package}.*pip install 'xpmlp\[cli\]'"):
         load_mnist()
 
 

@@ -22,6 +22,7 @@ EXTRAS = {
     "matplotlib": "pictures",
     "scikit-learn": "the data set digits",
     "pooch": "downloading MNIST",
+    "platformdirs": "the cache folder",
     "pillow": "reading pictures",
 }
 """Packages of the extra ``cli``, and what they are for."""

@@ -22,7 +22,7 @@ from xpmlp.data.dataset import Array, Dataset, PathLike, opened, reading
 from xpmlp.data.idx import decompressed, parse_idx, read_at_most
 from xpmlp.errors import DataError, DownloadError, XpmlpError, require, short
 from xpmlp.storage.atomic import write_atomically
-from xpmlp.storage.paths import expanded
+from xpmlp.storage.paths import cache_folder, expanded
 
 logger = logging.getLogger("xpmlp")
 
@@ -81,7 +81,8 @@ def load_mnist(
     mirrors : sequence of str
         Addresses to try in turn, each ending in ``/``.
     cache_dir : str or path, optional
-        Where downloads are kept; by default in the user's cache folder.
+        Where downloads are kept; by default in ``XPMLP_CACHE_DIR``, else in the user's cache
+        folder.
     timeout : float
         Seconds a mirror may be silent.
 
@@ -97,15 +98,14 @@ def load_mnist(
     DownloadError
         If no mirror delivers a genuine file.
     MissingExtraError
-        If a download is needed and pooch is not installed.
+        If the cache or a download is needed and platformdirs or pooch is not installed.
     """
     folder = data_dir if data_dir is not None else os.environ.get(FOLDER_VARIABLE) or None
     if folder is not None:
         payloads = _from_folder(expanded(folder, "data_dir"))
     else:
-        pooch = require("pooch", extra="cli", purpose="downloading MNIST")
-        cache = Path(cache_dir if cache_dir is not None else pooch.os_cache("xpmlp")) / "mnist"
-        payloads = _from_cache(cache, mirrors, timeout)
+        cache = Path(cache_dir) if cache_dir is not None else cache_folder()
+        payloads = _from_cache(cache / "mnist", mirrors, timeout)
     arrays = [
         parse_idx(io.BytesIO(payload), name) for name, payload in zip(FILES, payloads, strict=True)
     ]

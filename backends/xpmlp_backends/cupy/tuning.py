@@ -9,7 +9,6 @@ takes cuBLASLt's first proposal without timing or remembering anything.
 import json
 import logging
 import os
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from xpmlp.errors import MissingExtraError
 from xpmlp.storage.atomic import write_atomically
+from xpmlp.storage.paths import cache_folder
 from xpmlp_backends.cupy.streams import private_stream
 
 logger = logging.getLogger("xpmlp")
@@ -28,17 +29,6 @@ CALLS = 20
 
 LAUNCHES = 3
 """Times it is launched; the median counts."""
-
-
-def cache_folder() -> Path:
-    """Return the user's cache folder of xpmlp: ``XPMLP_CACHE_DIR``, or where the system has it."""
-    if chosen := os.environ.get("XPMLP_CACHE_DIR"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "xpmlp"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "xpmlp"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xpmlp"
 
 
 class Tuning:
@@ -59,7 +49,7 @@ class Tuning:
         name = cupy.cuda.runtime.getDeviceProperties(device.id)["name"]
         name = name.decode() if isinstance(name, bytes) else name
         self._where = f"{name}, {device.compute_capability}, {library}"
-        self._path = (folder or cache_folder()) / "products.json"
+        self._path = _file(folder)
         self._asked = os.environ.get("XPMLP_AUTOTUNE", "1") != "0"
         self._kept = self._read() if self._asked else {}
         self._rows: list[tuple[Any, ...]] = []
@@ -127,6 +117,8 @@ class Tuning:
 
     def _read(self) -> dict[str, str]:
         """Read the choices of this device and library; a file that cannot be read is no loss."""
+        if self._path is None:
+            return {}
         try:
             found = json.loads(self._path.read_text())[self._where]
         except (OSError, ValueError, KeyError, TypeError):
@@ -135,6 +127,8 @@ class Tuning:
 
     def _keep(self, key: str, algorithm: str) -> None:
         self._kept[key] = algorithm
+        if self._path is None:
+            return
         try:
             everyone = json.loads(self._path.read_text())
         except (OSError, ValueError):
@@ -147,3 +141,12 @@ class Tuning:
             write_atomically(self._path, json.dumps(everyone, indent=1).encode())
         except OSError as error:
             logger.debug("choices of algorithms are not kept: %s", error)
+
+
+def _file(folder: Path | None) -> Path | None:
+    """Return where choices are kept; None without platformdirs, when each run times anew."""
+    try:
+        return (folder or cache_folder()) / "products.json"
+    except MissingExtraError as error:
+        logger.debug("choices of algorithms are not kept: %s", error)
+        return None
