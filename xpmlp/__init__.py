@@ -19,39 +19,41 @@ if TYPE_CHECKING:
 
     from xpmlp import data as data
     from xpmlp import losses as losses
+    from xpmlp.activations import Activation as Activation
     from xpmlp.activations import register_activation as register_activation
     from xpmlp.callbacks import Callback as Callback
     from xpmlp.callbacks import EarlyStopping as EarlyStopping
     from xpmlp.callbacks import SaveModel as SaveModel
     from xpmlp.callbacks import ShowProgress as ShowProgress
-    from xpmlp.checkpoints.folder import Checkpoints as Checkpoints
+    from xpmlp.checkpoints import Checkpoints as Checkpoints
     from xpmlp.errors import XpmlpError as XpmlpError
-    from xpmlp.inspect.diagnose.diagnosis import Diagnosis as Diagnosis
+    from xpmlp.inspect.diagnose import Diagnosis as Diagnosis
     from xpmlp.inspect.explain import explain as explain
     from xpmlp.inspect.gradcheck import check_gradient as check_gradient
-    from xpmlp.inspect.verify.parity import verify as verify
+    from xpmlp.inspect.verify import verify as verify
     from xpmlp.mlp import MLP as MLP
     from xpmlp.mlp import load as load
-    from xpmlp.nn.activations import Activation as Activation
-    from xpmlp.nn.optimizers import SGD as SGD
-    from xpmlp.nn.optimizers import AdaGrad as AdaGrad
-    from xpmlp.nn.optimizers import Adam as Adam
-    from xpmlp.nn.optimizers import AdamW as AdamW
-    from xpmlp.nn.optimizers import Momentum as Momentum
-    from xpmlp.nn.optimizers import Nesterov as Nesterov
-    from xpmlp.nn.optimizers import RMSProp as RMSProp
+    from xpmlp.optimizers import SGD as SGD
+    from xpmlp.optimizers import AdaGrad as AdaGrad
+    from xpmlp.optimizers import Adam as Adam
+    from xpmlp.optimizers import AdamW as AdamW
+    from xpmlp.optimizers import Momentum as Momentum
+    from xpmlp.optimizers import Nesterov as Nesterov
+    from xpmlp.optimizers import RMSProp as RMSProp
     from xpmlp.training.history import History as History
+    from xpmlp.training.objective import Objective as Objective
 
 _HOME = {
     "backend": "xpmlp_backends",
     "MLP": "xpmlp.mlp",
     "load": "xpmlp.mlp",
-    "Checkpoints": "xpmlp.checkpoints.folder",
+    "Checkpoints": "xpmlp.checkpoints",
     "check_gradient": "xpmlp.inspect.gradcheck",
     "History": "xpmlp.training.history",
+    "Objective": "xpmlp.training.objective",
     "explain": "xpmlp.inspect.explain",
-    "verify": "xpmlp.inspect.verify.parity",
-    "Diagnosis": "xpmlp.inspect.diagnose.diagnosis",
+    "verify": "xpmlp.inspect.verify",
+    "Diagnosis": "xpmlp.inspect.diagnose",
     "XpmlpError": "xpmlp.errors",
     **dict.fromkeys(("Activation", "register_activation"), "xpmlp.activations"),
     **dict.fromkeys(("Callback", "EarlyStopping", "SaveModel", "ShowProgress"), "xpmlp.callbacks"),

@@ -372,3 +372,15 @@ def test_bad_data_are_refused_as_in_fit(backend: Any, x: Any, y: Any, w: Any, ma
     if x.dtype.kind == "f":
         with pytest.raises(type(in_fit.value), match=match):
             Objective(mlp, backend.asarray(x), y, w)
+
+
+def test_scipy_minimizes_it_by_its_public_name() -> None:
+    optimize = pytest.importorskip("scipy.optimize")
+    mlp = model(l2=0.1)
+    found = xpmlp.Objective(mlp, X, LABELS)
+    start = found.start()
+    end = optimize.minimize(found, start, jac=True, method="L-BFGS-B")
+    found.adopt(end.x)
+    assert end.fun < found(start)[0]
+    assert np.abs(found(end.x)[1]).max() < 1e-3
+    assert np.array_equal(mlp.weights.flat, end.x)
