@@ -113,11 +113,7 @@ _BUILTIN = [
         lambda ops, z: _like(ops, z > 0, z),
         lambda ops, z, h: ops.xp.zeros_like(z),
     ),
-    Activation(
-        "sigmoid",
-        lambda ops, z: sigmoid(ops.xp, z),
-        lambda ops, z, h: h * (1.0 - h),
-    ),
+    Activation("sigmoid", lambda ops, z: sigmoid(ops.xp, z), lambda ops, z, h: h * (1.0 - h)),
     Activation("tanh", lambda ops, z: ops.xp.tanh(z), lambda ops, z, h: 1.0 - h * h),
     Activation("relu", lambda ops, z: relu(ops.xp, z), lambda ops, z, h: _like(ops, z > 0, z)),
     Activation(
@@ -125,11 +121,7 @@ _BUILTIN = [
         lambda ops, z: ops.xp.where(z > 0, z, LEAK * z),
         lambda ops, z, h: LEAK + (1.0 - LEAK) * _like(ops, z > 0, z),
     ),
-    Activation(
-        "elu",
-        _elu,
-        lambda ops, z, h: ops.xp.where(z > 0, 1.0, h + 1.0),
-    ),
+    Activation("elu", _elu, lambda ops, z, h: ops.xp.where(z > 0, 1.0, h + 1.0)),
     Activation("gelu", lambda ops, z: z * normal_cdf(ops, z), _gelu_derivative),
     Activation("gelu_tanh", _gelu_tanh, _gelu_tanh_derivative),
     Activation(
@@ -192,11 +184,8 @@ def from_functions(
     name : str, optional
         The name in summaries and files; by default the function's.
     """
-    return Activation(
-        name or str(getattr(f, "__name__", "custom")),
-        _OfNamespace(f),
-        _OfNamespace(derivative),
-    )
+    name = name or str(getattr(f, "__name__", "custom"))
+    return Activation(name, _OfNamespace(f), _OfNamespace(derivative))
 
 
 @dataclass(frozen=True)

@@ -188,16 +188,23 @@ class PoissonDeviance(Poisson):
 
 
 @dataclass(frozen=True)
-class BinaryCrossEntropy(Loss):
-    """Cross-entropy of independent yes-or-no outputs, on logits: the link is the sigmoid."""
+class _CrossEntropy(Loss):
+    """Base class of the cross-entropies: label smoothing."""
 
     label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        amount = self.label_smoothing
+        _require(type(self).__name__, "label_smoothing", amount, 0.0, 1.0, open_high=True)
+
+
+@dataclass(frozen=True)
+class BinaryCrossEntropy(_CrossEntropy):
+    """Cross-entropy of independent yes-or-no outputs, on logits: the link is the sigmoid."""
+
     name = "binary_cross_entropy"
     link = "sigmoid"
     targets = "binary"
-
-    def __post_init__(self) -> None:
-        _require_smoothing(self)
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
         """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
@@ -206,16 +213,12 @@ class BinaryCrossEntropy(Loss):
 
 
 @dataclass(frozen=True)
-class CategoricalCrossEntropy(Loss):
+class CategoricalCrossEntropy(_CrossEntropy):
     """Cross-entropy against one-hot rows or distributions, on logits: the link is softmax."""
 
-    label_smoothing: float = 0.0
     name = "categorical_cross_entropy"
     link = "softmax"
     targets = "distribution"
-
-    def __post_init__(self) -> None:
-        _require_smoothing(self)
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
         """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
@@ -224,16 +227,12 @@ class CategoricalCrossEntropy(Loss):
 
 
 @dataclass(frozen=True)
-class SparseCategoricalCrossEntropy(Loss):
+class SparseCategoricalCrossEntropy(_CrossEntropy):
     """Cross-entropy against class indices, on logits: ln Σ exp(z) − z_y."""
 
-    label_smoothing: float = 0.0
     name = "sparse_categorical_cross_entropy"
     link = "softmax"
     targets = "labels"
-
-    def __post_init__(self) -> None:
-        _require_smoothing(self)
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
         """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
@@ -326,7 +325,3 @@ def _require(
     if not (above and below):
         interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
         raise InvalidValueError(f"{owner}: {name} is {value!r}; expected a number in {interval}")
-
-
-def _require_smoothing(loss: Any) -> None:
-    _require(type(loss).__name__, "label_smoothing", loss.label_smoothing, 0.0, 1.0, open_high=True)

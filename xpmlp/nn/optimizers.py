@@ -199,14 +199,6 @@ class Momentum(Optimizer):
         super().__post_init__()
         _fraction(self, "momentum", closed=True)
 
-    def rates(
-        self, epoch: int, steps: int, total: float, history: Mapping[str, Sequence[float]]
-    ) -> list[float]:
-        """Return the learning rate of each step of an epoch, from 0; see ``Schedule.rates``."""
-        if isinstance(self.learning_rate, Schedule):
-            return self.learning_rate.rates(epoch, steps, total, history)
-        return [float(self.learning_rate)] * steps
-
     def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
         """Return the factor of v, η or 1, and that of g."""
         return (1.0, rate) if self.rate_inside else (rate,)
@@ -293,14 +285,6 @@ class Adam(Optimizer):
         _fraction(self, "beta2")
         _positive(self, "epsilon")
 
-    def rates(
-        self, epoch: int, steps: int, total: float, history: Mapping[str, Sequence[float]]
-    ) -> list[float]:
-        """Return the learning rate of each step of an epoch, from 0; see ``Schedule.rates``."""
-        if isinstance(self.learning_rate, Schedule):
-            return self.learning_rate.rates(epoch, steps, total, history)
-        return [float(self.learning_rate)] * steps
-
     def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
         """Return η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ) and the factor of decay, 1 here."""
         step, root = rate / (1.0 - self.beta1**t), (1.0 - self.beta2**t) ** -0.5
@@ -323,14 +307,6 @@ class AdamW(Adam):
         super().__post_init__()
         if self.weight_decay != 0:
             _positive(self, "weight_decay")
-
-    def rates(
-        self, epoch: int, steps: int, total: float, history: Mapping[str, Sequence[float]]
-    ) -> list[float]:
-        """Return the learning rate of each step of an epoch, from 0; see ``Schedule.rates``."""
-        if isinstance(self.learning_rate, Schedule):
-            return self.learning_rate.rates(epoch, steps, total, history)
-        return [float(self.learning_rate)] * steps
 
     def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
         """Return Adam's, with 1 − η λ as the factor of decay."""

@@ -49,12 +49,6 @@ class Constant(Schedule):
         """Return the rate at ``time`` epochs of ``total``."""
         return self.rate
 
-    def rates(
-        self, epoch: int, steps: int, total: float, history: Mapping[str, Sequence[float]]
-    ) -> list[float]:
-        """Return the rate of each step of an epoch, from 0, given the history before it."""
-        return [self.rate] * steps
-
 
 @dataclass(frozen=True)
 class StepDecay(Schedule):
