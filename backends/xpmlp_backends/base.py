@@ -1,8 +1,10 @@
-"""What the adapters share: the plain loop over steps, and the refusal of a missing library."""
+"""``EagerBackend``, the public base class of backends, and what the adapters share below it."""
 
-import importlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from typing import Any, Self
+
+import numpy as np
 
 from xpmlp.errors import BackendError
 from xpmlp.nn.contract import (
@@ -23,11 +25,39 @@ from xpmlp_backends.registry import backend as find_backend
 
 
 class EagerBackend:
-    """A backend that runs a step by calling it. Subclasses say where arrays live.
+    """A backend that runs a step by calling it. Subclass it to write a backend.
+
+    A subclass must add the two methods that only its library can answer; without them the object
+    is not a ``Backend``:
+
+    - ``owns(x) -> bool``: whether x is an array of this library on this device.
+    - ``to_numpy(x) -> ndarray``: a copy on the host that owns its memory.
+
+    Everything else has a default that is correct for any array API namespace. Override what the
+    library does better; ``xpmlp.nn.contract.Backend`` says what each member must do.
+
+    ============================  ==================================================================
+    member                        default
+    ============================  ==================================================================
+    ``ops``                       the reference formulas, ``Ops.reference(xp, device)``; replace
+                                  fields with ``dataclasses.replace``
+    ``compile``                   a loop that calls the step
+    ``compile_forward``           the function itself
+    ``capabilities``              ``{"float64", "mutable"}``
+    ``asarray``, ``uploader``     copies with ``xp.asarray``
+    ``from_dlpack``               ``xp.from_dlpack``
+    ``synchronize``, ``memory``   for a CPU: nothing to wait for, no memory of its own
+    ``ran_out``                   true for a ``MemoryError``
+    ``device_name``, ``place``    ``str(device)``
+    ``with_precision``            the backend itself: float32 is never rounded
+    copies and pickles            a copy is the backend itself; a pickle holds name, place and
+                                  precision
+    ============================  ==================================================================
 
     Parameters
     ----------
     name : str
+        The name by which ``xpmlp.backend`` finds it.
     xp : module
         Array API namespace.
     device : object
@@ -49,18 +79,16 @@ class EagerBackend:
         return str(self.device)
 
     def __copy__(self) -> Self:
-        """Return the backend itself: copies of what holds it compute where it does."""
         return self
 
     def __deepcopy__(self, memo: Any) -> Self:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as name, place and precision; where it is loaded, it may be unable to work."""
         return _again, (self.name, self.place, self.precision)
 
     def with_precision(self, precision: str) -> Self:
-        """Return the backend itself: it has nothing but float32, which is only more exact."""
+        """Return the backend itself: it computes in float32, which is only more exact."""
         return self
 
     def asarray(self, host: Any, dtype: str | None = None) -> Array:
@@ -70,11 +98,11 @@ class EagerBackend:
         )
 
     def from_dlpack(self, x: Any) -> Array:
-        """Take over an array of another library on this device."""
+        """Import an array of another library on this device."""
         return self.xp.from_dlpack(x)
 
     def uploader(self, arrays: tuple[Any, ...], rows: int) -> Uploader:
-        """Return a function that gathers and copies with ``asarray``."""
+        """Return a function that gathers rows and copies them with ``asarray``."""
 
         def upload(pieces: Iterable[Any]) -> Iterator[tuple[Array | None, ...]]:
             for piece in pieces:
@@ -90,7 +118,7 @@ class EagerBackend:
         return str(self.device)
 
     def memory(self) -> Memory | None:
-        """None: arrays lie in the host's memory."""
+        """Return None: arrays are in the host's memory."""
         return None
 
     def ran_out(self, error: BaseException) -> bool:
@@ -107,7 +135,22 @@ class EagerBackend:
 
 
 def _again(name: str, place: str | None, precision: str) -> Backend:
+    """Find a pickled backend; it may not work where it is loaded, which is a BackendError."""
     return find_backend(name, place).with_precision(precision)
+
+
+class Loop:
+    """``run(state, data, plan, start, stop)``: calls the step again and again."""
+
+    def __init__(self, step: Step, notes: tuple[str, ...] = ()) -> None:
+        self._step = step
+        self.execution = Execution("call by call", notes)
+
+    def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
+        """Apply the step for ``k`` in ``range(start, stop)``."""
+        for k in range(start, stop):
+            state = self._step(state, data, plan, k)
+        return state
 
 
 class StepNamespace:
@@ -133,18 +176,65 @@ class StepNamespace:
         return found
 
 
-class Loop:
-    """``run(state, data, plan, start, stop)``: calls the step again and again."""
+def pack_with(put: Callable[[Array, Array], object]) -> Callable[..., Array]:
+    """Return ``Layout.pack`` in place: ``put(a, b)`` copies only what is not in ``out`` yet."""
 
-    def __init__(self, step: Step, notes: tuple[str, ...] = ()) -> None:
-        self._step = step
-        self.execution = Execution("call by call", notes)
+    def pack(layout: Any, tensors: Any, out: Array, views: Any) -> Array:
+        for name, view in views.items():
+            if tensors[name] is not view:
+                put(view, tensors[name])
+        return out
 
-    def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
-        """Apply the step for ``k`` in ``range(start, stop)``."""
-        for k in range(start, stop):
-            state = self._step(state, data, plan, k)
-        return state
+    return pack
+
+
+# The arrays of a state, for runs that keep one in fixed memory
+
+
+def state_arrays(state: State) -> list[Array]:
+    """Return a state's arrays in one list."""
+    return [a for x in state for a in (x if isinstance(x, tuple) else (x,))]
+
+
+def map_state(f: Callable[[Any], Any], state: State) -> State:
+    """Apply f to every array of a state."""
+    return State(*(tuple(map(f, x)) if isinstance(x, tuple) else f(x) for x in state))
+
+
+def copy_state(put: Callable[[Array, Array], object], to: State, source: State) -> None:
+    """Call ``put(a, b)`` for the arrays of two states, except where both are the same array."""
+    for a, b in zip(state_arrays(to), state_arrays(source), strict=True):
+        if a is not b:
+            put(a, b)
+
+
+def differs(found: Array, expected: Array) -> bool:
+    """Whether NumPy arrays of the same step differ by more than rounding."""
+    share = np.sqrt(np.finfo(expected.dtype).eps) if expected.dtype.kind == "f" else 0.0
+    with np.errstate(all="ignore"):
+        close = np.abs(found - expected) <= share * np.max(np.abs(expected), initial=0)
+        same = close | (found == expected) | (np.isnan(found) & np.isnan(expected))
+    return not np.all(same)
+
+
+def strays(found: Array, expected: Array, before: Array) -> bool:
+    """Whether NumPy arrays are apart by more than a twentieth of the way that a step took.
+
+    Lengths are compared, not elements: an optimizer like Adam makes a whole step of a gradient
+    that is nothing but rounding, and two algorithms for a product may round it to either side.
+    """
+    if expected.dtype.kind != "f":
+        return not np.array_equal(found, expected)
+    finite = np.isfinite(expected)
+    if not np.array_equal(finite, np.isfinite(found)):
+        return True
+    found, expected, before = (x[finite].astype(np.float64) for x in (found, expected, before))
+    way = np.linalg.norm(np.where(np.isfinite(before), expected - before, expected))
+    rounding = 8 * np.finfo(np.float32).eps * np.linalg.norm(expected)
+    return bool(np.linalg.norm(found - expected) > 0.05 * way + rounding)
+
+
+# Errors
 
 
 def one_line(error: BaseException) -> str:
@@ -156,15 +246,9 @@ def one_line(error: BaseException) -> str:
 def require(module: str, backend: str, install: str) -> Any:
     """Import a backend's library, or raise with the exact install command."""
     try:
-        return importlib.import_module(module)
+        return import_module(module)
     except ImportError as error:
         raise BackendError(
             f"backend {backend!r}: {module} cannot be imported ({error}). "
             f"Install it with: {install}"
         ) from error
-
-
-def only_cpu(backend: str, device: str | None) -> None:
-    """Refuse a device that this library does not have."""
-    if device not in (None, "cpu"):
-        raise BackendError(f"backend {backend!r}: found device {device!r}; it has only 'cpu'")

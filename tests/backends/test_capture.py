@@ -11,7 +11,7 @@ from emulation import device as imitated
 from emulation import emulated
 from emulation.cublaslt import CublasLt
 from xpmlp_backends.cuda.capture import CHUNK, CapturedRun, powers
-from xpmlp_backends.states import differ, strays
+from xpmlp_backends.base import differs, strays
 
 import xpmlp
 from xpmlp import losses
@@ -442,7 +442,7 @@ def test_small_steps_of_noise_are_no_other_result() -> None:
     way = 1e-3 * np.sign(rng.standard_normal(10_000)).astype(np.float32)
     expected = before + way
     turned = np.where(np.arange(10_000) == 7, before - way, expected)
-    assert differ(turned, expected)  # an element is off by two whole steps
+    assert differs(turned, expected)  # an element is off by two whole steps
     assert not strays(turned, expected, before)
     assert not strays(expected, expected, before)
     assert strays(before, expected, before)

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from xpmlp_backends.base import EagerBackend
-from xpmlp_backends.numpy.backend import NumpyBackend
+from xpmlp_backends.numpy.backend import RECORDINGS, NumpyBackend, RecordedRun
 from xpmlp_backends.numpy.record import Recorded, Tape, Unrecordable, empty, launch
-from xpmlp_backends.numpy.replay import RECORDINGS, RecordedRun
 
 import xpmlp
 from xpmlp import optimizers

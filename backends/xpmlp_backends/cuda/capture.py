@@ -16,8 +16,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Protocol
 
 from xpmlp.nn.contract import Array, Data, Execution, Plan, State, Step
-from xpmlp_backends.base import one_line
-from xpmlp_backends.states import arrays, copy, each, strays
+from xpmlp_backends.base import copy_state, map_state, one_line, state_arrays, strays
 
 logger = logging.getLogger("xpmlp")
 
@@ -144,7 +143,7 @@ class CapturedRun:
             if len(self._captures) > CAPTURES:
                 del self._captures[next(iter(self._captures))]
         assert self._state is not None
-        copy(self._graphs.put, self._state, state._replace(grad=self._state.grad))
+        copy_state(self._graphs.put, self._state, state._replace(grad=self._state.grad))
         self._captures[key].play(data, plan, start, stop)
         return self._state
 
@@ -153,24 +152,24 @@ class CapturedRun:
     ) -> "_Capture":
         """Capture a step, and compare it with the step itself."""
         graphs, put = self._graphs, self._graphs.put
-        before = each(graphs.new, state)
+        before = map_state(graphs.new, state)
         if self._state is None:
-            self._state = each(graphs.new, state)
+            self._state = map_state(graphs.new, state)
         own = self._state
         made = _Capture(self._step, graphs, self._ran_out, own, stand_in, plan)
         try:
             put(own.params, 0.5 * own.params + 0.125)  # a value kept from here is not right later
             made.warm(data, plan, k)
-            copy(put, own, before)
+            copy_state(put, own, before)
             made.play(data, plan, k, k + 1)
-            expected = self._step(each(graphs.new, before), data, plan, k)
+            expected = self._step(map_state(graphs.new, before), data, plan, k)
             # What rounding lost of the sums is noise.
-            ends = (arrays(s._replace(carry=())) for s in (own, expected, before))
+            ends = (state_arrays(s._replace(carry=())) for s in (own, expected, before))
             for places in zip(*ends, strict=True):
                 if strays(*map(self._to_numpy, places)):
                     raise Uncapturable("it gives another result when its graph is launched")
         finally:
-            copy(put, state, before)  # where it is the run's own
+            copy_state(put, state, before)  # where it is the run's own
         return made
 
 
@@ -229,7 +228,7 @@ class _Capture:
         state = self._own
         for k in range(count):
             state = self._step(state, self._stand_in.data, self._plan, k)
-        copy(self._graphs.put, self._own, state)
+        copy_state(self._graphs.put, self._own, state)
 
 
 def powers(steps: int) -> Iterator[int]:

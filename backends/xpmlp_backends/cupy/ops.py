@@ -15,6 +15,7 @@ from xpmlp.nn import losses, metrics
 from xpmlp.nn.activations import ACTIVATIONS, Activation
 from xpmlp.nn.contract import Array
 from xpmlp.nn.ops import Ops
+from xpmlp_backends.base import pack_with
 from xpmlp_backends.cupy.cublaslt import Products
 from xpmlp_backends.cupy.kernels import (
     GATHERED,
@@ -88,25 +89,18 @@ class CudaOps:
 
     def table(self, ops: Ops) -> Ops:
         """Return the operations with these in place of the plain ones."""
+        replaced = (
+            self.dense, self.dense_grad, self.dense_activation, self.activation, self.erf,
+            self.activation_grad, self.accumulate, self.dropout_mask, self.gather_batch, self.sgd,
+            self.adagrad, self.rmsprop, self.adam,
+        )  # fmt: skip
         return replace(
             ops,
-            dense=self.dense,
-            dense_grad=self.dense_grad,
-            dense_activation=self.dense_activation,
-            activation=self.activation,
-            erf=self.erf,
-            activation_grad=self.activation_grad,
             assess=partial(self.assess, ops.assess),
-            accumulate=self.accumulate,
-            dropout_mask=self.dropout_mask,
-            gather_batch=self.gather_batch,
-            pack=self.pack,
-            sgd=self.sgd,
+            pack=pack_with(self.cupy.copyto),
             momentum=partial(self.momentum, nesterov=0),
             nesterov=partial(self.momentum, nesterov=1),
-            adagrad=self.adagrad,
-            rmsprop=self.rmsprop,
-            adam=self.adam,
+            **{f.__name__: f for f in replaced},
         )
 
     # Dense maps
@@ -121,12 +115,7 @@ class CudaOps:
         return z
 
     def dense_grad(
-        self,
-        x: Array,
-        W: Array,
-        dz: Array,
-        need_dx: bool,
-        out: tuple[Any, Any] = (None, None),
+        self, x: Array, W: Array, dz: Array, need_dx: bool, out: tuple[Any, Any] = (None, None)
     ) -> tuple[Array | None, Array, Array]:
         """dz Wᵀ, xᵀ dz and the column sums of dz."""
         dz = contiguous(self.cupy, dz)
@@ -253,13 +242,7 @@ class CudaOps:
         return total
 
     def accumulate(
-        self,
-        totals: Array,
-        carry: Array,
-        finite: Array,
-        value: Array,
-        n: int,
-        score: Array | None,
+        self, totals: Array, carry: Array, finite: Array, value: Array, n: int, score: Array | None
     ) -> tuple[Array, Array, Array]:
         """Add a batch to the epoch's sums, in place."""
         T, scores = scalar(totals.dtype), 0 if score is None else score.size
@@ -268,13 +251,6 @@ class CudaOps:
             totals, carry, finite, value, T(n), score, np.int32(scores),
         )  # fmt: skip
         return totals, carry, finite
-
-    def pack(self, layout: Any, tensors: Any, out: Array, views: Any) -> Array:
-        """``Layout.pack`` in place: what already lies in ``out`` is not copied."""
-        for name, view in views.items():
-            if tensors[name] is not view:
-                self.cupy.copyto(view, tensors[name])
-        return out
 
     # Updates, in place
 

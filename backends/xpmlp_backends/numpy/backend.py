@@ -1,20 +1,29 @@
-"""NumPy on the CPU: the backend that is always there."""
+"""NumPy on the CPU: the backend that is always there, and its loop over a recorded step."""
 
 import logging
 import os
+from collections.abc import Callable
 from importlib import import_module
+from threading import Lock
 from typing import Any
 
 import array_api_compat.numpy as xp
 import numpy as np
 
+import xpmlp_backends.numpy.functions  # noqa: F401 - registers how NumPy's functions are recorded
 from xpmlp.errors import BackendError
-from xpmlp.nn.contract import Array, Forward, Run, Step
-from xpmlp_backends.base import EagerBackend, one_line, only_cpu
+from xpmlp.nn.contract import Array, Data, Execution, Forward, Plan, Run, State, Step
+from xpmlp_backends.base import EagerBackend, copy_state, differs, map_state, one_line, state_arrays
 from xpmlp_backends.numpy.inplace import in_place
-from xpmlp_backends.numpy.replay import RecordedForward, RecordedRun
+from xpmlp_backends.numpy.record import Tape, Unrecordable, launch, together
 
 logger = logging.getLogger("xpmlp")
+
+SMALL = 64
+"""Most rows whose forward pass is recorded."""
+
+RECORDINGS = 4
+"""Most batch shapes whose memory is kept: an epoch has two."""
 
 
 class NumpyBackend(EagerBackend):
@@ -44,13 +53,13 @@ class NumpyBackend(EagerBackend):
 
     def _do_without(self, error: Exception, asked: bool) -> None:
         self.fused = False
-        there = not isinstance(error, ModuleNotFoundError)
+        installed = not isinstance(error, ModuleNotFoundError)
         if asked:
-            fix = "" if there else "; install it with: pip install 'xpmlp[fast]'"
+            fix = "" if installed else "; install it with: pip install 'xpmlp[fast]'"
             raise BackendError(
                 f"backend 'numpy': numba cannot be used: {one_line(error)}{fix}"
             ) from error
-        if there:
+        if installed:
             logger.warning("backend numpy: computing without numba, because %s", one_line(error))
 
     def owns(self, x: object) -> bool:
@@ -66,11 +75,11 @@ class NumpyBackend(EagerBackend):
         return np.asarray(host, dtype=dtype)
 
     def compile(self, step: Step) -> Run:
-        """Return a loop that plays the recorded step."""
+        """Return a loop that replays the recorded step."""
         return RecordedRun(step)
 
     def compile_forward(self, forward: Forward) -> Forward:
-        """Return a function that plays the recorded pass where a few rows come."""
+        """Return a function that replays the recorded pass for inputs of a few rows."""
         return RecordedForward(forward)
 
 
@@ -81,5 +90,180 @@ def device_of(x: Array) -> str:
 
 def create(device: str | None = None, fused: bool | None = None) -> NumpyBackend:
     """Return the NumPy backend."""
-    only_cpu("numpy", device)
+    if device not in (None, "cpu"):
+        raise BackendError(f"backend 'numpy': found device {device!r}; it has only 'cpu'")
     return NumpyBackend(fused)
+
+
+class RecordedRun:
+    """``run(state, data, plan, start, stop)``: records a step for new shapes, then replays it.
+
+    NumPy's own warnings are silenced: a diverging loss is reported.
+    """
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self._state: State | None = None
+        self._recordings: dict[Any, _Recording] = {}
+        self._reason: str | None = None
+
+    @property
+    def execution(self) -> Execution:
+        """Recorded, or call by call with the reason."""
+        if self._reason is None:
+            return Execution("recorded")
+        return Execution("call by call", (f"the step could not be recorded: {self._reason}",))
+
+    def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
+        """Apply the step for k in ``range(start, stop)``; the run owns the returned memory."""
+        with np.errstate(all="ignore"):
+            if self._reason is None and start < stop:
+                try:
+                    return self._replay(state, data, plan, start, stop)
+                except Unrecordable as error:
+                    self._reason = str(error)
+                    logger.warning(
+                        "backend numpy: this step runs call by call, because %s", self._reason
+                    )
+            for k in range(start, stop):
+                state = self._step(state, data, plan, k)
+            return state
+
+    def _replay(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
+        state = map_state(np.asarray, state)
+        shapes = tuple(None if x is None else (x.shape[1:], x.dtype) for x in (*data, *plan))
+        if shapes not in self._recordings:
+            self._record(shapes, state, data, plan, start)
+        assert self._state is not None
+        # The gradient is scratch, and need not be copied.
+        copy_state(np.copyto, self._state, state._replace(grad=self._state.grad))
+        self._recordings[shapes].replay(data, plan, start, stop)
+        return self._state
+
+    def _record(self, shapes: Any, state: State, data: Data, plan: Plan, k: int) -> None:
+        """Record the step, and compare the recording with the step itself."""
+        fixed = self._state
+        if fixed is None:
+            copies = together(state_arrays(state))
+            fixed = map_state(lambda _: next(copies), state)
+        before = map_state(np.array, state)
+        try:
+            # The step is recorded with other numbers, so that a value that it keeps is noticed.
+            fixed.params[...] = 0.5 * fixed.params + 0.125
+            made = _Recording(self._step, fixed, data, plan)
+            copy_state(np.copyto, fixed, before)
+            made.replay(data, plan, k, k + 1)
+            expected = self._step(map_state(np.array, before), data, plan, k)
+            for found, right in zip(state_arrays(fixed), state_arrays(expected), strict=True):
+                _compare(found, np.asarray(right))
+        finally:
+            copy_state(np.copyto, state, before)  # state may be the run's fixed memory
+        made.forget_data()
+        self._state = fixed
+        if len(self._recordings) == RECORDINGS:
+            del self._recordings[next(iter(self._recordings))]
+        self._recordings[shapes] = made
+
+
+class _Recording:
+    """One step on fixed memory: the state, the plan's current row, and intermediate results."""
+
+    def __init__(self, step: Step, state: State, data: Data, plan: Plan) -> None:
+        self._row = Plan(*(np.array(x[:1]) for x in plan))
+        self._tape = Tape(_given(data))
+        wrap = self._tape.wrap
+        seen = map_state(wrap, state)
+        fields = Data(*(None if x is None else wrap(x) for x in data))
+        with self._tape:
+            end = _attempt(step, seen, fields, Plan(*map(wrap, self._row)), 0)
+            for to, result in zip(state_arrays(seen), state_arrays(end), strict=True):
+                if result is not to:
+                    launch(np.copyto, to, result)
+
+    def forget_data(self) -> None:
+        """Keep no reference to a data set."""
+        self._tape.forget_inputs()
+
+    def replay(self, data: Data, plan: Plan, start: int, stop: int) -> None:
+        """Take steps ``start`` to ``stop`` of the plan."""
+        calls = self._tape.calls(_given(data))
+        rows = [(row[0], x) for row, x in zip(self._row, plan, strict=True) if row.size]
+        for k in range(start, stop):
+            for row, x in rows:
+                row[...] = x[k]
+            for call in calls:
+                call()
+
+
+class RecordedForward:
+    """A forward pass that is recorded for small inputs, where Python takes most of the time.
+
+    One thread at a time replays a recording; others call the pass itself meanwhile.
+    """
+
+    def __init__(self, forward: Forward) -> None:
+        self._forward = forward
+        self._weights: tuple[Any, ...] = ()
+        self._recordings: dict[Any, tuple[Tape, Array]] = {}
+        self._refused = False
+        self._lock = Lock()
+
+    def __call__(self, params: Array, statistics: Array, X: Array) -> Array:
+        """Return the outputs of the rows of X."""
+        if self._refused or X.shape[0] > SMALL or not self._lock.acquire(blocking=False):
+            return self._forward(params, statistics, X)
+        try:
+            return self._replay(params, statistics, X)
+        except Unrecordable:
+            self._refused = True
+            return self._forward(params, statistics, X)
+        finally:
+            self._lock.release()
+
+    def _replay(self, params: Array, statistics: Array, X: Array) -> Array:
+        if not self._weights or self._weights[0] is not params:
+            self._weights = params, statistics
+            self._recordings.clear()
+        shape = (X.shape, X.dtype)
+        if shape not in self._recordings:
+            if len(self._recordings) == RECORDINGS:
+                del self._recordings[next(iter(self._recordings))]
+            with np.errstate(all="ignore"):  # warnings come from the replay
+                self._recordings[shape] = self._record(params, statistics, X)
+        tape, out = self._recordings[shape]
+        for call in tape.calls([X]):
+            call()
+        return out.copy()
+
+    def _record(self, params: Array, statistics: Array, X: Array) -> tuple[Tape, Array]:
+        """Record the pass on other rows, so that a value that it keeps is noticed; compare."""
+        other = np.zeros_like(X) if X.any() else np.ones_like(X)
+        tape = Tape([other])
+        with tape:
+            out = _attempt(self._forward, *map(tape.wrap, (params, statistics, other)))
+        made = np.asarray(out)
+        for call in tape.calls([X]):
+            call()
+        _compare(made, self._forward(params, statistics, X))
+        tape.forget_inputs()
+        return tape, made
+
+
+def _attempt(f: Callable[..., Any], *args: Any) -> Any:
+    """Call what is being recorded. Its own errors are raised again when it runs unrecorded."""
+    try:
+        return f(*args)
+    except Unrecordable:
+        raise
+    except Exception as error:
+        raise Unrecordable(f"{type(error).__name__}: {error}") from error
+
+
+def _given(data: Data) -> list[Array]:
+    return [x for x in data if x is not None]
+
+
+def _compare(found: Array, expected: Array) -> None:
+    """Refuse a recording whose result is not that of what was recorded."""
+    if differs(found, expected):
+        raise Unrecordable("it gives another result when it is replayed")

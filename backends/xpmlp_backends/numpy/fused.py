@@ -15,32 +15,22 @@ from xpmlp.nn.contract import Array
 from xpmlp.nn.ops import Ops
 from xpmlp.nn.penalty import Penalty, counts
 from xpmlp_backends.numpy import loops
-from xpmlp_backends.numpy.inplace import DOT, dense_activation, products_grad
+from xpmlp_backends.numpy.inplace import DOT, SLOTS, dense_activation, products_grad
 from xpmlp_backends.numpy.record import empty, launch
 
 
 def fused(ops: Ops) -> Ops:
     """Return the operations with what is faster here in place of NumPy's."""
+    replaced = (
+        dense, dense_grad, dense_activation_grad, gather_batch, label_cross_entropy,
+        softmax_cross_entropy, batch_mean, is_largest, accumulate, dropout_mask,
+    )  # fmt: skip
     return replace(
         ops,
-        dense=dense,
-        dense_grad=dense_grad,
         dense_activation=partial(dense_activation, partial(launch, loops.bias_relu)),
-        dense_activation_grad=dense_activation_grad,
-        gather_batch=gather_batch,
-        label_cross_entropy=label_cross_entropy,
-        softmax_cross_entropy=softmax_cross_entropy,
-        batch_mean=batch_mean,
-        is_largest=is_largest,
-        accumulate=accumulate,
-        dropout_mask=dropout_mask,
         penalize=partial(penalize, ops.penalize),
-        sgd=sgd,
-        momentum=momentum,
-        nesterov=nesterov,
-        adagrad=adagrad,
-        rmsprop=rmsprop,
-        adam=adam,
+        **{f.__name__: f for f in replaced},
+        **{name: partial(update, getattr(loops, name), n) for name, n in SLOTS.items()},
     )
 
 
@@ -183,39 +173,8 @@ def penalize(plain: Any, penalty: Penalty, W: Array, dW: Array) -> tuple[Array, 
     return value, dW
 
 
-def sgd(p: Array, g: Array, rate: Array) -> Array:
-    """θ ← θ − η g."""
-    launch(loops.sgd, p, g, _array(rate))
-    return p
-
-
-def momentum(p: Array, g: Array, v: Array, rate: Array, mu: float) -> Any:
-    """v ← μ v + g, θ ← θ − η v."""
-    launch(loops.momentum, p, g, v, _array(rate), mu)
-    return p, (v,)
-
-
-def nesterov(p: Array, g: Array, v: Array, rate: Array, mu: float) -> Any:
-    """v ← μ v + g, θ ← θ − η (g + μ v)."""
-    launch(loops.nesterov, p, g, v, _array(rate), mu)
-    return p, (v,)
-
-
-def adagrad(p: Array, g: Array, s: Array, rate: Array, epsilon: float) -> Any:
-    """s ← s + g², θ ← θ − η g/(√s + ε)."""
-    launch(loops.adagrad, p, g, s, _array(rate), epsilon)
-    return p, (s,)
-
-
-def rmsprop(p: Array, g: Array, s: Array, rate: Array, rho: float, epsilon: float) -> Any:
-    """s ← ρ s + (1 − ρ) g², θ ← θ − η g/(√s + ε)."""
-    launch(loops.rmsprop, p, g, s, _array(rate), rho, 1.0 - rho, epsilon)
-    return p, (s,)
-
-
-def adam(
-    p: Array, g: Array, m: Array, v: Array, c: Array, beta1: float, beta2: float, epsilon: float
-) -> Any:
-    """Adam and AdamW."""
-    launch(loops.adam, p, g, m, v, c, beta1, 1.0 - beta1, beta2, 1.0 - beta2, epsilon)
-    return p, (m, v)
+def update(loop: Any, slots: int, p: Array, g: Array, *rest: Any) -> Any:
+    """An optimizer's update in one pass; ``rest`` is its state, the rate, and its settings."""
+    moments, rate, settings = rest[:slots], rest[slots], rest[slots + 1 :]
+    launch(loop, p, g, *moments, _array(rate), *settings)
+    return (p, moments) if slots else p

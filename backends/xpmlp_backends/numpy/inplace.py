@@ -15,6 +15,7 @@ from xpmlp.nn.activations import ACTIVATIONS, Activation
 from xpmlp.nn.contract import Array
 from xpmlp.nn.ops import Ops
 from xpmlp.nn.optimizers import UPDATES
+from xpmlp_backends.base import pack_with
 from xpmlp_backends.numpy.record import empty, launch
 
 BLOCK = 65536
@@ -27,14 +28,14 @@ DOT = np.ndarray.dot
 def in_place(ops: Ops) -> Ops:
     """Return the reference operations, writing where their results are wanted."""
     updates = {name: blocked(UPDATES[name], slots) for name, slots in SLOTS.items()}
+    updates["adam"] = adam
     return replace(
         ops,
         dense=dense,
         dense_grad=dense_grad,
         dense_activation=partial(dense_activation, _bias_relu),
         dense_activation_grad=dense_activation_grad,
-        pack=pack,
-        adam=adam,
+        pack=pack_with(partial(launch, np.copyto)),
         **updates,
     )
 
@@ -125,16 +126,8 @@ def dense_activation_grad(
     return grads
 
 
-def pack(layout: Any, tensors: Any, out: Array, views: Any) -> Array:
-    """``Layout.pack`` in place: what already lies in ``out`` is not copied."""
-    for name, view in views.items():
-        if tensors[name] is not view:
-            launch(np.copyto, view, tensors[name])
-    return out
-
-
-SLOTS = {"sgd": 0, "momentum": 1, "nesterov": 1, "adagrad": 1, "rmsprop": 1}
-"""How many running averages each update has."""
+SLOTS = {"sgd": 0, "momentum": 1, "nesterov": 1, "adagrad": 1, "rmsprop": 1, "adam": 2}
+"""How many arrays of optimizer state each update has."""
 
 
 def blocked(update: Callable[..., Any], slots: int) -> Callable[..., Any]:
@@ -143,11 +136,11 @@ def blocked(update: Callable[..., Any], slots: int) -> Callable[..., Any]:
     def in_blocks(p: Array, g: Array, *rest: Any) -> Any:
         moments, settings = rest[:slots], rest[slots:]
         for part in _blocks(p):
-            places = [p[part], *(m[part] for m in moments)]
-            result = update(np, places[0], g[part], *places[1:], *settings)
+            targets = [p[part], *(m[part] for m in moments)]
+            result = update(np, targets[0], g[part], *targets[1:], *settings)
             results = (result[0], *result[1]) if slots else (result,)
-            for place, new in zip(places, results, strict=True):
-                launch(np.copyto, place, new)
+            for target, new in zip(targets, results, strict=True):
+                launch(np.copyto, target, new)
         return (p, moments) if slots else p
 
     return in_blocks

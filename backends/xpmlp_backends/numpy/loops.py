@@ -320,11 +320,9 @@ def adagrad(p: Array, g: Array, s: Array, rate: Array, epsilon: float) -> None:
 
 
 @Kernel
-def rmsprop(
-    p: Array, g: Array, s: Array, rate: Array, rho: float, rest: float, epsilon: float
-) -> None:
+def rmsprop(p: Array, g: Array, s: Array, rate: Array, rho: float, epsilon: float) -> None:
     t = p.dtype.type
-    eta, rho, rest, epsilon = rate[()], t(rho), t(rest), t(epsilon)
+    eta, rho, rest, epsilon = rate[()], t(rho), t(1.0 - rho), t(epsilon)
     for i in range(p.shape[0]):
         s[i] = rho * s[i] + rest * (g[i] * g[i])
         p[i] -= eta * g[i] / (np.sqrt(s[i]) + epsilon)
@@ -332,19 +330,10 @@ def rmsprop(
 
 @Kernel
 def adam(
-    p: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    c: Array,
-    beta1: float,
-    rest1: float,
-    beta2: float,
-    rest2: float,
-    epsilon: float,
+    p: Array, g: Array, m: Array, v: Array, c: Array, beta1: float, beta2: float, epsilon: float
 ) -> None:
     t = p.dtype.type
-    beta1, rest1, beta2, rest2 = t(beta1), t(rest1), t(beta2), t(rest2)
+    beta1, rest1, beta2, rest2 = t(beta1), t(1.0 - beta1), t(beta2), t(1.0 - beta2)
     epsilon, step, root, keep = t(epsilon), c[0], c[1], c[2]
     for i in range(p.shape[0]):
         m[i] = beta1 * m[i] + rest1 * g[i]

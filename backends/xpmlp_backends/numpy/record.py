@@ -13,7 +13,6 @@ functions that are not known here, arrays that appear from elsewhere.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from importlib import import_module
 from threading import Lock
 from typing import Any, ClassVar, Self
 from weakref import ref
@@ -172,18 +171,16 @@ class Recorded(np.ndarray[Any, Any]):
         if method not in ("__call__", "reduce") or ufunc.nout != 1:
             raise Unrecordable(f"numpy.{ufunc.__name__}.{method}")
         kwargs.pop("subok", None)
-        return _functions().noted(
-            ufunc if method == "__call__" else ufunc.reduce, inputs, out, kwargs
-        )
+        return noted(ufunc if method == "__call__" else ufunc.reduce, inputs, out, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """Note one of NumPy's other functions."""
-        known = _functions()
-        if func in known.HANDLERS:
-            return known.HANDLERS[func](*args, **kwargs)
-        if func in known.OF_UFUNCS or func in known.VIEWS:
+        if func not in HANDLERS:
+            raise Unrecordable(f"numpy.{func.__name__}")
+        handler = HANDLERS[func]
+        if handler is None:
             return super().__array_function__(func, types, args, kwargs)
-        raise Unrecordable(f"numpy.{func.__name__}")
+        return handler(*args, **kwargs)
 
     def __getitem__(self, index: Any) -> Any:
         """Return a view; of a single element too, whose value changes from step to step."""
@@ -210,16 +207,49 @@ class Recorded(np.ndarray[Any, Any]):
 
     def argmax(self, axis: Any = None, out: Any = None, *, keepdims: bool = False) -> Any:
         """Note the call."""
-        return _functions().noted(np.argmax, (self,), out, {"axis": axis, "keepdims": keepdims})
+        return noted(np.argmax, (self,), out, {"axis": axis, "keepdims": keepdims})
 
     def argmin(self, axis: Any = None, out: Any = None, *, keepdims: bool = False) -> Any:
         """Note the call."""
-        return _functions().noted(np.argmin, (self,), out, {"axis": axis, "keepdims": keepdims})
+        return noted(np.argmin, (self,), out, {"axis": axis, "keepdims": keepdims})
 
     def _read(self, *_: Any) -> Any:
         raise Unrecordable("a value was read on the host")
 
     __bool__ = __int__ = __float__ = __complex__ = __index__ = item = tolist = _read
+
+
+HANDLERS: dict[Any, Callable[..., Any] | None] = {}
+"""How functions that are no ufuncs are noted; ``functions`` fills it.
+
+None where NumPy's own code may run: it makes views, or calls ufuncs, which are noted.
+"""
+
+
+def noted(f: Callable[..., Any], args: Any, out: Any, kwargs: dict[str, Any]) -> Recorded:
+    """Call a function of NumPy that takes ``out``, and note it with memory for its result."""
+    target = out[0] if isinstance(out, tuple) else out
+    if target is None:
+        tape = tape_of((*args, *kwargs.values()))
+        named = dict(zip(kwargs, tape.values(kwargs.values()), strict=True))
+        tried = np.asarray(f(*tape.values(args), **named))
+        target = tape.empty(tried.shape, tried.dtype)
+    elif not isinstance(target, Recorded):
+        raise Unrecordable("a result was written to an array from elsewhere")
+    if isinstance(f, np.ufunc):
+        args = _converted(f, args)
+    tape_of((target,)).call(f, *args, out=target, **kwargs)
+    return target
+
+
+def _converted(ufunc: np.ufunc, args: Any) -> list[Any]:
+    """Turn Python's numbers into arrays of the dtype that NumPy would convert them to each time."""
+    kinds = [a.dtype if isinstance(a, np.ndarray | np.generic) else type(a) for a in args]
+    dtypes = ufunc.resolve_dtypes((*kinds, None))
+    return [
+        np.array(a, dtype) if isinstance(a, int | float) else a
+        for a, dtype in zip(args, dtypes, strict=False)
+    ]
 
 
 def launch(f: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
@@ -282,8 +312,3 @@ def tape_of(args: Iterable[Any]) -> Tape:
         if isinstance(a, Recorded) and a.place is not None:
             return a.place.tape
     raise Unrecordable("an array was made in a way that cannot be followed")
-
-
-def _functions() -> Any:
-    """The other half, which is needed only while a step is recorded."""
-    return import_module("xpmlp_backends.numpy.functions")

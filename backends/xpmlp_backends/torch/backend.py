@@ -9,7 +9,7 @@ from typing import Any, Self
 from xpmlp.errors import BackendError
 from xpmlp.nn.contract import Array, Forward, Memory, Run, Step, Uploader
 from xpmlp.nn.ops import Ops
-from xpmlp_backends.base import EagerBackend, Loop, StepNamespace, require
+from xpmlp_backends.base import EagerBackend, Loop, StepNamespace, pack_with, require
 from xpmlp_backends.cuda.capture import CapturedRun
 from xpmlp_backends.cuda.upload import PinnedUploader, of_torch
 from xpmlp_backends.torch.graphs import TorchGraphs
@@ -34,7 +34,7 @@ class TorchBackend(EagerBackend):
             dense=self._dense,
             dense_grad=self._dense_grad,
             label_cross_entropy=self._label_cross_entropy,
-            pack=_pack,
+            pack=pack_with(torch.Tensor.copy_),
             sgd=_sgd,
             momentum=_momentum,
             nesterov=_nesterov,
@@ -175,14 +175,6 @@ def _within_steps(torch: Any, xp: Any) -> StepNamespace:
         return torch.where(x == x, torch.sign(x), x)
 
     return StepNamespace(xp, maximum=maximum, minimum=minimum, sign=sign)
-
-
-def _pack(layout: Any, tensors: Any, out: Array, views: Any) -> Array:
-    """``Layout.pack`` in place: what already lies in ``out`` is not copied."""
-    for name, view in views.items():
-        if tensors[name] is not view:
-            view.copy_(tensors[name])
-    return out
 
 
 # Updates in place. Their formulas stand in ``xpmlp.optimizers``.
