@@ -1,4 +1,4 @@
-"""``check_gradient``: compare the derivative of a function, or of a whole network."""
+"""``check_gradient``: check the derivative of a function, or of a whole network."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,8 +22,11 @@ from xpmlp.nn.layers import Pass
 from xpmlp.nn.losses import LOSSES, CustomLoss, Loss
 from xpmlp.nn.ops import scaled
 from xpmlp.nn.optimizers import Optimizer
+from xpmlp.nn.parameters import Layout
 from xpmlp.nn.random import dropout_keys
 from xpmlp.training.prepare import encode, pair, settle
+
+LossAndGradient = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 def check_gradient(
@@ -37,13 +40,13 @@ def check_gradient(
 ) -> GradientCheck:
     """Check the derivative of an activation, a loss, or a whole network.
 
-    Runs on NumPy in float64, whatever backend the model is on: the formulas are the same.
+    Runs on NumPy in float64, whatever the model's backend: the formulas are the same.
 
     Parameters
     ----------
     what : Activation, (f, derivative), Loss, callable, name of either, or MLP
     X : array-like, shape (n, inputs)
-        For an MLP: the examples. Optional otherwise: inputs to try.
+        For an MLP: the examples. Otherwise optional: inputs to try.
     y : array-like
         For an MLP: the targets.
     h : float
@@ -51,7 +54,7 @@ def check_gradient(
     tolerance : float
         Largest error allowed.
     points : int
-        For an MLP: how many parameters to try, drawn at random; all if it has no more.
+        For an MLP: how many parameters to try, drawn at random.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def check_gradient(
     Raises
     ------
     GradientError
-        If the error exceeds the tolerance; it names the place, both numbers, and what to look at.
+        If the error exceeds the tolerance. It names the place, both numbers and what to check.
     """
     if isinstance(what, MLP):
         return _check_network(what, X, y, h, tolerance, points)
@@ -82,19 +85,18 @@ def check_gradient(
     )
 
 
-def loss_at(
-    model: Model, X: Any, y: Any, training: bool = True
-) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+def loss_at(model: Model, X: Any, y: Any, training: bool = True) -> LossAndGradient:
     """Return the loss and its gradient as a function of flat parameters, on NumPy in float64.
 
     Parameters
     ----------
     model : Model
-        Stays as it is; its own parameters are not used.
+        Not changed; its parameters are not used.
     X, y : array-like
         As for ``MLP.fit``.
     training : bool
-        Whether dropout drops, the same units each time, and batch normalization uses the batch.
+        Whether dropout drops units, the same ones each time, and batch normalization uses the
+        batch.
 
     Returns
     -------
@@ -119,18 +121,30 @@ def loss_at(
     return loss_and_gradient
 
 
+def places(layout: Layout) -> np.ndarray:
+    """Return the indices of the parameters in a flat buffer, without its padding."""
+    return np.concatenate([np.arange(slot.start, slot.stop) for slot in layout.slots.values()])
+
+
+def moved_loss(
+    loss_and_gradient: LossAndGradient, flat: np.ndarray, places: np.ndarray
+) -> Callable[[int, float], float]:
+    """Return the loss as a function (i, by) that moves the parameter at ``places[i]``."""
+
+    def loss(i: int, by: float) -> float:
+        moved = flat.copy()
+        moved[places[i]] += by
+        return loss_and_gradient(moved)[0]
+
+    return loss
+
+
 def _check_network(
     mlp: MLP, X: Any, y: Any, h: float, tolerance: float, points: int
 ) -> GradientCheck:
     loss_and_gradient, layout = loss_at(mlp, X, y), mlp.network.layout
     flat = layout.flatten(mlp.state_dict())
     analytic = loss_and_gradient(flat)[1]
-    used = np.concatenate([np.arange(s.start, s.stop) for s in layout.slots.values()])
-    chosen = np.random.default_rng(0).permutation(used)[:points]
-
-    def shifted(i: int, by: float) -> float:
-        moved = flat.copy()
-        moved[chosen[i]] += by
-        return loss_and_gradient(moved)[0]
-
-    return compare(np, "network", analytic[chosen], shifted, flat[chosen], h, tolerance)
+    chosen = np.random.default_rng(0).permutation(places(layout))[:points]
+    loss = moved_loss(loss_and_gradient, flat, chosen)
+    return compare(np, "network", analytic[chosen], loss, flat[chosen], h, tolerance)

@@ -40,7 +40,7 @@ DPI = 110
 ROW = 6
 """Images side by side."""
 SHOWN = 2 * ROW
-"""Images of the most wrongly read examples."""
+"""Images of the worst mistakes."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def training_picture(
 ) -> None:
     """Draw curves, and how the model does on ``part``, into a PNG about 1300 pixels wide.
 
-    For classes there is a confusion matrix, and below it the most wrongly read images, or for
+    For classes there is a confusion matrix, and below it the worst mistakes, or for
     two features the decision boundary; for one value the predictions against the truth.
 
     Parameters
@@ -189,7 +189,7 @@ def predictions(axes: Any, y: Array, predicted: Array, name: str) -> None:
 
 
 def most_wrong(mlp: MLP, part: Part) -> list[tuple[int, int, float]]:
-    """Find the images that were read most wrongly: the surest of the wrong answers first.
+    """Find the worst mistakes: wrong answers, the most confident first.
 
     Returns
     -------
@@ -208,7 +208,7 @@ def most_wrong(mlp: MLP, part: Part) -> list[tuple[int, int, float]]:
 def mistakes(figure: Any, worst: Sequence[tuple[int, int, float]], part: Part) -> None:
     """Draw the images of ``most_wrong`` with what they were taken for."""
     title = {"fontsize": 11.5, "fontweight": "bold", "x": 0.01, "ha": "left", "color": "black"}
-    figure.suptitle(f"Most wrongly read of the {part.name} part", **title)
+    figure.suptitle(f"Worst mistakes on the {part.name} part", **title)
     axes = figure.subplots(-(-len(worst) // ROW), ROW, squeeze=False).ravel()
     for ax in axes:
         ax.set_axis_off()

@@ -1,4 +1,4 @@
-"""One forward and backward step with every value: what a network computes, seen from inside.
+"""One forward and backward step of a network, with every value.
 
 >>> from xpmlp.inspect.explain import explain, worked_step
 >>> mlp, X, y, optimizer = worked_step("numpy")

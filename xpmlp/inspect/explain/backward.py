@@ -1,4 +1,4 @@
-"""The walk back: the chain rule from the loss to every parameter, one layer after the other."""
+"""The backward pass: the chain rule from the loss to every parameter, layer by layer."""
 
 from collections.abc import Mapping
 from itertools import groupby, pairwise
@@ -7,7 +7,7 @@ import numpy as np
 
 from xpmlp.inspect.explain import formulas
 from xpmlp.inspect.explain.contents import Quantity, Section
-from xpmlp.inspect.explain.forward import activation_name, normalizes
+from xpmlp.inspect.explain.forward import activation_of, normalizes
 from xpmlp.inspect.explain.stages import Stage, Walk
 
 Differences = Mapping[str, np.ndarray]
@@ -16,11 +16,7 @@ Differences = Mapping[str, np.ndarray]
 def backward(walk: Walk, differences: Differences) -> list[Section]:
     """Return a section for each layer, the last one first.
 
-    Parameters
-    ----------
-    walk : Walk
-    differences : mapping of str to ndarray
-        Finite difference of the loss by each parameter.
+    ``differences`` are the finite differences of the loss by each parameter.
     """
     sections = []
     entering: list[Quantity] = [_of_loss(walk)]
@@ -28,17 +24,17 @@ def backward(walk: Walk, differences: Differences) -> list[Section]:
     for number, group in groupby(reversed(walk.stages), key=lambda stage: stage.number):
         stages = list(group)
         if not any(stage.name in walk.gradients for stage in stages):
-            continue  # dropout of the inputs: nothing below it has parameters
+            continue  # dropout of the inputs: nothing before it has parameters
         found, path = entering, []
-        entering, own = [], []
+        entering, chains = [], []
         for stage in stages:
             path.append(stage.name)
             found += _local(walk, stage)
             for name, symbol in stage.parameters().items():
                 found += _parameter(walk, stage, name, symbol, differences[name])
-                own.append(_chain([*path, symbol]))
+                chains.append(_chain([*path, symbol]))
             (entering if stage.kind == "dense" else found).extend(_through(walk, stage))
-        sections.append(Section(f"Backward: layer {number}", tuple(found), (*rules, *own)))
+        sections.append(Section(f"Backward: layer {number}", tuple(found), (*rules, *chains)))
         rules = [q.text for q in entering if q.name.startswith("dLoss/")]
     return sections
 
@@ -58,15 +54,14 @@ def _of_loss(walk: Walk) -> Quantity:
 
 
 def _local(walk: Walk, stage: Stage) -> list[Quantity]:
-    """Return the derivative of a stage's output by its input, or by its weights."""
+    """Return the derivative of a stage's output by its weights, or else by its input."""
     h, z = stage.name, stage.source
     if stage.kind == "dense":
         W = next(iter(stage.parameters().values()))
         return [Quantity(f"d{h}/d{W}", z, walk.values[z])]
     if stage.kind != "activation":
         return []
-    name = activation_name(walk, stage.number)
-    formula = formulas.activation(name, z, h)[1]
+    formula = formulas.activation(activation_of(walk, stage.number).name, z, h)[1]
     if not _mixes(walk, stage):
         ones = np.ones_like(walk.values[h])
         return [Quantity(f"d{h}/d{z}", formula, walk.again(stage, ones)[1])]
@@ -78,17 +73,15 @@ def _local(walk: Walk, stage: Stage) -> list[Quantity]:
 
 def _mixes(walk: Walk, stage: Stage) -> bool:
     """Whether each output of an activation depends on all inputs of its row, as in softmax."""
-    hidden = walk.mlp.network.architecture.activations
-    own = [*hidden, walk.mlp.task.output][min(stage.number, len(hidden) + 1) - 1]
-    return own is not None and own.vjp is not None
+    return activation_of(walk, stage.number).vjp is not None
 
 
 def _parameter(
     walk: Walk, stage: Stage, name: str, symbol: str, difference: np.ndarray
 ) -> list[Quantity]:
-    """Return the gradient of a parameter beside its finite difference."""
+    """Return the gradient of a parameter, with its finite difference."""
     assert stage.record is not None
-    total, own, dz = walk.trace.gradient[name], stage.record.grads[name], f"dLoss/d{stage.name}"
+    total, dz = walk.trace.gradient[name], f"dLoss/d{stage.name}"
     formula = {
         "W": f"(d{stage.name}/d{symbol})ᵀ {dz}",
         "b": f"Σᵢ {dz}",
@@ -102,7 +95,8 @@ def _parameter(
     if name not in walk.mlp.network.weights or penalty.is_zero:
         return [Quantity(gradient, formula, total, difference=difference)]
     slope = formulas.penalty(penalty)[1].format(W=symbol)
-    of_data = Quantity(f"dE/d{symbol}", formula, own, "of the data's part of the loss")
+    note = "of the loss without the penalty"
+    of_data = Quantity(f"dE/d{symbol}", formula, stage.record.grads[name], note)
     of_penalty = Quantity(f"dR/d{symbol}", slope, _penalty_gradient(walk, name))
     both = f"{of_data.name} + {of_penalty.name}"
     return [of_data, of_penalty, Quantity(gradient, both, total, difference=difference)]
@@ -115,7 +109,7 @@ def _penalty_gradient(walk: Walk, name: str) -> np.ndarray:
 
 
 def _through(walk: Walk, stage: Stage) -> list[Quantity]:
-    """Return the gradient by a stage's input, where the walk goes on to there."""
+    """Return the gradient by a stage's input, if anything before it needs that."""
     x, dy = stage.source, f"dLoss/d{stage.name}"
     if x not in walk.gradients:
         return []
@@ -137,7 +131,7 @@ def _through(walk: Walk, stage: Stage) -> list[Quantity]:
         formula = f"back through {stage.layer.name} from {dy}"
     for block in walk.stages:
         if block.skipped == x and stage is _first_of(walk, block):
-            formula = f"dLoss/d{block.name} + {formula}"  # the way past the block
+            formula = f"dLoss/d{block.name} + {formula}"  # the skip connection
     return [*found, Quantity(f"dLoss/d{x}", formula, walk.gradients[x])]
 
 

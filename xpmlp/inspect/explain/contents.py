@@ -11,19 +11,19 @@ from xpmlp.inspect.explain.notation import latex
 
 @dataclass(frozen=True, eq=False)
 class Quantity:
-    """One array of a step, with what it is.
+    """One array of a step, with its name and formula.
 
     Attributes
     ----------
     name : str
-        As in the slides: ``"z1"``, ``"h1"``, ``"W1"``, ``"dLoss/dW1"``; ``"W1*"`` after the update.
+        ``"z1"``, ``"h1"``, ``"W1"``, ``"dLoss/dW1"``; ``"W1*"`` is ``W1`` after the update.
     formula : str
-        How it follows from the ones before, as text; empty for what is given.
+        How it follows from earlier quantities, as text; empty for what is given.
     values : ndarray
     note : str
-        A remark for people.
+        A remark for the reader.
     difference : ndarray, optional
-        Of a parameter's gradient: the central finite difference of the loss.
+        For a parameter's gradient: the central finite difference of the loss.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Quantity:
 
     @property
     def error(self) -> float | None:
-        """Largest distance of gradient and finite difference, where there is one."""
+        """Largest distance of gradient and finite difference; None without the latter."""
         if self.difference is None:
             return None
         return float(np.max(np.abs(self.values.astype(np.float64) - self.difference)))
@@ -57,15 +57,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the walk.
-
-    Attributes
-    ----------
-    title : str
-    quantities : tuple of Quantity
-    chain : tuple of str
-        The chain rule that is walked here, one formula per parameter.
-    """
+    """A part of an explanation; ``chain`` is its chain rule, one formula for each parameter."""
 
     title: str
     quantities: tuple[Quantity, ...]
@@ -74,7 +66,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of units in the drawn network: the names of its values and of their gradient."""
+    """A column of units in the drawing: the names of its values and of their gradient."""
 
     values: str
     gradient: str
@@ -82,17 +74,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Contents:
-    """The contents of an ``Explanation``, which adds the ways to show them.
-
-    Attributes
-    ----------
-    title : str
-    notes : tuple of str
-        What was explained, and under which conditions.
-    sections : tuple of Section
-    columns : tuple of Column
-        The layers of the drawn network, inputs first.
-    """
+    """The contents of an ``Explanation``, which adds the ways to show them."""
 
     title: str
     notes: tuple[str, ...]
@@ -101,7 +83,7 @@ class Contents:
 
     @cached_property
     def quantities(self) -> dict[str, Quantity]:
-        """Every quantity by name, in the order of the walk."""
+        """Every quantity by name, in the order of computation."""
         return {q.name: q for section in self.sections for q in section.quantities}
 
     def __getitem__(self, name: str) -> Quantity:

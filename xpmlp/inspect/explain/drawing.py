@@ -1,4 +1,4 @@
-"""The network as a drawing: units in columns, weights as lines, in SVG for a page."""
+"""The network as an SVG drawing: units in columns, weights as lines."""
 
 from collections.abc import Callable
 from html import escape
@@ -11,19 +11,19 @@ from xpmlp.inspect.explain.contents import Contents
 from xpmlp.inspect.explain.notation import formatter
 
 GAP, MARGIN, TOP = 150.0, 44.0, 28.0
-"""Between columns, at the sides, and for the columns' names, in units of the drawing."""
+"""Space between columns, at the sides, and for the columns' names, in units of the drawing."""
 
 TALLEST, ROOMY, TIGHT = 640.0, 86.0, 9.0
-"""Height that many units share, and the bounds of the distance between two."""
+"""Height that the units of a column share, and the bounds of the distance between two."""
 
 AT = 0.72
-"""Where on a line its number stands: near the target, where lines from one source spread out."""
+"""Where on a line its number is: near the target, where lines from one source spread out."""
 
 LARGEST = 25.0
-"""Radius of a circle where there is room."""
+"""Largest radius of a circle."""
 
 LETTER = 11.0
-"""Height of a number; closer lines go without."""
+"""Height of a number; closer lines have none."""
 
 
 class _Place(NamedTuple):
@@ -32,18 +32,9 @@ class _Place(NamedTuple):
 
 
 def network(explanation: Contents, gradients: bool = False) -> str:
-    """Draw the weights and the first example's values, or the gradients of both.
+    """Return an ``<svg>`` of weights and the first example's values, or of their gradients.
 
-    Parameters
-    ----------
-    explanation : Contents
-    gradients : bool
-        Draw dLoss/dW as lines and dLoss/dh in the circles.
-
-    Returns
-    -------
-    str
-        An ``<svg>`` element. Lines and circles have the classes ``pos`` and ``neg`` by sign.
+    Lines and circles have the classes ``pos`` and ``neg`` by sign.
     """
     sizes = [explanation[column.values].shape[-1] for column in explanation.columns]
     step = min(ROOMY, max(TIGHT, TALLEST / max(sizes)))
@@ -68,14 +59,13 @@ def network(explanation: Contents, gradients: bool = False) -> str:
 
 
 def _lines(explanation: Contents, name: str, a: list[_Place], b: list[_Place], step: float) -> str:
-    """Draw one weight matrix, or its gradient: width by magnitude, colour by sign."""
+    """Draw one weight matrix, or its gradient: width by magnitude, color by sign."""
     W = explanation[name].values
     largest = float(np.max(np.abs(W))) or 1.0
     write, short = formatter(W), _short(W)
     apart, bunch = step * (1 - AT), (len(a) - 1) * step * (1 - AT) + LETTER
-    labelled = apart >= LETTER and (
-        bunch <= step * AT or len(b) == 1
-    )  # a target's numbers end before the next's
+    # The numbers at one target must end before those at the next.
+    labeled = apart >= LETTER and (bunch <= step * AT or len(b) == 1)
     lines, labels = [], []
     for (i, j), w in np.ndenumerate(W):
         (x1, y1), (x2, y2) = a[i], b[j]
@@ -85,7 +75,7 @@ def _lines(explanation: Contents, name: str, a: list[_Place], b: list[_Place], s
             f'<line class="{_sign(w)}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" '
             f'stroke-width="{thick:.2f}">{title}</line>'
         )
-        if labelled:
+        if labeled:
             x, y = x1 + AT * (x2 - x1) - 10, y1 + AT * (y2 - y1) + 3.5
             labels.append(f'<text class="weight" x="{x:.1f}" y="{y:.1f}">{short(w)}</text>')
     return "\n".join(lines + labels)

@@ -16,7 +16,7 @@ class Explanation(Contents):
         What is explained, and under which conditions.
     sections : tuple of Section
     columns : tuple of Column
-        The layers of the drawn network, inputs first.
+        The layers of the drawing, inputs first.
     """
 
     def __str__(self) -> str:

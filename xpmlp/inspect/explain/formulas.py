@@ -1,4 +1,4 @@
-"""Formulas as text, for people; the mathematics itself is in the modules these describe."""
+"""Formulas as text; the mathematics itself is in the modules they describe."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ ACTIVATIONS = {
 
 
 def activation(name: str, z: str, h: str) -> tuple[str, str]:
-    """Return the formulas of h = f(z) and of dh/dz; a user's own is called by its name."""
+    """Return the formulas of h = f(z) and of dh/dz; a custom function appears as its name."""
     value, derivative = ACTIVATIONS.get(name, (f"{name}({{z}})", f"{name}′({{z}})"))
     return value.format(z=z, h=h), derivative.format(z=z, h=h)
 
@@ -35,8 +35,8 @@ def activation(name: str, z: str, h: str) -> tuple[str, str]:
 def loss(spec: Loss, h: str) -> tuple[str, str]:
     """Return the formulas of one example's loss and of its gradient.
 
-    ``h`` is the name of what enters it: of the network's output, or of the logits where the loss
-    brings its link, whose result is then called p.
+    ``h`` is the name of its input: the network's output, or the logits if the loss has a link,
+    whose result is then called p.
     """
     smoothed = getattr(spec, "label_smoothing", 0.0)
     y = "t" if smoothed else "y"
@@ -46,7 +46,7 @@ def loss(spec: Loss, h: str) -> tuple[str, str]:
         "mae": (f"Σⱼ |{h} − y|", f"sign({h} − y)"),
         "huber": (
             f"Σⱼ (½ e² where |e| < {delta:g}, else {delta:g} (|e| − {0.5 * delta:g})), e = {h} − y",
-            f"{h} − y held within ±{delta:g}",
+            f"{h} − y limited to ±{delta:g}",
         ),
         "quantile": (
             f"Σⱼ max({q:g} e, −{1 - q:g} e), e = y − {h}",
@@ -64,17 +64,17 @@ def loss(spec: Loss, h: str) -> tuple[str, str]:
 
 
 def loss_notes(spec: Loss) -> list[str]:
-    """Say what the formulas of the loss leave open."""
+    """Explain what the formulas of the loss leave out."""
     notes = []
     if spec.link != "identity":
         notes.append(
             f"The loss {spec.name} and its link p = {spec.link}(z) are differentiated together, "
-            "where they cancel: so the walk back begins at z, with no dLoss/dp."
+            "because terms cancel: the backward pass starts at z, without dLoss/dp."
         )
     smoothed = getattr(spec, "label_smoothing", 0.0)
     if smoothed:
         notes.append(
-            f"t is the target y with a share of {smoothed:g} spread over all classes alike."
+            f"t is the target y with a share of {smoothed:g} spread evenly over all classes."
         )
     return notes
 
@@ -87,7 +87,7 @@ def penalty(spec: Penalty) -> tuple[str, str]:
 
 
 def update(optimizer: Optimizer, rate: float, W: str, clipped: bool) -> str:
-    """Return the formula of an optimizer's first step, its running averages being 0 before it."""
+    """Return the formula of an optimizer's first step, before which its state is 0."""
     o: Any = optimizer
     g = "g" if clipped else f"dLoss/d{W}"
     formula = {

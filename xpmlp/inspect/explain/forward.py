@@ -1,10 +1,11 @@
-"""The walk forward: every value from the inputs to the loss."""
+"""The forward pass: every value from the inputs to the loss."""
 
 import numpy as np
 
 from xpmlp.inspect.explain import formulas
 from xpmlp.inspect.explain.contents import Column, Quantity, Section
 from xpmlp.inspect.explain.stages import Stage, Walk
+from xpmlp.nn.activations import Activation
 
 
 def given(walk: Walk) -> Section:
@@ -39,9 +40,9 @@ def _formula(walk: Walk, stage: Stage) -> tuple[str, str]:
     if stage.kind == "dense":
         return " + ".join([f"{x} {symbols[0]}", *symbols[1:]]), ""
     if stage.kind == "activation":
-        return formulas.activation(activation_name(walk, k), x, stage.name)[0], ""
+        return formulas.activation(activation_of(walk, k).name, x, stage.name)[0], ""
     if stage.kind == "residual":
-        return f"{stage.skipped} + {x}", "the block's input joins again"
+        return f"{stage.skipped} + {x}", "the block's input is added"
     if stage.kind == "dropout":
         return f"{x} ⊙ m{k}", ""
     if normalizes(walk, stage):
@@ -50,11 +51,11 @@ def _formula(walk: Walk, stage: Stage) -> tuple[str, str]:
 
 
 def _inside(walk: Walk, stage: Stage) -> list[Quantity]:
-    """Return what a stage computes on its way: a dropout's mask, a normalized input."""
+    """Return what a stage computes inside: the mask of dropout, the normalized input."""
     k = stage.number
     if stage.kind == "dropout":
         ones = np.ones_like(walk.values[stage.name])
-        note = "the mask: 0 where dropped, else 1/(1 − rate)"
+        note = "the mask: 0 for dropped units, 1/(1 − rate) for the others"
         return [Quantity(f"m{k}", "", walk.again(stage, ones)[1], note)]
     if not normalizes(walk, stage):
         return []
@@ -67,7 +68,7 @@ def _inside(walk: Walk, stage: Stage) -> list[Quantity]:
 
 
 def _loss(walk: Walk) -> list[Quantity]:
-    """Return the prediction where the loss has a link, and the loss with its parts."""
+    """Return the prediction if the loss has a link, and the loss with its parts."""
     mlp, h, many = walk.mlp, walk.output, walk.examples > 1
     ops, spec, found = mlp.backend.ops, mlp.task.loss, []
     z = walk.device(walk.values[h])
@@ -88,33 +89,29 @@ def _loss(walk: Walk) -> list[Quantity]:
     return [*found, Quantity("Loss", formula, np.asarray(walk.trace.loss))]
 
 
-def activation_name(walk: Walk, number: int) -> str:
-    """Return the name of a layer's activation, the output's included."""
-    hidden = walk.mlp.network.architecture.activations
-    output = walk.mlp.task.output
-    if number <= len(hidden):
-        return hidden[number - 1].name
-    assert output is not None
-    return output.name
+def activation_of(walk: Walk, number: int) -> Activation:
+    """Return the activation of a layer, hidden or last, that has one."""
+    every = (*walk.mlp.network.architecture.activations, walk.mlp.task.output)
+    found = every[number - 1]
+    assert found is not None
+    return found
 
 
 def normalizes(walk: Walk, stage: Stage) -> bool:
-    """Whether a stage is layer or batch normalization, not a layer of the user's in their place."""
-    return stage.kind == "norm" and walk.mlp.network.architecture.normalization in (
-        "layer",
-        "batch",
-    )
+    """Whether a stage is layer or batch normalization, not a custom layer in their place."""
+    kind = walk.mlp.network.architecture.normalization
+    return stage.kind == "norm" and kind in ("layer", "batch")
 
 
 def over_what(walk: Walk) -> str:
-    """Say what mean and variance of the normalization are taken over."""
+    """Say what the normalization takes mean and variance over."""
     if walk.mlp.network.architecture.normalization == "layer":
         return "over the units of each example"
-    return "over the batch" if walk.training else "from training, constants here"
+    return "over the batch" if walk.training else "from training, as constants"
 
 
 def columns(walk: Walk) -> tuple[Column, ...]:
-    """Return the columns of the drawn network: inputs, the end of each layer, the prediction."""
+    """Return the columns of the drawing: inputs, the end of each layer, the prediction."""
     ends = {stage.number: stage.name for stage in walk.stages if stage.number}
     found = [Column("X", ""), *(Column(name, f"dLoss/d{name}") for name in ends.values())]
     if walk.mlp.task.loss.link != "identity":

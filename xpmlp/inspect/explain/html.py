@@ -1,4 +1,4 @@
-"""An explanation as one page: the network drawn, then the walk; it loads nothing."""
+"""An explanation as one HTML page that loads nothing: the network drawn, then every value."""
 
 from html import escape
 from importlib.resources import files
@@ -42,18 +42,18 @@ def page(explanation: Contents) -> str:
 
 def _drawings(explanation: Contents) -> str:
     first = " (first example)" if explanation["X"].shape[0] > 1 else ""
-    captions = [
-        ("Forward", "lines are weights W, circles the values of the units" + first),
-        ("Backward", "lines are dLoss/dW, circles dLoss/d of the units" + first),
-    ]
+    captions = (
+        "<b>Forward</b>: lines are weights W, circles the values of the units",
+        "<b>Backward</b>: lines are dLoss/dW, circles dLoss/d of the units",
+    )
     figures = [
-        f'<figure><figcaption><b>{title}</b>: {text}</figcaption><div class="scroll">'
+        f'<figure><figcaption>{caption}{first}</figcaption><div class="scroll">'
         f"{network(explanation, gradients)}</div></figure>"
-        for (title, text), gradients in zip(captions, (False, True), strict=True)
+        for caption, gradients in zip(captions, (False, True), strict=True)
     ]
     key = (
         '<p class="key"><span class="pos">positive</span> <span class="neg">negative</span> '
-        "the wider the line, the larger the number</p>"
+        "wider lines are larger numbers</p>"
     )
     return f'<div class="figures">{"".join(figures)}</div>{key}'
 

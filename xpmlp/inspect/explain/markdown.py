@@ -6,7 +6,7 @@ from xpmlp.inspect.explain.contents import Contents, Quantity
 from xpmlp.inspect.explain.notation import formatter, latex
 
 SIDE_BY_SIDE = 3
-"""Columns up to which two matrices stand in one line of a page."""
+"""Largest number of columns with which two matrices fit in one line of a page."""
 
 
 def document(explanation: Contents) -> str:
@@ -23,12 +23,11 @@ def document(explanation: Contents) -> str:
 def _quantity(q: Quantity) -> list[str]:
     shape = f"shape {q.shape}" if q.shape else ""
     about = "; ".join(filter(None, [q.note, shape]))
-    name = f"${latex(q.name)}$"
-    head = [f"{name}: {about}"] if about else []
+    head = [f"${latex(q.name)}$: {about}"] if about else []
     if q.difference is None:
         return [*head, _display(f"{q.latex} = {matrix(q.values)}")]
-    own, other = (rf"\underbrace{{{matrix(v)}}}" for v in (q.values, q.difference))
-    own, other = rf"{own}_{{\text{{gradient}}}}", rf"{other}_{{\text{{finite difference}}}}"
+    parts = {"gradient": q.values, "finite difference": q.difference}
+    own, other = (rf"\underbrace{{{matrix(v)}}}_{{\text{{{name}}}}}" for name, v in parts.items())
     if q.values.ndim < 2 or q.values.shape[1] > SIDE_BY_SIDE:
         joined = rf"\begin{{aligned}} {q.latex} &= {own} \\ &\approx {other} \end{{aligned}}"
     else:

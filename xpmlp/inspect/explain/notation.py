@@ -1,7 +1,7 @@
-"""One notation for every renderer: a formula is written once, as text, and translated.
+"""One notation for all renderers: formulas are written as text, and translated.
 
-``dLoss/dW2 = h1ᵀ dLoss/dz2`` is read as it stands in a terminal, with fractions and indices in
-LaTeX and in HTML. A letter with digits is a symbol with an index; longer words stay words.
+A terminal shows ``dLoss/dW2 = h1ᵀ dLoss/dz2`` as it is; LaTeX and HTML show fractions and indices.
+A letter with digits is a symbol with an index; longer words stay words.
 """
 
 import html
@@ -78,12 +78,7 @@ DECIMALS = 8
 
 
 def formatter(values: np.ndarray) -> Callable[[float], str]:
-    """Choose how the numbers of one array are written: eight decimals, unless all would be lost.
-
-    Returns
-    -------
-    callable (number) -> str
-    """
+    """Choose how to write an array's numbers: 8 decimals, in powers of ten if that loses all."""
     if values.dtype.kind in "bui":
         return lambda value: str(int(value))
     largest = float(np.max(np.abs(values), where=np.isfinite(values), initial=0.0))

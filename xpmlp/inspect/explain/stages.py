@@ -1,4 +1,4 @@
-"""A traced pass with a name for everything in it: z1, h1, W1 as in the slides, by layer."""
+"""A traced pass with a name for everything in it: z1, h1, W1 and so on."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ _NORM_PARAMETERS = {"g": "γ", "b": "β", "W": "ω"}
 
 @dataclass(frozen=True)
 class Stage:
-    """One layer in the walk.
+    """One layer at work.
 
     Attributes
     ----------
@@ -29,11 +29,11 @@ class Stage:
         From 1; 0 for dropout of the inputs.
     layer : Layer
     source, name : str
-        What its input and its output are called.
+        Names of its input and its output.
     record : Record or None
-        None for the sum at the end of a residual block, whose parts are stages of their own.
+        None for the sum at the end of a residual block, whose parts are stages themselves.
     skipped : str
-        Of a residual block: what its input is called, which joins again here.
+        For that sum: the name of the block's input.
     """
 
     kind: str
@@ -45,7 +45,7 @@ class Stage:
     skipped: str = ""
 
     def parameters(self) -> dict[str, str]:
-        """Return the symbol of each of the layer's own parameters by its full name."""
+        """Return the symbol of each of the layer's parameters by its full name."""
         if self.record is None:
             return {}
         letters = _NORM_PARAMETERS if self.kind == "norm" else {}
@@ -65,7 +65,7 @@ class Walk:
     stages : list of Stage
         In the order of the forward pass, without layers that do nothing here.
     values, gradients : dict of str to ndarray
-        Every named value, and the gradient of the loss by it where the walk has it.
+        Every named value, and the gradients of the loss by them that were computed.
     """
 
     mlp: MLP
@@ -94,13 +94,12 @@ class Walk:
 
     @property
     def penalty(self) -> Penalty:
-        """What is added to the mean loss of these examples."""
+        """The penalty, as added to the mean loss of these examples."""
         return self.mlp.penalty.of_batch(self.mlp.backend.xp, self.examples)
 
     def host(self, array: Any) -> np.ndarray:
         """Bring an array of the backend to NumPy."""
-        found: np.ndarray = self.mlp.backend.to_numpy(array)
-        return found
+        return np.asarray(self.mlp.backend.to_numpy(array))
 
     def device(self, array: np.ndarray) -> Any:
         """Bring real numbers to the backend in the model's dtype, others as they are."""
@@ -110,18 +109,18 @@ class Walk:
     def again(
         self, stage: Stage, dy: np.ndarray, parameters: Mapping[str, np.ndarray] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Run one layer once more on its input: its output, and ``dy`` taken back through it."""
+        """Run one layer again on its input; return its output, and ``dy`` taken back through it."""
         mlp, record = self.mlp, stage.record
         assert record is not None
         keys = dropout_keys(mlp.seed, mlp.epochs_trained, 1, mlp.network.dropouts)[0]
         views = mlp.network.statistics.views(mlp.backend.xp, mlp.weights.statistics)
         run = Pass(training=self.training, keys=mlp.backend.asarray(keys), statistics=views)
-        own = {name: self.device(value) for name, value in (parameters or {}).items()}
-        y, backward = stage.layer.forward(mlp.backend.ops, own, self.device(record.x), run)
+        p = {name: self.device(value) for name, value in (parameters or {}).items()}
+        y, backward = stage.layer.forward(mlp.backend.ops, p, self.device(record.x), run)
         return self.host(y), self.host(backward(self.device(dy))[0])
 
     def _visit(self, layer: Layer, records: Iterator[Record], source: str) -> str:
-        """Walk a composition in the order of the pass; return the name of its output."""
+        """Name the parts of a layer in the order of the pass; return the name of its output."""
         if not layer.parts:
             return self._leaf(next(records), source)
         kind, number = _place(layer, self.mlp)

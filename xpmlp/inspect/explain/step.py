@@ -1,4 +1,4 @@
-"""From a network and examples to an explanation: trace, differentiate, update, and put together."""
+"""From a network and examples to an explanation: trace, differentiate, update, assemble."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from xpmlp.inspect.explain.contents import Quantity, Section
 from xpmlp.inspect.explain.explanation import Explanation
 from xpmlp.inspect.explain.forward import columns, forward, given, normalizes, over_what
 from xpmlp.inspect.explain.stages import Walk
-from xpmlp.inspect.gradcheck import loss_at
+from xpmlp.inspect.gradcheck import loss_at, moved_loss, places
 from xpmlp.mlp import MLP
 from xpmlp.nn.gradcheck import STEP, differences
 from xpmlp.nn.optimizers import SGD, Optimizer
@@ -22,7 +22,7 @@ from xpmlp.training.prepare import settle
 from xpmlp.training.trace import trace
 
 LIMIT = 2_000
-"""Numbers that can still be read: more would be printed, but not looked at."""
+"""Numbers that somebody may still read."""
 
 
 def explain(
@@ -33,25 +33,24 @@ def explain(
     *,
     training: bool = False,
 ) -> Explanation:
-    """Show one forward and backward step of a network with every value, and change nothing.
+    """Show one forward and backward step of a network with every value. The model is not changed.
 
     Parameters
     ----------
     mlp : MLP
-        Trained or not; one that is not learns its task from y here, in a copy.
+        Trained or not. The task of an untrained one is inferred from y.
     X : array-like, shape (n, inputs), or (inputs,) for one example
     y : array-like
         As for ``MLP.fit``; for one example also without its first axis.
     optimizer : str or Optimizer, optional
-        Whose first step is shown; ``SGD(0.001)`` unless given.
+        Its first step is shown; the default is ``SGD(0.001)``.
     training : bool
-        Whether dropout drops and batch normalization uses the batch, as in training. Otherwise
-        they behave as in prediction.
+        Whether dropout and batch normalization behave as in training, not as in prediction.
 
     Returns
     -------
     Explanation
-        ``print`` it, look a value up as in ``explanation["dLoss/dW1"].values``, or write
+        ``print`` it, look up a value with ``explanation["dLoss/dW1"].values``, or write
         ``.markdown()`` or ``.html()`` to a file.
 
     Raises
@@ -71,7 +70,7 @@ def explain(
     sections = [given(walk), forward(walk), *backward(walk, differences)]
     sections.append(_update(walk, chosen, x, target))
     sizes = "-".join(map(str, mlp.sizes))
-    title = f"One step of learning: the network {sizes}, every number"
+    title = f"One training step of the network {sizes}, with every number"
     notes = [*_notes(walk, chosen), *_kinks(sections, mlp.dtype)]
     return Explanation(title, tuple(notes), tuple(sections), columns(walk))
 
@@ -87,38 +86,31 @@ def _rows(mlp: MLP, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _refuse_large(mlp: MLP, n: int) -> None:
-    """Raise where an explanation would have more numbers than anybody reads.
+    """Raise if an explanation would have more numbers than anybody reads.
 
-    Each parameter has its value, gradient, finite difference and new value; each unit of each
-    example its z, h, both gradients and the derivative between them.
+    Each parameter has a value, gradient, finite difference and new value; each unit of each
+    example has z, h, both gradients and the derivative between them.
     """
     numbers = 4 * mlp.network.layout.count + n * (mlp.sizes[0] + 5 * sum(mlp.sizes[1:]))
     if numbers > LIMIT:
         raise InvalidValueError(
             f"explain: a network {'-'.join(map(str, mlp.sizes))} with {n:,} "
             f"{'example' if n == 1 else 'examples'} has about {numbers:,} numbers to print; the "
-            f"limit is {LIMIT:,}. Take a smaller network, or fewer rows, X[:1] for example"
+            f"limit is {LIMIT:,}. Use a smaller network or fewer rows, X[:1] for example"
         )
 
 
 def finite_differences(
     mlp: MLP, X: np.ndarray, y: np.ndarray, training: bool
 ) -> dict[str, np.ndarray]:
-    """(Loss(θ + h) − Loss(θ − h))/2h for each parameter θ, by name.
+    """Return (Loss(θ + h) − Loss(θ − h))/2h for each parameter θ, by name.
 
-    Always on NumPy in float64: in float32 rounding would hide what is to be seen, and a second
-    library is a check of the first.
+    Always on NumPy in float64: float32 would round the differences away, and a second library
+    checks the first.
     """
-    loss_and_gradient, layout = loss_at(mlp, X, y, training), mlp.network.layout
-    flat = layout.flatten(mlp.state_dict())
-    used = np.concatenate([np.arange(start, stop) for _, start, stop in layout.slots.values()])
-
-    def loss(i: int, by: float) -> float:
-        moved = flat.copy()
-        moved[used[i]] += by
-        return loss_and_gradient(moved)[0]
-
-    slopes = np.zeros(layout.size)
+    layout, slopes = mlp.network.layout, np.zeros(mlp.network.layout.size)
+    used = places(layout)
+    loss = moved_loss(loss_at(mlp, X, y, training), layout.flatten(mlp.state_dict()), used)
     slopes[used] = differences(loss, len(used))
     return {name: np.array(view) for name, view in layout.views(np, slopes).items()}
 
@@ -139,7 +131,7 @@ def _update(walk: Walk, chosen: Optimizer, X: np.ndarray, y: np.ndarray) -> Sect
         note = ""
         if mlp.penalty.max_norm is not None and name in mlp.network.weights:
             new = mlp.penalty.bound(ops.xp, new)
-            note = f"then columns longer than {mlp.penalty.max_norm:g} are shortened to it"
+            note = f"then columns longer than {mlp.penalty.max_norm:g} are scaled to that length"
         views[name] = new
         found.append(Quantity(f"{symbol}*", formula, walk.host(new), note))
     flat = ops.xp.asarray(walk.device(layout.flatten({k: walk.host(v) for k, v in views.items()})))
@@ -149,7 +141,7 @@ def _update(walk: Walk, chosen: Optimizer, X: np.ndarray, y: np.ndarray) -> Sect
 
 
 def _kinks(sections: list[Section], dtype: str) -> list[str]:
-    """Name the gradients that are not as the finite difference says, and the usual reason."""
+    """Name the gradients that differ from the finite difference, and the usual reason."""
     tolerance = 1e-6 if dtype == "float64" else 1e-3
     far = [
         q.name
@@ -161,9 +153,9 @@ def _kinks(sections: list[Section], dtype: str) -> list[str]:
     if not far:
         return []
     return [
-        f"{', '.join(far)} and the finite difference differ: a kink, such as that of ReLU at 0, "
-        "lies within h of this point, and the difference mixes both sides of it; or a derivative "
-        "of your own is wrong (xpmlp.check_gradient tells)."
+        f"{', '.join(far)} and the finite difference differ. Either a kink, such as that of ReLU "
+        "at 0, is within h of this point, and the difference mixes both sides of it; or a custom "
+        "derivative is wrong (check it with xpmlp.check_gradient)."
     ]
 
 
@@ -176,19 +168,19 @@ def _clips(chosen: Optimizer) -> bool:
 
 
 def _notes(walk: Walk, chosen: Optimizer) -> list[str]:
-    """Say what was explained and under which conditions."""
+    """Say what is explained and under which conditions."""
     mlp, n = walk.mlp, walk.examples
     rows = "1 example" if n == 1 else f"the mean over {n} examples"
     notes = [
         f"{mlp.dtype} on {mlp.backend.name} ({mlp.backend.device}); loss {mlp.task.loss.name}, "
         f"{rows}; first step of {chosen.name} at learning rate {_rate(chosen):g}.",
         "Rows are examples, columns units; ⊙ multiplies element by element. The finite "
-        f"difference beside a gradient is (Loss(θ + h) − Loss(θ − h))/2h, h = {STEP:g}, on NumPy "
-        "in float64.",
+        f"difference next to a gradient is (Loss(θ + h) − Loss(θ − h))/2h with h = {STEP:g}, "
+        "computed on NumPy in float64.",
         *formulas.loss_notes(mlp.task.loss),
     ]
     if not mlp.penalty.is_zero:
-        notes.append("The loss is E + R: E that of the data, R the penalty on the weights.")
+        notes.append("The loss is E + R: E is the loss on the data, R the penalty on the weights.")
     if mlp.network.dropouts:
         on = "on, with the mask of the next step" if walk.training else "off, as in prediction"
         notes.append(f"Dropout is {on} (training={walk.training}).")

@@ -1,7 +1,7 @@
-"""An explanation as lines for a terminal."""
+"""An explanation as text for a terminal."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from typing import TextIO
 
@@ -14,7 +14,7 @@ WIDTH = 80
 INDENT = "    "
 
 Line = tuple[str, str]
-"""A line and its style, in rich's words."""
+"""A line and its style, as rich names it."""
 
 
 def plain(explanation: Contents, width: int = WIDTH) -> str:
@@ -23,7 +23,7 @@ def plain(explanation: Contents, width: int = WIDTH) -> str:
 
 
 def show(explanation: Contents, stream: TextIO) -> None:
-    """Print with colours on a terminal if rich is installed, plainly otherwise."""
+    """Print with colors on a terminal if rich is installed, as plain text otherwise."""
     if stream.isatty():
         try:
             from rich.console import Console
@@ -40,14 +40,14 @@ def show(explanation: Contents, stream: TextIO) -> None:
 
 def lines(explanation: Contents, width: int = WIDTH) -> Iterator[Line]:
     """Yield every line with its style."""
-    yield from ((line, "bold") for line in textwrap.wrap(explanation.title, width))
+    yield from _styled("bold", textwrap.wrap(explanation.title, width))
     for note in explanation.notes:
-        yield from ((line, "dim") for line in textwrap.wrap(note, width))
+        yield from _styled("dim", textwrap.wrap(note, width))
     for section in explanation.sections:
         yield "", ""
         yield f"── {section.title} ".ljust(width, "─"), "bold cyan"
         for rule in section.chain:
-            yield from ((line, "magenta") for line in _wrapped(rule, width))
+            yield from _styled("magenta", _wrapped(rule, width))
         for quantity in section.quantities:
             yield "", ""
             yield from _quantity(quantity, width)
@@ -59,23 +59,19 @@ def _quantity(q: Quantity, width: int) -> Iterator[Line]:
     head = f"{q.text}: {given}" if given else q.text
     first, *more = _wrapped(head, width - len(shape))
     yield f"{first:<{width - len(shape)}}{shape}".rstrip(), "bold"
-    yield from ((line, "bold") for line in more)
+    yield from _styled("bold", more)
     if q.note and not given:
-        yield from (
-            (line, "dim")
-            for line in textwrap.wrap(
-                q.note, width, initial_indent=INDENT, subsequent_indent=INDENT
-            )
-        )
+        room = width - len(INDENT)
+        yield from _styled("dim", (INDENT + line for line in textwrap.wrap(q.note, room)))
     if q.difference is None:
-        yield from ((f"{INDENT}{row}", "") for row in matrix(q.values, width - len(INDENT)))
+        yield from _styled("", (f"{INDENT}{row}" for row in matrix(q.values, width - len(INDENT))))
         return
     yield from _pair(q, width)
     yield f"{INDENT}largest difference: {q.error:.1e}", "green"
 
 
 def _pair(q: Quantity, width: int) -> Iterator[Line]:
-    """Set gradient and finite difference side by side where they fit, else one below the other."""
+    """Put gradient and finite difference side by side if they fit, else below each other."""
     assert q.difference is not None
     room = width - len(INDENT)
     blocks = [
@@ -92,7 +88,7 @@ def _pair(q: Quantity, width: int) -> Iterator[Line]:
 
 
 def matrix(values: np.ndarray, width: int) -> list[str]:
-    """Write an array in aligned columns, long rows over several lines."""
+    """Write an array in aligned columns; long rows take several lines."""
     write = formatter(values)
     room = max(len(write(value)) for value in values.ravel())
     aligned = {"all": lambda value: f"{write(value):>{room}}"}
@@ -103,6 +99,10 @@ def matrix(values: np.ndarray, width: int) -> list[str]:
         formatter=aligned,  # type: ignore[arg-type]
     )
     return [line.rstrip() for line in written.splitlines() if line.strip()]
+
+
+def _styled(style: str, texts: Iterable[str]) -> Iterator[Line]:
+    return ((text, style) for text in texts)
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -1,7 +1,7 @@
 """The worked step of the lecture slides: 2-3-2, one example, every number to 8 digits.
 
 O. U. Florez, "Building your Neural Network from Scratch": no biases, sigmoid twice, the loss
-½Σ(y − h₂)², learning rate 0.001, X the first point and W of the seeds the slides use.
+½Σ(y − h₂)², learning rate 0.001; X and W are drawn from the slides' seeds.
 """
 
 from dataclasses import replace
@@ -15,12 +15,27 @@ from xpmlp.inspect.explain.step import explain
 from xpmlp.mlp import MLP
 from xpmlp.nn.optimizers import SGD, Optimizer
 
-TITLE = "The worked step of the slides: a network 2-3-2, every number"
+TITLE = "The worked step of the slides: the network 2-3-2, with every number"
 
 SIGN = (
-    "The slides print the first element of dh2/dz2 with a minus; it is positive, and all their "
-    "products use it so."
+    "The slides print the first element of dh2/dz2 with a minus sign; it is positive, and all "
+    "their products use it that way."
 )
+
+
+def slides_points(n: int = 300) -> np.ndarray:
+    """Return the first n of the slides' 300 points, shape (n, 2)."""
+    return np.random.RandomState(0).randn(300, 2)[:n]
+
+
+def slides_network(hidden: int = 3, **options: Any) -> MLP:
+    """Return the slides' network with its initial weights; ``options`` are further ones of MLP."""
+    fixed: dict[str, Any] = {"output": "sigmoid", "loss": "mse", "bias": False, "scaling": None}
+    mlp = MLP([2, hidden, 2], "sigmoid", **fixed, **options, seed=0)
+    draw = np.random.RandomState(2017).uniform
+    W1, W2 = draw(-1, 1, (2, hidden)), draw(-1, 1, (hidden, 2))
+    mlp.load_state_dict({"dense1.W": W1 / np.sqrt(2), "dense2.W": W2 / np.sqrt(hidden)})
+    return mlp
 
 
 def worked_step(
@@ -31,7 +46,7 @@ def worked_step(
     Parameters
     ----------
     backend : str or Backend
-        In float64 where the backend has it, float32 otherwise.
+        In float64 if the backend has it, in float32 otherwise.
     device : str, optional
 
     Returns
@@ -42,26 +57,9 @@ def worked_step(
     optimizer : Optimizer
     """
     found = find(backend, device)
-    mlp = MLP(
-        [2, 3, 2],
-        activation="sigmoid",
-        output="sigmoid",
-        loss="mse",
-        bias=False,
-        scaling=None,
-        dtype="float64" if "float64" in found.capabilities else "float32",
-        backend=found,
-        seed=0,
-    )
-    draw = np.random.RandomState(2017).uniform
-    mlp.load_state_dict(
-        {
-            "dense1.W": draw(-1, 1, (2, 3)) / np.sqrt(2),
-            "dense2.W": draw(-1, 1, (3, 2)) / np.sqrt(3),
-        }
-    )
-    X = np.random.RandomState(0).randn(300, 2)[:1]
-    return mlp, X, np.array([[1.0, 0.0]]), SGD(1e-3)
+    dtype = "float64" if "float64" in found.capabilities else "float32"
+    mlp = slides_network(backend=found, dtype=dtype)
+    return mlp, slides_points(1), np.array([[1.0, 0.0]]), SGD(1e-3)
 
 
 def explain_worked_step(
