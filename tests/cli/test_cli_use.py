@@ -221,8 +221,8 @@ def test_a_picture_needs_a_model_of_images(
         (["evaluate", "DIGITS", "digits", "--backend", "torhc"], "error: unknown backend 'torhc'"),
         (["evaluate", "DIGITS", "digits", "--label", "5"], "label: found '5' for digits"),
         (["evaluate", "", "digits"], "MODEL: found an empty name"),
-        (["evaluate", "EMPTY", "digits"], "(found 0 bytes, fewer than its header has: it was cut)"),
-        (["evaluate", "CUT", "digits"], "(found 100 bytes, fewer than its header has: it was cut)"),
+        (["evaluate", "EMPTY", "digits"], "(found 0 bytes, fewer than its header: truncated)"),
+        (["evaluate", "CUT", "digits"], "(found 100 bytes, fewer than its header: truncated)"),
     ],
 )
 def test_mistakes_are_one_line(

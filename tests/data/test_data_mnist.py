@@ -192,7 +192,7 @@ def test_a_bad_cached_file_is_named_if_it_cannot_be_fetched_again(tmp_path, mirr
         load_mnist(mirrors=[mirror("missing")], cache_dir=tmp_path)
     assert not hasattr(missing.value, "__notes__")
     (note,) = caught.value.__notes__
-    assert note.startswith(f"the cached file is of no use: {bad}: not the genuine {NAMES[2]}")
+    assert note.startswith(f"the cached file is not valid: {bad}: not the genuine {NAMES[2]}")
 
 
 def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(tmp_path, mirror, server, caplog):

@@ -173,7 +173,7 @@ def test_a_pickle_does_not_run(tmp_path, npz, key):
     with pytest.raises(DataError, match=f"array '{key}'.*would have to be unpickled"):
         load(path)
     write_members(path, X=npy_bytes(X), y=pickle.dumps(Sentinel(sentinel)))
-    with pytest.raises(DataError, match=r"not a sound \.npz file"):
+    with pytest.raises(DataError, match=r"not a valid \.npz file"):
         load(path)
     assert not sentinel.exists()
 
@@ -206,5 +206,5 @@ def test_other_zip_contents(tmp_path):
         load(path)
     for content in (b"", b"PK", b"not a zip at all" * 100, npy_bytes(X)):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"not a sound \.npz file"):
+        with pytest.raises(DataError, match=r"not a valid \.npz file"):
             load(path)

@@ -202,7 +202,7 @@ def pack(path: Path, **members: bytes) -> bytes:
 def test_npz_header_that_lies(y: bytes, tmp_path: Path) -> None:
     pack(tmp_path / "a.npz", X=npy(np.zeros((2, 1))), y=y)
     with bounded(memory=20e6):
-        refused(tmp_path / "a.npz", "array 'y'|not a sound .npz file")
+        refused(tmp_path / "a.npz", "array 'y'|not a valid .npz file")
 
 
 def test_npz_with_a_very_long_label(tmp_path: Path) -> None:

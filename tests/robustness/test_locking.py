@@ -173,7 +173,7 @@ def test_a_forked_child_does_not_keep_the_folder_of_a_killed_process(tmp_path: P
 def test_what_a_forked_child_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same in this process, whose locks and process id are made a child's."""
     with monkeypatch.context() as child, locked(tmp_path, WHAT):
-        locking._let_go()
+        locking._close_all()
         assert not locking._held
         child.setattr(os, "getpid", lambda: -1)
     assert os.listdir(tmp_path) == [LOCK]

@@ -65,8 +65,8 @@ def load(
         Share of the rows that become the test part, at least 0 (none) and below 1. Not used for
         MNIST, XOR and .npz files that have a test part.
     task : {None, "classification", "regression"}
-        What the labels of a file are. None decides: text and booleans are classes, and so are
-        whole numbers with at most ``max(20, sqrt(n))`` distinct values.
+        What the labels of a file are. None infers it: text, booleans, and integers with at most
+        ``max(20, sqrt(n))`` distinct values are classes.
     seed : int
         Seed of the split, and of the points of XOR.
 
@@ -116,7 +116,7 @@ def _with_split(
         train, test = split(n, test_fraction, seed)
         X, y, X_test, y_test = table.X[train], y[train], table.X[test], y[test]
     else:
-        # Encoded together, so that both parts agree on what the classes are.
+        # Encoded together, so that both parts have the same classes.
         y, classes = encode_labels(np.concatenate([table.y, table.y_test]), task, table.where)
         X, y, X_test, y_test = table.X, y[:n], table.X_test, y[n:]
     return Dataset(
@@ -145,8 +145,8 @@ def load_evaluation(
 ) -> tuple[Array, Array | None]:
     """Load inputs, and targets if there are any, for a model that is already trained.
 
-    Of digits, MNIST and XOR, and of an .npz file that has a test part, this is the test part; of
-    other files it is every row, in the order of the file.
+    For digits, MNIST, XOR, and .npz files that have a test part, this is the test part; for other
+    files it is every row, in the order of the file.
 
     Parameters
     ----------
@@ -155,15 +155,15 @@ def load_evaluation(
     classes : tuple of str or None
         The model's class names: labels become their indices. None for regression.
     features : tuple of str, optional
-        The model's feature names. They are found in a text file's header in any order; without a
-        header the columns are taken as they stand.
+        The model's feature names, found in a text file's header in any order. Without a header
+        the columns keep their order.
     n_features : int, optional
         The model's number of features, if `features` is not known.
     label : str or int, optional
         The label column of a text file. By default the only column that is not a feature, else as
         for `load`. A file with the features only has no labels.
     data_dir, test_fraction, seed
-        As given to `load` when the model was trained, so that no training row is evaluated.
+        As given to `load` for training, so that no training row is evaluated.
 
     Returns
     -------
@@ -206,7 +206,7 @@ def load_evaluation(
 
 
 def _mapped(data: Dataset, classes: tuple[str, ...] | None) -> Array:
-    """Turn the test labels of a built-in data set into the indices of a model's classes."""
+    """Return the test labels of a built-in data set as indices of a model's classes."""
     names = np.array(data.classes)[data.y_test]
     return map_labels(names, classes, lambda index: f"{data.name}: test row {index}")
 
@@ -226,10 +226,10 @@ def _is_npz(path: Path) -> bool:
 
 
 def _existing_file(name: PathLike) -> Path:
-    """Return the path of a file of a known kind, or say what is known and near."""
+    """Return the path of a file of a known kind; errors suggest what was meant."""
     path = expanded(name, "data")
     known = f"one of {', '.join(NAMES)}, or a file: {', '.join(('.npz', *_CSV_SUFFIXES))}"
-    with reading(path):  # a folder on the way may be closed to us
+    with reading(path):  # a folder on the way may not be readable
         exists, is_folder = path.exists(), path.is_dir()
     if is_folder:
         raise DataError(

@@ -29,13 +29,6 @@ def training_columns(
     source : str
         The file, for messages.
 
-    Returns
-    -------
-    columns : list of int
-        Feature columns, from 0.
-    label : int
-        Label column, from 0.
-
     Raises
     ------
     DataError
@@ -81,28 +74,15 @@ def evaluation_columns(
     label: str | int | None,
     source: str,
 ) -> tuple[list[int], int | None]:
-    """Choose the columns on which a model was trained, and the label column if there is one.
+    """Choose the features of a trained model, in its order, and the label column or None.
 
-    Parameters
-    ----------
-    names, width, label, source
-        As for `training_columns`.
-    features : tuple of str or None
-        The model's feature names: they are found by name, in any order, if the file has a header.
-    n_features : int or None
-        The model's number of features: a file of so many columns has no label.
-
-    Returns
-    -------
-    columns : list of int
-        Feature columns in the model's order.
-    label : int or None
-        Label column; None if the file has the features only.
+    With a header the features are found by name; a file of `n_features` columns has no label.
+    The other parameters are those of `training_columns`.
 
     Raises
     ------
     DataError
-        If a feature is missing, or it is not clear which of the other columns is the label.
+        If a feature is missing, or it is not clear which other column is the label.
     """
     if names is not None and features is not None:
         place = {name: column for column, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""Tables of numbers from CSV files; whatever is wrong is named with its row and column."""
+"""Tables of numbers from CSV files; errors name the row and the column."""
 
 import csv
 import io
@@ -16,28 +16,16 @@ from xpmlp.data.labels import MAX_LABEL, is_number
 from xpmlp.errors import DataError, short
 
 MAX_ROW = 4 * 2**20
-"""The most characters of a row, lines within quotes included: memory for 100,000 columns."""
+"""The most characters of a row, quoted line breaks included: enough for 100,000 columns."""
 
 
 def read_csv(path: PathLike, choose: Choose) -> Table:
-    """Read numbers, and a column of labels, from a text file of comma-separated values.
+    """Read the float64 features and the labels (text, or None) that `choose` picks by column.
 
     The file is UTF-8; cells are separated by comma, semicolon or tab (whichever occurs most in
     the first line) and may be quoted. The first row is a header if it has a name in a column
     whose second row is a number, a label column's name (not y), or no number at all. Blank lines
     are skipped.
-
-    Parameters
-    ----------
-    path : str or path
-        The file.
-    choose : callable
-        Chooses the columns; see `training_columns` and `evaluation_columns`.
-
-    Returns
-    -------
-    Table
-        X float64 of shape (n, features); y as text, or None.
 
     Raises
     ------
@@ -58,13 +46,13 @@ def read_csv(path: PathLike, choose: Choose) -> Table:
 
 
 def _undecodable(file: BinaryIO) -> int:
-    """Find the first byte that is not UTF-8, from 0 (the decoder of the stream loses count)."""
+    """Return the place of the first byte that is not UTF-8, from 0; the stream does not know."""
     file.seek(0)
     try:
         file.read().decode("utf-8")
     except UnicodeDecodeError as error:
         return error.start
-    return 0  # the file was altered meanwhile
+    return 0  # the file has changed in the meantime
 
 
 def _parse_csv(file: TextIO, path: Path, choose: Choose) -> Table:
@@ -85,7 +73,7 @@ def _parse_csv(file: TextIO, path: Path, choose: Choose) -> Table:
         try:
             numbers = [cells[column] for column in columns]
             if "_" in "".join(numbers):
-                raise ValueError("not for float(), which reads 1_000")
+                raise ValueError("float() would read 1_000")
             values.extend(map(float, numbers))
         except ValueError:
             column = next(c for c in columns if not is_number(cells[c]))
@@ -106,7 +94,7 @@ def _parse_csv(file: TextIO, path: Path, choose: Choose) -> Table:
         raise _bad_cell(path, lines[row], columns[k], names, str(X[row, k]), "a finite number")
     return Table(
         X,
-        # Of variable length: one long label would widen every row of a fixed one.
+        # Of variable length: a fixed one would give every row the length of the longest.
         np.array(labels, np.dtypes.StringDType()) if label is not None else None,
         lambda index: f"{path}: row {lines[index]}",
         features=tuple(names[column] for column in columns) if names else None,
@@ -156,12 +144,12 @@ def _separator(lines: "_Lines") -> str:
 def _width(line: str, separator: str) -> int:
     try:
         return len(next(csv.reader([line], delimiter=separator)))
-    except csv.Error:  # a cell that is too long, of which the true reader says where it is
+    except csv.Error:  # a cell that is too long: the reader of rows will say where
         return 0
 
 
 class _Lines:
-    """The lines of a file, counted, without NUL; those of one row are of bounded length."""
+    """The lines of a file, counted; refuses NUL, and rows that are too long."""
 
     def __init__(self, file: TextIO, path: Path) -> None:
         self.file, self.path = file, path

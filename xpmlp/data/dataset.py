@@ -1,4 +1,4 @@
-"""The data set that every loader returns, and what the loaders share: labels, splits, errors."""
+"""The data set that every loader returns, and what the loaders share."""
 
 import io
 import os
@@ -40,9 +40,9 @@ class Dataset:
     features : tuple of str or None
         The names of the columns of `X`, where they are known.
     scaling : {"auto", "standard"}
-        What a model should do with the inputs. ``"auto"``: divide uint8 by 255 and leave other
-        dtypes alone; ``"standard"``: subtract the mean and divide by the standard deviation of
-        the training inputs.
+        How a model should scale the inputs. ``"auto"``: divide uint8 by 255, leave other dtypes
+        alone; ``"standard"``: subtract the mean of the training inputs and divide by their
+        standard deviation.
     """
 
     name: str
@@ -63,18 +63,10 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """What a file holds, before its labels are encoded and its rows are split.
+    """The content of a file, before labels are encoded and rows are split; see `Dataset`.
 
-    Attributes
-    ----------
-    X, X_test : ndarray of shape (n, features)
-        Inputs; `X_test` is None if the file has no test part.
-    y, y_test : ndarray or None
-        Labels as they are in the file (numbers or text); None where the file has none.
-    where, where_test : callable
-        Name a row of `y` or `y_test` in a message.
-    features, image_shape
-        As in `Dataset`.
+    `y` and `y_test` are numbers or text as in the file; None if it has none. `where` and
+    `where_test` name their rows in messages.
     """
 
     X: Array
@@ -89,7 +81,7 @@ class Table:
 
 @contextmanager
 def reading(path: PathLike) -> Iterator[None]:
-    """Turn an ``OSError`` while `path` is read into a `DataError` that names it."""
+    """Turn an ``OSError`` into a `DataError` that names the file."""
     try:
         yield
     except XpmlpError:
@@ -103,33 +95,17 @@ def reading(path: PathLike) -> Iterator[None]:
 
 @contextmanager
 def opened(path: PathLike) -> Iterator[io.BufferedReader]:
-    """Open a regular file to read its bytes; whatever prevents it is a `DataError`."""
+    """Open a regular file to read its bytes; every failure is a `DataError`."""
     with reading(path), open_regular(path, DataError) as file:
         yield file
 
 
 def split(n: int, fraction: float, seed: int) -> tuple[Array, Array]:
-    """Draw the rows of the training part and of the test part.
+    """Draw the row numbers of the training part and of the test part, int64.
 
-    Parameters
-    ----------
-    n : int
-        Number of rows.
-    fraction : float
-        The test part's share, 0 (no test part) or more and below 1. Both parts get at least
-        one row when there are two rows and `fraction` is not 0.
-    seed : int
-        Seed of the permutation (NumPy's Philox generator), 0 or more.
-
-    Returns
-    -------
-    train, test : ndarray of int64
-        Row numbers, disjoint, together all of 0 to n-1.
-
-    Raises
-    ------
-    InvalidValueError
-        If `fraction` or `seed` is out of range.
+    `fraction` is the test part's, from 0 (no test part) to below 1; otherwise both parts get at
+    least one row when there are two. Raises InvalidValueError if `fraction` or `seed` is out of
+    range.
     """
     if not isinstance(fraction, Real) or not 0 <= fraction < 1:
         raise InvalidValueError(
@@ -141,7 +117,7 @@ def split(n: int, fraction: float, seed: int) -> tuple[Array, Array]:
 
 
 def require_finite(values: Array, where: Where) -> None:
-    """Refuse NaN and infinity, naming the first row that has one (DataError)."""
+    """Raise a `DataError` for NaN and infinity, naming the first row that has one."""
     finite = np.isfinite(values)
     if not finite.all():
         position = np.unravel_index(int(np.argmin(finite)), values.shape)

@@ -1,4 +1,4 @@
-"""IDX, the format of the MNIST files: plain or gzip, checked before it is believed.
+"""IDX, the format of the MNIST files, plain or gzip. Headers are checked before memory is taken.
 
 A file is a magic number (two zero bytes, a type code, the number of dimensions), the dimensions
 as big-endian 32-bit numbers, and the values. See http://yann.lecun.com/exdb/mnist/.
@@ -26,7 +26,7 @@ _CHUNK = 2**20
 
 
 def read_idx(path: PathLike) -> Array:
-    """Read an IDX file, compressed with gzip or not (told from its content, not its name).
+    """Read an IDX file, compressed with gzip or not (seen from its content, not its name).
 
     Parameters
     ----------
@@ -43,33 +43,15 @@ def read_idx(path: PathLike) -> Array:
     ------
     DataError
         If the file cannot be read, is not IDX, claims more than `MAX_BYTES`, is shorter or
-        longer than its header says, or is broken gzip. Memory stays within twice what the file
-        really holds, and never above what its header claims.
+        longer than its header says, or is broken gzip. Memory stays within twice the file's
+        content, and within what its header claims.
     """
     with opened(path) as file, decompressed(file, str(path)) as stream:
         return parse_idx(stream, str(path))
 
 
 def parse_idx(stream: BinaryIO, source: str) -> Array:
-    """Read one IDX array from an open binary stream that must end with it.
-
-    Parameters
-    ----------
-    stream : binary file
-        Positioned at the magic number, already decompressed.
-    source : str
-        What the stream is, for messages.
-
-    Returns
-    -------
-    ndarray
-        As `read_idx`.
-
-    Raises
-    ------
-    DataError
-        As `read_idx`.
-    """
+    """Read the one IDX array of a decompressed stream, as `read_idx`; `source` is its name."""
     dtype, shape = _read_header(stream, source)
     expected = math.prod(shape) * dtype.itemsize
     if expected > MAX_BYTES:
@@ -77,13 +59,13 @@ def parse_idx(stream: BinaryIO, source: str) -> Array:
             f"{source}: the header claims {expected} bytes for shape {shape}, expected at most "
             f"{MAX_BYTES}"
         )
-    # One byte more than expected shows a file that goes on.
+    # One byte more than expected shows that the file is longer.
     body = read_at_most(stream, expected + 1)
     if len(body) != expected:
         found = f"only {len(body)}" if len(body) < expected else "more"
         raise DataError(
             f"{source}: found {found} bytes of values, expected {expected} for shape {shape}; "
-            "the file is cut or altered, get it again"
+            "the file is truncated or altered, get it again"
         )
     values = np.frombuffer(body, dtype=dtype).reshape(shape)
     return values.astype(dtype.newbyteorder("="), copy=False)
@@ -121,12 +103,12 @@ def decompressed(file: BinaryIO, source: str) -> Iterator[BinaryIO]:
             yield stream  # type: ignore[misc]  # reads like a BinaryIO without being one
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(
-            f"{source}: broken gzip: {error}; the file is cut or altered, get it again"
+            f"{source}: broken gzip: {error}; the file is truncated or altered, get it again"
         ) from error
 
 
 def read_at_most(stream: BinaryIO, limit: int) -> bytearray:
-    """Read to the end of `stream` or to `limit` bytes, in steps: a lie costs no memory."""
+    """Read to the end or to `limit` bytes, in chunks: a false size costs no memory."""
     data = bytearray()
     while len(data) < limit:
         chunk = stream.read(min(_CHUNK, limit - len(data)))

@@ -1,4 +1,4 @@
-"""Labels as they stand in a file, and the class indices or real targets that they mean."""
+"""From the labels in a file to class indices or real targets."""
 
 import math
 from typing import Any
@@ -11,23 +11,22 @@ from xpmlp.errors import DataError, short, unknown_name
 TASKS = ("classification", "regression")
 
 MAX_LABEL = 256
-"""The longest label text: a longer one is a column of prose, chosen by mistake."""
+"""The longest label text: a longer one is probably prose, the wrong column."""
 
-_TEXT = "UT"  # NumPy's kinds of text: all of one length, or each of its own
+_TEXT = "UT"  # NumPy's kinds of text, of fixed and of variable length
 
 
 def encode_labels(
     labels: Array, task: str | None, where: Where
 ) -> tuple[Array, tuple[str, ...] | None]:
-    """Turn labels as they stand in a file into class indices or real targets.
+    """Turn labels into class indices and class names, or into real targets and None.
 
     Parameters
     ----------
     labels : ndarray of shape (n,) or (n, k)
         Numbers, booleans or text.
     task : {None, "classification", "regression"}
-        None decides: text and booleans are classes; so are whole numbers with at most
-        ``max(20, sqrt(n))`` distinct values; all else is regression.
+        None infers it as `xpmlp.data.load` says.
     where : callable
         Names a row in a message.
 
@@ -36,15 +35,15 @@ def encode_labels(
     y : ndarray
         int64 of shape (n,), or float64 of the shape of `labels`.
     classes : tuple of str or None
-        Class names, sorted: by value if all are numbers, else as text. None for regression.
+        Sorted, by value if all are numbers, else as text. None for regression.
 
     Raises
     ------
     DataError
-        If a label is NaN or infinite, numbers and text are mixed and `task` does not say that
-        they are classes, text is given for regression, or there are fewer than two classes.
+        If a label is NaN or infinite, numbers and text are mixed and `task` is not
+        classification, text is given for regression, or there are fewer than two classes.
     InvalidValueError
-        If `task` is not one of the three.
+        If `task` is unknown.
     """
     if task is not None and task not in TASKS:
         raise unknown_name("task", task, TASKS)
@@ -71,26 +70,10 @@ def encode_labels(
 
 
 def map_labels(labels: Array, classes: tuple[str, ...] | None, where: Where) -> Array:
-    """Turn labels into the targets of a model that already has its classes.
+    """Turn labels into indices of a model's classes, int64, or for None into float64 targets.
 
-    Parameters
-    ----------
-    labels : ndarray of shape (n,) or (n, k)
-        Numbers, booleans or text.
-    classes : tuple of str or None
-        The model's class names; None for regression.
-    where : callable
-        Names a row in a message.
-
-    Returns
-    -------
-    ndarray
-        Class indices, int64 of shape (n,), or float64 targets.
-
-    Raises
-    ------
-    DataError
-        If a label is not one of the classes, or not a finite number for regression.
+    Raises a DataError, with the place from `where`, for a label that is not one of the classes,
+    or not a finite number for regression.
     """
     if classes is None:
         labels = _numbers_if_possible(labels)
@@ -115,7 +98,7 @@ def map_labels(labels: Array, classes: tuple[str, ...] | None, where: Where) -> 
 
 
 def class_name(value: Any) -> str:
-    """Name a class by its label: whole numbers without a decimal point, ``1.0`` as ``"1"``."""
+    """Return a label as text, integers without a decimal point: ``1.0`` as ``"1"``."""
     if isinstance(value, (float, np.floating)):
         number = float(value)
         return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
@@ -155,12 +138,12 @@ def _refuse_numbers_among_text(labels: Array, task: str | None, where: Where) ->
         index = first // (labels.size // len(labels))
         raise DataError(
             f"{where(index)}: found the label {short(labels.ravel()[first])!r}, expected a "
-            "number; correct it, or say task 'classification' if the labels are names"
+            "number; correct it, or use task 'classification' if the labels are names"
         )
 
 
 def is_number(text: str) -> bool:
-    """Whether `text` reads as a number: NaN and infinity do, Python's ``1_000`` does not."""
+    """Whether a text is a number: NaN and infinity are, Python's ``1_000`` is not."""
     try:
         float(text)
     except ValueError:

@@ -1,9 +1,7 @@
-"""MNIST: from a folder, from the cache, or from public mirrors, always verified.
+"""MNIST from a folder, the cache, or public mirrors, always verified.
 
-The SHA-256 is that of the decompressed files, because mirrors compress them differently. A
-download is verified in memory and put into the cache by renaming a finished file, so that no
-process ever sees a wrong or partial file there. Of processes that download at once, each puts the
-same file there.
+The SHA-256 is of the decompressed files, because mirrors compress them differently. A download is
+verified in memory and written to the cache atomically: no process sees a wrong or partial file.
 """
 
 import hashlib
@@ -55,8 +53,8 @@ FILES = {
 }
 """Name, SHA-256 and size of each decompressed file: training and test images and labels."""
 
-_SLACK = 2**16  # gzip may be this much larger than what it holds
-_DEADLINE = 600.0  # seconds for one file from one mirror, however slowly it trickles
+_SLACK = 2**16  # gzip may be this much larger than its content
+_DEADLINE = 600.0  # seconds for one file from one mirror
 _REMEDY = f"put the four files into a folder and name it with --data-dir or {FOLDER_VARIABLE}"
 
 
@@ -152,7 +150,7 @@ def _verified_file(path: Path, name: str) -> bytearray:
 
 
 def _verified(file: io.BufferedIOBase, name: str, source: str) -> bytearray:
-    """Return the decompressed content, if it is the genuine one."""
+    """Return the decompressed content if it is genuine."""
     expected, size = FILES[name]
     with decompressed(file, source) as stream:  # type: ignore[arg-type]
         payload = read_at_most(stream, size + 1)
@@ -174,17 +172,17 @@ def _from_cache(cache: Path, mirrors: Sequence[str], timeout: float) -> list[byt
                 payload = _download(name, mirrors, timeout)
             except DownloadError as error:
                 if broken is not None:
-                    error.add_note(f"the cached file is of no use: {broken}")
+                    error.add_note(f"the cached file is not valid: {broken}")
                 raise
             try:
                 write_atomically(cache / name, payload)
             except OSError as error:
                 failure = error
         payloads.append(payload)
-    if failure is not None:  # no reason to keep genuine data from the user
+    if failure is not None:  # the data are genuine all the same
         logger.warning(
-            "%s: the cache cannot be written: %s; MNIST is used all the same, and downloaded again "
-            "next time. To avoid that, %s",
+            "%s: the cache cannot be written: %s; MNIST will be downloaded again next time. To "
+            "avoid that, %s",
             cache,
             failure.strerror or failure,
             _REMEDY,
@@ -193,7 +191,7 @@ def _from_cache(cache: Path, mirrors: Sequence[str], timeout: float) -> list[byt
 
 
 def _cached(cache: Path, name: str) -> tuple[bytearray | None, DataError | None]:
-    """Return what the cache holds, or why that is of no use: it is fetched again."""
+    """Return the content of a cached file, or why it is invalid: it is then downloaded again."""
     try:
         path = _find(cache, name)
         return None if path is None else _verified_file(path, name), None
@@ -215,7 +213,7 @@ def _download(name: str, mirrors: Sequence[str], timeout: float) -> bytearray:
 
 
 def _cause(error: Exception, url: str) -> str:
-    """Say why in a line: requests wraps the cause in the names of three layers."""
+    """Return the cause in one line: requests wraps it in the names of three layers."""
     text = str(error).removeprefix(f"{url}: ")
     if isinstance(error, XpmlpError):
         return short(text, 400)
@@ -224,7 +222,7 @@ def _cause(error: Exception, url: str) -> str:
 
 def _fetch(url: str, name: str, timeout: float) -> bytearray:
     pooch = require("pooch", extra="cli", purpose="downloading MNIST")
-    # pooch draws its bar with tqdm, and refuses to work if asked to without it
+    # pooch draws its bar with tqdm, and fails if asked for one without it
     bar = sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
     received = _Received(limit=FILES[name][1] + _SLACK, deadline=time.monotonic() + _DEADLINE)
     pooch.HTTPDownloader(progressbar=bar, timeout=timeout)(url, received, None)
@@ -232,7 +230,7 @@ def _fetch(url: str, name: str, timeout: float) -> bytearray:
 
 
 class _Received:
-    """Collects a download in memory, and ends one that is too long or takes too long."""
+    """Collects a download in memory; refuses one that is too large or takes too long."""
 
     def __init__(self, limit: int, deadline: float) -> None:
         self.data = bytearray()
@@ -248,4 +246,4 @@ class _Received:
         return len(chunk)
 
     def flush(self) -> None:
-        """Do nothing; pooch calls it as it would for a file."""
+        """Do nothing; pooch expects a file."""

@@ -1,6 +1,6 @@
-"""Arrays from .npz files, checked so that no file can surprise.
+"""Arrays from .npz files. Files are untrusted: nothing is unpickled, everything is checked.
 
-Nothing is ever unpickled, and sizes are checked before memory is taken.
+Sizes are checked before memory is taken.
 """
 
 import io
@@ -34,16 +34,8 @@ _NPZ_NAMES = {
 def read_npz(path: PathLike) -> Table:
     """Read an .npz file: X, y, X_test, y_test, or x_train, y_train, x_test, y_test.
 
-    Parameters
-    ----------
-    path : str or path
-        The file. Only X is needed; other arrays in it are not read.
-
-    Returns
-    -------
-    Table
-        X of shape (n, features) in the file's dtype; images of shape (n, height, width) are
-        flattened. y of shape (n,), or (n, k) for k > 1 targets.
+    Only X is needed; other arrays are not read. X becomes (n, features) in the file's dtype:
+    images of shape (n, height, width) are flattened. y is (n,), or (n, k) for k > 1 targets.
 
     Raises
     ------
@@ -85,10 +77,10 @@ def _row_of(path: Path, name: str) -> Callable[[int], str]:
 
 
 class _InParts(io.BufferedReader):
-    """A file that gives no more than `MAX_PART` at once: so the list of members is bounded."""
+    """A file that returns at most `MAX_PART` bytes at once, which bounds the list of members."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read as ever, or refuse."""
+        """Read as usual; refuse more."""
         limit = MAX_PART + 1
         part = super().read(limit if size is None or size < 0 else min(size, limit))
         if len(part) == limit:
@@ -100,7 +92,7 @@ class _InParts(io.BufferedReader):
 
 
 def _npz_arrays(file: io.BufferedReader, source: str) -> dict[str, Array]:
-    """Read the arrays that we know, under our names."""
+    """Read the known arrays, under our names."""
     try:
         with _InParts(file) as parts, zipfile.ZipFile(parts) as archive:
             names = set(archive.namelist())
@@ -124,20 +116,20 @@ def _npz_arrays(file: io.BufferedReader, source: str) -> dict[str, Array]:
     except Exception as error:
         # An altered file makes zipfile, zlib and NumPy raise almost any type.
         raise DataError(
-            f"{source}: not a sound .npz file: {short(error) or type(error).__name__}; write "
+            f"{source}: not a valid .npz file: {short(error) or type(error).__name__}; write "
             "it again with numpy.savez"
         ) from error
 
 
 def _npz_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) -> Array:
-    """Read one array, after its header has been compared with its size."""
+    """Read one array, after comparing its header with its size."""
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        # zipfile does not limit what one block of the other methods may expand to
+        # zipfile does not limit how much a block of the other methods expands
         raise DataError(
             f"{source}: found compression method {member.compress_type}, expected stored or deflate"
         )
     with archive.open(member) as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about altered headers, which are refused below
+        warnings.simplefilter("ignore")  # of altered headers, which are refused below
         version = np.lib.format.read_magic(stream)
         if version != (1, 0):  # the others are for headers above 64 KiB and named fields
             raise DataError(f"{source}: found .npy version {version}, expected (1, 0)")
@@ -187,10 +179,10 @@ def _labels(y: Array, n: int, source: str) -> Array:
 
 
 def _text(y: Array, source: str) -> Array:
-    """Return text whose every character exists; Python fails on others in many places."""
+    """Check that every character is valid Unicode: Python fails on others in many places."""
     try:
         text = np.strings.decode(y, "utf-8") if y.dtype.kind == "S" else y
-        # UTF-32 is how NumPy keeps text, without ever checking it
+        # NumPy keeps text as UTF-32, without checking it
         np.ascontiguousarray(text).tobytes().decode(f"utf-32-{sys.byteorder[0]}e")
     except UnicodeDecodeError as error:
         raise DataError(f"{source}: found text that is not Unicode: {error.reason}") from error

@@ -1,1 +1,1 @@
-"""Files: written whole or not at all, locked, checked when read; and signals."""
+"""Files: written atomically, locked, checked when read; signals; the cache folder."""

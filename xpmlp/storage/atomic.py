@@ -1,8 +1,8 @@
-"""Files that appear whole or not at all.
+"""Files that are written completely or not at all.
 
-The content goes to a temporary file in the same folder, is flushed to the disk, and takes the
-name in one step. A process that is killed leaves its temporary behind; the next write of that
-name removes it. The lock that a writer holds on its temporary tells the living from the dead.
+The content goes to a temporary file in the same folder, is flushed to the disk, and gets its name
+in one step. A process that is killed leaves its temporary file behind; the next write of that name
+removes it, unless a writer that still runs holds the lock on it.
 """
 
 import contextlib
@@ -22,27 +22,20 @@ _BINARY = getattr(os, "O_BINARY", 0)
 
 
 def write_atomically(path: Path, content: bytes | bytearray | memoryview) -> None:
-    """Write a file so that after a crash there is the old one or the new one, never a part.
+    """Write a file so that a crash leaves the old or the new content, never a part.
 
-    Its permissions are those of a new file, by the umask. A link of that name is replaced, not
-    followed; to a device or pipe is written as it is. Folders on the way are made, and stay.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    content : bytes-like
-        Written without a copy.
+    Permissions are a new file's, by the umask. A symbolic link is replaced, not followed; a device
+    or pipe is written to directly. Missing folders are made. The content is not copied.
 
     Raises
     ------
     OSError
-        If it cannot be written, with the file's name; the old file is then as it was, and no
-        temporary is left.
+        If it cannot be written, with the file's name; the old file is unchanged, and no temporary
+        file is left.
     """
     data = memoryview(content).cast("B")
     with naming(path):
-        if not path.name:  # the current folder, or the topmost
+        if not path.name:  # the current folder, or the root
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if _is_device(path):
             _write_through(path, data)
@@ -50,7 +43,7 @@ def write_atomically(path: Path, content: bytes | bytearray | memoryview) -> Non
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_stale(path.parent, path.name)
         _replace(path, data)
-    # By now the file is there; some file systems flush no folders, and some folders are not ours.
+    # The file is written; some file systems cannot flush folders, and some folders are not ours.
     with contextlib.suppress(OSError):
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -60,7 +53,7 @@ def write_atomically(path: Path, content: bytes | bytearray | memoryview) -> Non
 
 
 def _is_device(path: Path) -> bool:
-    """Whether it is something like ``/dev/stdout``, which must not be replaced by a file."""
+    """Whether it is a device or pipe such as ``/dev/stdout``, which must not be replaced."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
@@ -81,10 +74,10 @@ def _replace(path: Path, data: memoryview) -> None:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
         with contextlib.ExitStack() as cleanup:
             handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
-            cleanup.callback(quietly, os.unlink, temporary)  # not there any more if all went well
+            cleanup.callback(quietly, os.unlink, temporary)  # after success it is gone
             opened = cleanup.enter_context(contextlib.ExitStack())
             opened.callback(quietly, os.close, handle)  # after the fsync nothing can be lost
-            # Until it is locked it looks like a dead writer's, and another may remove it.
+            # Before it is locked, another writer may remove it as a dead one's.
             if lock(handle) is False or not os.path.exists(temporary):
                 continue
             _write_all(handle, data)
@@ -96,22 +89,15 @@ def _replace(path: Path, data: memoryview) -> None:
 
 
 def _write_all(handle: int, data: memoryview) -> None:
-    """Write everything: the system may take less at a time."""
+    """Write everything: the system may write less at a time."""
     while data:
         data = data[os.write(handle, data) :]
 
 
 def remove_stale(folder: Path, name: str | None = None) -> None:
-    """Remove the temporaries that no writer holds; failing to costs only their space.
-
-    Parameters
-    ----------
-    folder : Path
-    name : str, optional
-        Those of this file; of all files unless given.
-    """
+    """Remove temporary files that no writer holds, of one file or of all; ignore failures."""
     if not _RENAMES_OPEN_FILES:
-        return  # there a writer lets go of its lock a moment too early
+        return  # there a writer releases its lock a moment too early
     ours = re.compile(rf"\.{re.escape(name) if name else '.+'}\.[0-9a-f]{{16}}\.tmp")
     with contextlib.suppress(OSError):
         for found in filter(ours.fullmatch, os.listdir(folder)):

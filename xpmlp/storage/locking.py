@@ -1,7 +1,7 @@
-"""Locks that the system frees when their process dies, so that a kill leaves nothing to clear up.
+"""Locks that the system releases when their process ends, so that a kill leaves none behind.
 
-A folder is owned by whoever holds the lock on a hidden file in it. What the file says is for the
-message to others alone; only the lock counts.
+Whoever holds the lock on a hidden file in a folder owns the folder. The content of the file is
+only for messages.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ LOCK = ".xpmlp.lock"
 """Name of the file that is locked."""
 
 _OWNER = re.compile(r"process \d{1,10} on [\w.-]{1,64} since [\d-]{10} [\d:]{8}")
-_ATTEMPTS = 100  # each fails only if an owner leaves at that very moment
-_FAR = 2**30  # Windows locks bytes, which others then cannot read: one that is not there will do
+_ATTEMPTS = 100  # each fails only if an owner leaves at that moment
+_FAR = 2**30  # Windows locks bytes, and others cannot read these: lock one beyond the end
 
 
 def _module(name: str) -> Any:
@@ -36,7 +36,7 @@ fcntl, msvcrt = _module("fcntl"), _module("msvcrt")
 
 
 def quietly(call: Callable[..., None], *arguments: Any) -> None:
-    """Clean up: a failure of that must not hide the one before it, nor undo a success."""
+    """Call to clean up: an ``OSError`` must not hide an earlier error, nor undo a success."""
     with contextlib.suppress(OSError):
         call(*arguments)
 
@@ -44,10 +44,7 @@ def quietly(call: Callable[..., None], *arguments: Any) -> None:
 def lock(handle: int) -> bool | None:
     """Lock an open file without waiting, until the last handle of this opening is closed.
 
-    Returns
-    -------
-    bool or None
-        Whether it is now locked; None where there are no locks, as on some network file systems.
+    Returns whether it is locked; None if there are no locks, as on some network file systems.
     """
     try:
         if fcntl is not None:
@@ -65,23 +62,17 @@ def lock(handle: int) -> bool | None:
 
 @contextlib.contextmanager
 def locked(folder: Path, what: str) -> Iterator[None]:
-    """Own a folder: one process, and one thread of it, at a time.
+    """Own an existing folder: one process, and one thread of it, at a time.
 
-    Where the file system has no locks, nothing keeps another out.
-
-    Parameters
-    ----------
-    folder : Path
-        An existing folder that can be written to.
-    what : str
-        What is done there, for the message: ``"a training"``.
+    `what` names what is done there, for messages: ``"a run"``. On file systems without locks
+    others are not kept out.
 
     Raises
     ------
     RunLockedError
-        If another owns it; the message names that process, if it said who it is.
+        If another owns it; the message names that process if it is known.
     OSError
-        If the folder is not there or cannot be written to.
+        If the folder does not exist or cannot be written to.
     """
     path = folder / LOCK
     try:
@@ -100,10 +91,10 @@ def locked(folder: Path, what: str) -> Iterator[None]:
         _sign(handle)
         yield
     finally:
-        if os.getpid() == owner:  # a forked child may come by here too
+        if os.getpid() == owner:  # a forked child may get here, too
             _held.remove(handle)
             try:
-                quietly(os.unlink, path)  # while it is locked, or it would be the next owner's
+                quietly(os.unlink, path)  # while it is locked: later it may be the next owner's
             finally:
                 quietly(os.close, handle)
 
@@ -116,7 +107,7 @@ def _acquire(path: Path) -> int | None:
             handle = os.open(path, flags, 0o666)
             cleanup.callback(quietly, os.close, handle)
             taken = lock(handle)
-            # No locks here: going on unguarded is better than not at all.
+            # None: without locks, working unprotected is better than not at all.
             if taken is None or (taken and _is_at(handle, path)):
                 cleanup.pop_all()
                 return handle
@@ -126,7 +117,7 @@ def _acquire(path: Path) -> int | None:
 
 
 def _is_at(handle: int, path: Path) -> bool:
-    """Whether the open file still has its name: its last owner removes it while others open it."""
+    """Whether the open file still has its name: an owner that leaves removes it."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except OSError:
@@ -134,7 +125,7 @@ def _is_at(handle: int, path: Path) -> bool:
 
 
 def _sign(handle: int) -> None:
-    """Say in the file whose it is, unless the disk is full: the lock holds without it."""
+    """Write the owner to the file; if the disk is full, the lock holds without it."""
     since = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
     with contextlib.suppress(OSError):
         os.ftruncate(handle, 0)
@@ -143,7 +134,7 @@ def _sign(handle: int) -> None:
 
 
 def _owner(path: Path) -> str:
-    """Return what the owner wrote, if it reads like that."""
+    """Return the owner as written in the file, if that is valid."""
     try:
         with open(path, "rb") as file:
             text = file.read(200).decode(errors="replace")
@@ -156,11 +147,11 @@ _held: set[int] = set()
 """Handles of the locks of this process."""
 
 
-def _let_go() -> None:
-    """In a forked child: the lock is the parent's, and ends with it."""
+def _close_all() -> None:
+    """In a forked child, close the handles: the locks are the parent's."""
     while _held:
         quietly(os.close, _held.pop())
 
 
 with contextlib.suppress(AttributeError):  # Windows does not fork
-    os.register_at_fork(after_in_child=_let_go)
+    os.register_at_fork(after_in_child=_close_all)

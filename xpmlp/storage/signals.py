@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during a training: noted at once, answered when a step is done and saved."""
+"""Ctrl-C and SIGTERM during training: noted at once, answered after the step is saved."""
 
 import contextlib
 import os
@@ -12,16 +12,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class SignalWatcher:
-    """Within the block the first signal is noted; a second one does what it would without.
+    """Within the block, note the first signal; a second one acts as it does without the block.
 
-    At the end of the block the one that was noted and not answered is; none is lost.
-    Only in the main thread, where alone Python handles signals; what the process ignores, as one
-    that was started with ``nohup`` ignores some, stays ignored.
+    A signal that was noted and not answered is answered at the end of the block. Works only in
+    the main thread, the only one in which Python handles signals. Signals that the process
+    ignores, as with ``nohup``, stay ignored.
 
     Parameters
     ----------
     tell : callable, optional
-        Called with the first signal's number, from its handler: it should be brief.
+        Called with the first signal's number, from its handler, so it should be brief.
 
     Attributes
     ----------
@@ -41,17 +41,17 @@ class SignalWatcher:
         try:
             for number in SIGNALS:
                 before = signal.getsignal(number)
-                # None is a handler that Python has not set and could not set again.
+                # None: a handler that Python has not set and cannot restore.
                 if before not in (signal.SIG_IGN, None):
                     self._before[number] = before
                     signal.signal(number, self._note)
-        except BaseException:  # a signal that came while the other's handler was set
-            self._let_go()
+        except BaseException:  # a signal came while the other's handler was set
+            self._restore()
             raise
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, where: object) -> None:
-        self._let_go()  # first: what comes from here on is not noted any more
+        self._restore()  # first: later signals are not noted
         if error is None:
             self.answer()
         elif isinstance(error, Exception):
@@ -61,8 +61,8 @@ class SignalWatcher:
                 interruption.add_note(f"before that: {error}")
                 raise
 
-    def _let_go(self) -> None:
-        """Give the signals back, all of them also if one comes meanwhile."""
+    def _restore(self) -> None:
+        """Restore all handlers, even if a signal comes meanwhile."""
         before = dict(self._before)
         try:
             self._set(before)
@@ -77,17 +77,17 @@ class SignalWatcher:
             signal.signal(number, handler)
 
     def answer(self) -> None:
-        """Do what the signal does without this block: mostly raise, or end the process."""
+        """Do what the noted signal does without this block: usually raise, or end the process."""
         if self.caught is not None:
-            self._let_go()
+            self._restore()
             number, self.caught = self.caught, None
             outer = getattr(signal.getsignal(number), "__self__", None)
             signal.raise_signal(number)
-            if isinstance(outer, SignalWatcher):  # of a training around this one: it has noted it
+            if isinstance(outer, SignalWatcher):  # of an outer training run, which has noted it
                 raise KeyboardInterrupt
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a forked child, whom nothing here concerns
+        if os.getpid() != self._process:  # a forked child, which is not ours to watch
             self.caught = number
             self.answer()
             return

@@ -1,8 +1,8 @@
-"""The container of model files: safetensors, a configuration in its metadata, a SHA-256 over all.
+"""The format of model files: safetensors, with a configuration and a SHA-256 in its metadata.
 
-The safetensors format has no checksum, and a flipped bit in a weight is still a weight, so the
-digest of configuration, names, dtypes, shapes and bytes travels in the metadata. Nothing is
-unpickled.
+Safetensors has no checksum, and a flipped bit in a weight gives another valid weight: so there is a
+digest of configuration, names, dtypes, shapes and bytes. Files are untrusted: nothing is
+unpickled, everything is checked.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ from xpmlp.storage.atomic import write_atomically
 from xpmlp.storage.paths import open_regular
 
 FORMAT = 2
-"""Version of the configuration; a reader refuses files with a higher one.
+"""Version of the configuration; higher ones are refused.
 
-1 is a model; 2 is one in training, which has the entry ``training`` and its arrays.
+1 is a model; 2 is a checkpoint, with the entry ``training`` and its arrays.
 """
 
 MAX_HEADER = 2 * 2**20
-"""The longest header, in bytes: as Python objects, JSON can take thirty times its length."""
+"""The longest header, in bytes: parsed JSON can take thirty times its length in memory."""
 
 _UNREADABLE = (
     SafetensorError,
@@ -40,15 +40,7 @@ _UNREADABLE = (
 
 
 def write(path: Path, config: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
-    """Write a file atomically.
-
-    Raises
-    ------
-    InvalidValueError
-        See ``pack``.
-    OSError
-        If the file cannot be written; an old file of that name is then as it was.
-    """
+    """Write a file; errors are those of `pack` and `write_atomically`."""
     write_atomically(path, pack(config, tensors))
 
 
@@ -58,8 +50,8 @@ def pack(config: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> bytes:
     Raises
     ------
     InvalidValueError
-        If the configuration cannot be written as JSON, its metadata would come back as something
-        else, an array is not of numbers, or the header would be longer than `MAX_HEADER`.
+        If the configuration cannot be written as JSON, its metadata would be read back as
+        something else, an array is not numeric, or the header is longer than `MAX_HEADER`.
     """
     version = {"format": 2 if "training" in config else 1}
     what = "metadata"
@@ -71,7 +63,7 @@ def pack(config: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> bytes:
         raise InvalidValueError(f"{what}: cannot be written as JSON: {error}") from error
     if json.loads(text)["metadata"] != config["metadata"]:
         raise InvalidValueError("metadata: JSON has text as keys, and lists but no tuples")
-    # Strides and byte order are not in the file, so there is but one of each.
+    # The file has no strides and byte order, so all arrays get the same.
     native = {
         name: np.array(x, dtype=x.dtype.newbyteorder("="), order="C", copy=None)
         for name, x in tensors.items()
@@ -90,7 +82,7 @@ def pack(config: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> bytes:
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read configuration and arrays, and compare the digest.
+    """Read the configuration and the arrays, and check the digest.
 
     Raises
     ------
@@ -127,10 +119,9 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _parts(path: Path) -> tuple[Any, bytes]:
-    """Return the metadata, and all bytes once it is known that the header describes so many.
+    """Return the metadata and all bytes, after checking that the header describes as many.
 
-    Memory stays within the file's size and a constant for the header. The tensors will be copies,
-    which makes the size twice.
+    Memory stays within the file's size and a constant for the header.
     """
     with naming(path), open_regular(path, CheckpointError) as file:
         size = os.fstat(file.fileno()).st_size
@@ -138,7 +129,7 @@ def _parts(path: Path) -> tuple[Any, bytes]:
         if length > MAX_HEADER:
             raise _unreadable(path, f"a header of {length} bytes, more than {MAX_HEADER}")
         if 8 + length > size:
-            raise _unreadable(path, f"found {size} bytes, fewer than its header has: it was cut")
+            raise _unreadable(path, f"found {size} bytes, fewer than its header: truncated")
         try:
             header = json.loads(file.read(length))
             metadata = header.pop("__metadata__")
@@ -149,7 +140,7 @@ def _parts(path: Path) -> tuple[Any, bytes]:
         if size != expected:
             raise CheckpointError(
                 f"{path}: found {size} bytes, expected {short(expected)}, as its header says; it "
-                "was cut or altered, use another copy"
+                "was truncated or altered, use another copy"
             )
         file.seek(0)
         return metadata, file.read(size)
@@ -169,10 +160,7 @@ def _said(error: Exception) -> str:
 def to_json(value: Any) -> str:
     """Return strict JSON, with NumPy's numbers as Python's.
 
-    Raises
-    ------
-    TypeError, ValueError, RecursionError
-        For what JSON has not.
+    Raises TypeError, ValueError or RecursionError for what JSON does not have.
     """
 
     def plain(x: Any) -> Any:
@@ -184,7 +172,7 @@ def to_json(value: Any) -> str:
 
 
 def entry(config: Mapping[str, Any], key: str, kind: Any) -> Any:
-    """Return an entry that must have a type; KeyError or TypeError otherwise."""
+    """Return an entry of the given type; KeyError or TypeError otherwise."""
     value = config[key]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise TypeError(f"{key} is {short(repr(value))}")
@@ -192,7 +180,7 @@ def entry(config: Mapping[str, Any], key: str, kind: Any) -> Any:
 
 
 def _digest(text: str, tensors: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over the configuration and every array's name, dtype, shape and bytes."""
+    """Return the SHA-256 of the configuration and every array's name, dtype, shape and bytes."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         value = tensors[name]
