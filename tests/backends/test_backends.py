@@ -17,7 +17,7 @@ import array_api_compat.numpy
 import numpy as np
 import pytest
 from conftest import BACKENDS, assert_close, make_backend
-from xpmlp_backends import TABLE, why_not
+from xpmlp_backends import TABLE, EagerBackend, why_not
 from xpmlp_backends.cupy import backend as _cupy
 
 import xpmlp
@@ -166,6 +166,19 @@ def test_why_not_agrees_with_asking_for_the_backend(name: str) -> None:
             xpmlp.backend(name)
         assert reason in str(info.value)
     assert name != "numpy" or reason is None
+
+
+def test_importing_the_package_imports_no_library_but_numpy() -> None:
+    libraries = {"torch", "jax", "cupy", "numba", "array_api_compat", "array_api_strict"}
+    code = f"import sys, xpmlp_backends; print(*({libraries} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == ""
 
 
 # Arrays in and out
@@ -490,10 +503,11 @@ def test_the_cupy_adapter_with_numpy_standing_in(monkeypatch: pytest.MonkeyPatch
 
 # Third parties
 
-PLUGIN = """
+PLUGIN = """\
 import array_api_compat.numpy as xp
 import numpy as np
-from xpmlp_backends.base import EagerBackend
+from xpmlp_backends import EagerBackend
+
 
 class Plain(EagerBackend):
     def owns(self, x):
@@ -501,6 +515,7 @@ class Plain(EagerBackend):
 
     def to_numpy(self, x):
         return np.array(x)
+
 
 def create(device):
     return Plain("plain", xp, device or "cpu")
@@ -525,6 +540,17 @@ def test_an_installed_third_party_backend_works(
         assert_close(other.to("plain").predict_proba(XOR), mlp.predict_proba(XOR))
     with pytest.raises(InvalidValueError, match="Did you mean 'plain'"):
         xpmlp.backend("plane")
+
+
+def test_the_readme_shows_that_third_party_backend() -> None:
+    readme = Path(__file__).parents[2] / "backends" / "README.md"
+    if not readme.exists():
+        pytest.skip("this is no checkout")
+    assert f"```python\n{PLUGIN}```" in readme.read_text()
+
+
+def test_without_what_only_its_library_can_answer_it_is_no_backend() -> None:
+    assert not isinstance(EagerBackend("half", np, "cpu"), Backend)
 
 
 def returns_rubbish(device: str | None) -> object:
