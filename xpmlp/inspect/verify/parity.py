@@ -1,4 +1,4 @@
-"""One training on two backends: how far they come apart, and which operation parts them.
+"""One training run on two backends: how far apart they get, and which operation is the cause.
 
 >>> import xpmlp
 >>> from xpmlp.inspect.verify.parity import verify
@@ -30,7 +30,7 @@ from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
 
 TOLERANCES = {"float64": 1e-10, "float32": 1e-4}
-"""What rounding may come to in 100 steps of a well-behaved training."""
+"""What rounding may add up to in 100 steps of a well-behaved training run."""
 
 
 def verify(
@@ -48,34 +48,34 @@ def verify(
 ) -> Parity:
     """Train copies of a network on two backends, and compare them after every step.
 
-    The copies start from the network's own weights and seed, and ``fit`` trains them, so dropout,
-    schedules, penalties and all else are part of it. Where they come to differ by more than the
-    tolerance, each step until there is computed again on both from the same state. The first
-    value, in the order of computation, that differs by as much is the cause; if none does, the
-    first that differs by a tenth of it: a small error may need many steps to show.
+    The copies start from the network's weights and seed, and ``fit`` trains them: dropout,
+    schedules and penalties are included. If they differ by more than the tolerance, each step up
+    to there is computed again on both backends from the same state. The cause is the first value,
+    in the order of computation, that differs by more than the tolerance; if none does, the first
+    that differs by more than a tenth of it, since a small error may need many steps to show.
 
     Parameters
     ----------
     mlp : MLP
-        It stays as it is.
+        Not changed.
     X, y : array-like
         As for ``MLP.fit``.
     backends : one or two of str or Backend
-        Names, or backend objects: ``("numpy", xpmlp.backend("torch", "cuda:1"))``. With one,
-        the second is the first other one that works here.
+        Names, or backend objects: ``("numpy", xpmlp.backend("torch", "cuda:1"))``. The default
+        for the second is the first other backend that works here.
     steps : int
-        Schedules see as many epochs as hold them.
+        Schedules see the number of epochs that these steps need.
     batch_size, optimizer, sample_weight, shuffle
         As for ``MLP.fit``.
     tolerance : float, optional
-        Largest relative difference; 1e-10 in float64 and 1e-4 in float32 unless given.
+        Largest relative difference; the default is 1e-10 in float64 and 1e-4 in float32.
 
     Raises
     ------
     BackendError
         If a backend cannot work here, or there is no second one.
     InvalidValueError, InvalidTypeError
-        As ``MLP.fit``, and for other than one or two backends.
+        As ``MLP.fit``, and if there are not one or two backends.
     """
     tolerance = TOLERANCES[mlp.dtype] if tolerance is None else tolerance
     if not tolerance >= 0 or steps < 1:
@@ -83,13 +83,13 @@ def verify(
             f"found steps {steps!r} and tolerance {tolerance!r}; expected 1 or more, and 0 or more"
         )
     X, y = (to_host(mlp.backend, values, name) for values, name in ((X, "X"), (y, "y")))
-    rows = len(X) if X.ndim and len(X) else 1  # fit says what is wrong with other shapes
+    rows = len(X) if X.ndim and len(X) else 1  # fit explains what is wrong with other shapes
     batch = min(rows if batch_size is None else batch_size, rows)
     epoch = math.ceil(rows / batch) if batch > 0 else 1
     chosen, (one, other) = find_optimizer(optimizer), _pair(backends)
 
     def train(watched: RecordingBackend) -> RecordingBackend:
-        with suppress(DivergenceError):  # the record shows it, and on which side
+        with suppress(DivergenceError):  # the recording shows on which side
             mlp.copy(backend=watched).fit(
                 X,
                 y,
@@ -98,14 +98,14 @@ def verify(
                 optimizer=chosen,
                 sample_weight=sample_weight,
                 shuffle=shuffle,
-                data_on="device",  # steps are gone through again on the first data they had
+                data_on="device",  # replayed steps use the data of the first one
             )
         return watched
 
     first = train(RecordingBackend(one, steps))
-    measured = _Measure(mlp.network, islice(first.states(), 1, None))
-    second = train(RecordingBackend(other, steps, measured.add))
-    differences = measured.differences
+    comparison = _Comparison(mlp.network, islice(first.states(), 1, None))
+    second = train(RecordingBackend(other, steps, comparison.add))
+    differences = comparison.differences
     left_out = _without_influence(mlp.network)
     beyond = next((d.step for d in differences if not d.largest <= tolerance), None)
     return Parity(
@@ -141,8 +141,8 @@ def _pair(specs: str | Sequence[str | Backend]) -> tuple[Backend, Backend]:
                 return first, xpmlp_backends.backend(name)
             reasons.append(f"{name}: {reason}")
     raise BackendError(
-        f"verify needs a second backend beside {first.name}, and none works here. Install one: "
-        f"pip install 'xpmlp[torch]', for example. Found: {'; '.join(reasons)}"
+        f"verify needs a second backend besides {first.name}, and none works here. Install one, "
+        f"for example: pip install 'xpmlp[torch]'. Found: {'; '.join(reasons)}"
     )
 
 
@@ -153,10 +153,10 @@ def _side(watched: RecordingBackend) -> Side:
 
 
 def _without_influence(network: Network) -> tuple[str, ...]:
-    """Biases before batch normalization, which subtracts them again, and its running means.
+    """Return biases before batch normalization, which subtracts them again, and running means.
 
-    Such a bias has a gradient of rounding errors alone, but Adam makes steps of any gradient:
-    it wanders, differently on every backend, and the running mean with it.
+    The gradient of such a bias is nothing but rounding errors. Adam still takes full steps, so the
+    bias and the running mean drift differently on every backend.
     """
     if network.architecture.normalization != "batch" or not network.architecture.bias:
         return ()
@@ -164,11 +164,11 @@ def _without_influence(network: Network) -> tuple[str, ...]:
     return tuple(name for i in hidden for name in (f"dense{i}.b", f"norm{i}.mean"))
 
 
-class _Measure:
-    """Compares the states of two trainings, step by step.
+class _Comparison:
+    """Compares the states of two training runs, step by step.
 
-    Errors are relative to the largest magnitude in the layer in any step so far. A bias may be
-    close to 0, and a gradient comes close to it: what was there before says what is small.
+    Errors are relative to the largest magnitude in the layer so far: a bias may be close to 0, and
+    gradients get close to it.
     """
 
     def __init__(self, network: Network, first: Iterator[State]) -> None:
@@ -177,16 +177,16 @@ class _Measure:
         self._scales: dict[str, float] = defaultdict(float)
 
     def add(self, second: State) -> None:
-        """Compare the second's next state with the first's, if that came as far."""
+        """Compare the second run's next state with that of the first, if it got as far."""
         if (first := next(self._first, None)) is None:
             return
         a, b = self._named(first), self._named(second)
-        for name in a:
-            key = name.rpartition(".")[0]
-            self._scales[key] = max(self._scales[key], magnitude(a[name]), magnitude(b[name]))
+        layers = {name: name.rpartition(".")[0] for name in a}
+        for name, layer in layers.items():
+            self._scales[layer] = max(self._scales[layer], magnitude(a[name]), magnitude(b[name]))
         off = {
-            name: relative(errors(a[name], b[name]), self._scales[name.rpartition(".")[0]])
-            for name in a
+            name: relative(errors(a[name], b[name]), self._scales[layer])
+            for name, layer in layers.items()
         }
         losses = float(first.loss), float(second.loss)
         loss = off.pop("loss")
@@ -197,7 +197,7 @@ class _Measure:
         self.differences.append(Difference(step, losses, loss, parameters, moments, where))
 
     def _named(self, state: State) -> dict[str, np.ndarray]:
-        """All that a step results in, by name."""
+        """Return everything a step results in, by name."""
         layout, statistics = self._network.layout, self._network.statistics
         named = {"loss": state.loss}
         named |= layout.views(np, state.params) | statistics.views(np, state.statistics)
@@ -217,14 +217,14 @@ def _cause(
     epoch: int,
     left_out: tuple[str, ...],
 ) -> Cause | None:
-    """Compute the steps again, each on both from the first's state, and compare every value."""
+    """Replay the steps on both backends, each from the first run's state; compare every value."""
     small = None
     for i, state in zip(range(beyond), first.states(), strict=False):
         both = zip(first.replay(i, state), second.replay(i, state), strict=True)
         values = [pair for pair in both if pair[0].tensor not in left_out]
         ends = [pair for pair in values if pair[0].quantity.endswith(ENDS)]
         if i + 1 < beyond and _first_beyond(ends, tolerance):
-            continue  # not what the training did: a fault that does not depend on the state alone
+            continue  # a fault that does not depend on the state alone: training did not have it
         if found := _first_beyond(values, tolerance):
             return Cause(i + 1, i // epoch + 1, i % epoch + 1, *found)
         if small is None and (found := _first_beyond(values, tolerance / 10)):

@@ -1,8 +1,8 @@
-"""A training that is watched from outside, and any step of it computed again with all its values.
+"""Record a training run, and replay any of its steps with all its values.
 
-Nothing here trains: ``fit`` does. A ``RecordingBackend`` stands in for the real one, runs what
-``fit`` compiles step by step and keeps what went in. From that, ``replay`` computes one step
-again from any state, by the same ``TrainingStep`` whose layers, loss and optimizer are watched.
+``fit`` does the training. A ``RecordingBackend`` replaces the real one, runs the compiled steps one
+by one and keeps their inputs. From these, ``replay`` computes a step again from any state, with
+the same ``TrainingStep``, whose layers, loss and optimizer are watched.
 """
 
 from collections import defaultdict
@@ -21,7 +21,7 @@ from xpmlp.nn.parameters import Layout
 Array = Any
 
 ENDS = ("after the step", "after the compiled step")
-"""How the names of a step's results end: computed part by part, and by what ``fit`` runs."""
+"""How the names of a step's results end: as computed part by part, and as ``fit`` computes it."""
 
 
 class Value(NamedTuple):
@@ -30,15 +30,15 @@ class Value(NamedTuple):
     Attributes
     ----------
     layer : str
-        ``"dense2"``, or where no layer is at work ``"inputs"``, ``"targets"``, ``"loss"``.
+        ``"dense2"``, or ``"inputs"``, ``"targets"``, ``"loss"``.
     quantity : str
         ``"z"``, ``"dW"``, ``"W updated"``.
     value : ndarray
     scale : float
-        Largest magnitude of this and of what was computed with it: what errors are relative to.
-        The gradient of a bias may be nothing but rounding; that of its weights says how little.
+        Largest magnitude of this value and of those computed with it: errors are relative to it.
+        The gradient of a bias may be nothing but rounding; that of the weights shows how small.
     formula : str
-        What the layer computes; empty where that is not a formula.
+        What the layer computes, if that is a formula.
     """
 
     layer: str
@@ -49,20 +49,20 @@ class Value(NamedTuple):
 
     @property
     def tensor(self) -> str:
-        """The name of the parameter, ``"dense2.W"``, whose new value or packing this is."""
+        """Name of the parameter whose new value or packed copy this is: ``"dense2.W"``."""
         return f"{self.layer}.{self.quantity.partition(' ')[0]}"
 
 
 class RecordingBackend:
-    """A backend as it is, but for ``compile``: its run takes single steps and keeps their plans.
+    """A backend that compiles runs of single steps, and keeps their plans.
 
     Parameters
     ----------
     backend : Backend
     limit : int
-        Steps to take; later ones leave the state as it is.
+        Steps to take; later ones do not change the state.
     after : callable (State) -> None, optional
-        Gets the state after each step, on the host.
+        Receives the state after each step, on the host.
     """
 
     def __init__(
@@ -81,23 +81,23 @@ class RecordingBackend:
         self._plans: list[tuple[Plan, int]] = []
 
     def with_precision(self, precision: str) -> "RecordingBackend":
-        """Return itself: operations are compared as the backend was given."""
+        """Return itself: the backend is compared in the precision it has."""
         return self
 
     def compile(self, step: Any) -> Run:
-        """Return the backend's own compiled run, step by step."""
+        """Compile with the backend; this object runs the result step by step."""
         self._step, self._run = step, self._compile(step)
         return self
 
     @property
     def execution(self) -> Execution:
-        """The backend's own."""
+        """That of the backend's run."""
         return self._run.execution
 
     def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
-        """Take steps, and note each."""
+        """Take steps, and record each."""
         for k in range(start, stop):
-            # A training that diverges goes through its epoch again: that is not recorded.
+            # A run that diverges replays its epoch: that is not recorded.
             again = any(seen is plan and row == k for seen, row in self._plans)
             if not again and len(self._plans) == self._limit:
                 break
@@ -111,7 +111,7 @@ class RecordingBackend:
         return state
 
     def states(self) -> Iterator[State]:
-        """Walk through the training again: the state before it and after each step, on the host."""
+        """Repeat the run: yield the state before it and after each step, on the host."""
         state = self._moved(self._first)
         yield self._first
         for plan, k in self._plans:
@@ -124,21 +124,21 @@ class RecordingBackend:
         Parameters
         ----------
         index : int
-            Which one, counted from 0 through all epochs.
+            Counted from 0 through all epochs.
         state : State
             To start from, on the host.
 
         Returns
         -------
         list of Value
-            Everything it computes, layer by layer and in that order; then what a backend may
-            compute at once; at the end the same step as compiled.
+            Everything the step computes, in that order, layer by layer; then what a backend may
+            fuse; then the results of the compiled step.
         """
         (plan, k), step = self._plans[index], self._step
         log = _Log(self.to_numpy)
         parts = replace(step, model=map_layers(step.model, log.layer))
         at_once = replace(step, model=map_layers(step.model, log.joined, joined=True))
-        with np.errstate(all="ignore"):  # what becomes infinite or NaN is reported
+        with np.errstate(all="ignore"):  # infinity and NaN are reported
             end = self._watched(parts, log)(self._moved(state), self._data, plan, k)
             at_once(self._moved(state), self._data, plan, k)
         compiled = self._run(self._moved(state), self._data, plan, k, k + 1)
@@ -147,7 +147,7 @@ class RecordingBackend:
         return log.values
 
     def _watched(self, step: Any, log: "_Log") -> Any:
-        """The step with its data, loss and update watched too."""
+        """Return the step with its data, loss and update watched too."""
         ops = replace(
             step.ops, gather_batch=log.gather(step.ops.gather_batch), pack=log.pack(step.ops.pack)
         )
@@ -159,7 +159,7 @@ class RecordingBackend:
         )
 
     def _moved(self, state: State) -> State:
-        """Copy a state to the device; NumPy's ``asarray`` alone would not, and steps write."""
+        """Copy a state to the device; NumPy's ``asarray`` alone would not, and steps may write."""
         return _each(lambda x: self.asarray(np.array(x)), state)
 
 
@@ -169,7 +169,7 @@ def _each(f: Callable[[Any], Any], state: State) -> State:
 
 
 class _Log:
-    """What a step computes, noted by stand-ins for its parts."""
+    """Notes what a step computes, with wrappers around its parts."""
 
     def __init__(self, to_numpy: Callable[[Array], Any]) -> None:
         self.values: list[Value] = []
@@ -177,7 +177,7 @@ class _Log:
         self._packing = "d{}"  # a step packs gradients first, then whatever it still corrects
 
     def note(self, layer: str, named: Mapping[str, Array], formula: str = "") -> None:
-        """Note values that belong together."""
+        """Note values that share a scale."""
         # Copies: the step may write to what it has returned.
         hosts = {
             name: np.array(x) if isinstance(x, np.ndarray) else np.asarray(self._to_numpy(x))
@@ -201,7 +201,7 @@ class _Log:
         self.tensors(layout.views(np, host), pattern)
 
     def state(self, state: State, network: Network, when: str) -> None:
-        """Note what a step results in."""
+        """Note the results of a step."""
         self.note("loss", {f"mean {when}": state.loss})
         self.flat(network.layout, state.params, f"{{}} {when}")
         for i, moment in enumerate(state.moments, start=1):
@@ -209,11 +209,11 @@ class _Log:
         self.flat(network.statistics, state.statistics, f"{{}} {when}")
 
     def joined(self, layer: Layer) -> Layer:
-        """Watch a dense map with its activation where a backend computes both at once."""
+        """Watch a dense map and its activation if a backend computes both at once."""
         return self.layer(layer, " at once") if layer.shapes and layer.activation else layer
 
     def layer(self, layer: Layer, how: str = "") -> Layer:
-        """Watch a layer's forward and backward pass."""
+        """Watch the forward and backward pass of a layer."""
         output = layer.formula.partition(" = ")[0]
 
         def seen(x: Array, y: Array) -> Callable[..., None]:
@@ -230,7 +230,7 @@ class _Log:
         return watch(layer, seen)
 
     def loss(self, loss: Any) -> Any:
-        """Watch the loss of each row and its gradient."""
+        """Watch the loss of each row, and the gradient."""
 
         def watched(ops: Any, z: Array, y: Array) -> tuple[Array, Array]:
             self.note("targets", {"y": y})
@@ -242,7 +242,7 @@ class _Log:
         return watched
 
     def optimizer(self, optimizer: Any, layout: Layout) -> Any:
-        """Watch clipping and the update."""
+        """Watch clipping and update."""
 
         def clip(ops: Any, g: Array) -> Array:
             clipped = optimizer.clip(ops, g)
@@ -261,7 +261,7 @@ class _Log:
         return SimpleNamespace(clip=clip, update=update)
 
     def gather(self, gather: Callable[..., Any]) -> Callable[..., Any]:
-        """Watch the batch as it enters."""
+        """Watch the inputs of the batch."""
 
         def watched(*arguments: Any) -> Any:
             x, *rest = gather(*arguments)
@@ -271,7 +271,7 @@ class _Log:
         return watched
 
     def pack(self, pack: Callable[..., Array]) -> Callable[..., Array]:
-        """Watch what goes into a flat buffer, penalties and bounds included, and what comes out."""
+        """Watch what goes into a flat buffer, with penalties and bounds, and what comes out."""
 
         def watched(layout: Layout, tensors: Any, out: Array, views: Any) -> Array:
             self.tensors(tensors, f"{self._packing} to be packed")
@@ -289,7 +289,7 @@ def magnitude(x: np.ndarray) -> float:
 
 
 def errors(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return |a − b|: 0 where both are the same, NaN included, and infinite where one is NaN."""
+    """Return |a − b|: 0 where both are equal or NaN, infinite where only one is NaN."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     if a.shape != b.shape:
         return np.full(a.shape, np.inf)
@@ -300,6 +300,6 @@ def errors(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def relative(off: np.ndarray, scale: float) -> float:
-    """Return the largest error as a share of what is large there."""
+    """Return the largest error divided by the scale."""
     worst = float(np.max(off, initial=0.0))
     return worst / scale if worst and scale else worst

@@ -1,4 +1,4 @@
-"""What ``verify`` found: as figures, as JSON, and for people."""
+"""What ``verify`` found: as values, as JSON, and as text."""
 
 import re
 import textwrap
@@ -11,12 +11,7 @@ WIDTH = 80
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two backends.
-
-    Attributes
-    ----------
-    backend, library, version, device : str
-    """
+    """One of the two backends."""
 
     backend: str
     library: str
@@ -26,17 +21,16 @@ class Side:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far apart the two are after a step.
+    """How far apart the two backends are after a step.
 
     Attributes
     ----------
     step : int
         Counted from 1 through all epochs.
     losses : (float, float)
-        Of both.
     loss, parameters, moments : float
-        The largest relative difference in the loss, in parameters and running statistics, and in
-        the optimizer's moments, which know the size of a gradient where Adam's update does not.
+        Largest difference in the loss, in parameters and running statistics, and in the
+        optimizer's state, which shows the size of a gradient even if Adam's update does not.
         Relative to the largest magnitude in the same layer so far.
     where : str
         The tensor that differs most: ``"dense1.W"``, ``"moment 1 of dense1.W"``.
@@ -57,7 +51,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Cause:
-    """The first value that differs when a step is computed on both from the same state.
+    """The first value that differs when both backends compute a step from the same state.
 
     Attributes
     ----------
@@ -66,11 +60,11 @@ class Cause:
     layer, quantity, formula : str
         See ``xpmlp.inspect.verify.replay.Value``.
     difference : float
-        The largest error in it, relative to the largest magnitude.
+        Its largest error, relative to its largest magnitude.
     index : tuple of int
-        Where in it that is.
+        Where the largest error is.
     first, second : float
-        The two values there.
+        The values there.
     """
 
     step: int
@@ -94,7 +88,7 @@ class Parity:
     sides : (Side, Side)
     sizes : tuple of int
     parameters : int
-        How many the network has.
+        Their number.
     dtype : str
     seed : int
     rows, batch_size : int
@@ -104,11 +98,11 @@ class Parity:
         After each step.
     left_out : tuple of str
         Tensors not compared: biases that batch normalization subtracts again, and its running
-        means. They wander with rounding, and nothing depends on them.
+        means. They drift with rounding, and nothing depends on them.
     beyond : int or None
         The first step after which the two differ by more than the tolerance.
     cause : Cause or None
-        None where the two agree, and where no single operation explains the difference.
+        None if the two agree, or if no single operation explains the difference.
     """
 
     sides: tuple[Side, Side]
@@ -127,25 +121,25 @@ class Parity:
 
     @property
     def agrees(self) -> bool:
-        """Whether no step is beyond the tolerance."""
+        """Whether all steps are within the tolerance."""
         return self.beyond is None
 
     @property
     def not_finite(self) -> int | None:
-        """The first step whose loss is NaN or infinite on either side, if there is one."""
+        """The first step whose loss is NaN or infinite on either side, if any."""
         return next((d.step for d in self.differences if not isfinite(sum(d.losses))), None)
 
     @property
     def largest(self) -> Difference:
-        """The step where the two are farthest apart."""
+        """The step after which the two are farthest apart."""
         return max(self.differences, key=lambda d: d.largest)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it for JSON; a difference may be infinite, which JSON lacks."""
+        """Return everything for JSON; a difference may be infinite, which JSON lacks."""
         return {"agrees": self.agrees, "not_finite": self.not_finite, **asdict(self)}
 
     def report(self) -> str:
-        """Return all of it for people, in lines of at most 80 columns."""
+        """Return everything as text, in lines of at most 80 columns."""
         first, second = self.sides
         verdict = "they agree" if self.agrees else f"they part at step {self.beyond}"
         settings = re.sub(r", \w+=None", "", self.optimizer)
@@ -164,7 +158,7 @@ class Parity:
             ),
             (
                 "tolerance",
-                f"{self.tolerance:.0e}, relative to what was largest so far in the same layer",
+                f"{self.tolerance:.0e}, relative to the largest value in the same layer so far",
             ),
         ]
         lines = [f"{first.backend} and {second.backend}: {verdict}", ""]
@@ -176,7 +170,7 @@ class Parity:
         return "\n".join(lines)
 
     def _table(self) -> list[str]:
-        """The differences after a few steps, with the last, the largest and the first beyond."""
+        """Return the differences after some steps, the last, largest and first beyond included."""
         last = len(self.differences)
         steps = {m * 10**e for m in (1, 2, 5) for e in range(9)} | {last, self.largest.step}
         lines = [f"{'step':>9}  {'loss':>7}  {'parameters':>10}  {'moments':>7}  largest in"]
@@ -197,18 +191,18 @@ class Parity:
             )
         elif self.cause is None:
             said.append(
-                f"Beyond {self.tolerance:.0e} from step {self.beyond} on. Computed again on both "
-                "from the same state, no value of any step until there differs by a tenth of "
-                "that. So either rounding grew from step to step, as it does in a training that "
-                "is not stable (try a smaller learning rate), or one side does not compute the "
-                "same twice."
+                f"The difference exceeds {self.tolerance:.0e} from step {self.beyond}. When both "
+                "compute the steps up to there again from the same state, no value differs by "
+                "even a tenth of that. Either rounding errors grew from step to step, as they do "
+                "if training is unstable (try a smaller learning rate), or one side does not "
+                "compute the same twice."
             )
         else:
             said += self._found(self.cause)
         if self.left_out:
             said.append(
                 f"Not compared: {', '.join(self.left_out)}. Batch normalization subtracts what a "
-                "bias adds, so these follow rounding errors and change no result."
+                "bias adds, so these drift with rounding errors and change no result."
             )
         if self.not_finite is not None:
             said.append(f"The loss is not finite from step {self.not_finite} on.")
@@ -217,12 +211,12 @@ class Parity:
     def _found(self, cause: Cause) -> list[str]:
         first, second = (side.backend for side in self.sides)
         first, second = (first, second) if first != second else ("first", "second")
-        again = "that step" if cause.step == self.beyond else "the steps until there"
+        again = "that step" if cause.step == self.beyond else "the steps up to there"
         at = f" at [{', '.join(map(str, cause.index))}]" if cause.index else ""
         formula = f" ({cause.formula})" if cause.formula else ""
         return [
-            f"Beyond {self.tolerance:.0e} from step {self.beyond} on. Computing {again} again on "
-            "both from the same state, the first value that differs is",
+            f"The difference exceeds {self.tolerance:.0e} from step {self.beyond}. When both "
+            f"compute {again} again from the same state, the first value that differs is",
             "",
             f"  step      {cause.step} (epoch {cause.epoch}, batch {cause.batch})",
             f"  layer     {cause.layer}{formula}",
@@ -238,7 +232,7 @@ def _words(side: Side) -> str:
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
-    """Break a line at 80 columns; one that begins with spaces goes on under its text."""
+    """Break a line at 80 columns; one that starts with spaces continues below its text."""
     if text.startswith(" "):
         indent = " " * 12
     return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False) or [""]
