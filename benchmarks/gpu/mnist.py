@@ -11,7 +11,7 @@ from xpmlp.errors import BackendError, DataError, DownloadError
 
 US, RUN = "xpmlp cupy", "MNIST 784-512-512-10"
 NEEDED = 20.0
-"""Seconds it may take where every step goes call by call."""
+"""Seconds it may take where every step runs eagerly."""
 
 
 class LeftOutError(Exception):

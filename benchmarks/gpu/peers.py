@@ -52,7 +52,7 @@ class TorchGraph(Torch):
     ----------
     problem : Problem
     device : str
-        On a CPU there is no capture: the same step runs call by call.
+        On a CPU there is no capture: the same step runs eagerly.
     bf16 : bool
     """
 

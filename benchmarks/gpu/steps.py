@@ -74,7 +74,7 @@ def exactly(problem: Problem, precision: str, backend: Any, device: str | None =
 
 
 def without_capture() -> Any:
-    """Return xpmlp's CuPy backend, which is to take its steps call by call.
+    """Return xpmlp's CuPy backend, which is to take its steps eagerly.
 
     Raises
     ------

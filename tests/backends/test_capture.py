@@ -10,8 +10,8 @@ from conftest import assert_close, make_backend
 from emulation import device as imitated
 from emulation import emulated
 from emulation.cublaslt import CublasLt
-from xpmlp_backends.cuda.capture import CHUNK, CapturedRun, powers
 from xpmlp_backends.base import differs, strays
+from xpmlp_backends.cuda.capture import CHUNK, CapturedRun, powers
 
 import xpmlp
 from xpmlp import losses
@@ -81,7 +81,7 @@ def test_captured_steps_are_the_plain_ones(device: Any) -> None:
     mlp, history = trained(device)
     other, plainly = trained(eager(device))
     assert history.execution == CAPTURED
-    assert plainly.execution == Execution("call by call")
+    assert plainly.execution == Execution("eager")
     assert_same(mlp, other)
     assert_close(history["loss"], plainly["loss"], rtol=1e-5)
     assert history["accuracy"] == plainly["accuracy"]
@@ -251,7 +251,7 @@ def reads(xp: Any, z: Any, y: Any) -> Any:
     return xp.sum((z - y) * (z - y), axis=1) / (1 + 0 * bound), 2 * (z - y)
 
 
-def test_a_step_that_reads_on_the_host_runs_call_by_call_and_says_so(
+def test_a_step_that_reads_on_the_host_runs_eagerly_and_says_so(
     device: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     X, labels = example(40)
@@ -259,9 +259,9 @@ def test_a_step_that_reads_on_the_host_runs_call_by_call_and_says_so(
     with caplog.at_level(logging.WARNING, "xpmlp"):
         mlp, history = trained(device, data, loss=reads)
     mode, (note,) = history.execution
-    assert mode == "call by call"
+    assert mode == "eager"
     assert "could not be captured" in note
-    assert sum("runs call by call, because" in r.getMessage() for r in caplog.records) == 1
+    assert sum("runs eagerly, because" in r.getMessage() for r in caplog.records) == 1
     assert_same(mlp, trained(make_backend("numpy"), data, loss=reads)[0])
 
 
@@ -277,15 +277,15 @@ def test_a_number_that_the_host_changes_from_step_to_step_is_noticed(device: Any
 
     X, labels = example(40)
     _, history = trained(device, (X, np.eye(CLASSES)[labels]), loss=grows)
-    assert history.execution.mode == "call by call"
+    assert history.execution.mode == "eager"
     assert "another result" in history.execution.notes[0]
 
 
-def test_without_cublaslt_steps_run_call_by_call_and_say_so() -> None:
+def test_without_cublaslt_steps_run_eagerly_and_say_so() -> None:
     backend = emulated.backend(lt="cuBLASLt cannot be used (ImportError: none)")
     mlp, history = trained(backend, epochs=1)
     assert history.execution == Execution(
-        "call by call", ("cuBLASLt cannot be used (ImportError: none)",)
+        "eager", ("cuBLASLt cannot be used (ImportError: none)",)
     )
     assert_same(mlp, trained(make_backend("numpy"), epochs=1)[0])
 
@@ -352,7 +352,7 @@ def test_a_capture_that_fails_leaves_the_training_right(
     with caplog.at_level(logging.WARNING, "xpmlp"):
         mlp, history = trained(backend)
     assert history.execution == Execution(
-        "call by call", ("the step could not be captured: RuntimeError: no luck",)
+        "eager", ("the step could not be captured: RuntimeError: no luck",)
     )
     assert "no luck" in caplog.text
     assert_same(mlp, trained(eager(backend))[0])

@@ -348,7 +348,7 @@ def sorts(xp: Any, z: Any, y: Any) -> Any:
         (sorts, "cum"),
     ],
 )
-def test_a_step_that_cannot_be_recorded_runs_call_by_call_and_says_so(
+def test_a_step_that_cannot_be_recorded_runs_eagerly_and_says_so(
     fused: bool, loss: Any, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     X, _ = problem()
@@ -356,7 +356,7 @@ def test_a_step_that_cannot_be_recorded_runs_call_by_call_and_says_so(
     with caplog.at_level(logging.WARNING, logger="xpmlp"):
         ours = train(NumpyBackend(fused), X, target, loss=loss, outputs=2)
     (message,) = [record.getMessage() for record in caplog.records]
-    assert "runs call by call" in message
+    assert "runs eagerly" in message
     assert reason in message
     assert_same(ours, train(Eager(fused), X, target, loss=loss, outputs=2))
 

@@ -406,9 +406,9 @@ def test_what_was_not_measured_is_neither() -> None:
 def test_it_fails_where_we_fell_back(name: str) -> None:
     case = a_case("tf32", 128)
     assert goals.failures([case]) == []
-    case["rows"][name]["execution"] = {"mode": "call by call", "notes": ["no graphs"]}
+    case["rows"][name]["execution"] = {"mode": "eager", "notes": ["no graphs"]}
     assert goals.failures([case]) == [f"batch 128, tf32: {name} fell back: no graphs"]
-    assert f"{name}: call by call; no graphs" in gpu.closing(everything([case]))
+    assert f"{name}: eager; no graphs" in gpu.closing(everything([case]))
 
 
 def test_it_fails_for_other_losses_or_without_cupy() -> None:
@@ -490,7 +490,7 @@ def test_the_whole_run_on_a_cpu(tmp_path: Path) -> None:
     (case,) = results["cases"]
     assert set(case["rows"]) == set(CPU)
     assert case["disagree"] == []
-    assert case["rows"]["xpmlp torch"]["execution"]["mode"] == "call by call"
+    assert case["rows"]["xpmlp torch"]["execution"]["mode"] == "eager"
     assert results["environment"]["versions"]["torch"]
     assert path.with_suffix(".md").exists()
 

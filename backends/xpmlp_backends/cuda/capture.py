@@ -6,8 +6,8 @@ not one step but many, as one graph. The plan's rows for the next steps are copi
 buffer, from which step k of the graph reads row k. Graphs have powers of two of steps, up to
 ``CHUNK``: so any number of steps is a few launches, and at most six graphs are captured.
 
-What cannot be captured (a value read on the host, an operation that waits) runs call by call,
-and ``execution`` says so.
+What cannot be captured (a value read on the host, an operation that waits) runs eagerly, and
+``execution`` says so.
 """
 
 import logging
@@ -105,10 +105,10 @@ class CapturedRun:
 
     @property
     def execution(self) -> Execution:
-        """Captured, or call by call with the reason."""
+        """Captured, or eager with the reason."""
         if self._reason is None:
             return Execution("captured in CUDA graphs")
-        return Execution("call by call", (f"the step could not be captured: {self._reason}",))
+        return Execution("eager", (f"the step could not be captured: {self._reason}",))
 
     def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
         """Apply the step for k in ``range(start, stop)``; the state's memory is the run's own."""
@@ -118,7 +118,7 @@ class CapturedRun:
             except Uncapturable as error:
                 self._reason = str(error)
                 self._forget()
-                logger.warning("this step runs call by call, because %s", self._reason)
+                logger.warning("this step runs eagerly, because %s", self._reason)
             except Exception as error:
                 if self._ran_out(error):
                     # The pool gave its free blocks back, among them memory of graphs.

@@ -44,7 +44,7 @@ class CupyBackend(EagerBackend):
     device : cupy.cuda.Device
     lt : module or str
         ``nvmath.bindings.cublasLt``, or why it is not there. Without it products are cuBLAS's,
-        and steps run call by call.
+        and steps run eagerly.
     precision : {"float32", "tf32", "bf16"}
     capture : bool
         Whether to capture steps at all.

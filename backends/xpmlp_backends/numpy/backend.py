@@ -109,10 +109,10 @@ class RecordedRun:
 
     @property
     def execution(self) -> Execution:
-        """Recorded, or call by call with the reason."""
+        """Recorded, or eager with the reason."""
         if self._reason is None:
             return Execution("recorded")
-        return Execution("call by call", (f"the step could not be recorded: {self._reason}",))
+        return Execution("eager", (f"the step could not be recorded: {self._reason}",))
 
     def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
         """Apply the step for k in ``range(start, stop)``; the run owns the returned memory."""
@@ -123,7 +123,7 @@ class RecordedRun:
                 except Unrecordable as error:
                     self._reason = str(error)
                     logger.warning(
-                        "backend numpy: this step runs call by call, because %s", self._reason
+                        "backend numpy: this step runs eagerly, because %s", self._reason
                     )
             for k in range(start, stop):
                 state = self._step(state, data, plan, k)
