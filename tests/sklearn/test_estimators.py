@@ -384,7 +384,7 @@ def test_every_parameter_is_documented_and_cloned(cls: Any) -> None:
     documented = {
         name.strip()
         for line in parameters.splitlines()
-        if line.startswith("    ") and not line.startswith("     ")
+        if line and not line.startswith(" ")
         for name in line.split(":")[0].split(",")
     }
     assert set(made.get_params()) <= documented
@@ -539,7 +539,7 @@ COSINE = xpmlp.schedules.Cosine(0.05)
 COMBINATIONS: list[tuple[dict[str, Any], str]] = [
     ({"solver": "lbfgs", "max_norm": 0.1}, "found max_norm=0.1"),
     ({"solver": "lbfgs", "learning_rate": COSINE}, r"Cosine.*'lbfgs', which has neither"),
-    ({"solver": xpmlp.AdamW(0.1), "learning_rate": COSINE}, "a solver with a rate of its own"),
+    ({"solver": xpmlp.AdamW(0.1), "learning_rate": COSINE}, "a solver that has a rate"),
     ({"callbacks": [3]}, "callbacks: found 3"),
     ({"callbacks": [xpmlp.EarlyStopping]}, r"callbacks: found <class .*expected objects"),
     ({"device": "cuda:0"}, r"device: found 'cuda:0' without a backend"),

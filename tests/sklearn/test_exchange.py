@@ -150,7 +150,7 @@ def test_what_matters_to_training_alone_is_left_out() -> None:
 )
 def test_another_network_than_the_fitted_one(setting: str, value: Any) -> None:
     theirs = scikit.MLPClassifier(**FAST).fit(DIGITS, DIGIT)
-    with pytest.raises(InvalidValueError, match=f"from_sklearn: found {setting} beside a fitted"):
+    with pytest.raises(InvalidValueError, match=f"from_sklearn: found {setting} with a fitted"):
         MLPClassifier.from_sklearn(theirs, **{setting: value})
     MLPClassifier.from_sklearn(scikit.MLPClassifier(**FAST), **{setting: value})
 

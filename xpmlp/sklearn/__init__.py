@@ -3,9 +3,9 @@
 >>> from xpmlp.sklearn import MLPClassifier
 >>> MLPClassifier(hidden_layer_sizes=(100,), backend="cupy")  # doctest: +SKIP
 
-`MLPClassifier` and `MLPRegressor` take the place of those in ``sklearn.neural_network``: the same
-parameters, defaults, fitted attributes, warnings and messages, and with the same ``random_state``
-the same training, to rounding. What is there beside them has a default that changes nothing.
+`MLPClassifier` and `MLPRegressor` are drop-in replacements for those in ``sklearn.neural_network``:
+the same parameters, defaults, fitted attributes, warnings and messages, and with the same
+``random_state`` the same training, to rounding. Additional parameters are off by default.
 
 The estimators are a thin layer over ``xpmlp.MLP``: no formula and no training loop is in here.
 """

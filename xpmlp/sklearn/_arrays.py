@@ -1,10 +1,10 @@
-"""What comes in and what goes out: scikit-learn's checks for the host's arrays, ours for others.
+"""Arrays that estimators take and return: scikit-learn's checks for host arrays, ours for others.
 
-X stays where it lies. Targets and weights, which are small, go to the host. Everything fitted,
-and every prediction, is given in the library of the X that it belongs to.
+X stays where it is. Targets and weights, which are small, are copied to the host. Fitted arrays and
+predictions are of the library of the X that they belong to.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils import _array_api, column_or_1d
@@ -25,14 +25,34 @@ from xpmlp.nn.contract import Backend
 Array = Any
 
 DTYPES = [np.float64, np.float32, np.uint8, np.int8, np.uint16, np.int16]
-"""Dtypes of X that stay as they are; others become the first."""
+"""Dtypes of X that are kept; others are converted to the first."""
 
-SMALL_INTEGERS = ("uint8", "int8", "uint16", "int16", "float16", "bfloat16")
-"""Numbers that float32 holds exactly, and so in which they are computed with."""
+SMALL_DTYPES = ("float32", "uint8", "int8", "uint16", "int16", "float16", "bfloat16")
+"""Dtypes whose numbers float32 represents exactly."""
 
 
-def on_host(x: Any) -> Any:
-    """Return an array of any library as NumPy's; what is no such array stays as it is."""
+class Examples(NamedTuple):
+    """Rows to train on or to score.
+
+    Attributes
+    ----------
+    X : Array, shape (n, features)
+        On the host or on a device.
+    y : ndarray
+        As passed to ``fit``.
+    target : ndarray, shape (n,) or (n, outputs)
+        The network's targets for y.
+    weight : ndarray, shape (n,), or None
+    """
+
+    X: Array
+    y: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray | None
+
+
+def to_host(x: Any) -> Any:
+    """Copy an array of any library to NumPy; return anything else as it is."""
     if isinstance(x, np.ndarray):
         return np.asarray(x)
     found = backend_of(x)
@@ -44,27 +64,27 @@ def on_host(x: Any) -> Any:
     return found.to_numpy(x)
 
 
-def elsewhere(x: Any) -> Backend | None:
-    """Return the backend of an array that is not NumPy's; None for all that NumPy can read."""
+def other_backend(x: Any) -> Backend | None:
+    """Return the backend of another library's array; None for what NumPy can read."""
     return None if isinstance(x, np.ndarray) else backend_of(x)
 
 
-def checked_inputs(estimator: Any, X: Any, *, reset: bool) -> Array:
-    """Check X: the number of its features and their names, and what scikit-learn checks.
+def check_inputs(estimator: Any, X: Any, *, reset: bool) -> Array:
+    """Check X as scikit-learn does, with the number of its features and their names.
 
-    Arrays of other libraries are left to ``xpmlp.MLP``, which checks them where they lie, so
-    nothing depends on scikit-learn's ``array_api_dispatch``.
+    ``xpmlp.MLP`` checks arrays of other libraries where they are, so nothing depends on
+    scikit-learn's ``array_api_dispatch``.
     """
-    if elsewhere(X) is not None:
-        _refuse_shape(X)
+    if other_backend(X) is not None:
+        _check_matrix(X)
         return validate_data(estimator, X, reset=reset, skip_check_array=True)
     return validate_data(
         estimator, X, reset=reset, accept_sparse=["csr", "csc"], dtype=DTYPES, order="C"
     )
 
 
-def _refuse_shape(X: Array) -> None:
-    """Refuse what is no matrix, before its columns are counted."""
+def _check_matrix(X: Array) -> None:
+    """Check that X is a dense matrix, before its columns are counted."""
     if len(X.shape) != 2:
         raise InvalidValueError(
             f"Expected 2D array, got {len(X.shape)}D array instead: X has shape {tuple(X.shape)}. "
@@ -83,16 +103,16 @@ def _refuse_shape(X: Array) -> None:
         )
 
 
-def checked_pair(
+def check_pair(
     estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool
 ) -> tuple[Array, np.ndarray]:
-    """Check X and y; y comes back as a NumPy array of one or two dimensions."""
+    """Check X and y, and return y as a NumPy array of one or two dimensions."""
     if y is None:
         raise InvalidValueError(
             f"{type(estimator).__name__} requires y to be passed, but the target y is None"
         )
-    y = on_host(y)
-    if elsewhere(X) is None:
+    y = to_host(y)
+    if other_backend(X) is None:
         X, y = validate_data(
             estimator,
             X,
@@ -105,7 +125,7 @@ def checked_pair(
             y_numeric=numeric,
         )
     else:
-        X = checked_inputs(estimator, X, reset=reset)
+        X = check_inputs(estimator, X, reset=reset)
         y = _check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
         check_consistent_length(X, y)
     y = y.toarray() if hasattr(y, "toarray") else y
@@ -114,18 +134,18 @@ def checked_pair(
     return X, y
 
 
-def checked_weights(sample_weight: Any, n: int) -> np.ndarray | None:
-    """Check weights: float64, shape (n,)."""
+def check_weights(sample_weight: Any, n: int) -> np.ndarray | None:
+    """Check the rows' weights, and return them as float64, shape (n,)."""
     if sample_weight is None:
         return None
     weights: np.ndarray = _check_sample_weight(
-        on_host(sample_weight), np.empty((n, 1)), dtype=np.float64
+        to_host(sample_weight), np.empty((n, 1)), dtype=np.float64
     )
     return weights
 
 
-def same_place(estimator: Any, X: Any, method: str) -> None:
-    """Refuse an X of another library than that of the training, where scikit-learn does.
+def check_same_library(estimator: Any, X: Any, method: str) -> None:
+    """Refuse an X of another library than the training data's, if scikit-learn does.
 
     Without its ``array_api_dispatch``, X may be of any library that shares the model's memory.
     """
@@ -134,29 +154,25 @@ def same_place(estimator: Any, X: Any, method: str) -> None:
         check(X, estimator, attribute="_fitted_array", method=method)
 
 
-def dtype_of(X: Array, asked: str | None) -> str:
-    """Choose the dtype to compute in: that of X if it is a float's, else float64.
-
-    Integers of 8 and 16 bits are pixels or the like: float32 holds them exactly.
-    """
-    if asked is not None:
-        return asked
-    found = str(X.dtype).rsplit(".", 1)[-1]
-    return "float32" if found == "float32" or found in SMALL_INTEGERS else "float64"
+def compute_dtype(X: Array, requested: str | None) -> str:
+    """Return the dtype to compute in: as requested, else float32 if it has X's numbers exactly."""
+    if requested is not None:
+        return requested
+    return "float32" if str(X.dtype).rsplit(".", 1)[-1] in SMALL_DTYPES else "float64"
 
 
-def home_of(found: Backend | None) -> BackendRef | None:
-    """Return what remembers a backend in pickles and copies; None for NumPy on the host."""
-    if found is None or found.name == "numpy":
+def backend_ref(backend: Backend | None) -> BackendRef | None:
+    """Return a reference to a backend for pickles and copies; None for NumPy on the host."""
+    if backend is None or backend.name == "numpy":
         return None
-    return BackendRef(found.name, getattr(found, "place", str(found.device)), found)
+    return BackendRef(backend.name, getattr(backend, "place", str(backend.device)), backend)
 
 
-def found_again(home: BackendRef | None) -> Backend | None:
-    """Return the backend that is remembered; None for the host, and where it cannot be made."""
-    if home is not None and home.backend is None:
+def resolve(ref: BackendRef | None) -> Backend | None:
+    """Return the backend of a reference; None for the host, and if it cannot be made."""
+    if ref is not None and ref.backend is None:
         try:
-            home.backend = make_backend(home.name, home.device)
-        except Exception:  # the model has said why, and is on NumPy too
+            ref.backend = make_backend(ref.name, ref.device)
+        except Exception:  # the model has warned, and is on NumPy too
             return None
-    return None if home is None else home.backend
+    return None if ref is None else ref.backend

@@ -1,4 +1,4 @@
-"""What the two estimators share: fitting an ``xpmlp.MLP``, and scikit-learn's view of it."""
+"""What both estimators share: fitting an ``xpmlp.MLP`` as scikit-learn does."""
 
 import os
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 
 from xpmlp.errors import InvalidValueError
@@ -14,15 +15,16 @@ from xpmlp.mlp import MLP
 from xpmlp.nn.contract import Backend
 from xpmlp.sklearn import _batches, _lbfgs, _parameters
 from xpmlp.sklearn._arrays import (
-    checked_pair,
-    checked_weights,
-    dtype_of,
-    elsewhere,
-    home_of,
+    Examples,
+    backend_ref,
+    check_pair,
+    check_weights,
+    compute_dtype,
+    other_backend,
 )
+from xpmlp.sklearn._callbacks import CallbackSupportMixin, ScikitCallbacks, with_callbacks
+from xpmlp.sklearn._exchange import from_sklearn, to_sklearn
 from xpmlp.sklearn._fitted import FittedMLP
-from xpmlp.sklearn._hooks import CallbackSupportMixin, Hooks, NoHooks
-from xpmlp.sklearn._monitor import Held
 from xpmlp.training.history import History
 
 Array = Any
@@ -34,44 +36,89 @@ NOT_FINITE = (
 
 
 class BaseMLP(CallbackSupportMixin, FittedMLP):
-    """Fitting, and what is fitted. Use `MLPClassifier` or `MLPRegressor`."""
+    """Base class of `MLPClassifier` and `MLPRegressor`."""
 
+    _counterpart: ClassVar[Any]
+    """scikit-learn's class."""
     _numeric: ClassVar[bool]
+    """Whether y must be numbers."""
     _parameter_constraints: ClassVar[dict[str, Any]]
 
     def _store(self, parameters: dict[str, Any]) -> None:
-        """Keep the constructor's arguments, as scikit-learn wants it: as they are."""
+        """Set the constructor's arguments as attributes, unchanged, as scikit-learn requires."""
         for name, value in parameters.items():
             if name not in ("self", "__class__"):
                 setattr(self, name, value)
 
-    # What the two do each in their own way
+    # What each estimator defines
 
     def _learn_targets(self, y: np.ndarray, first: bool, incremental: bool) -> None:
-        """Set what the targets of a training say: ``n_outputs_``, and ``classes_``."""
+        """Set ``n_outputs_``, and a classifier's ``classes_``, from the targets."""
         raise NotImplementedError
 
     def _encode(self, y: np.ndarray) -> np.ndarray:
-        """Return what the network is to learn of targets: shape (n,) or (n, outputs)."""
+        """Return the network's targets for y: shape (n,) or (n, outputs)."""
         raise NotImplementedError
 
     def _task(self) -> dict[str, Any]:
         """Set ``out_activation_``; return ``xpmlp.MLP``'s arguments for targets and loss."""
         raise NotImplementedError
 
-    def _weighted(self, y: np.ndarray, weight: np.ndarray | None, incremental: bool) -> Any:
-        """Return the rows' weights, those of their classes included."""
+    def _row_weights(self, y: np.ndarray, weight: np.ndarray | None, incremental: bool) -> Any:
+        """Return the rows' weights, multiplied by those of their classes."""
         return weight
 
-    def _stratum(self, target: np.ndarray) -> np.ndarray | None:
-        """Return what a split for early stopping keeps the shares of."""
+    def _strata(self, target: np.ndarray) -> np.ndarray | None:
+        """Return the strata of the split for early stopping."""
         return None
 
-    def _validation_score(self, held: Held) -> float:
-        """Score rows held out, whose X needs no more checks."""
+    def _validation_score(self, held_out: Examples) -> float:
+        """Return the accuracy or R² of checked examples; NaN if predictions are not finite."""
         raise NotImplementedError
 
     # Fitting
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
+        """Train on data.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame, shape (n, features)
+            Anything that NumPy can read, or an array of CuPy, PyTorch or JAX, which stays where it
+            is.
+        y : array-like, shape (n,) or (n, outputs)
+            On the host, or an array of any library. For a classifier numbers or text, or for
+            several labels 0 and 1 in shape (n, labels); for a regressor numbers.
+        sample_weight : array-like, shape (n,), optional
+            A weight of 2 counts as the row twice.
+        X_val, y_val, sample_weight_val : optional
+            Validation data, measured after each epoch: ``history_["val_loss"]`` and
+            ``"val_score"``. ``early_stopping`` uses the score, in which the weights count.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For parameters and data that cannot work, and if the loss is not finite.
+        DeviceMemoryError
+            If the device's memory is too small; the message has a batch size that fits.
+        """
+        with self._rollback_on_error():
+            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
 
     def _fit(
         self,
@@ -81,37 +128,38 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
         validation: tuple[Any, Any, Any],
         incremental: bool = False,
     ) -> Self:
-        self._refuse_combinations(incremental, validation)
+        self._check_combinations(incremental, validation)
         hidden = _parameters.hidden_sizes(self.hidden_layer_sizes)
         first = not hasattr(self, "mlp_") or not (self.warm_start or incremental)
-        task, metadata = (X, y), {"sample_weight": sample_weight}
-        X, y = checked_pair(self, X, y, reset=first, numeric=self._numeric)
-        weight = self._weighted(y, checked_weights(sample_weight, len(y)), incremental)
+        passed = X, y
+        X, y = check_pair(self, X, y, reset=first, numeric=self._numeric)
+        weight = self._row_weights(y, check_weights(sample_weight, len(y)), incremental)
         self._learn_targets(y, first, incremental)
-        rows = _batches.Rows(X, y, self._encode(y), weight)
-        held = self._given_validation(*validation)
+        examples = Examples(X, y, self._encode(y), weight)
+        held_out = self._check_validation(*validation)
         self._random_state = check_random_state(self.random_state)
         sizes = [X.shape[1], *hidden, self.n_outputs_]
         if first:
             self._initialize(X, sizes)
         else:
-            self._go_on(sizes)
-        self._home = home_of(elsewhere(X))
+            self._continue_network(sizes)
+        self._input_backend = backend_ref(other_backend(X))
         self.converged_ = False
-        hooks = NoHooks() if incremental else Hooks(self, *task, metadata)
+        metadata = {"sample_weight": sample_weight}
+        callbacks = ScikitCallbacks(self, *passed, metadata, enabled=not incremental)
         try:
             if _parameters.is_stochastic(self.solver):
-                _batches.train(self, rows, held, incremental=incremental, hooks=hooks)
+                _batches.train(self, examples, held_out, callbacks, incremental=incremental)
             else:
-                _lbfgs.minimize(self, rows, held, hooks)
+                _lbfgs.minimize(self, examples, held_out, callbacks)
         except ArithmeticError as error:  # DivergenceError is one
             raise InvalidValueError(f"{NOT_FINITE} ({error})") from error
-        hooks.finish()
+        callbacks.end_fit()
         return self
 
     @contextmanager
-    def _unless_it_fails(self) -> Iterator[None]:
-        """Put everything back as it was if what is done fails before an epoch is finished."""
+    def _rollback_on_error(self) -> Iterator[None]:
+        """Restore the estimator if an error comes before an epoch is finished."""
         before, mlp = dict(self.__dict__), self.__dict__.get("mlp_")
         epochs = 0 if mlp is None else mlp.epochs_trained
         undo = None if mlp is None else mlp.restore_point()
@@ -127,33 +175,33 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
             raise
 
     def _initialize(self, X: Array, sizes: list[int]) -> None:
-        """Make the network, draw its weights, and forget all that was fitted."""
+        """Make the network, draw its weights, and delete the records of previous fits."""
         drops = bool(np.any(self.dropout)) or self.input_dropout > 0
-        # Without dropout nothing is drawn from the seed, and scikit-learn's draws stay in step.
+        # Only dropout needs a seed; drawing none without it keeps scikit-learn's random numbers.
         seed = int(self._random_state.randint(2**31 - 1)) if drops else 0
-        self._make(elsewhere(X), sizes, dtype_of(X, self.dtype), seed)
+        self._build(other_backend(X), sizes, compute_dtype(X, self.dtype), seed)
         names = [a.name for a in self.mlp_.network.architecture.activations]
         drawn = _parameters.initial_weights(sizes, names, self._random_state)
         self.mlp_.load_state_dict(self.mlp_.state_dict() | drawn)
         self.n_iter_ = self.t_ = 0
-        for name in _batches.FIGURES:
+        for name in _batches.RECORDS:
             self.__dict__.pop(name, None)
 
-    def _make(self, here: Backend | None, sizes: list[int], dtype: str, seed: int) -> None:
-        """Make the network, for X that is ``here`` (None on the host)."""
-        self._home = home_of(here)
+    def _build(self, backend: Backend | None, sizes: list[int], dtype: str, seed: int) -> None:
+        """Make the network for an X on this backend, or on the host for None."""
+        self._input_backend = backend_ref(backend)
         self.n_layers_ = len(sizes)
         self.history_ = History()
         self._settings = self._network_settings()
-        self._asked = (self.backend, self.device, self.dtype)
+        self._requested = (self.backend, self.device, self.dtype)
         self.mlp_ = MLP(
             sizes,
             **self._settings,
-            initializer="zeros",  # the weights are drawn, or taken from another estimator
+            initializer="zeros",  # weights are drawn later, or come from another estimator
             penalty_on="sum",
             scaling=None,
             dtype=dtype,
-            backend=self._backend(here),
+            backend=self._choose_backend(backend),
             device=self.device,
             seed=seed,
         )
@@ -172,8 +220,8 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
             "precision": self.precision,
         }
 
-    def _go_on(self, sizes: list[int]) -> None:
-        """Take the network that is there, with the parameters of now: another ``alpha``, say."""
+    def _continue_network(self, sizes: list[int]) -> None:
+        """Keep the network, with today's parameters: another ``alpha``, for example."""
         before, settings = self.mlp_, self._network_settings()
         for name, found, old in (
             ("layers", sizes, list(before.sizes)),
@@ -181,33 +229,33 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
         ):
             if found != old:
                 raise InvalidValueError(
-                    f"{name}: found {found!r}; the network that is to go on has {old!r}. Make a "
-                    "new estimator, or set warm_start=False"
+                    f"{name}: found {found!r}; the network to continue has {old!r}. Make a new "
+                    "estimator, or set warm_start=False"
                 )
-        place = (self.backend, self.device, self.dtype)
-        if (settings, place) == (self._settings, self._asked):
+        requested = (self.backend, self.device, self.dtype)
+        if (settings, requested) == (self._settings, self._requested):
             return
         moved: dict[str, Any] = {}
-        if place != self._asked:
-            moved = {"backend": self.backend, "device": self.device, "dtype": self.dtype}
-        self._settings, self._asked = settings, place
+        if requested != self._requested:
+            moved = dict(zip(("backend", "device", "dtype"), requested, strict=True))
+        self._settings, self._requested = settings, requested
         self.mlp_ = before.copy(**moved, **settings)
         if before.progress is not None:
-            to_there = partial(self.mlp_.backend.asarray, dtype=self.mlp_.dtype)
+            to_device = partial(self.mlp_.backend.asarray, dtype=self.mlp_.dtype)
             progress = before.progress.moved(before.backend.to_numpy)
-            self.mlp_.progress = progress.moved(to_there)
+            self.mlp_.progress = progress.moved(to_device)
 
-    def _backend(self, here: Backend | None) -> str | Backend:
-        """Choose where to compute: as asked, else where X is, else NumPy."""
-        asked: str | Backend | None = self.backend
-        if asked is not None:
-            return asked
-        if here is not None and self.device is None:
-            return here
-        return here.name if here is not None else os.environ.get("XPMLP_BACKEND") or "numpy"
+    def _choose_backend(self, of_X: Backend | None) -> str | Backend:
+        """Return the backend to compute on: the parameter, else X's, else NumPy."""
+        requested: str | Backend | None = self.backend
+        if requested is not None:
+            return requested
+        if of_X is not None:
+            return of_X if self.device is None else of_X.name
+        return os.environ.get("XPMLP_BACKEND") or "numpy"
 
-    def _refuse_combinations(self, incremental: bool, validation: tuple[Any, Any, Any]) -> None:
-        """Refuse what cannot work together, before anything is done."""
+    def _check_combinations(self, incremental: bool, validation: tuple[Any, Any, Any]) -> None:
+        """Refuse parameters and data that cannot work together, before anything is done."""
         X_val, y_val, weight = validation
         if (X_val is None) != (y_val is None):
             raise InvalidValueError("X_val and y_val: found one without the other; pass both")
@@ -218,25 +266,52 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
                 "partial_fit does not support early_stopping=True without validation data: "
                 "pass X_val and y_val"
             )
-        _parameters.refuse_combinations(self)
+        _parameters.check_combinations(self)
 
-    def _given_validation(self, X: Any, y: Any, weight: Any) -> Held | None:
-        """Check validation data that were passed to ``fit``."""
+    def _check_validation(self, X: Any, y: Any, weight: Any) -> Examples | None:
+        """Check validation data passed to ``fit``."""
         if X is None:
             return None
-        X, y = checked_pair(self, X, y, reset=False, numeric=self._numeric)
-        return Held(X, self._encode(y), y, checked_weights(weight, len(y)))
+        X, y = check_pair(self, X, y, reset=False, numeric=self._numeric)
+        return Examples(X, y, self._encode(y), check_weights(weight, len(y)))
 
     @property
-    def _rule(self) -> str:
-        """How the rate follows the training; only scikit-learn's "sgd" does."""
+    def _rate_rule(self) -> str:
+        """scikit-learn's rule by which the rate changes; only "sgd" has one."""
         named = isinstance(self.learning_rate, str) and self.solver == "sgd"
         return self.learning_rate if named else "constant"
 
-    def _available_for_batches(self) -> bool:
+    def _has_partial_fit(self) -> bool:
         if not _parameters.is_stochastic(self.solver):
             raise AttributeError(
                 f"partial_fit is only available for stochastic optimizers. {self.solver} is not "
                 "stochastic."
             )
         return True
+
+    # Conversion
+
+    def to_sklearn(self) -> Any:
+        """Return scikit-learn's fitted estimator of the same name, with the same predictions.
+
+        Parameters that scikit-learn does not have are left out; they affect only further training.
+
+        Raises
+        ------
+        InvalidValueError
+            For a network that scikit-learn cannot compute: with normalization, for example.
+        """
+        return to_sklearn(self)
+
+    @classmethod
+    def from_sklearn(cls, estimator: Any, **parameters: Any) -> Self:
+        """Make an estimator with the parameters of scikit-learn's, and its weights if fitted.
+
+        Parameters
+        ----------
+        estimator : scikit-learn's estimator of the same name
+        **parameters
+            Of this class, to add or to change: ``backend="cupy"``.
+        """
+        made: Self = from_sklearn(cls, estimator, parameters)
+        return made

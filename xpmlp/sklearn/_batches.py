@@ -1,9 +1,9 @@
-"""All solvers but "lbfgs": ``xpmlp.MLP.fit`` on batches, in scikit-learn's order, by its rules."""
+"""All solvers but "lbfgs": ``xpmlp.MLP.fit`` on batches, with scikit-learn's order and rules."""
 
 import sys
 import warnings
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -11,63 +11,60 @@ from sklearn.model_selection import train_test_split
 
 from xpmlp.arrays.rows import DeviceRows
 from xpmlp.errors import DivergenceError
-from xpmlp.sklearn._arrays import elsewhere
-from xpmlp.sklearn._monitor import Followed, Held, Monitor, Within, first_best
+from xpmlp.sklearn._arrays import Examples, other_backend
+from xpmlp.sklearn._callbacks import ScikitCallbacks
+from xpmlp.sklearn._monitor import CurrentRate, Monitor, OverAllEpochs, initial_best
 from xpmlp.sklearn._parameters import optimizer_of
 from xpmlp.training.batches import Order
 
-Array = Any
 
-
-class Rows(NamedTuple):
-    """Training data: X where it lies, y as it came, what the network is to learn, and weights."""
-
-    X: Array
-    y: np.ndarray
-    target: np.ndarray
-    weight: np.ndarray | None
-
-
-def train(estimator: Any, rows: Rows, held: Held | None, *, incremental: bool, hooks: Any) -> None:
+def train(
+    estimator: Any,
+    examples: Examples,
+    held_out: Examples | None,
+    callbacks: ScikitCallbacks,
+    *,
+    incremental: bool,
+) -> None:
     """Train an estimator's model, and set the fitted attributes.
 
     Parameters
     ----------
     estimator : BaseMLP
-    rows : Rows
-    held : Held or None
-        Validation data that were given; under ``early_stopping`` others are set aside.
+    examples : Examples
+    held_out : Examples or None
+        Validation data; None with ``early_stopping`` splits them off the examples.
+    callbacks : ScikitCallbacks
     incremental : bool
-        One epoch, which goes on from the training before.
-    hooks : Hooks or NoHooks
+        Train one epoch that continues the previous training.
 
     Raises
     ------
     DivergenceError
-        If the loss leaves the finite numbers, and there are no best weights to go back to.
+        If the loss is not finite, and there are no best weights to return to.
     """
     e = estimator
-    if e.early_stopping and held is None:
-        rows, held = set_aside(e, rows)
-    _begin(e)
-    goes_on = incremental and _same_kind(e)
-    if not goes_on:
+    if e.early_stopping and held_out is None:
+        examples, held_out = split_validation(e, examples)
+    _start_records(e)
+    continued = incremental and _can_continue(e)
+    if not continued:
         e._rate = float(e.learning_rate_init)
-    monitor = Monitor(e, held, hooks)
-    n = len(rows.target)
+    monitor = Monitor(e, held_out, callbacks)
+    n = len(examples.target)
     try:
         e.mlp_.fit(
-            rows.X,
-            rows.target,
+            examples.X,
+            examples.target,
             epochs=1 if incremental else e.max_iter,
             batch_size=_batch_size(e, n),
             optimizer=optimizer_of(e, _rate(e)),
-            sample_weight=rows.weight,
-            validation_data=None if held is None else (held.X, held.target),
+            sample_weight=examples.weight,
+            validation_data=None if held_out is None else (held_out.X, held_out.target),
             shuffle=_order(e._random_state, n) if e.shuffle else False,
             metrics=False,
             callbacks=[monitor, *(e.callbacks or ())],
-            continued=goes_on,
+            continued=continued,
         )
     except KeyboardInterrupt:
         _warn("Training interrupted by user.", UserWarning)
@@ -77,7 +74,7 @@ def train(estimator: Any, rows: Rows, held: Held | None, *, incremental: bool, h
         monitor.diverged()
         _warn(str(error), ConvergenceWarning)
     else:
-        _let_go(e)
+        _detach_rate(e)
         if e.n_iter_ == e.max_iter and not monitor.stopped and not incremental:
             _warn(
                 f"Stochastic Optimizer: Maximum iterations ({e.max_iter}) reached and the "
@@ -88,67 +85,66 @@ def train(estimator: Any, rows: Rows, held: Held | None, *, incremental: bool, h
         e.converged_ = monitor.stopped
         if e.early_stopping and (monitor.stopped or not incremental):
             e.mlp_.load_state_dict(e._best)
-            if incremental:  # each stop counts for itself
+            if incremental:  # later calls count from 0 again
                 e._no_improvement_count = 0
 
 
-FIGURES = (
+RECORDS = (
     "loss_curve_", "_no_improvement_count", "validation_scores_", "best_validation_score_",
     "best_loss_", "_best",
 )  # fmt: skip
-"""Fitted attributes of these solvers, which grow from fit to fit until a first one begins anew."""
+"""Fitted attributes that warm starts extend; a fit from new weights deletes them."""
 
 
-def _begin(estimator: Any) -> None:
-    """Make the fitted attributes that are not there yet, or are of the other kind of stopping."""
+def _start_records(estimator: Any) -> None:
+    """Set records that are missing, or those of the best if ``early_stopping`` has changed."""
     e = estimator
     e.n_iter_ = 0
     if not hasattr(e, "loss_curve_"):
         e.loss_curve_, e._no_improvement_count = [], 0
     if getattr(e, "best_loss_", e) is e or (e.best_loss_ is None) != e.early_stopping:
-        for name, value in first_best(e.early_stopping).items():
+        for name, value in initial_best(e.early_stopping).items():
             setattr(e, name, value)
     if e.early_stopping and not hasattr(e, "_best"):
         e._best = e.mlp_.state_dict()
 
 
-def _same_kind(estimator: Any) -> bool:
-    """Whether there are running averages of an optimizer like the one that is to go on."""
+def _can_continue(estimator: Any) -> bool:
+    """Whether the model has the state of an optimizer of the kind that is wanted now."""
     progress = estimator.mlp_.progress
     wanted = optimizer_of(estimator, float(estimator.learning_rate_init))
     return progress is not None and type(progress.optimizer) is type(wanted)
 
 
-def set_aside(estimator: Any, rows: Rows) -> tuple[Rows, Held]:
-    """Set rows aside for early stopping: the same that scikit-learn does."""
-    X, y, target, weight = rows
-    kept, aside = train_test_split(
+def split_validation(estimator: Any, examples: Examples) -> tuple[Examples, Examples]:
+    """Split the examples into those to train on and the same validation data as scikit-learn's."""
+    X, y, target, weight = examples
+    kept, held_out = train_test_split(
         np.arange(len(y)),
         random_state=estimator._random_state,
         test_size=estimator.validation_fraction,
-        stratify=estimator._stratum(target),
+        stratify=estimator._strata(target),
     )
-    if len(aside) < 2:
+    if len(held_out) < 2:
         raise ValueError(
             "The validation set is too small. Increase 'validation_fraction' or the size of "
             "your dataset."
         )
-    where = elsewhere(X)
+    device = other_backend(X)
 
-    def part(which: np.ndarray) -> Rows:
-        some = X[which] if where is None else DeviceRows(where, X).take(which).array
-        return Rows(some, y[which], target[which], None if weight is None else weight[which])
+    def part(rows: np.ndarray) -> Examples:
+        some = X[rows] if device is None else DeviceRows(device, X).take(rows).array
+        return Examples(some, y[rows], target[rows], None if weight is None else weight[rows])
 
-    found = part(aside)
-    return part(kept), Held(found.X, found.target, found.y, found.weight)
+    return part(kept), part(held_out)
 
 
 def _rate(estimator: Any) -> Any:
-    """Return the rate, or the schedule that gives it."""
+    """Return the learning rate, or its schedule."""
     e = estimator
     if not isinstance(e.learning_rate, str):
-        return Within(e.learning_rate.rate, e.learning_rate, e.max_iter)
-    return e._rate if e._rule == "constant" else Followed(e._rate, e)
+        return OverAllEpochs(e.learning_rate.rate, e.learning_rate, e.max_iter)
+    return e._rate if e._rate_rule == "constant" else CurrentRate(e._rate, e)
 
 
 def _batch_size(estimator: Any, n: int) -> int:
@@ -164,7 +160,7 @@ def _batch_size(estimator: Any, n: int) -> int:
 
 
 def _order(draw: np.random.RandomState, n: int) -> Order:
-    """Return scikit-learn's orders: each epoch shuffles that of the one before."""
+    """Return scikit-learn's order of the rows: each epoch shuffles the previous one's."""
     rows = np.arange(n)
 
     def order(epoch: int, n: int) -> np.ndarray:
@@ -177,16 +173,16 @@ def _order(draw: np.random.RandomState, n: int) -> Order:
     return order
 
 
-def _let_go(estimator: Any) -> None:
-    """Let what the model keeps for a later training hold a rate, not the estimator."""
+def _detach_rate(estimator: Any) -> None:
+    """Replace the `CurrentRate` in the model's progress, which refers to the estimator."""
     progress = estimator.mlp_.progress
-    if progress is not None and isinstance(progress.optimizer.learning_rate, Followed):
+    if progress is not None and isinstance(progress.optimizer.learning_rate, CurrentRate):
         optimizer = replace(progress.optimizer, learning_rate=estimator._rate)
         estimator.mlp_.progress = replace(progress, optimizer=optimizer)
 
 
 def _warn(message: str, category: type[Warning]) -> None:
-    """Warn, naming the line that called ``fit``: the first outside of this package and theirs."""
+    """Warn from the line that called ``fit``: the first outside xpmlp and scikit-learn."""
     frame, level = sys._getframe(1), 2
     while frame.f_back and frame.f_globals["__name__"].split(".")[0] in ("xpmlp", "sklearn"):
         frame, level = frame.f_back, level + 1

@@ -1,4 +1,4 @@
-"""scikit-learn's estimators from ours, and ours from scikit-learn's: the same predictions."""
+"""Conversion of our estimators to scikit-learn's and back, with the same predictions."""
 
 from copy import deepcopy
 from typing import Any
@@ -10,24 +10,24 @@ from xpmlp.errors import InvalidTypeError, InvalidValueError
 SOLVERS = ("lbfgs", "sgd", "adam")
 
 ACTIVATIONS = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
-"""scikit-learn's names of the activations that it has."""
+"""The activations that scikit-learn has, with its names."""
 
 LOSSES = {"identity": "squared_error", "exp": "poisson"}
-"""scikit-learn's losses of values, by the activation of their output."""
+"""scikit-learn's losses for regression, by their output activation."""
 
 FIXED = ("hidden_layer_sizes", "activation", "loss", "normalization", "residual")
-"""Parameters that make another network."""
+"""Parameters that define the network."""
 
 FITTED = (
     "n_iter_", "t_", "n_layers_", "n_outputs_", "out_activation_", "loss_", "loss_curve_",
     "best_loss_", "validation_scores_", "best_validation_score_", "n_features_in_",
     "feature_names_in_", "classes_", "_label_binarizer", "_no_improvement_count",
 )  # fmt: skip
-"""Fitted attributes that both have, beside the weights."""
+"""Fitted attributes that both have, besides the weights."""
 
 
-def to_sklearn(estimator: Any, target: Any) -> Any:
-    """Build scikit-learn's estimator with the parameters that it has, and our weights.
+def to_sklearn(estimator: Any) -> Any:
+    """Make scikit-learn's estimator with our weights and the parameters that it has.
 
     Raises
     ------
@@ -36,6 +36,7 @@ def to_sklearn(estimator: Any, target: Any) -> Any:
         For a network that scikit-learn cannot compute.
     """
     check_is_fitted(estimator)
+    target = estimator._counterpart
     known = target().get_params()
     parameters = {n: v for n, v in estimator.get_params().items() if n in known}
     parameters["activation"] = _activation(estimator)
@@ -50,23 +51,25 @@ def to_sklearn(estimator: Any, target: Any) -> Any:
     values, layers = estimator.mlp_.state_dict(), range(1, estimator.n_layers_)
     made.coefs_ = [values[f"dense{i}.W"] for i in layers]
     made.intercepts_ = [values[f"dense{i}.b"] for i in layers]
-    # What its early stopping gives back if a later training does not improve.
+    # What its early stopping returns to if a later fit does not improve.
     made._best_coefs, made._best_intercepts = deepcopy((made.coefs_, made.intercepts_))
     return made
 
 
-def from_sklearn(cls: Any, estimator: Any, source: Any, parameters: dict[str, Any]) -> Any:
-    """Build our estimator with scikit-learn's parameters, these, and its weights if it has any.
+def from_sklearn(cls: Any, estimator: Any, parameters: dict[str, Any]) -> Any:
+    """Make our estimator with scikit-learn's parameters, these, and its weights if it has any.
 
     Raises
     ------
     InvalidTypeError
         For another kind of estimator.
+    InvalidValueError
+        For parameters that contradict a fitted estimator's network.
     """
-    if not isinstance(estimator, source):
+    if not isinstance(estimator, cls._counterpart):
         raise InvalidTypeError(
             f"from_sklearn: found {type(estimator).__name__}; expected "
-            f"sklearn.neural_network.{source.__name__}"
+            f"sklearn.neural_network.{cls._counterpart.__name__}"
         )
     made = cls(**(estimator.get_params() | parameters))
     if not hasattr(estimator, "coefs_"):
@@ -75,12 +78,12 @@ def from_sklearn(cls: Any, estimator: Any, source: Any, parameters: dict[str, An
     changed = [n for n in FIXED if getattr(made, n) != getattr(plain, n)]
     if changed:
         raise InvalidValueError(
-            f"from_sklearn: found {', '.join(changed)} beside a fitted estimator, whose network it "
-            "would not be; leave them out, or pass an estimator that is not fitted"
+            f"from_sklearn: found {', '.join(changed)} with a fitted estimator, whose network is "
+            "another; leave them out, or pass an estimator that is not fitted"
         )
     _copy(estimator, made)
     sizes = [len(estimator.coefs_[0]), *(W.shape[1] for W in estimator.coefs_)]
-    made._make(None, sizes, made.dtype or str(estimator.coefs_[0].dtype), seed=0)
+    made._build(None, sizes, made.dtype or str(estimator.coefs_[0].dtype), seed=0)
     made.coefs_, made.intercepts_ = estimator.coefs_, estimator.intercepts_
     if hasattr(made, "loss_curve_"):
         made.history_["loss"] = list(made.loss_curve_)
@@ -94,7 +97,7 @@ def _copy(source: Any, target: Any) -> None:
 
 
 def _loss(estimator: Any, known: dict[str, Any]) -> dict[str, str]:
-    """Return the loss that brings the output's activation."""
+    """Return scikit-learn's loss for the output activation."""
     name = LOSSES.get(estimator.out_activation_)
     if name == "poisson" and "loss" not in known:
         raise InvalidValueError("to_sklearn: found loss 'poisson'; scikit-learn has it from 1.7 on")
@@ -107,7 +110,7 @@ def _loss(estimator: Any, known: dict[str, Any]) -> dict[str, str]:
 
 
 def _activation(estimator: Any) -> str:
-    """Return the one activation of all hidden layers, if nothing else is in the network."""
+    """Return the activation of all hidden layers, and refuse what scikit-learn does not have."""
     architecture = estimator.mlp_.network.architecture
     names = {a.name for a in architecture.activations} or {"relu"}
     layers = {"normalization": architecture.normalization, "residual": architecture.residual}

@@ -1,4 +1,4 @@
-"""A fitted estimator: checks before predictions, weights to read and to set, moves and pickles."""
+"""A fitted estimator: predictions, access to its weights, and moves to other backends."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -10,13 +10,13 @@ from sklearn.utils.validation import check_is_fitted
 from xpmlp.mlp import MLP
 from xpmlp.model.pickling import BackendRef
 from xpmlp.nn.contract import Backend
-from xpmlp.sklearn._arrays import checked_inputs, found_again, home_of, on_host, same_place
+from xpmlp.sklearn._arrays import backend_ref, check_inputs, check_same_library, resolve, to_host
 
 Array = Any
 
 
 class FittedMLP(BaseEstimator):
-    """What there is after ``fit``, over the network ``mlp_``.
+    """What an estimator has after ``fit``, on top of the network ``mlp_``.
 
     Attributes
     ----------
@@ -24,37 +24,37 @@ class FittedMLP(BaseEstimator):
     """
 
     mlp_: MLP
-    _home: BackendRef | None
-    """Where the last X was; None for the host."""
+    _input_backend: BackendRef | None
+    """The backend of the last X; None for the host."""
 
     def _outputs(self, X: Any, method: str, call: Callable[[MLP, Array], Array]) -> Array:
-        """Check X, and return what ``call(mlp, X)`` makes of it, in X's library."""
+        """Check X, and return ``call(mlp, X)``, which is an array of X's library."""
         check_is_fitted(self)
-        same_place(self, X, method)
-        return call(self.mlp_, checked_inputs(self, X, reset=False))
+        check_same_library(self, X, method)
+        return call(self.mlp_, check_inputs(self, X, reset=False))
 
     def __sklearn_is_fitted__(self) -> bool:
         """Whether there is a network."""
         return hasattr(self, "mlp_")
 
     def _tensors(self, suffix: str) -> list[Array]:
-        """Return each layer's weights or biases where X was; views, if the model is there too."""
-        mlp, there = self.mlp_, found_again(self._home)
+        """Return each layer's weights or biases on X's backend; views, if it is the model's too."""
+        mlp, backend = self.mlp_, resolve(self._input_backend)
         views = mlp.network.layout.views(mlp.backend.xp, mlp.weights.flat)
         found = [views[f"dense{i}.{suffix}"] for i in range(1, len(mlp.sizes))]
-        if isinstance(found[0], np.ndarray) if there is None else there.owns(found[0]):
+        if isinstance(found[0], np.ndarray) if backend is None else backend.owns(found[0]):
             return found
         host = [mlp.backend.to_numpy(x) for x in found]
-        return host if there is None else [there.asarray(x) for x in host]
+        return host if backend is None else [backend.asarray(x) for x in host]
 
     def _set_tensors(self, suffix: str, values: Sequence[Any]) -> None:
         mlp = self.mlp_
-        given = {f"dense{i}.{suffix}": on_host(v) for i, v in enumerate(values, start=1)}
+        given = {f"dense{i}.{suffix}": to_host(v) for i, v in enumerate(values, start=1)}
         mlp.load_state_dict(mlp.state_dict() | given)
 
     @property
     def coefs_(self) -> list[Array]:
-        """Weight matrices, shape (inputs, outputs) each, in the library of the training's X."""
+        """Weight matrices, shape (inputs, outputs) each, in the library of the training data."""
         return self._tensors("W")
 
     @coefs_.setter
@@ -72,7 +72,7 @@ class FittedMLP(BaseEstimator):
 
     @property
     def _fitted_array(self) -> Array:
-        """A fitted array, for scikit-learn to compare X with."""
+        """A fitted array, with whose library scikit-learn compares that of X."""
         return self.intercepts_[0]
 
     def to(self, backend: str | Backend, device: str | None = None) -> Self:
@@ -89,11 +89,11 @@ class FittedMLP(BaseEstimator):
         """
         check_is_fitted(self)
         self.mlp_.to(backend, device)
-        self._home = home_of(self.mlp_.backend)
+        self._input_backend = backend_ref(self.mlp_.backend)
         return self
 
     def __sklearn_tags__(self) -> Any:
-        """Say what scikit-learn may expect: sparse input, and arrays of other libraries."""
+        """Tell scikit-learn that X may be sparse, or an array of another library."""
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.array_api_support = True

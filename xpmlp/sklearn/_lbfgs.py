@@ -7,55 +7,59 @@ import numpy as np
 import scipy.optimize
 from sklearn.utils.optimize import _check_optimize_result
 
-from xpmlp.sklearn._batches import Rows
-from xpmlp.sklearn._monitor import Held
+from xpmlp.sklearn._arrays import Examples
+from xpmlp.sklearn._callbacks import ScikitCallbacks
 from xpmlp.training.objective import Objective
 
 
-def minimize(estimator: Any, rows: Rows, held: Held | None, hooks: Any) -> None:
+def minimize(
+    estimator: Any, examples: Examples, held_out: Examples | None, callbacks: ScikitCallbacks
+) -> None:
     """Train an estimator's model, and set the fitted attributes that this solver has.
 
     Parameters
     ----------
     estimator : BaseMLP
-    rows : Rows
-    held : Held or None
-        Rows to measure after each iteration.
-    hooks : Hooks
+    examples : Examples
+    held_out : Examples or None
+        Validation data, scored after each iteration.
+    callbacks : ScikitCallbacks
 
     Raises
     ------
+    ArithmeticError
+        If the loss or the weights are not finite.
     DeviceMemoryError
         If the data and a block of rows do not fit on the device.
     """
     e = estimator
-    objective = Objective(e.mlp_, rows.X, rows.target, rows.weight)
-    seen: list[float] = []  # the loss at each point that was tried; the last is the iteration's
+    objective = Objective(e.mlp_, examples.X, examples.target, examples.weight)
+    tried: list[float] = []  # the loss at each point tried; the last is the iteration's
 
     def value(flat: np.ndarray) -> tuple[float, np.ndarray]:
         loss, gradient = objective(flat)
-        seen.append(loss)
+        tried.append(loss)
         return loss, gradient
 
     def after_iteration(flat: np.ndarray) -> None:
         objective.adopt(flat)
         e.n_iter_ += 1
-        figures = {"loss": seen[-1]}
-        if held is not None:
-            figures["val_loss"] = e.mlp_.evaluate(held.X, held.target)["loss"]
-            figures["val_score"] = e._validation_score(held)
-        for name, figure in figures.items():
-            e.history_.setdefault(name, []).append(figure)
-        if e.verbose:  # SciPy said nothing more from 1.15 on
-            print(f"Iteration {e.n_iter_}, loss = {seen[-1]:.8f}")
-        if hooks.end():
+        values = {"loss": tried[-1]}
+        if held_out is not None:
+            values["val_loss"] = e.mlp_.evaluate(held_out.X, held_out.target)["loss"]
+            values["val_score"] = e._validation_score(held_out)
+        for name, measured in values.items():
+            e.history_.setdefault(name, []).append(measured)
+        if e.verbose:  # SciPy prints nothing from 1.15 on
+            print(f"Iteration {e.n_iter_}, loss = {tried[-1]:.8f}")
+        if callbacks.end_epoch():
             raise StopIteration
-        hooks.begin()
+        callbacks.begin_epoch()
 
     e.n_iter_ = 0
-    hooks.begin()
+    callbacks.begin_epoch()
     options = {"maxfun": e.max_fun, "maxiter": e.max_iter, "gtol": e.tol}
-    with np.errstate(all="ignore"):  # a loss that is not finite is said below
+    with np.errstate(all="ignore"):  # a loss that is not finite is reported below
         result = scipy.optimize.minimize(
             *(value, objective.start()),
             method="L-BFGS-B",
@@ -63,7 +67,7 @@ def minimize(estimator: Any, rows: Rows, held: Held | None, hooks: Any) -> None:
             options=options,
             callback=after_iteration,
         )
-    hooks.end()
+    callbacks.end_epoch()
     objective.adopt(result.x)
     e.loss_ = float(result.fun)
     e.converged_ = result.status == 0

@@ -1,32 +1,25 @@
-"""scikit-learn's rules in a training: what is recorded and printed, when rates fall, when to stop.
+"""scikit-learn's rules after each epoch: what to record and print, when to lower rates, to stop.
 
-They come after each epoch, as a callback of ``xpmlp.MLP.fit``.
+They are a callback of ``xpmlp.MLP.fit``.
 """
 
 from dataclasses import dataclass
 from math import inf, nan
-from typing import Any, NamedTuple
+from typing import Any
 
 from xpmlp.callbacks import Callback
 from xpmlp.nn.schedules import Schedule
+from xpmlp.sklearn._arrays import Examples
+from xpmlp.sklearn._callbacks import ScikitCallbacks
 from xpmlp.training.loop import Training
 
 SMALLEST_RATE = 1e-6
-"""Where an adaptive rate is no more divided, and the training ends."""
-
-
-class Held(NamedTuple):
-    """Rows held out, and what scoring them needs: y as it came, on the host."""
-
-    X: Any
-    target: Any
-    y: Any
-    weight: Any
+"""At this adaptive rate or below, training stops instead of dividing the rate again."""
 
 
 @dataclass(frozen=True)
-class Followed(Schedule):
-    """The rate that an estimator has now: "invscaling" and "adaptive" follow the training."""
+class CurrentRate(Schedule):
+    """The estimator's current rate, which "invscaling" and "adaptive" change after epochs."""
 
     estimator: Any = None
 
@@ -36,8 +29,8 @@ class Followed(Schedule):
 
 
 @dataclass(frozen=True)
-class Within(Schedule):
-    """A schedule over ``max_iter`` epochs, also where ``partial_fit`` trains them one by one."""
+class OverAllEpochs(Schedule):
+    """A schedule over ``max_iter`` epochs, also if ``partial_fit`` trains them one by one."""
 
     schedule: Schedule | None = None
     epochs: int = 1
@@ -49,44 +42,44 @@ class Within(Schedule):
 
 
 class Monitor(Callback):
-    """After each epoch: records, prints, counts epochs without improvement, and stops.
+    """Records and prints each epoch, counts epochs without improvement, and stops training.
 
     Parameters
     ----------
     estimator : BaseMLP
-        Its fitted attributes are those after the last epoch, also when the training is interrupted.
-    held : Held or None
+        Its fitted attributes are those after the last epoch, also if training is interrupted.
+    held_out : Examples or None
         What to score after each epoch.
-    hooks : Hooks
-        scikit-learn's own callbacks.
+    callbacks : ScikitCallbacks
 
     Attributes
     ----------
     stopped : bool
-        Whether a rule has ended the training.
+        Whether a rule has stopped training.
     """
 
-    def __init__(self, estimator: Any, held: Held | None, hooks: Any) -> None:
-        self.estimator, self.held, self.hooks = estimator, held, hooks
+    def __init__(
+        self, estimator: Any, held_out: Examples | None, callbacks: ScikitCallbacks
+    ) -> None:
+        self.estimator, self.held_out, self.callbacks = estimator, held_out, callbacks
         self.stopped = False
 
     def on_epoch_begin(self, training: Training) -> None:
-        """Tell scikit-learn's callbacks."""
-        self.hooks.begin()
+        """Call scikit-learn's callbacks."""
+        self.callbacks.begin_epoch()
 
     def on_epoch_end(self, training: Training) -> None:
         """Apply the rules."""
         e = self.estimator
         e.n_iter_ += 1
         e.t_ += training.examples
-        figures = {name: training.history[name][-1] for name in training.measures}
-        self.record(figures)
+        self.record({name: training.history[name][-1] for name in training.measures})
         self.count()
-        if e._rule == "invscaling":
+        if e._rate_rule == "invscaling":
             e._rate = e.learning_rate_init / (e.t_ + 1) ** e.power_t
         if e._no_improvement_count > e.n_iter_no_change:
             self.stall()
-        if self.hooks.end():
+        if self.callbacks.end_epoch():
             self.stopped = True
         if self.stopped:
             training.stop()
@@ -95,25 +88,20 @@ class Monitor(Callback):
         """Take note of another callback's stop."""
         self.stopped |= training.stopped
 
-    def record(self, figures: dict[str, float]) -> None:
-        """Take an epoch's figures into the fitted attributes, and print them."""
+    def record(self, values: dict[str, float]) -> None:
+        """Add an epoch's values to the fitted attributes, and print them."""
         e = self.estimator
-        e.loss_ = figures["loss"]
+        e.loss_ = values["loss"]
         e.loss_curve_.append(e.loss_)
         if e.verbose:
             print(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")
-        if self.held is not None:
-            figures["val_score"] = self.score()
-        for name, value in figures.items():
+        if self.held_out is not None:
+            values["val_score"] = float(e._validation_score(self.held_out))
+        for name, value in values.items():
             e.history_.setdefault(name, []).append(value)
 
-    def score(self) -> float:
-        """Accuracy or R² of the rows held out; NaN for predictions that are not finite."""
-        assert self.held is not None
-        return float(self.estimator._validation_score(self.held))
-
     def count(self) -> None:
-        """Count the epochs in which the loss, or the validation score, has not improved by tol."""
+        """Count successive epochs in which the loss or validation score did not improve by tol."""
         e = self.estimator
         if e.early_stopping:
             score = e.history_["val_score"][-1]
@@ -137,19 +125,19 @@ class Monitor(Callback):
             f"{what} did not improve more than tol={e.tol:f} for {e.n_iter_no_change:d} "
             "consecutive epochs."
         )
-        if e._rule == "adaptive" and e._rate > SMALLEST_RATE:
+        if e._rate_rule == "adaptive" and e._rate > SMALLEST_RATE:
             e._rate /= 5.0
             e._no_improvement_count = 0
             message += f" Setting learning rate to {e._rate:f}"
         else:
             self.stopped = True
-            message += " Learning rate too small." if e._rule == "adaptive" else ""
+            message += " Learning rate too small." if e._rate_rule == "adaptive" else ""
             message += " Stopping."
         if e.verbose:
             print(message)
 
     def diverged(self) -> None:
-        """Record an epoch that left the finite numbers, where the best weights are kept anyway."""
+        """Record an epoch whose loss was not finite; the best weights of before are kept."""
         e = self.estimator
         e.n_iter_ += 1
         e.loss_ = nan
@@ -160,8 +148,8 @@ class Monitor(Callback):
         self.stopped = True
 
 
-def first_best(early_stopping: bool) -> dict[str, Any]:
-    """Return the fitted attributes that rules compare with, before the first epoch."""
+def initial_best(early_stopping: bool) -> dict[str, Any]:
+    """Return the fitted attributes that epochs are compared with, before the first epoch."""
     if early_stopping:
         return {"validation_scores_": [], "best_validation_score_": -inf, "best_loss_": None}
     return {"validation_scores_": None, "best_validation_score_": None, "best_loss_": inf}

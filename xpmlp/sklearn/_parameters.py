@@ -1,4 +1,4 @@
-"""From scikit-learn's parameters to xpmlp's: layers, activations, losses, solvers, rates."""
+"""Translation of scikit-learn's parameters to xpmlp's: layers, losses, solvers, rates, weights."""
 
 import os
 from dataclasses import replace
@@ -19,7 +19,7 @@ from xpmlp.nn.optimizers import OPTIMIZERS, Adam, Momentum, Nesterov, Optimizer,
 from xpmlp.nn.schedules import Schedule
 
 RENAMED = {"logistic": "sigmoid"}
-"""Activations that scikit-learn calls otherwise."""
+"""scikit-learn's names of activations that have another name here."""
 
 SCHEDULES = ("constant", "invscaling", "adaptive")
 
@@ -38,18 +38,21 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "device": [str, None],
     "callbacks": [list, tuple, None],
 }
-"""What the parameters that scikit-learn does not have, or has for less, may be."""
+"""Constraints of parameters that scikit-learn does not have, or for which it allows less."""
+
+LOSS = [StrOptions({"log_loss", *LOSSES}), Loss, callable]
+REGRESSION_LOSS = [StrOptions({"squared_error", *LOSSES}), Loss, callable]
 
 
-def refuse_combinations(estimator: Any) -> None:
-    """Refuse parameters that a solver has no use for, and that nobody gives in vain."""
+def check_combinations(estimator: Any) -> None:
+    """Refuse parameters that the solver or the other parameters would leave without effect."""
     e = estimator
     scheduled = isinstance(e.learning_rate, Schedule)
     for callback in e.callbacks or ():
         if not isinstance(callback, Callback):
             raise InvalidTypeError(
                 f"callbacks: found {callback!r}; expected objects such as xpmlp.SaveModel(path); "
-                "scikit-learn's own are given to set_callbacks"
+                "pass those of scikit-learn to set_callbacks"
             )
     if not is_stochastic(e.solver) and (e.callbacks or scheduled):
         found = "callbacks" if e.callbacks else f"{e.learning_rate!r}"
@@ -59,8 +62,8 @@ def refuse_combinations(estimator: Any) -> None:
         )
     if scheduled and isinstance(e.solver, Optimizer):
         raise InvalidValueError(
-            f"learning_rate: found {e.learning_rate!r} beside a solver with a rate of its own; "
-            f"give it the schedule: {type(e.solver).__name__}({e.learning_rate!r})"
+            f"learning_rate: found {e.learning_rate!r} with a solver that has a rate; "
+            f"pass the schedule to it: {type(e.solver).__name__}({e.learning_rate!r})"
         )
     if e.device is not None and e.backend is None and not os.environ.get("XPMLP_BACKEND"):
         raise InvalidValueError(
@@ -69,7 +72,7 @@ def refuse_combinations(estimator: Any) -> None:
 
 
 def hidden_sizes(spec: Any) -> list[int]:
-    """Units of the hidden layers, as a list."""
+    """Return the units of the hidden layers as a list."""
     sizes = list(spec) if hasattr(spec, "__iter__") else [spec]
     if not all(isinstance(n, Real) and not isinstance(n, bool) for n in sizes):
         raise InvalidTypeError(f"hidden_layer_sizes: found {spec!r}; expected whole numbers")
@@ -79,44 +82,40 @@ def hidden_sizes(spec: Any) -> list[int]:
 
 
 def rates(spec: Any) -> Any:
-    """Return one rate of dropout, or one for each layer, as Python's numbers."""
+    """Return a dropout rate, or a list of one for each layer, as Python floats."""
     return [float(rate) for rate in spec] if hasattr(spec, "__iter__") else float(spec)
 
 
 def activation(spec: Any) -> Any:
-    """Return what ``xpmlp.MLP`` calls an activation, or a list of them."""
+    """Return xpmlp's name of an activation, or a list of them."""
     if isinstance(spec, list) or (isinstance(spec, tuple) and not all(map(callable, spec))):
         return [activation(one) for one in spec]
     return RENAMED.get(spec, spec) if isinstance(spec, str) else spec
 
 
 def loss(spec: Any, outputs: int, solver: Any) -> Any:
-    """Return what ``xpmlp.MLP`` calls a loss; None is the one that belongs to the classes."""
+    """Return xpmlp's name of a loss; None is the default for the kind of classes."""
     if not isinstance(spec, str):
         return spec
     if spec == "squared_error":
-        # L-BFGS needs a value whose gradient is the gradient.
+        # L-BFGS needs a loss that matches its gradient: the sum over the outputs.
         return MSE(average=outputs > 1 and is_stochastic(solver))
     return {"log_loss": None, "poisson": "poisson_deviance"}.get(spec, spec)
 
 
-LOSS = [StrOptions({"log_loss", *LOSSES}), Loss, callable]
-REGRESSION_LOSS = [StrOptions({"squared_error", *LOSSES}), Loss, callable]
-
-
 def is_stochastic(solver: Any) -> bool:
-    """Whether a solver takes batches."""
+    """Whether a solver trains on batches."""
     return bool(solver != "lbfgs")
 
 
 def optimizer_of(estimator: Any, rate: float | Schedule) -> Optimizer:
-    """Return the optimizer of an estimator's parameters, at this rate.
+    """Return the optimizer for an estimator's parameters and this rate.
 
     scikit-learn has the rate inside the momentum, and Adam's ε before the bias correction.
     """
     e = estimator
     if e.solver == "sgd":
-        # At a constant rate it makes no difference, and one multiplication less.
+        # At a constant rate both are the same, and the rate outside is faster.
         inside = not (isinstance(e.learning_rate, str) and e.learning_rate == "constant")
         cls = Nesterov if e.nesterovs_momentum else Momentum
         return cls(rate, momentum=float(e.momentum), rate_inside=inside)
@@ -135,10 +134,10 @@ def optimizer_of(estimator: Any, rate: float | Schedule) -> Optimizer:
 def initial_weights(
     sizes: list[int], activations: list[str], draw: np.random.RandomState
 ) -> dict[str, np.ndarray]:
-    """Draw first weights and biases as scikit-learn does: uniform in ±√(6/(fan_in + fan_out)).
+    """Draw initial weights and biases as scikit-learn does: uniform in ±√(6/(fan_in + fan_out)).
 
-    That is Glorot and Bengio's (2010); for the logistic function the 6 is a 2. The same random
-    state gives the same numbers as there.
+    That is Glorot and Bengio's rule (2010); for the logistic function the 6 is a 2. The same random
+    state gives the same numbers as in scikit-learn.
 
     Parameters
     ----------

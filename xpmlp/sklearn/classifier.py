@@ -17,121 +17,37 @@ from xpmlp.nn.contract import Backend
 from xpmlp.nn.losses import LOSSES
 from xpmlp.nn.losses import loss as find_loss
 from xpmlp.sklearn import _parameters
-from xpmlp.sklearn._arrays import elsewhere, on_host
+from xpmlp.sklearn._arrays import Examples, other_backend, to_host
 from xpmlp.sklearn._base import BaseMLP
-from xpmlp.sklearn._exchange import from_sklearn, to_sklearn
-from xpmlp.sklearn._hooks import with_callbacks
-from xpmlp.sklearn._monitor import Held
+from xpmlp.sklearn._docs import documented
 
 Array = Any
 
 
+@documented
 class MLPClassifier(ClassifierMixin, BaseMLP):
-    """A multilayer perceptron that tells classes apart.
+    """A multilayer perceptron for classification.
 
-    In the place of ``sklearn.neural_network.MLPClassifier``: the parameters up to ``max_fun`` are
-    that one's, and with the same ``random_state`` training and results are the same, to rounding.
+    Drop-in replacement for ``sklearn.neural_network.MLPClassifier``: the parameters up to
+    ``max_fun`` are the same, and with the same ``random_state`` so are training and results, to
+    rounding.
 
     Parameters
     ----------
-    hidden_layer_sizes : sequence of int, or int
-    activation : str, (f, derivative), Activation, or list of them
-        Of the hidden layers: "identity", "logistic", "tanh", "relu", or any other that xpmlp
-        knows, such as "gelu"; a list has one for each layer. See ``xpmlp.activations``.
-    solver : {"adam", "sgd", "lbfgs"}, another of xpmlp's names, or an Optimizer
-        "adamw", "rmsprop" and so on take ``learning_rate_init``; an object such as
-        ``xpmlp.AdamW(1e-3, clip_norm=1.0)`` has its own settings.
-    alpha : float
-        L2 penalty ½ alpha ΣW², added to the sum of a batch's losses before it is divided by the
-        number of rows, or by the sum of their weights.
-    batch_size : int or "auto"
-        "auto" is min(200, n).
-    learning_rate : {"constant", "invscaling", "adaptive"} or Schedule
-        The names count for "sgd" alone; an object, such as ``xpmlp.schedules.Cosine(1e-3)``, for
-        every solver but "lbfgs", and in the place of ``learning_rate_init``.
-    learning_rate_init : float
-    power_t : float
-        Of "invscaling".
-    max_iter : int
-        Most epochs, or iterations of "lbfgs".
-    shuffle : bool
-        Whether each epoch takes the rows in a new order.
-    random_state : int, RandomState or None
-        Of weights, order and the rows set aside; the same numbers as in scikit-learn.
-    tol : float
-        What counts as an improvement of the loss, or of the score under ``early_stopping``.
-    verbose : bool or int
-        Whether to print each epoch's figures.
-    warm_start : bool
-        Whether ``fit`` goes on from the weights there are.
-    momentum : float
-        Of "sgd".
-    nesterovs_momentum : bool
-    early_stopping : bool
-        Whether to set rows aside, to stop when their score has not improved for
-        ``n_iter_no_change`` epochs, and to end with the best weights. Rows passed to ``fit`` as
-        ``X_val`` are used instead.
-    validation_fraction : float
-        Share of the rows set aside.
-    beta_1, beta_2, epsilon : float
-        Of "adam".
-    n_iter_no_change : int or inf
-    max_fun : int
-        Most evaluations of "lbfgs".
-    loss : "log_loss", a loss of xpmlp's, or callable (xp, z, y) -> (rows, dz)
+    %(from_sklearn)s
+    loss : "log_loss", another name in ``xpmlp.losses``, Loss, or callable (xp, z, y) -> (rows, dz)
         ``xpmlp.losses.SparseCategoricalCrossEntropy(label_smoothing=0.1)``, for example, and
-        ``BinaryCrossEntropy`` for two classes or several labels. A loss of values, such as "mse" or
-        your own, compares probabilities with 0 and 1.
+        ``BinaryCrossEntropy`` for two classes or several labels. A regression loss, such as "mse",
+        or a custom one compares probabilities with 0 and 1.
     class_weight : dict, list of dict, "balanced" or None
-        A weight for each class, in which its rows' weights are multiplied.
-    l1 : float
-        L1 penalty l1 Σ|W|, divided as ``alpha`` is.
-    max_norm : float, optional
-        Largest Euclidean norm of a unit's incoming weights.
-    dropout : float or list of float
-        Share of each hidden layer's units dropped in training.
-    input_dropout : float
-    normalization : {"layer", "batch"} or callable, optional
-        Between each hidden dense map and its activation.
-    residual : bool
-        Whether hidden layers that keep the width add their input to their output.
-    dtype : {"float32", "float64"}, optional
-        To compute in; X's own unless given. Integers of 8 and 16 bits are computed in float32,
-        which holds them exactly, and other integers in float64.
-    precision : {"float32", "tf32", "bf16"}
-        Of a GPU's matrix products.
-    backend : str or Backend, optional
-        "numpy", "cupy", "torch", "jax", "auto". Unless given: where X is; for what NumPy can read,
-        the environment's ``XPMLP_BACKEND``, or NumPy.
-    device : str, optional
-        In the library's own terms: "cuda:1".
-    callbacks : sequence of Callback, optional
-        xpmlp's, for all solvers but "lbfgs": ``xpmlp.SaveModel("best.xpmlp")``. Those of
-        scikit-learn 1.9 are given to ``set_callbacks``.
+        A weight for each class, by which the weights of its rows are multiplied.
+    %(additional)s
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         On the host, whatever X is.
-    coefs_, intercepts_ : list of array
-        Weights, shape (inputs, outputs), and biases of each layer, in the library of X.
-    loss_ : float
-        Of the last epoch.
-    loss_curve_ : list of float
-        Of each epoch. Not with "lbfgs", as the next three.
-    best_loss_ : float or None
-        None under ``early_stopping``, where the next two are not None.
-    validation_scores_ : list of float or None
-    best_validation_score_ : float or None
-    history_ : History
-        For each epoch: loss, learning rate, seconds; with validation data ``val_loss``,
-        ``val_score`` and xpmlp's own figure of them.
-    converged_ : bool
-        Whether a stopping rule has ended the training, or in ``partial_fit``, would have.
-    mlp_ : xpmlp.MLP
-        The network itself: ``mlp_.save(path)``, ``xpmlp.explain(mlp_, X, y)``.
-    n_iter_, t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_
-        As in scikit-learn.
+    %(attributes)s
 
     Examples
     --------
@@ -144,6 +60,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     True
     """
 
+    _counterpart = ScikitClassifier
     _numeric = False
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **ScikitClassifier._parameter_constraints,
@@ -194,49 +111,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     ) -> None:
         self._store(locals())
 
-    @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        X_val: Any = None,
-        y_val: Any = None,
-        sample_weight_val: Any = None,
-    ) -> Self:
-        """Train.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or data frame, shape (n, features)
-            Of NumPy or what it can read, or an array of CuPy, PyTorch or JAX, which stays where
-            it is.
-        y : array-like, shape (n,), or (n, labels) of 0 and 1
-            Classes: numbers or text. On the host, or an array of any library.
-        sample_weight : array-like, shape (n,), optional
-            A weight of 2 counts as the row twice.
-        X_val, y_val, sample_weight_val : optional
-            Rows to measure after each epoch: ``history_["val_loss"]``, and ``"val_score"``, which
-            ``early_stopping`` goes by, and in which weights count.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            For parameters and data that cannot work, and where a training leaves the finite
-            numbers.
-        DeviceMemoryError
-            If the device's memory is too small, with a batch size that fits.
-        """
-        with self._unless_it_fails():
-            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
-
-    @available_if(lambda self: self._available_for_batches())
+    @available_if(lambda self: self._has_partial_fit())
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self,
@@ -249,77 +124,49 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y_val: Any = None,
         sample_weight_val: Any = None,
     ) -> Self:
-        """Train for one epoch over these data, going on from the last: rates, averages, counts.
+        """Train for one epoch, continuing with learning rate, optimizer state and counters.
 
         Parameters
         ----------
         X, y, sample_weight
             As for ``fit``.
         classes : array-like, shape (n_classes,)
-            All classes that will ever come; needed at the first call.
+            All classes of all calls; needed in the first.
         X_val, y_val, sample_weight_val : optional
-            Rows to measure. ``early_stopping`` needs them here: when their score has not improved
-            for ``n_iter_no_change`` calls, the best weights come back and ``converged_`` is True.
+            Validation data, which ``early_stopping`` needs here. When their score has not improved
+            for ``n_iter_no_change`` calls, the best weights return and ``converged_`` is True.
 
         Returns
         -------
         self
         """
-        y, held = on_host(y), (X_val, y_val, sample_weight_val)
-        with self._unless_it_fails():
-            if _check_partial_fit_first_call(self, on_host(classes)):
+        y, validation = to_host(y), (X_val, y_val, sample_weight_val)
+        with self._rollback_on_error():
+            if _check_partial_fit_first_call(self, to_host(classes)):
                 self._label_binarizer = LabelBinarizer()
                 multilabel = type_of_target(y).startswith("multilabel")
                 self._label_binarizer.fit(y if multilabel else self.classes_)
-            return self._fit(X, y, sample_weight, held, incremental=True)
+            return self._fit(X, y, sample_weight, validation, incremental=True)
 
     def predict(self, X: Any) -> Array:
-        """Return each row's class; for several labels, shape (n, labels), 0 or 1 for each."""
-        return self._as_labels(self._outputs(X, "predict", lambda mlp, X: mlp.predict(X)))
+        """Return each row's class; for several labels 0 or 1 for each, shape (n, labels)."""
+        return self._as_classes(self._outputs(X, "predict", lambda mlp, X: mlp.predict(X)))
 
     def predict_proba(self, X: Any) -> Array:
-        """Return the probabilities of the classes, in the order of ``classes_``."""
+        """Return the classes' probabilities, in the order of ``classes_``."""
         return self._outputs(X, "predict_proba", lambda mlp, X: mlp.predict_proba(X))
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithms of the probabilities."""
         p = self._outputs(X, "predict_log_proba", lambda mlp, X: mlp.predict_proba(X))
-        there = elsewhere(p)
+        backend = other_backend(p)
         with np.errstate(divide="ignore"):
-            return np.log(p) if there is None else there.xp.log(p)
+            return np.log(p) if backend is None else backend.xp.log(p)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy: for several labels, the share of rows of which all are right."""
-        predicted = on_host(self.predict(X))
-        return float(accuracy_score(on_host(y), predicted, sample_weight=on_host(sample_weight)))
-
-    def to_sklearn(self) -> ScikitClassifier:
-        """Return a fitted ``sklearn.neural_network.MLPClassifier`` with the same predictions.
-
-        Parameters that scikit-learn does not have are left out; they would matter to a further
-        training only.
-
-        Raises
-        ------
-        InvalidValueError
-            For a network that scikit-learn cannot compute: with normalization, say.
-        """
-        return to_sklearn(self, ScikitClassifier)
-
-    @classmethod
-    def from_sklearn(cls, estimator: ScikitClassifier, **parameters: Any) -> Self:
-        """Build a classifier with the parameters of scikit-learn's, and its weights if fitted.
-
-        Parameters
-        ----------
-        estimator : sklearn.neural_network.MLPClassifier
-        **parameters
-            Of this class, in place of scikit-learn's or beside them: ``backend="cupy"``.
-        """
-        made: Self = from_sklearn(cls, estimator, ScikitClassifier, parameters)
-        return made
-
-    # Inside
+        """Return the accuracy; for several labels the share of rows with all labels right."""
+        predicted = to_host(self.predict(X))
+        return float(accuracy_score(to_host(y), predicted, sample_weight=to_host(sample_weight)))
 
     def _learn_targets(self, y: np.ndarray, first: bool, incremental: bool) -> None:
         if not hasattr(self, "classes_") or (first and not incremental):
@@ -353,18 +200,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         link = "softmax" if self._kind == "labels" else "sigmoid"
         self.out_activation_ = {"sigmoid": "logistic"}.get(link, link)
         loss = _parameters.loss(self.loss, self.n_outputs_, self.solver)
-        own = link if loss is None else find_loss(loss).link
-        if own not in (link, "identity"):
+        loss_link = link if loss is None else find_loss(loss).link
+        if loss_link not in (link, "identity"):
             fitting = [n for n, made in LOSSES.items() if made.link == link]
             raise InvalidValueError(
-                f"loss: found {find_loss(loss).name!r}, which has {own} after {self.n_outputs_} "
-                f"outputs; expected 'log_loss', {', '.join(fitting)} for these classes, or a loss "
-                "of values such as 'mse'"
+                f"loss: found {find_loss(loss).name!r}, which has {loss_link} after "
+                f"{self.n_outputs_} outputs; expected 'log_loss', {', '.join(fitting)} for these "
+                "classes, or a regression loss such as 'mse'"
             )
-        # A loss that does not make probabilities of the outputs itself is given probabilities.
-        return {"targets": self._kind, "loss": loss, "output": link if own == "identity" else None}
+        # If the loss has no link, the network itself turns its outputs into probabilities.
+        output = link if loss_link == "identity" else None
+        return {"targets": self._kind, "loss": loss, "output": output}
 
-    def _weighted(self, y: np.ndarray, weight: np.ndarray | None, incremental: bool) -> Any:
+    def _row_weights(self, y: np.ndarray, weight: np.ndarray | None, incremental: bool) -> Any:
         if self.class_weight is None:
             return weight
         if incremental and isinstance(self.class_weight, str):
@@ -375,40 +223,40 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         of_class = compute_sample_weight(self.class_weight, y)
         return of_class if weight is None else weight * of_class
 
-    def _stratum(self, target: np.ndarray) -> np.ndarray | None:
+    def _strata(self, target: np.ndarray) -> np.ndarray | None:
         return target.astype(bool)[:, None] if self._kind == "binary" else None
 
-    def _validation_score(self, held: Held) -> float:
-        p = on_host(self.mlp_.predict_proba(held.X))
+    def _validation_score(self, held_out: Examples) -> float:
+        p = to_host(self.mlp_.predict_proba(held_out.X))
         if not np.isfinite(p).all():
             return float("nan")
-        found = p > 0.5 if self._kind == "multilabel" else p.argmax(axis=1)
-        return float(accuracy_score(held.y, self._as_labels(found), sample_weight=held.weight))
+        index = p > 0.5 if self._kind == "multilabel" else p.argmax(axis=1)
+        found = self._as_classes(index)
+        return float(accuracy_score(held_out.y, found, sample_weight=held_out.weight))
 
-    def _as_labels(self, index: Array) -> Array:
-        """Return the classes of these numbers, in their library where it has such classes."""
-        there = elsewhere(index)
+    def _as_classes(self, index: Array) -> Array:
+        """Return the classes of these indices, in the indices' library if it has such values."""
+        backend = other_backend(index)
         if self._kind == "multilabel":
-            return (
-                index.astype(np.int64) if there is None else there.xp.astype(index, there.xp.int64)
-            )
+            if backend is None:
+                return index.astype(np.int64)
+            return backend.xp.astype(index, backend.xp.int64)
         if len(self.classes_) == 1:
             index = index * 0
-        classes = None if there is None else self._classes_there(there)
-        if there is None or classes is None:
-            return self.classes_[on_host(index)]
-        return there.xp.take(classes, index, axis=0)
+        classes = None if backend is None else self._classes_on(backend)
+        if backend is None or classes is None:
+            return self.classes_[to_host(index)]
+        return backend.xp.take(classes, index, axis=0)
 
-    def _classes_there(self, there: Backend) -> Array | None:
-        """Return the classes on a device; None where its library does not have such numbers."""
+    def _classes_on(self, backend: Backend) -> Array | None:
+        """Return the classes on a device; None if its library cannot represent them."""
         if self.classes_.dtype.kind not in "bif" and self.classes_.dtype != np.uint8:
             return None
-        classes = there.asarray(self.classes_)
-        back = there.to_numpy(classes)
-        return classes if np.array_equal(back, self.classes_) else None
+        classes = backend.asarray(self.classes_)
+        return classes if np.array_equal(backend.to_numpy(classes), self.classes_) else None
 
     def __sklearn_tags__(self) -> Any:
-        """Several labels for a row are welcome."""
+        """Tell scikit-learn that a row may have several labels."""
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags

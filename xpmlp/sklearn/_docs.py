@@ -1,0 +1,112 @@
+"""Documentation that the docstrings of both estimators contain."""
+
+from inspect import cleandoc
+from typing import TypeVar
+
+T = TypeVar("T")
+
+FROM_SKLEARN = """\
+hidden_layer_sizes : sequence of int, or int
+    Units of each hidden layer.
+activation : str, (f, derivative), Activation, or list of them
+    Activation of the hidden layers: "identity", "logistic", "tanh", "relu", or another name in
+    ``xpmlp.activations``, such as "gelu". A list has one for each layer.
+solver : {"adam", "sgd", "lbfgs"}, another name in ``xpmlp.optimizers``, or Optimizer
+    "adamw", "rmsprop" and others use ``learning_rate_init``. An object, such as
+    ``xpmlp.AdamW(1e-3, clip_norm=1.0)``, has all its settings.
+alpha : float
+    L2 penalty ½ alpha ΣW², added to the sum of a batch's losses before the division by the number
+    of rows, or by the sum of their weights.
+batch_size : int or "auto"
+    "auto" is min(200, n).
+learning_rate : {"constant", "invscaling", "adaptive"} or Schedule
+    The names apply to "sgd" only. An object, such as ``xpmlp.schedules.Cosine(1e-3)``, replaces
+    ``learning_rate_init``, for every solver but "lbfgs".
+learning_rate_init : float
+    Initial learning rate.
+power_t : float
+    Exponent of "invscaling".
+max_iter : int
+    Maximum number of epochs, or of iterations with "lbfgs".
+shuffle : bool
+    Whether each epoch takes the rows in a new order.
+random_state : int, RandomState or None
+    Random numbers for the weights, the order of the rows and the validation split; the same numbers
+    as in scikit-learn.
+tol : float
+    Minimum improvement of the loss, or with ``early_stopping`` of the validation score.
+verbose : bool or int
+    Whether to print each epoch's loss and score.
+warm_start : bool
+    Whether ``fit`` continues from the current weights.
+momentum : float
+    Momentum of "sgd".
+nesterovs_momentum : bool
+    Whether it is Nesterov's momentum.
+early_stopping : bool
+    Whether to stop when the validation score has not improved for ``n_iter_no_change`` epochs, and
+    to return to the best weights. Validation data are ``X_val`` of ``fit``, or split off.
+validation_fraction : float
+    Share of the rows to split off for validation.
+beta_1, beta_2, epsilon : float
+    Settings of "adam".
+n_iter_no_change : int or inf
+    Epochs without improvement before training stops.
+max_fun : int
+    Maximum number of function evaluations of "lbfgs"."""
+
+ADDITIONAL = """\
+l1 : float
+    L1 penalty l1 Σ|W|, divided as ``alpha`` is.
+max_norm : float, optional
+    Largest Euclidean norm of a unit's incoming weights.
+dropout : float or list of float
+    Dropout rate of the hidden layers, or of each.
+input_dropout : float
+    Dropout rate of the inputs.
+normalization : {"layer", "batch"} or callable, optional
+    Normalization between each hidden dense layer and its activation.
+residual : bool
+    Whether hidden layers with as many outputs as inputs add their input to their output.
+dtype : {"float32", "float64"}, optional
+    Dtype to compute in; by default that of X. Integers of 8 and 16 bits are computed in float32,
+    which represents them exactly, and other integers in float64.
+precision : {"float32", "tf32", "bf16"}
+    Precision of a GPU's matrix products.
+backend : str or Backend, optional
+    "numpy", "cupy", "torch", "jax", "auto". By default that of X; if NumPy can read X, that of the
+    environment variable ``XPMLP_BACKEND``, or NumPy.
+device : str, optional
+    The library's name of a device: "cuda:1".
+callbacks : sequence of Callback, optional
+    xpmlp's callbacks, such as ``xpmlp.SaveModel("best.xpmlp")``, for all solvers but "lbfgs". Pass
+    those of scikit-learn 1.9 to ``set_callbacks``."""
+
+ATTRIBUTES = """\
+coefs_, intercepts_ : list of array
+    Weights, shape (inputs, outputs), and biases of each layer, in the library of X.
+loss_ : float
+    Loss of the last epoch.
+loss_curve_ : list of float
+    Loss of each epoch. "lbfgs" has neither this nor the next three.
+best_loss_ : float or None
+    None with ``early_stopping``, without which the next two are None.
+validation_scores_ : list of float or None
+best_validation_score_ : float or None
+history_ : History
+    For each epoch loss, learning rate and seconds, and with validation data ``val_loss``,
+    ``val_score`` and xpmlp's metric.
+converged_ : bool
+    Whether a stopping rule has ended training, or would have in ``partial_fit``.
+mlp_ : xpmlp.MLP
+    The network: ``mlp_.save(path)``, ``xpmlp.explain(mlp_, X, y)``.
+n_iter_, t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_
+    As in scikit-learn."""
+
+
+def documented(cls: type[T]) -> type[T]:
+    """Fill in the parameters and attributes that both estimators have."""
+    if cls.__doc__ is not None:  # as it is under python -OO
+        shared = {"from_sklearn": FROM_SKLEARN, "additional": ADDITIONAL, "attributes": ATTRIBUTES}
+        cls.__doc__ = cleandoc(cls.__doc__) % shared
+    return cls
