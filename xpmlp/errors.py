@@ -61,11 +61,11 @@ class MissingExtraError(XpmlpError, ImportError):
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Give an ``OSError`` the name of the file: a failing read or write knows none."""
+    """Give an ``OSError`` the name of the file, which a failing read or write does not know."""
     try:
         yield
     except OSError as error:
-        # Also in place of a temporary file's name, which would tell the user nothing.
+        # Also instead of a temporary file's name, which would tell the user nothing.
         error.filename = os.fspath(path)
         del error.filename2  # None would be shown as the name of a second file
         raise
@@ -88,27 +88,16 @@ def short(text: object, limit: int = 200) -> str:
 
 
 def require(module: str, extra: str, purpose: str) -> Any:
-    """Import an optional dependency, or say which extra brings it.
+    """Import an optional dependency; MissingExtraError with the install command if it is missing.
 
-    Parameters
-    ----------
-    module : str
-        Name to import, ``"matplotlib.pyplot"`` for example.
-    extra : str
-        The extra of xpmlp that installs it.
-    purpose : str
-        What it is needed for, the subject of the message: ``"drawing curves"``.
-
-    Raises
-    ------
-    MissingExtraError
-        If the module is not installed; the message holds the install command.
+    `extra` is the extra of xpmlp that installs it, `purpose` the subject of the message:
+    ``"drawing curves"``.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
-            raise  # the module is there; something inside it is broken
+            raise  # the module is installed, but something in it is broken
         package = module.split(".")[0]
         raise MissingExtraError(
             f"{purpose} needs {package}, which is not installed: pip install 'xpmlp[{extra}]'"

@@ -37,7 +37,7 @@ def test_digits_with_all_defaults(capsys: Capture) -> None:
     said = capsys.readouterr()
     lines = said.out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[0].startswith("data     digits: 1,438 training rows, 359 test rows; 64 features")
+    assert lines[0].startswith("data      digits: 1,438 training rows, 359 test rows; 64 features")
     assert "301,066 parameters" in said.out
     assert "chosen because" in said.out
     assert said.err == ""
@@ -351,7 +351,7 @@ def test_speed_memory_and_how_the_steps_ran_are_said(
 def test_nothing_is_said_of_memory_where_it_is_the_hosts(capsys: Capture) -> None:
     assert main(QUICK) == 0
     said = capsys.readouterr().out
-    assert re.search(r"^speed    [\d,]+ examples/s, steps recorded$", said, re.MULTILINE)
+    assert re.search(r"^speed     [\d,]+ examples/s, steps recorded$", said, re.MULTILINE)
     assert "memory" not in said
     assert "warning" not in said
     assert json.loads(Path("runs/xor/result.json").read_text())["memory"] is None

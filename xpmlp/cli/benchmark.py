@@ -34,22 +34,9 @@ MOST_STEPS, MOST_VALUES = 500, 2**24
 class Candidate:
     """A network on one device, and its measured times.
 
-    Attributes
-    ----------
-    backend : str
-    asked : str or None
-        The device by name, if it is not the backend's default.
-    mlp : MLP
-    fit : callable (epochs=...) -> History
-        Trains on the data, with everything else bound.
-    steps : int
-        Steps per epoch.
-    startup : float
-        Seconds for imports, compilation and the first step.
-    times : list of float
-        Seconds per step, the mean of each epoch.
-    spent : float
-        Seconds of measurement.
+    ``asked`` is the device by name if it is not the backend's default, ``fit(epochs=...)`` trains
+    for epochs of ``steps`` steps, ``startup`` has the seconds for imports, compilation and the
+    first step, ``times`` the mean seconds per step of each epoch, ``spent`` those of measurement.
     """
 
     backend: str
@@ -100,12 +87,7 @@ def time_all(
 ) -> tuple[list[Candidate], dict[str, str]]:
     """Time the training of the same network on all backends and devices.
 
-    Returns
-    -------
-    found : list of Candidate
-        NumPy first.
-    refused : dict
-        By name, why the others cannot be used.
+    Returns those that work, NumPy first, and by name why the others do not.
     """
     make = partial(MLP, sizes, dropout=dropout, seed=0)
     X, y = random_data(sizes, batch)

@@ -43,7 +43,8 @@ def in_words(name: str) -> str:
     others = [f"{data} {text(d[name])}" for data, d in DEFAULTS_FOR.items() if name in d]
     if name in ("hidden", "epochs", "batch_size"):
         others.append("more for small files" if name == "epochs" else "less for small files")
-    return "; ".join([f"default: {text(DEFAULTS[name])}", *([", ".join(others)] if others else [])])
+    default = f"default: {text(DEFAULTS[name])}"
+    return f"{default}; {', '.join(others)}" if others else default
 
 
 def text(value: Any) -> str:

@@ -25,12 +25,10 @@ def run(args: Namespace) -> None:
         raise DataError(f"{args.data}: found no labels to compare with; use xpmlp predict")
     mlp = trained.mlp
     values = mlp.evaluate(X, y)
-    metric = mlp.task.metric.name
     record: dict[str, Any] = {**values, "rows": len(X), "backend": mlp.backend.name}
-    name = {"r2": "R2"}.get(metric, metric)
-    lines = [
-        f"{len(X):,} rows: {name} {score(metric, values[metric])}, loss {number(values['loss'])}"
-    ]
+    metric = mlp.task.metric.name
+    name, loss = {"r2": "R2"}.get(metric, metric), number(values["loss"])
+    lines = [f"{len(X):,} rows: {name} {score(metric, values[metric])}, loss {loss}"]
     if trained.seen(args):
         out.say(
             f"note: the model was trained on part of a file of this name ({args.data}), so these "

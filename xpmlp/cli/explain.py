@@ -33,17 +33,12 @@ def run(options: Namespace) -> None:
     path = None if options.out is None else expanded(options.out, "--out")
     form = options.format or SUFFIXES.get(path.suffix.lower() if path else "", "text")
     if path is not None:
-        write_atomically(path, _written(explanation, form).encode())
+        write_atomically(path, getattr(explanation, form)().encode())
         print(f"explanation in {path}, as {form}")
     elif form == "text":
         show(explanation, sys.stdout)
     else:
-        sys.stdout.write(_written(explanation, form))
-
-
-def _written(explanation: Explanation, form: str) -> str:
-    written: str = getattr(explanation, form)()
-    return written
+        sys.stdout.write(getattr(explanation, form)())
 
 
 def _example(options: Namespace, chosen: Optimizer) -> Explanation:

@@ -30,18 +30,10 @@ FAINT = 0.2
 
 
 def pixel_facts(X: Array, shape: tuple[int, int]) -> dict[str, Any]:
-    """Measure the training images, for ``read_image``.
+    """Measure the training images, given as rows of pixels, for `read_image`.
 
-    Parameters
-    ----------
-    X : ndarray, shape (n, height · width)
-    shape : (int, int)
-
-    Returns
-    -------
-    dict
-        ``shape``; ``maximum``, the largest value, 255 for bytes; ``reach``, the share of the
-        image that the ink's longer side usually takes, 20/28 for MNIST.
+    Returns their ``shape``; ``maximum``, the largest value, 255 for bytes; and ``reach``, the
+    share of the image that the ink's longer side usually takes, 20/28 for MNIST.
     """
     sample = X[:1000].reshape(-1, *shape)
     ink = sample > FAINT * sample.max(axis=(1, 2), keepdims=True)
@@ -52,21 +44,9 @@ def pixel_facts(X: Array, shape: tuple[int, int]) -> dict[str, Any]:
 
 
 def read_image(path: Path, facts: dict[str, Any], dtype: Any) -> tuple[Array, str]:
-    """Read a picture as one row of pixels like the training images.
+    """Read a picture as one row of pixels like the training images; uint8 for a model of bytes.
 
-    Parameters
-    ----------
-    path : Path
-    facts : dict
-        From ``pixel_facts``.
-    dtype : dtype
-        Of the row; uint8 for a model of bytes.
-
-    Returns
-    -------
-    row : ndarray, shape (1, height · width)
-    done : str
-        What was done to the picture.
+    Returns the row, of shape (1, height · width), and in words what was done to the picture.
 
     Raises
     ------
@@ -92,11 +72,8 @@ def read_image(path: Path, facts: dict[str, Any], dtype: Any) -> tuple[Array, st
     scale = size[0] / gray.shape[1]
     kept = f"{scale * cropped.shape[1]:.0f}x{scale * cropped.shape[0]:.0f}"
     inverted = ", inverted because the background is light" if light else ""
-    done = (
-        f"{size[0]}x{size[1]} pixels to gray{inverted}, cropped to the ink ({kept}), resized and "
-        f"centered in {width}x{height}"
-    )
-    return row.reshape(1, -1), done
+    done = f"{size[0]}x{size[1]} pixels to gray{inverted}, cropped to the ink ({kept}), "
+    return row.reshape(1, -1), f"{done}resized and centered in {width}x{height}"
 
 
 def _gray(path: Path) -> tuple[Array, tuple[int, int]]:

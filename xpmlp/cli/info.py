@@ -14,8 +14,6 @@ from xpmlp.cli.machine import core_advice, machine
 from xpmlp.cli.output import Output
 from xpmlp.errors import InvalidValueError
 
-INDENT = " " * 10
-
 
 def run(args: Namespace) -> None:
     """Print what is installed and works, or write it as JSON.
@@ -77,7 +75,7 @@ def _print(rows: list[tuple[str, str]], out: Output) -> None:
     if out.json_path == "-":
         return
     for name, text in rows:
-        out.say(f"{name:<9} {text}", indent=INDENT)
+        out.row(name, text)
 
 
 def _machine_rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:

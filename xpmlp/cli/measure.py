@@ -32,10 +32,9 @@ def plan(args: Namespace) -> dict[str, Any]:
     XpmlpError
         For a network that cannot be made.
     """
-    settings: dict[str, Any] = {"sizes": [784, *DEFAULTS["hidden"], 10]}
-    settings |= {name: DEFAULTS[name] for name in ("batch_size", "dropout")}
-    given = {name: getattr(args, name) for name in settings}
-    settings |= {name: value for name, value in given.items() if value is not None}
+    settings = DEFAULTS | {"sizes": [784, *DEFAULTS["hidden"], 10]}
+    settings = {name: settings[name] for name in ("sizes", "batch_size", "dropout")}
+    settings |= {name: args.given[name] for name in settings if name in args.given}
     if settings["batch_size"] < 1:
         raise InvalidValueError(f"--batch-size: found {args.batch_size}; expected 1 or more")
     MLP(
@@ -48,22 +47,19 @@ def measure(settings: dict[str, Any], out: Output) -> dict[str, Any]:
     """Measure, print table and advice, and return both."""
     sizes, batch, dropout = settings.values()
     network = f"{'-'.join(map(str, sizes))}, dropout {dropout:g}, batch {batch}"
-    out.say(f"measured  {network}, Adam, float32, on random data", indent=" " * 10)
+    out.row("measured", f"{network}, Adam, float32, on random data")
     if warning := busy():
-        out.say(warning, indent=" " * 10)
+        out.row("busy", warning)
     found, refused = time_all(sizes, batch, dropout)
     use = choose(found)
     for line in ["", *table(found, batch)]:
         out.say(line)
     for name, reason in refused.items():
-        out.say(f"{name:<9} {reason}", indent=" " * 10)
+        out.row(name, reason)
     for line in ["", NOTE, *unsteady(found), "", use["because"]]:
         out.say(line)
-    return settings | {
-        "backends": [one.to_dict() for one in found],
-        "refused": refused,
-        "use": use,
-    }
+    backends = [one.to_dict() for one in found]
+    return settings | {"backends": backends, "refused": refused, "use": use}
 
 
 def busy() -> str | None:
@@ -71,7 +67,7 @@ def busy() -> str | None:
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load < usable_cpus() / 2:
         return None
-    return f"busy      other programs use the cores (load {load:.1f}), so times will be too long"
+    return f"other programs use the cores (load {load:.1f}), so times will be too long"
 
 
 def table(found: list[Candidate], batch: int) -> Iterator[str]:
@@ -116,20 +112,11 @@ def choose(found: list[Candidate]) -> dict[str, Any]:
         why = f"it is {how}, needs no other library, and starts {start}."
     else:
         why = f"its steps are {numpy.seconds / best.seconds:.1f} times as fast as NumPy's."
-        if best.startup > numpy.startup:
-            why += _when(numpy, best)
+        later = best.startup - numpy.startup
+        if later > 0:
+            steps = later / (numpy.seconds - best.seconds)
+            why += f" It starts {later:.1f} s later, which pays off after {steps:,.0f} steps; a "
+            why += "shorter training run ends sooner with numpy."
     device = f" --device {best.asked}" if best.asked else ""
-    return {
-        "backend": best.backend,
-        "device": best.device,
-        "because": f"Use {best.backend} (--backend {best.backend}{device}): {why}",
-    }
-
-
-def _when(numpy: Candidate, best: Candidate) -> str:
-    later = best.startup - numpy.startup
-    steps = later / (numpy.seconds - best.seconds)
-    return (
-        f" It starts {later:.1f} s later, which pays off after {steps:,.0f} steps; a shorter "
-        "training run ends sooner with numpy."
-    )
+    because = f"Use {best.backend} (--backend {best.backend}{device}): {why}"
+    return {"backend": best.backend, "device": best.device, "because": because}

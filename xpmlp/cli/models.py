@@ -16,13 +16,7 @@ from xpmlp.storage.paths import expanded
 class Trained:
     """A model, and what its file says about its training data.
 
-    Attributes
-    ----------
-    mlp : MLP
-    classes : tuple of str or None
-        None for regression.
-    image : dict or None
-        From ``xpmlp.cli.images.pixel_facts``.
+    ``classes`` is None for regression, ``image`` is from `xpmlp.cli.images.pixel_facts` or None.
     """
 
     mlp: MLP
@@ -72,10 +66,8 @@ class Trained:
 
 def _texts(value: Any, count: int) -> tuple[str, ...] | None:
     """Return a list of names from a file as a tuple, or None if it is not valid."""
-    good = (
-        isinstance(value, list) and len(value) == count and all(isinstance(v, str) for v in value)
-    )
-    return tuple(value) if good else None
+    good = isinstance(value, list) and len(value) == count
+    return tuple(value) if good and all(isinstance(v, str) for v in value) else None
 
 
 def _image(value: Any, pixels: int) -> dict[str, Any] | None:

@@ -16,19 +16,10 @@ WIDTH = 80
 
 
 class Output:
-    """The streams of one command.
+    """The streams of one command: text for people, unless it is ``quiet``, and the result as JSON.
 
-    Parameters
-    ----------
-    json_path : str, optional
-        File for the result; ``"-"`` is stdout, and text for people then goes to stderr.
-    quiet : bool
-        Say nothing.
-
-    Raises
-    ------
-    InvalidValueError
-        If the file cannot be written: better now than after the training.
+    With ``"-"`` as `json_path` the result goes to stdout, and text to stderr. A file that cannot
+    be written is an InvalidValueError at once, not after the training.
     """
 
     def __init__(self, json_path: str | None = None, quiet: bool = False) -> None:
@@ -43,6 +34,10 @@ class Output:
     def stream(self) -> TextIO:
         """Where text for people goes."""
         return sys.stderr if self.json_path == "-" else sys.stdout
+
+    def row(self, name: str, text: str) -> None:
+        """Print a name and a text, whose further lines begin below its first."""
+        self.say(f"{name:<9} {text}", indent=" " * 10)
 
     def say(self, text: str, indent: str = "") -> None:
         """Print a sentence in lines of 80 columns, all but the first indented."""

@@ -43,43 +43,38 @@ def _picture(trained: Trained, path: Path, out: Output) -> None:
     out.say(f"{path}: {done}", indent="  ")
     chances = mlp.predict_proba(row)[0]
     best = sorted(range(len(chances)), key=lambda k: -chances[k])[:TOP]
+    top: list[dict[str, Any]]
     top = [{"class": trained.classes[k], "probability": float(chances[k])} for k in best]
-    width = min(40, max(len(str(line["class"])) for line in top))
-    out.show(
-        [
-            f"{short(str(t['class']), width):<{width}} {percent(chances[k]):>9}"
-            for t, k in zip(top, best, strict=True)
-        ]
-    )
+    width = min(40, max(len(line["class"]) for line in top))
+    lines = [f"{short(t['class'], width):<{width}} {percent(t['probability']):>9}" for t in top]
+    out.show(lines)
     out.record({"prediction": top[0]["class"], "probability": top[0]["probability"], "top": top})
 
 
 def _rows(trained: Trained, args: Namespace, out: Output) -> None:
     X, y = trained.data(args)
     X, y = X[: args.limit], y[: args.limit] if y is not None else None
-    found = _classes(trained, X, y) if trained.classes else _values(trained, X, y)
+    found = _predictions(trained, X, y)
     width = min(24, max(len(row["prediction"]) for row in found)) if trained.classes else 0
     out.show([_line(row, width) for row in found])
     out.record(found)
 
 
-def _classes(trained: Trained, X: Any, y: Any) -> list[dict[str, Any]]:
-    """Return the most probable class of each row, and the label if there is one."""
-    names = trained.classes or ()
-    chances = trained.mlp.predict_proba(X)
-    rows = []
-    for index, (k, p) in enumerate(zip(chances.argmax(axis=1), chances.max(axis=1), strict=True)):
-        row = {"row": index + 1, "prediction": names[k], "probability": float(p)}
-        rows.append(row if y is None else row | {"label": names[y[index]]})
-    return rows
-
-
-def _values(trained: Trained, X: Any, y: Any) -> list[dict[str, Any]]:
-    """Return the predicted value or values of each row, and the label if there is one."""
-    rows = []
-    for index, value in enumerate(trained.mlp.predict(X)):
-        row = {"row": index + 1, "prediction": value.tolist()}
-        rows.append(row if y is None else row | {"label": y[index].tolist()})
+def _predictions(trained: Trained, X: Any, y: Any) -> list[dict[str, Any]]:
+    """Return each row's most probable class or its value or values, and the label if known."""
+    rows: list[dict[str, Any]]
+    labels = None if y is None else y.tolist()
+    if trained.classes:
+        chances = trained.mlp.predict_proba(X)
+        best = zip(chances.argmax(axis=1), chances.max(axis=1), strict=True)
+        rows = [{"prediction": trained.classes[k], "probability": float(p)} for k, p in best]
+        labels = None if labels is None else [trained.classes[k] for k in labels]
+    else:
+        rows = [{"prediction": value.tolist()} for value in trained.mlp.predict(X)]
+    for index, row in enumerate(rows):
+        rows[index] = {"row": index + 1} | row
+        if labels is not None:
+            rows[index]["label"] = labels[index]
     return rows
 
 

@@ -7,6 +7,7 @@ import re
 import shlex
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,15 @@ SETTINGS, CHECKPOINTS = "settings.json", "checkpoints"
 """The files of a run, and the folder from which it is resumed."""
 
 
+@dataclass(eq=False)
 class RunFolder(Callback):
     """The folder of this run; as a callback it writes each epoch to the history.
 
-    Parameters
+    Attributes
     ----------
     path : Path
-    held_out : str
-        What the ``val_`` metrics are measured on: ``"test"`` or ``"val"``.
+    held_out : {"test", "val"}
+        What the ``val_`` metrics are measured on.
     checkpoints : Checkpoints
     say : callable
         Prints a sentence.
@@ -44,21 +46,12 @@ class RunFolder(Callback):
         Whether the folder was made for this run, so that it is removed if it stays empty.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        held_out: str,
-        checkpoints: Checkpoints,
-        say: Callable[[str], None],
-        resume: bool | Path = False,
-        ours: bool = False,
-    ) -> None:
-        self.path = path
-        self.held_out = held_out
-        self.checkpoints = checkpoints
-        self.say = say
-        self.resume = resume
-        self.ours = ours
+    path: Path
+    held_out: str
+    checkpoints: Checkpoints
+    say: Callable[[str], None]
+    resume: bool | Path = False
+    ours: bool = False
 
     @classmethod
     def find(cls, resume: str) -> tuple[Path, bool | Path]:
@@ -151,20 +144,17 @@ class RunFolder(Callback):
             )
         elif self.resume:
             self.say("no checkpoint yet: starting from the beginning")
-        rows = [
-            self._row(epoch, {name: values[epoch] for name, values in training.history.items()})
-            for epoch in range(training.finished)
-        ]
+        rows = [self._row(training, epoch) for epoch in range(training.finished)]
         write_atomically(self.path / HISTORY, "".join(rows).encode())
 
     def on_epoch_end(self, training: Training) -> None:
         """Append the epoch at once: a crash loses nothing."""
-        last = {name: values[-1] for name, values in training.history.items()}
         path = self.path / HISTORY
         with naming(path), open(path, "a", encoding="utf-8") as file:
-            file.write(self._row(training.epoch, last))
+            file.write(self._row(training, training.epoch))
 
-    def _row(self, epoch: int, metrics: dict[str, float]) -> str:
+    def _row(self, training: Training, epoch: int) -> str:
+        metrics = {name: values[epoch] for name, values in training.history.items()}
         return to_json({"epoch": epoch + 1} | self.named(metrics)) + "\n"
 
     def named(self, metrics: dict[str, Any]) -> dict[str, Any]:

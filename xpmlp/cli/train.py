@@ -52,6 +52,15 @@ PAUSE = 60.0
 VALIDATION_SPLIT = 0.1
 """Fraction of the training rows that early stopping watches."""
 
+LOADING = ("data_dir", "label", "test_fraction", "task", "seed")
+"""Options for loading the data."""
+
+MODELING = (
+    *("dropout", "normalization", "residual", "l2", "dtype", "precision", "backend", "device"),
+    "seed",
+)
+"""Options for making the model."""
+
 REPEATED = (
     *("activation", "dropout", "normalization", "residual", "l2", "optimizer", "lr"),
     *("schedule", "batch_size", "early_stopping", "test_fraction", "precision", "data_on"),
@@ -76,14 +85,8 @@ def run(args: Namespace) -> None:
     if args.checkpoint_every is not None:
         whole("--checkpoint-every", args.checkpoint_every)
     out = Output(args.json, args.quiet)
-    data = load(
-        args.data,
-        data_dir=args.data_dir,
-        label=args.label,
-        test_fraction=args.test_fraction,
-        task=args.task,
-        seed=args.seed,
-    )
+    given = {name: getattr(args, name) for name in LOADING}
+    data = load(args.data, **given)
     fill_in(args, len(data.X))
     mlp = network(args, data)
     rate = getattr(schedules, SCHEDULES[args.schedule])(args.lr)
@@ -141,20 +144,9 @@ def settings(args: Namespace, mlp: MLP) -> list[str]:
 
 def network(args: Namespace, data: Dataset) -> MLP:
     """Make the network for the data; its metadata has what ``evaluate`` and ``predict`` need."""
-    mlp = MLP(
-        [data.X.shape[1], *args.hidden, data.outputs],
-        args.activation,
-        dropout=args.dropout,
-        normalization=args.normalization,
-        residual=args.residual,
-        l2=args.l2,
-        scaling=data.scaling,
-        dtype=args.dtype,
-        precision=args.precision,
-        backend=args.backend,
-        device=args.device,
-        seed=args.seed,
-    )
+    sizes = [data.X.shape[1], *args.hidden, data.outputs]
+    given = {name: getattr(args, name) for name in MODELING}
+    mlp = MLP(sizes, args.activation, scaling=data.scaling, **given)
     mlp.metadata = {
         "data": data.name,
         "classes": data.classes and list(data.classes),
@@ -171,30 +163,21 @@ def describe(args: Namespace, data: Dataset, mlp: MLP, out: Output) -> None:
     """Print data, network and backend."""
     shape = f" ({data.image_shape[0]}x{data.image_shape[1]} images)" if data.image_shape else ""
     goal = f"{len(data.classes)} classes" if data.classes else "real values to predict"
-    out.say(
-        f"data     {data.name}: {len(data.X):,} training rows, {len(data.X_test):,} test rows; "
-        f"{data.X.shape[1]} features{shape}, {goal}",
-        indent=" " * 9,
-    )
+    rows = f"{len(data.X):,} training rows, {len(data.X_test):,} test rows"
+    out.row("data", f"{data.name}: {rows}; {data.X.shape[1]} features{shape}, {goal}")
     layers = [
         args.activation,
         f"{args.normalization} normalization" if args.normalization else "",
         "residual" if args.residual else "",
         f"dropout {args.dropout:g}" if args.dropout else "",
     ]
-    out.say(
-        f"network  {'-'.join(map(str, mlp.sizes))} {', '.join(filter(None, layers))}: "
-        f"{mlp.network.layout.count:,} parameters, {args.dtype}{rounding(mlp)}",
-        indent=" " * 9,
-    )
-    out.say(f"backend  {mlp.backend.name} on {mlp.backend.device}{_why(args)}", indent=" " * 9)
-
-
-def _why(args: Namespace) -> str:
-    """Return the reason for the choice of ``auto``."""
-    if (args.backend or os.environ.get("XPMLP_BACKEND") or "auto") != "auto":
-        return ""
-    return f", chosen because {why_not('cupy') or 'CuPy finds a GPU that works'}"
+    network = f"{'-'.join(map(str, mlp.sizes))} {', '.join(filter(None, layers))}"
+    count = f"{mlp.network.layout.count:,} parameters"
+    out.row("network", f"{network}: {count}, {args.dtype}{rounding(mlp)}")
+    why = ""
+    if (args.backend or os.environ.get("XPMLP_BACKEND") or "auto") == "auto":
+        why = f", chosen because {why_not('cupy') or 'CuPy finds a GPU that works'}"
+    out.row("backend", f"{mlp.backend.name} on {mlp.backend.device}{why}")
 
 
 def fit(
@@ -234,16 +217,17 @@ def measure(args: Namespace, data: Dataset, mlp: MLP, history: History) -> dict[
     """Return the result for scripts."""
     metric = mlp.task.metric.name
     test = mlp.evaluate(data.X_test, data.y_test) if len(data.X_test) else {}
+    epochs, seconds = len(history["seconds"]), sum(history["seconds"])  # without validation
     return {
         f"test_{metric}": test.get(metric),
         "test_loss": test.get("loss"),
         f"train_{metric}": history[metric][-1],
         "train_loss": history["loss"][-1],
-        "seconds": sum(history["seconds"]),
-        "examples_per_second": speed(history),
+        "seconds": seconds,
+        "examples_per_second": history.examples * epochs / max(seconds, 1e-9),
         "execution": history.execution._asdict(),
         "memory": history.memory and history.memory._asdict(),
-        "epochs": len(history["loss"]),
+        "epochs": epochs,
         "seed": args.seed,
         "backend": mlp.backend.name,
         "device": str(mlp.backend.device),
@@ -257,11 +241,6 @@ def measure(args: Namespace, data: Dataset, mlp: MLP, history: History) -> dict[
         "settings": {name: getattr(args, name) for name in REPEATED},
         "versions": {"xpmlp": xpmlp.__version__, "python": platform.python_version()},
     }
-
-
-def speed(history: History) -> float:
-    """Return the training examples per second over all epochs, without validation."""
-    return history.examples * len(history["seconds"]) / max(sum(history["seconds"]), 1e-9)
 
 
 def draw(data: Dataset, mlp: MLP, folder: RunFolder, history: History, out: Output) -> bool:
@@ -284,9 +263,9 @@ def report(result: dict[str, Any], mlp: MLP, folder: RunFolder, picture: bool, o
     if result["memory"]:
         used, total = (gibibytes(result["memory"][name]) for name in ("used", "total"))
         how += f"; {used} of {total} GPU memory in use"
-    out.say(f"speed    {how}", indent=" " * 9)
+    out.row("speed", how)
     for note in result["execution"]["notes"]:
-        out.say(f"warning: {note}", indent=" " * 9)
+        out.row("warning:", note)
     metric = mlp.task.metric.name
     took = f"{result['epochs']} epochs in {result['seconds']:.1f} s"
     if result["test_loss"] is None:

@@ -82,7 +82,7 @@ def _repeat_original(options: Namespace, path: Path, out: Output) -> None:
     """Repeat the original's runs: the one that explodes, or all of them."""
     results = []
     for row in original.FULL if options.full else original.QUICK:
-        gradient = "the original's" if row.slip else "the right"
+        gradient = "the original's" if row.slip else "the correct"
         out.say(f"{row.name}: {row.steps:,} steps with {gradient} L2 gradient, 1,000 per epoch")
         backend = options.backend or "numpy"
         results.append(original.repeat(row, backend=backend, callbacks=[_progress()]))

@@ -13,7 +13,7 @@ import numpy as np
 
 from xpmlp.data.columns import Choose, evaluation_columns, training_columns
 from xpmlp.data.csv_file import read_csv
-from xpmlp.data.dataset import Array, Dataset, PathLike, Table, Where, reading, split
+from xpmlp.data.dataset import Array, Dataset, PathLike, Table, reading, split
 from xpmlp.data.idx import read_idx
 from xpmlp.data.labels import encode_labels, map_labels
 from xpmlp.data.mnist import load_mnist
@@ -114,22 +114,13 @@ def _with_split(
     if table.X_test is None or table.y_test is None:
         y, classes = encode_labels(table.y, task, table.where)
         train, test = split(n, test_fraction, seed)
-        X, y, X_test, y_test = table.X[train], y[train], table.X[test], y[test]
+        parts = table.X[train], y[train], table.X[test], y[test]
     else:
         # Encoded together, so that both parts have the same classes.
         y, classes = encode_labels(np.concatenate([table.y, table.y_test]), task, table.where)
-        X, y, X_test, y_test = table.X, y[:n], table.X_test, y[n:]
-    return Dataset(
-        name=path.stem,
-        X=X,
-        y=y,
-        X_test=X_test,
-        y_test=y_test,
-        classes=classes,
-        image_shape=table.image_shape,
-        features=table.features,
-        scaling="auto" if X.dtype == np.uint8 else "standard",
-    )
+        parts = table.X, y[:n], table.X_test, y[n:]
+    scaling = "auto" if table.X.dtype == np.uint8 else "standard"
+    return Dataset(path.stem, *parts, classes, table.image_shape, table.features, scaling)
 
 
 def load_evaluation(
@@ -186,35 +177,22 @@ def load_evaluation(
     _check_label(label, name)
     if name in NAMES:
         data = load(name, data_dir=data_dir, test_fraction=test_fraction, seed=seed)
-        X, y = data.X_test, _mapped(data, classes)
+        names = np.array(data.classes)[data.y_test]
+        X = data.X_test
+        y = map_labels(names, classes, lambda index: f"{name}: test row {index}")
     else:
         path = _existing_file(name)
-        choose = partial(
-            evaluation_columns,
-            features=features,
-            n_features=n_features,
-            label=label,
-            source=str(path),
-        )
-        X, labels, where = _evaluated_part(_read_table(path, choose))
-        y = map_labels(labels, classes, where) if labels is not None else None
+        choose = partial(evaluation_columns, features=features, n_features=n_features)
+        table = _read_table(path, partial(choose, label=label, source=str(path)))
+        X, y, where = table.X, table.y, table.where
+        if table.X_test is not None and table.where_test is not None:
+            X, y, where = table.X_test, table.y_test, table.where_test
+        y = map_labels(y, classes, where) if y is not None else None
     if n_features is not None and X.shape[1] != n_features:
         raise DataError(
             f"{name}: found {X.shape[1]} features, expected {n_features}, as the model has"
         )
     return X, y
-
-
-def _mapped(data: Dataset, classes: tuple[str, ...] | None) -> Array:
-    """Return the test labels of a built-in data set as indices of a model's classes."""
-    names = np.array(data.classes)[data.y_test]
-    return map_labels(names, classes, lambda index: f"{data.name}: test row {index}")
-
-
-def _evaluated_part(table: Table) -> tuple[Array, Array | None, Where]:
-    if table.X_test is None or table.where_test is None:
-        return table.X, table.y, table.where
-    return table.X_test, table.y_test, table.where_test
 
 
 def _read_table(path: Path, choose: Choose) -> Table:

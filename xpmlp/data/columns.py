@@ -17,22 +17,10 @@ def training_columns(
 ) -> tuple[list[int], int]:
     """Choose the label column, and all other columns as features.
 
-    Parameters
-    ----------
-    names : tuple of str or None
-        Column names, None without a header.
-    width : int
-        Number of columns.
-    label : str, int or None
-        The label column's name or number (from 0, or from the end with -1; as text, too, unless
-        a column has that name). None: the first of `LABEL_NAMES` that occurs, else the last.
-    source : str
-        The file, for messages.
-
-    Raises
-    ------
-    DataError
-        If there is no such column, or only one column.
+    `names` is None without a header; `source` is the file, for messages. `label` is the column's
+    name or number (from 0, or from the end with -1; as text, too, unless a column has that name);
+    None is the first of `LABEL_NAMES` that occurs, else the last. Raises a DataError if there is
+    no such column, or only one column.
     """
     if width < 2:
         raise DataError(
@@ -77,12 +65,8 @@ def evaluation_columns(
     """Choose the features of a trained model, in its order, and the label column or None.
 
     With a header the features are found by name; a file of `n_features` columns has no label.
-    The other parameters are those of `training_columns`.
-
-    Raises
-    ------
-    DataError
-        If a feature is missing, or it is not clear which other column is the label.
+    The other parameters are those of `training_columns`. Raises a DataError if a feature is
+    missing, or it is not clear which other column is the label.
     """
     if names is not None and features is not None:
         place = {name: column for column, name in enumerate(names)}

@@ -19,23 +19,11 @@ _TEXT = "UT"  # NumPy's kinds of text, of fixed and of variable length
 def encode_labels(
     labels: Array, task: str | None, where: Where
 ) -> tuple[Array, tuple[str, ...] | None]:
-    """Turn labels into class indices and class names, or into real targets and None.
+    """Turn labels into int64 class indices and class names, or into float64 targets and None.
 
-    Parameters
-    ----------
-    labels : ndarray of shape (n,) or (n, k)
-        Numbers, booleans or text.
-    task : {None, "classification", "regression"}
-        None infers it as `xpmlp.data.load` says.
-    where : callable
-        Names a row in a message.
-
-    Returns
-    -------
-    y : ndarray
-        int64 of shape (n,), or float64 of the shape of `labels`.
-    classes : tuple of str or None
-        Sorted, by value if all are numbers, else as text. None for regression.
+    `labels` has shape (n,) or (n, k): numbers, booleans or text. `task` None infers the task as
+    `xpmlp.data.load` says; `where` names a row in messages. Class names are sorted, by value if
+    all are numbers, else as text.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xpmlp.data.dataset import Array, Dataset, PathLike, opened, reading
+from xpmlp.data.dataset import Dataset, PathLike, opened, reading
 from xpmlp.data.idx import decompressed, parse_idx, read_at_most
 from xpmlp.errors import DataError, DownloadError, XpmlpError, require, short
 from xpmlp.storage.atomic import write_atomically
@@ -104,23 +104,18 @@ def load_mnist(
     else:
         cache = Path(cache_dir) if cache_dir is not None else cache_folder()
         payloads = _from_cache(cache / "mnist", mirrors, timeout)
-    arrays = [
+    X, y, X_test, y_test = (
         parse_idx(io.BytesIO(payload), name) for name, payload in zip(FILES, payloads, strict=True)
-    ]
-    X, y, X_test, y_test = arrays
+    )
     return Dataset(
         name="mnist",
-        X=_rows(X),
+        X=X.reshape(len(X), -1),
         y=y.astype(np.int64),
-        X_test=_rows(X_test),
+        X_test=X_test.reshape(len(X_test), -1),
         y_test=y_test.astype(np.int64),
-        classes=tuple(str(digit) for digit in range(10)),
+        classes=tuple("0123456789"),
         image_shape=(X.shape[1], X.shape[2]),
     )
-
-
-def _rows(images: Array) -> Array:
-    return images.reshape(len(images), -1)
 
 
 def _from_folder(folder: Path) -> list[bytearray]:
@@ -166,13 +161,13 @@ def _verified(file: io.BufferedIOBase, name: str, source: str) -> bytearray:
 def _from_cache(cache: Path, mirrors: Sequence[str], timeout: float) -> list[bytearray]:
     payloads, failure = [], None
     for name in FILES:
-        payload, broken = _cached(cache, name)
+        payload, invalid = _cached(cache, name)
         if payload is None:
             try:
                 payload = _download(name, mirrors, timeout)
             except DownloadError as error:
-                if broken is not None:
-                    error.add_note(f"the cached file is not valid: {broken}")
+                if invalid is not None:
+                    error.add_note(f"the cached file is not valid: {invalid}")
                 raise
             try:
                 write_atomically(cache / name, payload)

@@ -1,4 +1,4 @@
-"""Two data sets that need no file: scikit-learn's handwritten digits, and noisy XOR."""
+"""Two data sets without a download: scikit-learn's handwritten digits, and XOR."""
 
 import numpy as np
 
@@ -35,15 +35,8 @@ def load_digits(*, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
     X = np.rint(pixels * (255 / 16)).astype(np.uint8)
     y = labels.astype(np.int64)
     train, test = split(len(X), test_fraction, seed)
-    return Dataset(
-        name="digits",
-        X=X[train],
-        y=y[train],
-        X_test=X[test],
-        y_test=y[test],
-        classes=tuple(str(digit) for digit in range(10)),
-        image_shape=(8, 8),
-    )
+    parts = X[train], y[train], X[test], y[test]
+    return Dataset("digits", *parts, classes=tuple("0123456789"), image_shape=(8, 8))
 
 
 def make_xor(*, n: int = 300, seed: int = 0) -> Dataset:
@@ -69,12 +62,5 @@ def make_xor(*, n: int = 300, seed: int = 0) -> Dataset:
     n = whole("n", n)
     points = generator(seed, Purpose.POINTS).standard_normal((2 * n, 2))
     y = ((points[:, 0] > 0) ^ (points[:, 1] > 0)).astype(np.int64)
-    return Dataset(
-        name="xor",
-        X=points[:n],
-        y=y[:n],
-        X_test=points[n:],
-        y_test=y[n:],
-        classes=("0", "1"),
-        features=("x1", "x2"),
-    )
+    parts = points[:n], y[:n], points[n:], y[n:]
+    return Dataset("xor", *parts, classes=("0", "1"), features=("x1", "x2"))
