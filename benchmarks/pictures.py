@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from xpmlp.inspect.plots import BLUE, DPI, GREY, ORANGE, STYLE
+from xpmlp.inspect.figures import BLUE, DPI, GREY, ORANGE, STYLE
 
 COLOURS = {
     "xpmlp numpy": BLUE,

@@ -60,7 +60,7 @@ def test_original(
     options = ["--full"] if full else []
     assert run(xor, "--scenario", "original", "--out", str(tmp_path), *options) == 0
     out = capsys.readouterr().out
-    assert out.count("with slip") == (3 if full else 1)
+    assert out.count("mistaken") == (3 if full else 1)
     assert "not blown up yet" in out
     assert (tmp_path / "original.png").exists()
 

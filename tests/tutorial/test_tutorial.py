@@ -134,7 +134,7 @@ def test_the_paragraph_follows_the_runs() -> None:
             exploding.Outcome(fails, fine, 3, [0.1], 0.99),
         ]
     )
-    assert "did not help, the loss exploded all the same: a smaller learning rate (step 3)" in text
+    assert "did not help, the loss still exploded: a smaller learning rate (step 3)" in text
     assert "What helped: a stronger L2 penalty (99 %)." in text
     assert "guess" not in text
     stable = exploding.Outcome(exploding.BASE, fine, 3, [0.1], 0.99)
@@ -195,7 +195,7 @@ def test_the_pictures(tmp_path: Path) -> None:
         looks_drawn(tmp_path / f"{name}.png")
 
 
-def test_an_over_fit_knows_the_points_and_misses_the_star(tmp_path: Path) -> None:
+def test_an_overfit_knows_the_points_and_misses_the_star(tmp_path: Path) -> None:
     line, good, over = overfitting.three_fits(backend="numpy")
     assert over.error < 0.5 < good.error < line.error
     assert good.miss < 8 < min(line.miss, over.miss)

@@ -1,10 +1,5 @@
-"""Pictures of a training, drawn with matplotlib's object interface: no window, no global state.
+"""Pictures of a training run. A host boundary: what is drawn comes from the host."""
 
-A host boundary: what is drawn comes from the host.
-"""
-
-import io
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,33 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.errors import require, short
+from xpmlp.errors import short
+from xpmlp.inspect.figures import BLUE, GREY, ORANGE, RED, drawing, matplotlib
 from xpmlp.mlp import MLP
-from xpmlp.storage.atomic import write_atomically
 
 Array = Any
 
-BLUE, ORANGE, GREY, RED = "#1f6fb4", "#e2711d", "#5f6770", "#c0392b"
-STYLE = {
-    "font.size": 10,
-    "axes.titlesize": 11.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": "#9aa2aa",
-    "axes.labelcolor": GREY,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e9ec",
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "legend.frameon": False,
-    "text.parse_math": False,  # a class may be called "$5"
-}
-DPI = 110
 ROW = 6
-"""Images side by side."""
+"""Images in a row."""
 SHOWN = 2 * ROW
 """Images of the worst mistakes."""
 
@@ -50,7 +26,7 @@ class Part:
     Attributes
     ----------
     X, y : ndarray
-        Host arrays, as ``MLP.evaluate`` takes them; y class indices, or values.
+        Host arrays, as for ``MLP.evaluate``; y holds class indices or values.
     name : str
         ``"test"`` or ``"training"``, for titles.
     classes, image_shape, features
@@ -75,10 +51,10 @@ def confusion_counts(y: Array, predicted: Array, classes: int) -> Array:
 def training_picture(
     path: Any, mlp: MLP, history: Mapping[str, Sequence[float]], part: Part, title: str
 ) -> None:
-    """Draw curves, and how the model does on ``part``, into a PNG about 1300 pixels wide.
+    """Draw the curves, and how the model does on ``part``, as a PNG about 1300 pixels wide.
 
-    For classes there is a confusion matrix, and below it the worst mistakes, or for
-    two features the decision boundary; for one value the predictions against the truth.
+    For classes there is a confusion matrix, and below it the worst mistakes on images, or the
+    decision boundary of two features. For values, predictions are drawn against the truth.
 
     Parameters
     ----------
@@ -86,8 +62,7 @@ def training_picture(
     mlp : MLP
         Trained.
     history : mapping of str to sequence of float
-        As ``fit`` returns it; keys beginning with ``test_`` or ``val_`` are drawn as their own
-        curves.
+        As ``fit`` returns it; keys with the prefix ``test_`` or ``val_`` are further curves.
     part : Part
     title : str
 
@@ -98,21 +73,13 @@ def training_picture(
     OSError
         If the file cannot be written.
     """
-    matplotlib = require("matplotlib", extra="cli", purpose="drawing pictures")
-    figures = require("matplotlib.figure", extra="cli", purpose="drawing pictures")
     worst = most_wrong(mlp, part)
     plane = part.classes is not None and part.image_shape is None and part.X.shape[1] == 2
-    height = 4.2 if plane else 0.4 + 2.0 * -(-len(worst) // ROW)
-    lower = None
-    # The style is looked up when things are drawn, too, so the whole of it happens in here.
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box is drawn instead
-        if plane or len(worst):
-            figure = figures.Figure(figsize=(12, 4.4 + height), dpi=DPI, layout="constrained")
-            upper, lower = figure.subfigures(2, 1, height_ratios=(4.4, height))
-        else:
-            upper = figure = figures.Figure(figsize=(12, 4.4), dpi=DPI, layout="constrained")
-        figure.suptitle(title, fontsize=13, x=0.01, ha="left", color="#20262c")
+    below = 4.2 if plane else (0.4 + 2.0 * -(-len(worst) // ROW) if worst else 0)
+    with drawing(Path(path), 12, 4.4 + below, title) as figure:
+        upper = lower = figure
+        if below:
+            upper, lower = figure.subfigures(2, 1, height_ratios=(4.4, below))
         loss, metric, result = upper.subplots(1, 3)
         curves(loss, history, "loss")
         curves(metric, history, mlp.task.metric.name)
@@ -123,28 +90,25 @@ def training_picture(
             confusion(result, counts, part)
         if plane:
             boundary(lower, mlp, part)
-        elif lower is not None:
+        elif worst:
             mistakes(lower, worst, part)
-        content = io.BytesIO()
-        figure.savefig(content, format="png")
-    write_atomically(Path(path), content.getvalue())
 
 
 def curves(axes: Any, history: Mapping[str, Sequence[float]], name: str) -> None:
-    """Draw one figure by epochs, on the training part and on the other."""
+    """Draw one metric by epoch, on the training data and on the other part."""
     title = {"r2": "R²"}.get(name, name)
     axes.set_title(title[0].upper() + title[1:])
     axes.set_xlabel("epoch")
     last = "{:.2%}".format if name == "accuracy" else "{:.4f}".format
     parts = {name: ("training", BLUE), f"test_{name}": ("test", ORANGE)}
     parts[f"val_{name}"] = ("validation", ORANGE)
-    for key, (label, colour) in parts.items():
+    for key, (label, color) in parts.items():
         values = history.get(key, ())
         if values:
             epochs = range(1, len(values) + 1)
             dot = {"marker": "o", "markersize": 3.5} if len(values) <= 40 else {}
             text = f"{label}  {last(values[-1])}"
-            axes.plot(epochs, values, color=colour, linewidth=1.8, label=text, **dot)
+            axes.plot(epochs, values, color=color, linewidth=1.8, label=text, **dot)
     if name == "accuracy":
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -152,7 +116,7 @@ def curves(axes: Any, history: Mapping[str, Sequence[float]], name: str) -> None
 
 
 def confusion(axes: Any, counts: Array, part: Part) -> None:
-    """Draw a confusion matrix; colours are shares of the true class, so rare ones show."""
+    """Draw a confusion matrix, colored by shares of the true class, so that rare ones show."""
     names = [short(name, 10) for name in part.classes or ()]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     wrong = int(counts.sum() - np.trace(counts))
@@ -171,13 +135,13 @@ def confusion(axes: Any, counts: Array, part: Part) -> None:
         return
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            colour = "white" if shares[row, column] > 0.3 else "#20262c"
+            color = "white" if shares[row, column] > 0.3 else "#20262c"
             style = {"ha": "center", "va": "center", "fontsize": 8.5 if len(names) > 5 else 12}
-            axes.text(column, row, str(count), color=colour, **style)
+            axes.text(column, row, str(count), color=color, **style)
 
 
 def predictions(axes: Any, y: Array, predicted: Array, name: str) -> None:
-    """Draw predicted values against true ones; on the line they are equal."""
+    """Draw predicted values against true ones; they are equal on the line."""
     y, predicted = np.asarray(y).ravel(), np.asarray(predicted).ravel()
     axes.set_title(f"Predicted and true, {name} part")
     low, high = min(y.min(), predicted.min()), max(y.max(), predicted.max())
@@ -189,12 +153,9 @@ def predictions(axes: Any, y: Array, predicted: Array, name: str) -> None:
 
 
 def most_wrong(mlp: MLP, part: Part) -> list[tuple[int, int, float]]:
-    """Find the worst mistakes: wrong answers, the most confident first.
+    """Return up to ``SHOWN`` mistakes on images, the most confident first; none without images.
 
-    Returns
-    -------
-    list of (row, predicted class, its probability)
-        At most ``SHOWN``; none where the data are no images.
+    Each is (row, predicted class, its probability).
     """
     if part.classes is None or part.image_shape is None:
         return []
@@ -206,7 +167,7 @@ def most_wrong(mlp: MLP, part: Part) -> list[tuple[int, int, float]]:
 
 
 def mistakes(figure: Any, worst: Sequence[tuple[int, int, float]], part: Part) -> None:
-    """Draw the images of ``most_wrong`` with what they were taken for."""
+    """Draw the images of ``most_wrong`` with their predicted classes."""
     title = {"fontsize": 11.5, "fontweight": "bold", "x": 0.01, "ha": "left", "color": "black"}
     figure.suptitle(f"Worst mistakes on the {part.name} part", **title)
     axes = figure.subplots(-(-len(worst) // ROW), ROW, squeeze=False).ravel()
@@ -216,14 +177,13 @@ def mistakes(figure: Any, worst: Sequence[tuple[int, int, float]], part: Part) -
         image = part.X[row].reshape(part.image_shape)
         ax.imshow(image, cmap="gray_r", interpolation="nearest")
         names = [short((part.classes or ())[k], 14) for k in (predicted, part.y[row])]
-        text = f"read {names[0]} ({100 * chance:.0f} %)\ntrue {names[1]}"
+        text = f"predicted {names[0]} ({100 * chance:.0f} %)\ntrue {names[1]}"
         ax.set_title(text, fontsize=10, fontweight="normal", loc="center", color=RED)
 
 
 def boundary(figure: Any, mlp: MLP, part: Part) -> None:
-    """Draw the plane of two features, coloured by the predicted class and its probability."""
-    colours = require("matplotlib.colors", extra="cli", purpose="drawing pictures")
-    palette = require("matplotlib", extra="cli", purpose="drawing pictures").colormaps["tab10"]
+    """Draw the plane of two features, colored by the predicted class and its probability."""
+    colors, palette = matplotlib(".colors"), matplotlib().colormaps["tab10"]
     axes = figure.subplots()
     axes.set_title(f"Decision boundary and the {part.name} part")
     X = np.asarray(part.X, dtype=np.float64)
@@ -232,7 +192,7 @@ def boundary(figure: Any, mlp: MLP, part: Part) -> None:
     across, down = np.meshgrid(np.linspace(left, right, 400), np.linspace(bottom, top, 250))
     grid = np.column_stack([across.ravel(), down.ravel()]).astype(part.X.dtype)
     chances = mlp.predict_proba(grid)
-    paint = np.array([colours.to_rgb(palette(k % 10)) for k in range(chances.shape[1])])
+    paint = np.array([colors.to_rgb(palette(k % 10)) for k in range(chances.shape[1])])
     picture = 1 - 0.45 * (1 - chances @ paint).reshape(*across.shape, 3)
     axes.imshow(
         np.clip(picture, 0, 1), extent=(left, right, bottom, top), origin="lower", aspect="auto"

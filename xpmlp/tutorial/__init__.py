@@ -1,4 +1,4 @@
-"""The tutorial that xpmlp comes from, as runs one can repeat: XOR, explosions, pictures.
+"""The runs of the tutorial that xpmlp comes from: XOR, exploding training, pictures.
 
-Every training here is a call of ``MLP.fit``; what is shown is recorded by callbacks.
+All of them call ``MLP.fit``; callbacks record what is shown.
 """

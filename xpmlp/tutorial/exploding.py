@@ -1,7 +1,7 @@
-"""A training that explodes, and what each remedy of the textbooks does about it.
+"""A training run that explodes, and what each textbook remedy does about it.
 
-The network gives its two outputs as they are and is trained with squared errors, so nothing
-bounds its loss, and the learning rate is too large. Each remedy changes one thing.
+The outputs have no activation and the loss is squared error, so the loss has no bound, and the
+learning rate is too large. Each remedy changes one thing.
 """
 
 import math
@@ -21,7 +21,7 @@ from xpmlp.training.loop import Training
 
 RATE, HIDDEN, BATCH, EPOCHS = 0.5, (50, 50), 10, 60
 LEARNED, GUESSING = 0.7, 0.6
-"""Accuracy on fresh points from which a run has learned, and up to which it only guesses."""
+"""Accuracy on fresh points: from the first a run has learned, up to the second it guesses."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,9 @@ class Trial:
     Attributes
     ----------
     name : str
-        What was changed.
+        What is changed.
+    change : str
+        How exactly.
     hidden : tuple of int
     batch_size : int
     network : dict
@@ -40,47 +42,42 @@ class Trial:
     """
 
     name: str
+    change: str
     hidden: tuple[int, ...] = HIDDEN
     batch_size: int = BATCH
     network: dict[str, Any] = field(default_factory=dict)
     optimizer: SGD = SGD(RATE)  # noqa: RUF009 - frozen
 
 
-BASE = Trial(f"learning rate {RATE:g}")
+BASE = Trial(f"learning rate {RATE:g}", f"{HIDDEN[0]} neurons in each of two layers")
 REMEDIES = (
-    Trial("a smaller learning rate", optimizer=SGD(RATE / 10)),
-    Trial("a decaying learning rate", optimizer=SGD(InverseTime(RATE, decay=1.0))),
-    Trial("gradient clipping", optimizer=SGD(RATE, clip_norm=1.0)),
-    Trial("a larger minibatch", batch_size=10 * BATCH),
-    Trial("fewer layers", hidden=HIDDEN[:1]),
-    Trial("a stronger L2 penalty", network={"l2": 0.01}),
-    Trial("an L1 penalty", network={"l1": 0.001}),
+    Trial("a smaller learning rate", f"{RATE / 10:g}, a tenth", optimizer=SGD(RATE / 10)),
+    Trial(
+        "a decaying learning rate",
+        f"{RATE:g}/(1 + epochs)",
+        optimizer=SGD(InverseTime(RATE, decay=1.0)),
+    ),
+    Trial("gradient clipping", "norm at most 1", optimizer=SGD(RATE, clip_norm=1.0)),
+    Trial("a larger minibatch", f"{10 * BATCH} rows, not {BATCH}", batch_size=10 * BATCH),
+    Trial("fewer layers", f"one layer of {HIDDEN[0]}, not two", hidden=HIDDEN[:1]),
+    Trial("a stronger L2 penalty", "λ₂ = 0.01, not 0", network={"l2": 0.01}),
+    Trial("an L1 penalty", "λ₁ = 0.001, not 0", network={"l1": 0.001}),
 )
-CHANGED = {
-    "a smaller learning rate": f"{RATE / 10:g}, a tenth",
-    "a decaying learning rate": f"{RATE:g}/(1 + epochs)",
-    "gradient clipping": "norm at most 1",
-    "a larger minibatch": f"{10 * BATCH} rows, not {BATCH}",
-    "fewer layers": f"one layer of {HIDDEN[0]}, not two",
-    "a stronger L2 penalty": "λ₂ = 0.01, not 0",
-    "an L1 penalty": "λ₁ = 0.001, not 0",
-}
-"""What exactly each remedy changes."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a trial.
+    """The result of a trial.
 
     Attributes
     ----------
     trial : Trial
     losses : ndarray
-        Of every step, the penalty included.
+        Of every step, with the penalty.
     steps : int
-        In an epoch.
+        Per epoch.
     means : list of float
-        Each finished epoch's mean loss.
+        Mean loss of each finished epoch.
     accuracy : float
         On 300 fresh points; NaN after an explosion.
     """
@@ -93,14 +90,13 @@ class Outcome:
 
     @property
     def exploded(self) -> int | None:
-        """The first step, from 1, whose loss was not finite."""
-        bad = np.flatnonzero(~np.isfinite(self.losses))
-        return int(bad[0]) + 1 if len(bad) else None
+        """The step, from 1, at which the loss overflowed and ended the run; None if it did not."""
+        return len(self.losses) if math.isnan(self.accuracy) else None
 
     @property
     def verdict(self) -> str:
         """``"exploded"``, ``"guesses"``, ``"learned"``, or ``"learns little"``."""
-        if math.isnan(self.accuracy):
+        if self.exploded:
             return "exploded"
         if self.accuracy <= GUESSING:
             return "guesses"
@@ -108,43 +104,33 @@ class Outcome:
 
 
 class Losses(Callback):
-    """Keeps every step's loss."""
+    """Keeps the loss of every step, to see the explosion to the step, and the run."""
 
     every = 1
 
-    def __init__(self) -> None:
+    def on_train_begin(self, training: Training) -> None:
+        """Start."""
         self.values: list[float] = []
+        self.training = training
 
     def on_batch_end(self, training: Training) -> None:
-        """Read it; the explosion must be seen to the step."""
+        """Read the loss from the device."""
         self.values.append(training.batch_loss)
-        self.steps = training.steps
-
-    def on_train_end(self, training: Training) -> None:
-        """Keep the epochs' means, too."""
-        self.means = training.history.get("loss", [])
 
 
 def attempt(trial: Trial, *, seed: int = 0, backend: Any = None, epochs: int = EPOCHS) -> Outcome:
-    """Run a trial. An explosion is an outcome like another, not an error."""
-    data = make_xor(seed=seed)
-    sizes = [2, *trial.hidden, 2]
+    """Run a trial. An explosion is a result, not an error."""
+    data, losses = make_xor(seed=seed), Losses()
     options: dict[str, Any] = {"loss": "mse", "seed": seed, "backend": backend}
-    mlp = MLP(sizes, "tanh", **options, **trial.network)
-    losses = Losses()
+    mlp = MLP([2, *trial.hidden, 2], "tanh", **options, **trial.network)
+    options = {"batch_size": trial.batch_size, "optimizer": trial.optimizer}
     try:
-        mlp.fit(
-            data.X,
-            data.y,
-            epochs=epochs,
-            batch_size=trial.batch_size,
-            optimizer=trial.optimizer,
-            callbacks=[losses],
-        )
+        mlp.fit(data.X, data.y, epochs=epochs, callbacks=[losses], **options)
         accuracy = float(np.mean(mlp.predict(data.X_test) == data.y_test))
     except DivergenceError:
         accuracy = math.nan
-    return Outcome(trial, np.array(losses.values), losses.steps, losses.means, accuracy)
+    run = losses.training
+    return Outcome(trial, np.array(losses.values), run.steps, run.history.get("loss", []), accuracy)
 
 
 def compare(
@@ -154,7 +140,7 @@ def compare(
     epochs: int = EPOCHS,
     tell: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
-    """Run the exploding training and every remedy; ``tell`` hears of each when it is done."""
+    """Run the exploding trial and every remedy; ``tell`` is called after each."""
     outcomes = []
     for trial in (BASE, *REMEDIES):
         outcomes.append(attempt(trial, seed=seed, backend=backend, epochs=epochs))
@@ -163,18 +149,17 @@ def compare(
 
 
 def summary(outcome: Outcome) -> str:
-    """Say in a few words what came of a trial."""
+    """Say in a few words how a trial ended."""
     if outcome.verdict == "exploded":
-        step = outcome.exploded or len(outcome.losses)
-        return f"exploded at step {step}"
+        return f"exploded at step {outcome.exploded}"
     share = f"{100 * outcome.accuracy:.0f} %"
     if outcome.verdict == "guesses":
-        return f"finite, but {share} right: guessing"
-    return f"{share} right on fresh points"
+        return f"finite, but {share} correct: guessing"
+    return f"{share} correct on fresh points"
 
 
 def describe(outcomes: Sequence[Outcome]) -> str:
-    """Say in plain words what the runs show, the exploding one being first."""
+    """Say in plain words what the runs show; the exploding one is first."""
     base, *remedies = outcomes
     text = [_of_base(base)]
     for verdict, sentence in SENTENCES.items():
@@ -184,7 +169,7 @@ def describe(outcomes: Sequence[Outcome]) -> str:
     ends = [o.means[-1] for o in remedies if o.verdict == "guesses"]
     if ends:
         text.append(
-            "A loss that stays finite is not yet one that falls: always answering one half costs "
+            "A finite loss is not yet a falling one: always answering one half has a loss of "
             f"0.25, and these runs end at {' and '.join(sorted({f'{end:.2f}' for end in ends}))}."
         )
     return " ".join(text)
@@ -194,7 +179,7 @@ SENTENCES = {
     "learned": "What helped: {}.",
     "learns little": "These kept it finite, but learned little: {}.",
     "guesses": "These stopped the explosion, but the network still only guesses: {}.",
-    "exploded": "These did not help, the loss exploded all the same: {}.",
+    "exploded": "These did not help, the loss still exploded: {}.",
 }
 
 
@@ -203,19 +188,17 @@ def _of_base(base: Outcome) -> str:
         return f"With {base.trial.name} the loss did not explode here: {summary(base)}."
     losses = base.losses[np.isfinite(base.losses)]
     return (
-        f"With {base.trial.name} the loss starts at {losses[0]:.2f} and is {losses.max():.1e} "
-        f"before it is no number any more, at step {base.exploded}: each step overshoots, the "
-        "larger weights make a larger gradient, and that a larger step."
+        f"With {base.trial.name} the loss starts at {losses[0]:.2f} and reaches "
+        f"{losses.max():.1e} before it overflows at step {base.exploded}. Each step overshoots: "
+        "larger weights make a larger gradient, and that makes a larger step."
     )
 
 
 def _names(outcomes: Sequence[Outcome]) -> str:
-    """``"a (91 %), b (87 %) and c (step 9)"``, the best first."""
-    ordered = sorted(outcomes, key=lambda o: -o.accuracy if o.accuracy == o.accuracy else 0.0)
+    """Join to ``"a (91 %), b (87 %) and c (step 9)"``, the best first."""
+    ordered = sorted(outcomes, key=lambda o: 0.0 if o.exploded else -o.accuracy)
     parts = [
-        f"{o.trial.name} ("
-        + (f"step {o.exploded}" if o.verdict == "exploded" else f"{100 * o.accuracy:.0f} %")
-        + ")"
+        f"{o.trial.name} ({f'step {o.exploded}' if o.exploded else f'{100 * o.accuracy:.0f} %'})"
         for o in ordered
     ]
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))

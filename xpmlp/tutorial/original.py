@@ -1,12 +1,12 @@
-"""The original script's runs, with its slip and without.
+"""The runs of the original script, with and without its mistake.
 
 omar-florez/scratch_mlp trains a network without biases, sigmoid twice, on the first 50 of 300
-points, by plain gradient descent on the full batch. Its gradient of the L2 penalty adds the
-scalar λ Σw² to every element, where λ w is right: larger weights push *all* weights further, in
-one direction, until the loss runs away. Its article blames exploding gradients.
+points, by gradient descent on the full batch. Its gradient of the L2 penalty adds the scalar
+λ Σw² to every element instead of λ w: larger weights push *all* weights further in one direction,
+until the loss diverges. Its article blames exploding gradients.
 
-Its loss is 1/(2N) Σ(y − h₂)² + λ/(2N) Σw², its gradient that of N times this, and its slip one
-line. So xpmlp's own loss and step are used, with l2 = λ/N and the learning rate times N.
+Its loss is 1/(2N) Σ(y − h₂)² + λ/(2N) Σw², and its gradient is that of N times this loss. So
+xpmlp's loss and step give the same run with l2 = λ/N and N times the learning rate.
 """
 
 import math
@@ -18,6 +18,7 @@ import numpy as np
 
 from xpmlp.callbacks import Callback
 from xpmlp.errors import DivergenceError
+from xpmlp.inspect.explain.worked import slides_network, slides_points
 from xpmlp.mlp import MLP
 from xpmlp.nn.optimizers import SGD
 from xpmlp.nn.penalty import Penalty
@@ -27,7 +28,7 @@ N = 50
 """Points that the original trains on."""
 
 CHUNK = 1000
-"""Steps in an epoch here: the 50 points are repeated, as an epoch has a cost of its own."""
+"""Steps in an epoch here: the 50 points are repeated, because each epoch has a fixed cost."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,10 @@ class Row:
     ----------
     hidden : int
     rate, l2 : float
-        As the original means them.
+        As in the original.
     steps : int
     slip : bool
-        Whether the L2 gradient is the original's.
+        Whether the L2 gradient is the original's wrong one.
     """
 
     hidden: int
@@ -57,7 +58,7 @@ class Row:
 
 
 EXPLODES = Row(50, 0.003, 1e-4, 120_000)
-"""What the article shows as exploding gradients; it does so before step 200,000."""
+"""What the article shows as exploding gradients: NaN before step 200,000."""
 
 QUICK = (EXPLODES, replace(EXPLODES, slip=False))
 FULL = (
@@ -69,12 +70,12 @@ FULL = (
     replace(EXPLODES, steps=200_000),
     replace(EXPLODES, steps=1_000_000, slip=False),
 )
-"""All that the article shows. Without a penalty there is nothing to slip on."""
+"""All that the article shows. Without a penalty the mistake has no effect."""
 
 
 @dataclass(frozen=True)
 class SlippedPenalty(Penalty):
-    """The original's mistake, for comparison: its value is right, its gradient is not."""
+    """The original's mistake, for comparison: the value is correct, the gradient is not."""
 
     def add_gradient(self, xp: Any, W: Any, dW: Any) -> Any:
         """dW + λ₂ Σw², the scalar added to every element."""
@@ -83,7 +84,7 @@ class SlippedPenalty(Penalty):
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a row.
+    """The result of a run.
 
     Attributes
     ----------
@@ -91,8 +92,8 @@ class Result:
     losses : list of float
         Mean of each ``CHUNK`` of steps.
     loss, accuracy, squares : float
-        Seen by the last step, before its update: the loss on the 50 points, the share of all
-        300 classified correctly, and Σw₁². NaN after an explosion.
+        Before the update of the last step: the loss on the 50 points, the accuracy on all 300,
+        and Σw₁². NaN after an explosion.
     """
 
     row: Row
@@ -108,7 +109,7 @@ class Result:
 
 
 class _Record(Callback):
-    """Each chunk's mean loss; what an explosion would else take with it."""
+    """Keeps the mean loss of each chunk, which ``fit`` does not return after an explosion."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -119,40 +120,22 @@ class _Record(Callback):
 
 def points(n: int = 300) -> tuple[Any, Any]:
     """Return the original's first n points, and XOR of their signs as one-hot rows."""
-    X = np.random.RandomState(0).randn(300, 2)[:n]
+    X = slides_points(n)
     return X, np.eye(2)[((X[:, 0] > 0) ^ (X[:, 1] > 0)).astype(int)]
 
 
 def network(row: Row, backend: Any = "numpy") -> MLP:
-    """Return the row's network with the original's first weights."""
-    mlp = MLP(
-        [2, row.hidden, 2],
-        "sigmoid",
-        output="sigmoid",
-        loss="mse",
-        bias=False,
-        l2=row.l2 / N,
-        scaling=None,
-        dtype="float64",
-        backend=backend,
-        seed=0,
-    )
+    """Return the network of a run with the original's initial weights."""
+    mlp = slides_network(row.hidden, l2=row.l2 / N, dtype="float64", backend=backend)
     if row.slip:
         mlp.penalty = SlippedPenalty(l2=row.l2 / N)
-    draw = np.random.RandomState(2017).uniform
-    mlp.load_state_dict(
-        {
-            "dense1.W": draw(-1, 1, (2, row.hidden)) / math.sqrt(2),
-            "dense2.W": draw(-1, 1, (row.hidden, 2)) / math.sqrt(row.hidden),
-        }
-    )
     return mlp
 
 
 def repeat(row: Row, *, backend: Any = "numpy", callbacks: Sequence[Callback] = ()) -> Result:
-    """Train as the original does. An explosion is a result like another, not an error."""
+    """Train as the original does. An explosion is a result, not an error."""
     mlp, record = network(row, backend), _Record()
-    chunks, rest = divmod(row.steps - 1, CHUNK)  # the last step sees the loss of those before
+    chunks, rest = divmod(row.steps - 1, CHUNK)  # the last step only sees the loss
     try:
         if rest:
             _train(mlp, row, rest, 1, ())
@@ -178,41 +161,42 @@ def _train(mlp: MLP, row: Row, steps: int, epochs: int, callbacks: Sequence[Call
         epochs=epochs,
         batch_size=N,
         shuffle=False,
-        optimizer=SGD(row.rate * N),  # the original sums the points' gradients
+        optimizer=SGD(row.rate * N),  # the original sums the gradients of the points
         callbacks=callbacks,
     )
 
 
 def table(results: Sequence[Result]) -> list[str]:
-    """Return the figures in lines of a table."""
+    """Return the results as lines of a table."""
     heads = ("hidden, rate, λ", "L2 gradient", "steps", "loss", "accuracy", "Σw₁²")
     lines = ["{:<17} {:<11} {:>9} {:>9} {:>9} {:>9}".format(*heads)]
     for result in results:
         row = result.row
-        gradient = "any" if not row.l2 else "with slip" if row.slip else "right"
+        gradient = "any" if not row.l2 else "mistaken" if row.slip else "correct"
         head = f"{f'{row.hidden}, {row.rate:g}, {row.l2:g}':<17} {gradient:<11}"
         if result.exploded:
             until = CHUNK * (len(result.losses) + 1)
-            lines.append(f"{head} {until:>9,}  NaN: exploded before this")
+            lines.append(f"{head} {until:>9,}  NaN: exploded before this step")
         else:
-            figures = f"{result.loss:>9.6f} {result.accuracy:>9.3f} {result.squares:>9,.0f}"
-            lines.append(f"{head} {row.steps:>9,} {figures}")
+            values = f"{result.loss:>9.6f} {result.accuracy:>9.3f} {result.squares:>9,.0f}"
+            lines.append(f"{head} {row.steps:>9,} {values}")
     return lines
 
 
 def describe(slipped: Result, right: Result) -> str:
-    """Say in plain words what the same settings do with the slip and without."""
+    """Say in plain words what the same settings do with and without the mistake."""
     if slipped.exploded:
-        end = f"is no number any more soon after step {CHUNK * len(slipped.losses):,}"
+        end = f"becomes NaN soon after step {CHUNK * len(slipped.losses):,}"
     else:
         end = f"is {slipped.loss:.3f} after {slipped.row.steps:,} steps"
     sight = (
-        f"With the original's L2 gradient the loss {end}; with the right one it is "
+        f"With the original's L2 gradient the loss {end}; with the correct one it is "
         f"{right.loss:.3f} after {right.row.steps:,} steps, at the same learning rate."
     )
     if not slipped.exploded or right.exploded:
-        return f"{sight} In so few steps the slip has not blown up yet."
+        return f"{sight} After so few steps the mistake has not blown up yet."
     return (
-        f"{sight} So it is not the gradients that explode: the slip adds the scalar λΣw² to every "
-        "element, which pushes all weights the same way, the more the larger they are."
+        f"{sight} So it is not the gradients that explode: the mistake adds the scalar λΣw² to "
+        "every element, which pushes all weights in the same direction, the more the larger they "
+        "are."
     )

@@ -1,4 +1,4 @@
-"""The original's runs with its slip and with the right gradient, side by side."""
+"""The original's runs with its L2 gradient and with the correct one, side by side."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,20 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.inspect.plots import BLUE, GREY, ORANGE
-from xpmlp.tutorial.figures import drawing
+from xpmlp.inspect.figures import BLUE, GREY, ORANGE, drawing
 from xpmlp.tutorial.original import CHUNK, Result
 
 TOP = 0.29
-"""Of the picture's loss axis: the first weights cost 0.257, the last ones before NaN far more."""
+"""Top of the loss axis: the initial loss is 0.257, the last before NaN far larger."""
 
 
 def picture(results: Sequence[Result], path: Path) -> None:
-    """Draw each setting's loss with the slip and with the right gradient in one panel."""
+    """Draw a panel for each setting, with the loss of both gradients."""
     names = list(dict.fromkeys(result.row.name for result in results))
-    with drawing(path, max(7.0, 4.2 * len(names)), 4.2) as figure:
-        title = "The original's runs, with its L2 gradient and with the right one"
-        figure.suptitle(title, fontsize=13, x=0.012, ha="left")
+    title = "The original's runs, with its L2 gradient and with the correct one"
+    with drawing(path, max(7.0, 4.2 * len(names)), 4.2, title) as figure:
         for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
             axes.set_title(name)
             axes.set_xlabel("step")
@@ -41,16 +39,16 @@ def _curve(axes: Any, result: Result) -> None:
     row, losses = result.row, result.losses
     steps = CHUNK * np.arange(1, len(losses) + 1)
     if not row.l2:
-        looks = {"color": GREY, "label": "no penalty, no slip"}
+        looks = {"color": GREY, "label": "no penalty"}
     elif row.slip:
-        looks = {"color": ORANGE, "label": "Σw² added to every element (slip)"}
+        looks = {"color": ORANGE, "label": "Σw² added to every element (mistake)"}
     else:
-        looks = {"color": BLUE, "label": "λ w added (right)", "linestyle": "--"}
+        looks = {"color": BLUE, "label": "λ w added (correct)", "linestyle": "--"}
     axes.plot(steps, losses, linewidth=2, **looks)
 
 
 def _end(axes: Any, result: Result) -> None:
-    """Mark where a run became NaN, with the words on the side that has more room."""
+    """Mark where a run became NaN, with the text on the side that has more room."""
     step = CHUNK * len(result.losses)
     side, align = (10, "left") if step < axes.get_xlim()[1] / 2 else (-10, "right")
     axes.plot(step, 0.96 * TOP, "X", color=ORANGE, markersize=10)

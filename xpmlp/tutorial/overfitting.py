@@ -1,4 +1,4 @@
-"""Too simple, about right, and too eager: three networks fitted to one noisy parabola."""
+"""An underfit, a good fit and an overfit: three networks fitted to one noisy parabola."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,32 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.inspect.plots import BLUE, GREY, ORANGE
+from xpmlp.inspect.figures import BLUE, GREY, ORANGE, drawing
 from xpmlp.mlp import MLP
 from xpmlp.nn.optimizers import Adam
 from xpmlp.nn.schedules import Cosine
-from xpmlp.tutorial.figures import drawing
 
 STAR = (5.0, 25.0)
 """A point of the same parabola that no network has seen."""
 
 REPEATS = 50
-"""How often an epoch repeats the points: an epoch has a cost of its own."""
+"""How often an epoch repeats the points, because each epoch has a fixed cost."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A network's answer.
-
-    Attributes
-    ----------
-    name : str
-    mlp : MLP
-    error : float
-        Root mean square over the points it has seen.
-    miss : float
-        How far its answer at the star is from the star.
-    """
+    """A fitted network: its root mean square error on the points, and its error at the star."""
 
     name: str
     mlp: MLP
@@ -48,7 +37,7 @@ def parabola(n: int = 14, seed: int = 1) -> tuple[Any, Any]:
 
 
 def _wild(rng: Any, n_in: int, n_out: int) -> Any:
-    """Large first weights: the function starts with many bends, and keeps them."""
+    """Draw large initial weights: the function starts with many bends, and keeps them."""
     return rng.standard_normal((n_in, n_out)) * 2.0 / np.sqrt(n_in)
 
 
@@ -58,7 +47,7 @@ def three_fits(*, seed: int = 0, backend: Any = None) -> list[Fit]:
     made: Sequence[tuple[str, list[int], str, Any, int, float]] = (
         ("A line: too simple", [1, 1], "identity", "auto", 800, 0.03),
         ("2 hidden neurons: a good fit", [1, 2, 1], "softplus", "auto", 1500, 0.05),
-        ("2 × 100 hidden neurons: an over-fit", [1, 100, 100, 1], "tanh", _wild, 2500, 0.005),
+        ("2 × 100 hidden neurons: an overfit", [1, 100, 100, 1], "tanh", _wild, 2500, 0.005),
     )
     fits = []
     for name, sizes, activation, initializer, steps, rate in made:
@@ -78,12 +67,12 @@ def three_fits(*, seed: int = 0, backend: Any = None) -> list[Fit]:
 
 
 def answer(mlp: MLP) -> float:
-    """Return what the network says at the star."""
+    """Return the network's prediction at the star."""
     return float(mlp.predict(np.array([[STAR[0]]]))[0])
 
 
 def picture(fits: Sequence[Fit], path: Path) -> None:
-    """Draw the fits side by side, with the star and what each network says there."""
+    """Draw the fits side by side, with the star and each network's prediction there."""
     X, y = parabola()
     x = np.linspace(-4.3, 5.2, 400)
     with drawing(path, 12, 4.4) as figure:
@@ -94,7 +83,7 @@ def picture(fits: Sequence[Fit], path: Path) -> None:
             axes.scatter(X, y, s=26, color=GREY, label="points it has seen", zorder=3)
             axes.plot([STAR[0]] * 2, [STAR[1], said], ":", color=ORANGE, linewidth=1.5)
             axes.scatter(*STAR, s=150, marker="*", color="black", label="held out", zorder=4)
-            label = "what it says there"
+            label = "its prediction there"
             axes.scatter(STAR[0], said, s=60, color=ORANGE, label=label, zorder=4)
             axes.set_xlabel(f"error on the points {fit.error:.1f}, at the star {fit.miss:.0f}")
             axes.legend(loc="upper center")

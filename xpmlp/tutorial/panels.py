@@ -1,4 +1,4 @@
-"""Accuracy, decision boundary and loss beside each other: as a picture, and over the training."""
+"""Accuracy, decision boundary and loss side by side, as a picture and as an animation."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -8,76 +8,72 @@ from typing import Any
 import numpy as np
 
 from xpmlp.errors import require
-from xpmlp.inspect.plots import BLUE, GREY, ORANGE
+from xpmlp.inspect.figures import BLUE, GREY, ORANGE, TITLE, blank, matplotlib, save, style
 from xpmlp.storage.atomic import write_atomically
-from xpmlp.tutorial.figures import blank, save, style
 from xpmlp.tutorial.xor import Run
 
 CLASSES = ((BLUE, "o"), (ORANGE, "^"))
-"""Colour and marker of each class: the marker serves those who do not see the colour."""
+"""Color and marker of each class: the marker helps those who do not see the color."""
 
 PARTS = {"": ("training points", GREY, "--"), "val_": ("fresh points", "#117733", "-")}
-"""Prefix in the history, label, colour and dashes of each curve."""
+"""For each prefix in the history: label, color and dashes of the curve."""
 
+SHADES = ["#9cc4e4", "white", "#f4b98a"]
 LEVELS = 12
 """Shades of the plane. A few compress far better in a GIF than a smooth gradient."""
 
-COLOURS = 64
-"""Of the GIF's palette."""
+COLORS = 64
+"""Size of the GIF's palette."""
 
 NEARLY_WHITE = 247
 
 FRAME_MS, LAST_MS = 110, 2500
 WIDTH, ROW_HEIGHT, HEAD = 10.0, 3.1, 0.35
-"""Of the figure, in inches."""
+"""Sizes of the figure, in inches."""
 
 
 class Panels:
-    """Three panels for each run, below each other, which can show any of the recorded moments.
+    """A row of three panels for each run, showing one of the recorded frames.
 
-    Parameters
-    ----------
-    runs : sequence of Run
-        With the same number of frames.
+    All runs need the same number of frames.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = runs
         with style():
             self.figure = blank(WIDTH, HEAD + ROW_HEIGHT * len(runs))
-            agg = require("matplotlib.backends.backend_agg", "cli", "drawing pictures")
-            self.canvas = agg.FigureCanvasAgg(self.figure)
-            self.head = self.figure.suptitle("XOR", fontsize=13, x=0.012, ha="left", animated=True)
+            self.canvas = matplotlib(".backends.backend_agg").FigureCanvasAgg(self.figure)
+            self.head = self.figure.suptitle("XOR", **TITLE, animated=True)
             axes = self.figure.subplots(len(runs), 3, squeeze=False)
             self.rows = [_Row(run, *row) for run, row in zip(runs, axes, strict=True)]
             self.show(-1)
-            # The layout is worked out once: doing it for every frame would take most of the time.
+            # The layout is computed once: doing it for every frame would take most of the time.
             self.figure.draw_without_rendering()
             self.figure.set_layout_engine("none")
 
     def show(self, frame: int) -> None:
-        """Show the moment of a frame."""
+        """Show a frame."""
         epoch = self.runs[0].frames[frame].epoch
         self.head.set_text(f"XOR after {epoch} of {self.runs[0].frames[-1].epoch} epochs")
         for row in self.rows:
             row.show(frame)
 
     def png(self, path: Path) -> None:
-        """Write the end of the training as a PNG."""
+        """Write the last frame as a PNG."""
         with style():
             self.show(-1)
-            self.head.set_animated(False)  # a figure saves what moves in its axes, not its own
+            self.head.set_animated(False)  # or it is not saved
             save(self.figure, path)
             self.head.set_animated(True)
 
     def gif(self, path: Path) -> None:
-        """Write the training as an animated GIF that plays for ever.
+        """Write all frames as an animated GIF that loops.
 
-        All frames share the last one's palette, so that only what moved has to be stored.
+        They share the last one's palette, so that only what moved has to be stored.
         """
         pillow = require("PIL.Image", extra="cli", purpose="writing a GIF")
         images = [pillow.fromarray(pixels) for pixels in self._film()]
-        last = images[-1].quantize(COLOURS)
+        last = images[-1].quantize(COLORS)
         palette = np.array(last.getpalette()).reshape(-1, 3)
         palette[palette.min(axis=1) > NEARLY_WHITE] = 255  # or the background may become grey
         last.putpalette(palette.ravel().tolist())
@@ -91,7 +87,7 @@ class Panels:
         write_atomically(path, content.getvalue())
 
     def _film(self) -> Iterator[Any]:
-        """Draw every frame: what stands still once, what moves (``animated``) each time."""
+        """Draw every frame: static artists once, moving (``animated``) ones each time."""
         with style():
             self.canvas.draw()
             still = self.canvas.copy_from_bbox(self.figure.bbox)
@@ -116,9 +112,8 @@ class _Row:
         self.image, *self.points = self._draw_plane()
 
     def _draw_plane(self) -> list[Any]:
-        """Return the image, which changes, and the points, which lie upon it."""
-        colours = require("matplotlib.colors", extra="cli", purpose="drawing pictures")
-        shades = colours.LinearSegmentedColormap.from_list("", ["#9cc4e4", "white", "#f4b98a"])
+        """Return the image, which changes, and the points on top of it."""
+        shades = matplotlib(".colors").LinearSegmentedColormap.from_list("", SHADES)
         run, axes = self.run, self.plane
         image = axes.imshow(
             run.frames[-1].chances,
@@ -130,11 +125,11 @@ class _Row:
             animated=True,
         )
         drawn = [image]
-        for k, (colour, marker) in enumerate(CLASSES):
+        for k, (color, marker) in enumerate(CLASSES):
             points = run.data.X[run.data.y == k]
             looks = {"s": 17, "linewidths": 0.5, "edgecolors": "white", "animated": True}
             drawn.append(
-                axes.scatter(points[:, 0], points[:, 1], color=colour, marker=marker, **looks)
+                axes.scatter(points[:, 0], points[:, 1], color=color, marker=marker, **looks)
             )
         axes.grid(False)
         axes.set_title(run.name)
@@ -165,15 +160,15 @@ class _Row:
 
 
 class _Curves:
-    """One figure of the history, on the training points and on the fresh ones."""
+    """One metric of the history, on the training points and on the fresh ones."""
 
     def __init__(self, axes: Any, run: Run, name: str) -> None:
         self.name = name
         self.lines = []
-        for key, (label, colour, dashes) in PARTS.items():
+        for key, (label, color, dashes) in PARTS.items():
             values = np.array(run.history[key + name])
             (line,) = axes.plot(
-                [], [], dashes, color=colour, linewidth=1.8, label=label, animated=True
+                [], [], dashes, color=color, linewidth=1.8, label=label, animated=True
             )
             self.lines.append((line, values))
         epochs = len(self.lines[0][1])

@@ -1,4 +1,4 @@
-"""The pictures that the tutorial's text describes: activations, a network, sample digits."""
+"""The pictures of the tutorial: activations, a network, sample digits."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from xpmlp.data import Dataset
-from xpmlp.inspect.plots import BLUE, GREY, ORANGE
+from xpmlp.inspect.figures import BLUE, GREY, ORANGE, drawing
 from xpmlp.mlp import MLP
 from xpmlp.nn.activations import ACTIVATIONS
 from xpmlp.nn.ops import Ops
-from xpmlp.tutorial.figures import drawing
 
 OPS = Ops.reference(np)
 
@@ -19,15 +18,15 @@ REACH = 4.0
 """Activations are drawn from −REACH to REACH."""
 
 STEP = 0.5
-"""Neighbouring values that differ by more are a jump, across which no line is drawn."""
+"""A larger difference between neighboring values is a jump, across which no line is drawn."""
 
 
 def activations_picture(path: Path) -> None:
-    """Draw every activation with its derivative, and softmax as it acts on one row."""
+    """Draw every activation with its derivative, and softmax of one row."""
     curves = [a for a in ACTIVATIONS.values() if a.derivative is not None]
-    columns = 5
-    with drawing(path, 13, 2.5 * -(-(len(curves) + 1) // columns)) as figure:
-        axes = figure.subplots(-(-(len(curves) + 1) // columns), columns)
+    rows = -(-(len(curves) + 1) // 5)
+    with drawing(path, 13, 2.5 * rows) as figure:
+        axes = figure.subplots(rows, 5)
         for ax, activation in zip(axes.flat, curves, strict=False):
             _activation(ax, activation)
         for ax in axes.flat[len(curves) :]:
@@ -52,7 +51,7 @@ def _broken(values: Any) -> Any:
 
 
 def _softmax(axes: Any) -> None:
-    """It mixes a whole row, so it has no graph."""
+    """Draw bars: softmax mixes a whole row, so it has no graph."""
     z = np.array([[2.0, 1.0, 0.0, -1.0]])
     share = ACTIVATIONS["softmax"].function(OPS, z)[0]
     axes.set_axis_on()
@@ -65,14 +64,11 @@ def _softmax(axes: Any) -> None:
 
 
 SHOWN = 12
-"""Units of a layer that are drawn; of larger ones the first and last, with dots between."""
+"""Units drawn of a layer: in larger ones the first and last, with dots between."""
 
 
 def network_picture(path: Path, mlp: MLP) -> None:
-    """Draw a network: units, and a line for each weight, thick where it is large.
-
-    Blue weights are positive and orange, dashed ones negative.
-    """
+    """Draw a network: units, and a line for each weight, thicker for larger ones."""
     layers = [_units(n) for n in mlp.sizes]
     tall = max(len(layer) for layer in layers)
     with drawing(path, 2.2 + 2.4 * len(layers), 1.2 + 0.45 * tall) as figure:
@@ -93,7 +89,7 @@ def network_picture(path: Path, mlp: MLP) -> None:
 
 
 def _units(n: int) -> list[int | None]:
-    """Which units are drawn, from the top; None stands for those between."""
+    """Return the units to draw, from the top; None stands for those between."""
     if n <= SHOWN:
         return list(range(n))
     return [*range(SHOWN // 2), None, *range(n - SHOWN // 2 + 1, n)]
@@ -126,8 +122,7 @@ def _layer(axes: Any, x: int, layer: list[int | None], spots: dict[int, Any], ta
 
 def digits_picture(path: Path, data: Dataset) -> None:
     """Draw the first 64 images of a data set with their classes."""
-    with drawing(path, 7, 7.6) as figure:
-        figure.suptitle(f"64 samples of {data.name}", fontsize=13, x=0.012, ha="left")
+    with drawing(path, 7, 7.6, f"64 samples of {data.name}") as figure:
         for ax, image, label in zip(figure.subplots(8, 8).flat, data.X, data.y, strict=False):
             ax.imshow(image.reshape(data.image_shape), cmap="gray_r", interpolation="nearest")
             ax.set_title(str(label), loc="center", fontsize=9, color=GREY, weight="normal", pad=2)

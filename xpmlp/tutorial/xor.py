@@ -1,4 +1,4 @@
-"""Teaching XOR to a network with one hidden layer, and watching the boundary move."""
+"""A network with one hidden layer learns XOR, and the decision boundary moves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from xpmlp.training.history import History
 from xpmlp.training.loop import Training
 
 EPOCHS, RATE, BATCH = 100, 0.02, 16
-"""With these 10 hidden neurons reach 98 % on fresh points, in less than a second."""
+"""With these, 10 hidden neurons reach 98 % on fresh points in less than a second."""
 
 SIDE = 96
 """Points per side of the grid on which the boundary is drawn."""
@@ -28,7 +28,7 @@ class Frame(NamedTuple):
     Attributes
     ----------
     epoch : int
-        0 is before the training.
+        0 is before training.
     chances : ndarray, shape (SIDE, SIDE)
         Probability of class 1, rows from the bottom up.
     """
@@ -40,14 +40,14 @@ class Frame(NamedTuple):
 class Boundary(Callback):
     """A callback that keeps frames of the decision boundary.
 
-    Early epochs change most, so frames are closer together there.
+    Frames are closer together in early epochs, which change most.
 
     Parameters
     ----------
     reach : float
         Half the side of the square that is drawn, around 0.
     count : int
-        Largest number of frames, the one before the training not counted.
+        Largest number of frames after the first, which shows the untrained network.
     """
 
     def __init__(self, reach: float, count: int = 40) -> None:
@@ -57,13 +57,13 @@ class Boundary(Callback):
         self.frames: list[Frame] = []
 
     def on_train_begin(self, training: Training) -> None:
-        """Choose the epochs, and look for the first time."""
+        """Choose the epochs, and keep the first frame."""
         shares = np.linspace(0, 1, self.count + 1)[1:] ** 2
         self.wanted = set(np.ceil(shares * training.epochs).astype(int).tolist())
         self.look(training.mlp, 0)
 
     def on_epoch_end(self, training: Training) -> None:
-        """Look, if this is one of the epochs."""
+        """Keep a frame, if this is one of the epochs."""
         if training.epoch + 1 in self.wanted:
             self.look(training.mlp, training.epoch + 1)
 
@@ -75,15 +75,15 @@ class Boundary(Callback):
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training.
+    """A finished training run.
 
     Attributes
     ----------
     mlp : MLP
     data : Dataset
-        300 points to learn from, 300 fresh ones.
+        300 training points and 300 fresh ones.
     history : History
-        ``val_accuracy`` is that on the fresh points.
+        ``val_accuracy`` is the accuracy on the fresh points.
     frames : list of Frame
     reach : float
         Half the side of the square the frames show.
@@ -103,7 +103,7 @@ class Run:
 
     @property
     def accuracy(self) -> float:
-        """Share of the fresh points that are classified correctly."""
+        """Accuracy on the fresh points."""
         return self.history["val_accuracy"][-1]
 
 
@@ -125,12 +125,12 @@ def learn(
         Neurons in the hidden layer.
     epochs, batch_size : int
     rate : float
-        Adam's learning rate at first; it falls to 0 along half a cosine.
+        Adam's initial learning rate; it falls to 0 along half a cosine.
     seed : int
-        Of the points, the weights and the order.
+        Of the points, the weights and the row order.
     backend : str or Backend, optional
     callbacks : sequence of Callback
-        More to call than the one that records the boundary.
+        Called besides the one that records the boundary.
 
     Returns
     -------
