@@ -27,7 +27,7 @@ from xpmlp.nn.contract import Backend
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
 from xpmlp.training.batches import Order
-from xpmlp.training.history import History, Progress
+from xpmlp.training.history import History, continue_from
 from xpmlp.training.loop import Callback, check_callbacks, train
 from xpmlp.training.prepare import TrainingData, encode, pair, prepare
 
@@ -239,7 +239,7 @@ class MLP(Model):
                 shuffle=shuffle,
                 metrics=bool(metrics),
                 callbacks=kept.around(callbacks) if kept else callbacks,
-                after=self._continued(chosen) if continued and saved is None else None,
+                after=continue_from(self.progress, chosen) if continued and not saved else None,
             )
 
     # Use
@@ -290,8 +290,6 @@ class MLP(Model):
         ------
         InvalidValueError
             If the model predicts values, not classes.
-        DeviceMemoryError
-            As in ``predict``.
         """
         if self.task.kind == "values":
             raise InvalidValueError("predict_proba: this model predicts values; use predict")
@@ -341,15 +339,6 @@ class MLP(Model):
         self.scaling.check(x)
         advise = partial(advice_on_use, self, call)
         return give_back(self.backend, X, self._within_memory(advise, forward_batches, x, finish))
-
-    def _continued(self, optimizer: Optimizer) -> Progress:
-        """Return where a run that continues the previous one starts."""
-        if self.progress is None:
-            raise InvalidValueError(
-                "continued: this model has no training to continue; call fit without it first"
-            )
-        progress: Progress = self.progress.continued(optimizer)
-        return progress
 
     def _within_memory(
         self, advise: Callable[[], str], attempt: Callable[..., Result], *args: Any, **options: Any

@@ -77,24 +77,29 @@ class Progress:
     seconds: float = 0.0
     stopped: bool = False
 
-    def continued(self, optimizer: Optimizer) -> "Progress":
-        """Return where a run that continues this one starts.
-
-        Raises
-        ------
-        InvalidValueError
-            If it has another kind of optimizer.
-        """
-        if type(self.optimizer) is not type(optimizer):
-            raise InvalidValueError(
-                f"continued: found the optimizer {optimizer.name!r}; the training so far had "
-                f"{self.optimizer.name!r}, whose state another optimizer cannot use"
-            )
-        return replace(self, first=self.epochs)
-
     def moved(self, move: Callable[[Array], Array]) -> "Progress":
         """Return it with the optimizer state elsewhere."""
         return replace(self, moments=tuple(map(move, self.moments)))
+
+
+def continue_from(last: Progress | None, optimizer: Optimizer) -> Progress:
+    """Return where a run that continues a model's last one starts.
+
+    Raises
+    ------
+    InvalidValueError
+        If there is none, or it had another kind of optimizer.
+    """
+    if last is None:
+        raise InvalidValueError(
+            "continued: this model has no training to continue; call fit without it first"
+        )
+    if type(last.optimizer) is not type(optimizer):
+        raise InvalidValueError(
+            f"continued: found the optimizer {optimizer.name!r}; the training so far had "
+            f"{last.optimizer.name!r}, whose state another optimizer cannot use"
+        )
+    return replace(last, first=last.epochs)
 
 
 def percent(share: float) -> str:

@@ -78,13 +78,12 @@ class Training:
         It has the weights of the last finished epoch, also when training fails.
     history : History
     epoch, epochs : int
-        The epoch in progress, from 0, and how many were asked for.
+        The epoch in progress, from 0, and the number of the last one.
     step, steps : int
         Steps done in this epoch, and in a whole one.
-    first, finished : int
-        Epochs finished when the run began, and by now.
-    taken : int
-        Steps in all finished epochs, those of the fits that this run continues included.
+    first, finished, taken : int
+        Finished epochs when the run began and by now, and steps in the finished epochs; the fits
+        that this run continues count.
     examples : int
         Rows of training data.
     metrics : bool
@@ -93,10 +92,8 @@ class Training:
         Whether the first epoch has begun, and whether ``stop()`` has been called.
     state : State
         What the steps change.
-    given : TrainingData
-        The prepared data.
-    data : Data
-        The same data in the form that steps take.
+    given, data : TrainingData, Data
+        The prepared data, and the same in the form that steps take.
     validation : (Rows, ndarray) or None
     """
 
