@@ -190,7 +190,7 @@ def rows(backend: Backend, X: Any, columns: int, dtype: str, name: str = "X") ->
     InvalidValueError
         For a wrong shape, no rows, NaN or infinity (with the first place).
     """
-    host = is_numpy_array(X)
+    host = isinstance(X, np.ndarray | np.generic)
     other = not host and is_other_library(backend, X)
     if other and not shares_memory(backend, X):
         raise refusal(backend, X, name)
