@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 EXPECTED = {
     *("worked_step", "xor", "exploding", "perceptron", "overfitting", "mnist", "regression"),
-    *("own_layer", "compare_backends", "scikit_learn"),
+    *("custom_layer", "custom_activation", "compare_backends", "scikit_learn"),
 }
 
 

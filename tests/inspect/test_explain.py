@@ -107,7 +107,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "no bias, inputs dropped": {"activation": "softplus", "bias": False, "input_dropout": 0.3},
     "smoothing": {"loss": xpmlp.losses.SparseCategoricalCrossEntropy(0.1)},
     "no hidden layer": {"sizes": (3, 3)},
-    "own activation": {"activation": (lambda xp, z: xp.sin(z), lambda xp, z: xp.cos(z))},
+    "custom activation": {"activation": (lambda xp, z: xp.sin(z), lambda xp, z: xp.cos(z))},
 }
 
 

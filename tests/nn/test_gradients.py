@@ -295,7 +295,7 @@ def test_another_activation_in_each_layer(backend: Any, activations: list[str]) 
 
 
 @pytest.mark.parametrize("dtype", BAR)
-def test_own_activation_and_own_loss(backend: Any, dtype: str) -> None:
+def test_custom_activation_and_custom_loss(backend: Any, dtype: str) -> None:
     def cube(xp: Any, z: Any) -> Any:
         return z * z * z
 

@@ -1,4 +1,4 @@
-"""A layer of one's own: a ReLU whose slope below zero is learned (PReLU, He et al. 2015)."""
+"""A custom layer: a ReLU whose slope below zero is learned (PReLU, He et al. 2015)."""
 
 from typing import Any
 
@@ -29,6 +29,6 @@ data = xpmlp.data.load("xor")
 mlp = xpmlp.MLP([2, 10, 2], activation="identity", normalization=prelu, seed=0)
 mlp.fit(data.X, data.y, epochs=100, batch_size=32, optimizer=xpmlp.Adam(1e-2))
 print(mlp.summary())
-print("the gradient is right:", xpmlp.check_gradient(mlp, data.X[:20], data.y[:20]))
+print("the gradient is correct:", xpmlp.check_gradient(mlp, data.X[:20], data.y[:20]))
 print("slopes:", mlp.parameters["norm1.a"].round(2))
 print("test:", mlp.evaluate(data.X_test, data.y_test))

@@ -1,4 +1,4 @@
-"""An activation and a loss of one's own, each with its derivative, checked before they are used."""
+"""A custom activation and a custom loss, whose derivatives are checked before they are used."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def log_cosh(xp: Any, z: Any, y: Any) -> tuple[Any, Any]:
 
 
 def wrong_derivative(xp: Any, z: Any) -> Any:
-    """What xpmlp refuses."""
+    """The wrong sign, which xpmlp refuses."""
     return 2.0 * z * xp.exp(-z * z)
 
 
