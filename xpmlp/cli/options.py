@@ -71,7 +71,7 @@ def _train(parser: Parser) -> None:
     add("--activation", default="relu", metavar="NAME", help=f"{ACTIVATIONS} (default: relu)")
     add("--dropout", type=float, metavar="P", help=f"dropout rate ({in_words('dropout')})")
     _common(group, "--normalization")
-    residual = "add its input to the output of each layer that has as many units"
+    residual = "residual connections between layers of equal width"
     add("--residual", action="store_true", help=residual)
     add("--dtype", choices=_DTYPES, default="float32", help="(default: float32)")
     rounded = "precision of matrix products, if the device has it (default: float32)"

@@ -11,8 +11,6 @@ from xpmlp.storage.paths import expanded
 from xpmlp.training.history import percent
 from xpmlp.training.loop import Callback, Training
 from xpmlp.tutorial import exploding, original, xor
-from xpmlp.tutorial.exploding_picture import picture as exploding_picture
-from xpmlp.tutorial.original_picture import picture as original_picture
 from xpmlp.tutorial.panels import Panels
 
 NOT_OF_SCENARIOS = ("hidden", "epochs", "lr", "gif")
@@ -74,7 +72,7 @@ def _explode(options: Namespace, path: Path, out: Output) -> None:
     )
     out.show([""])
     out.say(exploding.describe(outcomes))
-    exploding_picture(outcomes, path)
+    exploding.picture(outcomes, path)
     out.say(f"picture: {path}")
 
 
@@ -88,7 +86,7 @@ def _repeat_original(options: Namespace, path: Path, out: Output) -> None:
         results.append(original.repeat(row, backend=backend, callbacks=[_progress()]))
     out.show(["", *original.table(results), ""])
     out.say(original.describe(*results[-2:]))
-    original_picture(results, path)
+    original.picture(results, path)
     out.say(f"picture: {path}")
 
 
