@@ -1,12 +1,12 @@
-"""The pictures of the benchmarks, drawn with matplotlib's object interface."""
+"""The pictures of the benchmarks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from xpmlp.inspect.figures import BLUE, DPI, GREY, ORANGE, STYLE
+from xpmlp.inspect.figures import BLUE, GREY, ORANGE, drawing, matplotlib
 
-COLOURS = {
+COLORS = {
     "xpmlp numpy": BLUE,
     "xpmlp cupy": BLUE,
     "xpmlp, no Numba": "#7fb2dc",
@@ -25,21 +25,16 @@ PRECISIONS = ("float32", "tf32", "bf16")
 
 def training(results: Mapping[str, Any], path: Path) -> None:
     """Draw how many times the bare products a step takes, as bars by network."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    names = [n for n in COLOURS if any(n in network["rows"] for network in results.values())]
+    names = [n for n in COLORS if any(n in network["rows"] for network in results.values())]
     thick = 0.86 / len(names)
-    with mpl.rc_context(cast(Any, STYLE)):
-        height = 1.2 + 0.17 * (len(names) + 1.2) * len(results)
-        figure = Figure(figsize=(9, height), dpi=DPI, layout="constrained")
+    with drawing(path, 9, 1.2 + 0.17 * (len(names) + 1.2) * len(results)) as figure:
         axes = figure.add_subplot()
         for k, name in enumerate(names):
             shift = (k - (len(names) - 1) / 2) * thick
             found = [(i + shift, n["rows"].get(name)) for i, n in enumerate(results.values())]
             bars = [(place, row["times_the_floor"]) for place, row in found if row]
             places, times = zip(*bars, strict=True)
-            drawn = axes.barh(places, times, thick * 0.9, color=COLOURS[name], label=name)
+            drawn = axes.barh(places, times, thick * 0.9, color=COLORS[name], label=name)
             axes.bar_label(
                 drawn,
                 [f" {t:.2f}" if t < 10 else f" {t:.0f}" for t in times],
@@ -54,29 +49,22 @@ def training(results: Mapping[str, Any], path: Path) -> None:
         labels = [f"{name}\nbatch {network['batch']}" for name, network in results.items()]
         axes.set_yticks(range(len(results)), labels)
         axes.set_ylim(len(results) - 0.5, -0.5)
-        axes.set_title("A training step beside its matrix products alone (the line)")
+        axes.set_title("A training step compared to its matrix products alone (the line)")
         axes.set_xlabel("times as long as the products; less is better")
         figure.legend(fontsize=8, loc="outside right upper")
-        figure.savefig(path)
 
 
 def _plain(axis: Any) -> None:
     """Write the ticks of a logarithmic axis as numbers, also between the powers of ten."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_locator(matplotlib(".ticker").LogLocator(subs=(1, 2, 5)))
+    axis.minorticks_off()
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def scaling(results: Mapping[str, Any], path: Path) -> None:
     """Draw an epoch's time over its arithmetic, by width and by rows."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
     titles = {"width": "784-w-w-10, by width w", "rows": "784-128-10, by rows"}
-    with mpl.rc_context(cast(Any, STYLE)):
-        figure = Figure(figsize=(9, 3.8), dpi=DPI, layout="constrained")
+    with drawing(path, 9, 3.8) as figure:
         for axes, (key, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
             work = [row["flops"] / 1e9 for row in results[key]]
             seconds = [row["seconds"] for row in results[key]]
@@ -98,20 +86,15 @@ def scaling(results: Mapping[str, Any], path: Path) -> None:
             axes.set_xlabel("10⁹ floating-point operations of an epoch")
             axes.set_ylabel("seconds of an epoch")
             axes.legend(fontsize=8, loc="upper left")
-        figure.savefig(path)
 
 
 def gpu_steps(cases: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draw what a step takes: a panel for each batch size (down) and precision (across)."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
     batches = sorted({case["batch"] for case in cases})
     precisions = [p for p in PRECISIONS if any(case["precision"] == p for case in cases)]
-    names = [name for name in COLOURS if any(name in case["rows"] for case in cases)]
-    with mpl.rc_context(cast(Any, STYLE)):
-        size = (1.8 + 3.4 * len(precisions), 1.3 + (0.6 + 0.25 * len(names)) * len(batches))
-        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    names = [name for name in COLORS if any(name in case["rows"] for case in cases)]
+    size = (1.8 + 3.4 * len(precisions), 1.3 + (0.6 + 0.25 * len(names)) * len(batches))
+    with drawing(path, *size) as figure:
         grid = figure.subplots(
             len(batches), len(precisions), sharex="row", sharey=True, squeeze=False
         )
@@ -132,7 +115,6 @@ def gpu_steps(cases: Sequence[Mapping[str, Any]], path: Path) -> None:
             fontsize=12,
             fontweight="bold",
         )
-        figure.savefig(path)
 
 
 def _limits(cases: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
@@ -164,7 +146,7 @@ def _gpu_panel(axes: Any, case: Mapping[str, Any], names: Sequence[str]) -> None
             )
             continue
         us = case["rows"][name]["us_per_step"]
-        axes.barh(place, us["median"], 0.72, color=COLOURS[name])
+        axes.barh(place, us["median"], 0.72, color=COLORS[name])
         axes.plot([us["q1"], us["q3"]], [place, place], color="#20262b", linewidth=1.2)
         axes.annotate(
             f"{us['median']:,.{0 if us['median'] >= 100 else 1}f}",

@@ -10,8 +10,6 @@ import pytest
 
 import xpmlp
 from xpmlp.tutorial import exploding, original, overfitting, pictures, xor
-from xpmlp.tutorial.exploding_picture import picture as exploding_picture
-from xpmlp.tutorial.original_picture import picture as original_picture
 from xpmlp.tutorial.panels import Panels
 
 image = pytest.importorskip("PIL.Image")
@@ -109,7 +107,7 @@ def test_the_run_explodes_and_the_remedies_change_that(
     assert verdicts["gradient clipping"] == "learned"
     base = outcomes[0]
     assert base.losses[base.exploded - 2] > 1e6 if base.exploded else False
-    exploding_picture(outcomes, tmp_path / "exploding.png")
+    exploding.picture(outcomes, tmp_path / "exploding.png")
     looks_drawn(tmp_path / "exploding.png", (1200, 600))
 
 
@@ -180,7 +178,7 @@ def test_the_slip_explodes_where_the_right_gradient_does_not(tmp_path: Path) -> 
     assert not right.exploded
     assert "it is not the gradients that explode" in original.describe(slipped, right)
     assert "exploded" in "\n".join(original.table([slipped, right]))
-    original_picture([slipped, right], tmp_path / "original.png")
+    original.picture([slipped, right], tmp_path / "original.png")
     looks_drawn(tmp_path / "original.png")
 
 

@@ -10,14 +10,7 @@ from xpmlp.errors import InvalidTypeError
 from xpmlp.mlp import MLP
 from xpmlp.model.base import Model
 from xpmlp.nn.activations import ACTIVATIONS, Activation, from_functions
-from xpmlp.nn.gradcheck import (
-    STEP,
-    TOLERANCE,
-    GradientCheck,
-    check_activation,
-    check_loss,
-    compare,
-)
+from xpmlp.nn.gradcheck import STEP, TOLERANCE, GradientCheck, check_activation, check_loss, compare
 from xpmlp.nn.layers import Pass
 from xpmlp.nn.losses import LOSSES, CustomLoss, Loss
 from xpmlp.nn.ops import scaled

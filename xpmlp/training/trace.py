@@ -1,4 +1,4 @@
-"""One forward and backward pass with every layer watched: what explains and diagnoses a network."""
+"""One forward and backward pass with every layer watched, to explain or diagnose a network."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -25,10 +25,9 @@ class Record:
     layer : Layer
     x, y : ndarray
         Its input and output, shapes (n, in) and (n, out).
-    dy : ndarray, shape (n, out), or None
-        Gradient of the loss with respect to its output; None before the backward pass.
-    dx : ndarray, shape (n, in), or None
-        The same of its input; None also where the walk did not need it.
+    dy, dx : ndarray or None
+        Gradients of the loss with respect to both; None before the backward pass, and where it
+        did not need dx.
     grads : dict of str to ndarray
         Gradients of its parameters, without penalties.
     """
@@ -43,12 +42,12 @@ class Record:
 
 @dataclass(frozen=True)
 class Trace:
-    """A watched pass.
+    """A recorded pass.
 
     Attributes
     ----------
     records : list of Record
-        In the order of the forward pass, leaves of compositions one by one.
+        In the order of the forward pass, one for each leaf of a composition.
     x : ndarray, shape (n, inputs)
         The inputs after scaling.
     target : ndarray
@@ -84,7 +83,7 @@ def trace(
     X, y : array-like
         As for ``MLP.evaluate``.
     encoded : bool
-        Whether y already has the form the loss takes, as in a training's data.
+        Whether y already has the form the loss takes.
     training : bool
         Whether dropout and batch normalization behave as in training.
     params : Array, shape (mlp.network.layout.size,), optional

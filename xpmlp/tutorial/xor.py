@@ -25,12 +25,7 @@ SIDE = 96
 class Frame(NamedTuple):
     """The plane as the network saw it after ``epoch`` epochs.
 
-    Attributes
-    ----------
-    epoch : int
-        0 is before training.
-    chances : ndarray, shape (SIDE, SIDE)
-        Probability of class 1, rows from the bottom up.
+    ``chances`` are the probabilities of class 1, shape (SIDE, SIDE), rows from the bottom up.
     """
 
     epoch: int
@@ -75,18 +70,9 @@ class Boundary(Callback):
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training run.
+    """A finished training run on 300 points, with 300 fresh ones for validation.
 
-    Attributes
-    ----------
-    mlp : MLP
-    data : Dataset
-        300 training points and 300 fresh ones.
-    history : History
-        ``val_accuracy`` is the accuracy on the fresh points.
-    frames : list of Frame
-    reach : float
-        Half the side of the square the frames show.
+    ``reach`` is half the side of the square that the frames show.
     """
 
     mlp: MLP

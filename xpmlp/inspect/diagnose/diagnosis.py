@@ -34,10 +34,7 @@ CAUSES: tuple[Symptom, ...] = (
 )
 """In the order in which one leads to the next: what is found first should be changed first."""
 
-CONSEQUENCES: tuple[Symptom, ...] = (
-    curves.underfitting,
-    curves.never_predicted,
-)
+CONSEQUENCES: tuple[Symptom, ...] = (curves.underfitting, curves.never_predicted)
 """Reported only without a cause: a network that cannot learn is not too small as well."""
 
 

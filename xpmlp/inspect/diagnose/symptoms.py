@@ -9,6 +9,7 @@ from math import isfinite
 import numpy as np
 
 from xpmlp.inspect.diagnose.course import Course, Finding
+from xpmlp.inspect.diagnose.probe import Measurement
 
 _SCALE = (
     "create the model with scaling='standard', or bring each column to mean 0 and standard "
@@ -118,8 +119,7 @@ def exploding(course: Course) -> Finding | None:
         if seen.backward > 100:  # healthy: at most 11; sick: 130 and more
             return Finding(
                 "exploding gradients",
-                f"dLoss/dz is {seen.backward:.3g} times as large in {seen.layers[0].name} as in "
-                f"{seen.layers[-1].name} {_when(seen.epoch)}.",
+                _ratio(seen),
                 "Use smaller initial weights (initializer='auto'), normalization='layer', fewer "
                 "layers, or clip_norm=1.0 in the optimizer.",
                 seen.layers[0].name,
@@ -155,8 +155,7 @@ def vanishing(course: Course) -> Finding | None:
         if seen.backward < 1e-3 and poor and not blocked:  # healthy: at least 0.3; sick: 1e-4
             return Finding(
                 "vanishing gradients",
-                f"dLoss/dz is {seen.backward:.2g} times as large in {seen.layers[0].name} as in "
-                f"{seen.layers[-1].name} {_when(seen.epoch)}.",
+                _ratio(seen),
                 "Use activation='relu' instead of sigmoid, initializer='auto', "
                 "normalization='layer', residual=True, or fewer layers.",
                 seen.layers[0].name,
@@ -220,6 +219,12 @@ def constant(course: Course) -> Finding | None:
         seen.layers[-1].name,
         seen.epoch,
     )
+
+
+def _ratio(seen: Measurement) -> str:
+    first, last = seen.layers[0].name, seen.layers[-1].name
+    factor = f"{seen.backward:.3g} times as large"
+    return f"dLoss/dz is {factor} in {first} as in {last} {_when(seen.epoch)}."
 
 
 def _when(epoch: int) -> str:

@@ -23,8 +23,7 @@ class Stage:
 
     Attributes
     ----------
-    kind : str
-        ``"dense"``, ``"norm"``, ``"activation"``, ``"dropout"`` or ``"residual"``.
+    kind : {"dense", "norm", "activation", "dropout", "residual"}
     number : int
         From 1; 0 for dropout of the inputs.
     layer : Layer
@@ -55,17 +54,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Walk:
-    """A traced pass, named.
+    """A traced pass, with names for everything.
 
-    Attributes
-    ----------
-    mlp : MLP
-    trace : Trace
-    training : bool
-    stages : list of Stage
-        In the order of the forward pass, without layers that do nothing here.
-    values, gradients : dict of str to ndarray
-        Every named value, and the gradients of the loss by them that were computed.
+    ``stages`` are in the order of the forward pass, without layers that do nothing here.
+    ``values`` has every named value, ``gradients`` those gradients of the loss that were computed.
     """
 
     mlp: MLP

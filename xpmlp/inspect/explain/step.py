@@ -26,12 +26,7 @@ LIMIT = 2_000
 
 
 def explain(
-    mlp: MLP,
-    X: Any,
-    y: Any,
-    optimizer: str | Optimizer | None = None,
-    *,
-    training: bool = False,
+    mlp: MLP, X: Any, y: Any, optimizer: str | Optimizer | None = None, *, training: bool = False
 ) -> Explanation:
     """Show one forward and backward step of a network with every value. The model is not changed.
 

@@ -43,18 +43,7 @@ def worked_step(
 ) -> tuple[MLP, np.ndarray, np.ndarray, Optimizer]:
     """Return the slides' network, example, target and optimizer.
 
-    Parameters
-    ----------
-    backend : str or Backend
-        In float64 if the backend has it, in float32 otherwise.
-    device : str, optional
-
-    Returns
-    -------
-    mlp : MLP
-    X : ndarray, shape (1, 2)
-    y : ndarray, shape (1, 2)
-    optimizer : Optimizer
+    X and y have shape (1, 2). The network is in float64 if the backend has it, else in float32.
     """
     found = find(backend, device)
     dtype = "float64" if "float64" in found.capabilities else "float32"
@@ -63,9 +52,7 @@ def worked_step(
 
 
 def explain_worked_step(
-    backend: Any = "numpy",
-    device: str | None = None,
-    optimizer: Optimizer | None = None,
+    backend: Any = "numpy", device: str | None = None, optimizer: Optimizer | None = None
 ) -> Explanation:
     """Explain the worked step, with the slides' optimizer unless another is given."""
     mlp, X, y, of_slides = worked_step(backend, device)

@@ -68,17 +68,12 @@ class RecordingBackend:
     def __init__(
         self, backend: Backend, limit: int, after: Callable[[State], None] | None = None
     ) -> None:
-        self.name, self.xp, self.device = backend.name, backend.xp, backend.device
-        self.capabilities, self.ops = backend.capabilities, backend.ops
-        self.owns, self.asarray = backend.owns, backend.asarray
-        self.from_dlpack = backend.from_dlpack
-        self.to_numpy, self.synchronize = backend.to_numpy, backend.synchronize
-        self.precision = backend.precision
-        self.memory, self.ran_out = backend.memory, backend.ran_out
-        self.uploader, self.device_name = backend.uploader, backend.device_name
-        self._compile, self.compile_forward = backend.compile, backend.compile_forward
+        self._backend = backend
         self._limit, self._after = limit, after
         self._plans: list[tuple[Plan, int]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
 
     def with_precision(self, precision: str) -> "RecordingBackend":
         """Return itself: the backend is compared in the precision it has."""
@@ -86,7 +81,7 @@ class RecordingBackend:
 
     def compile(self, step: Any) -> Run:
         """Compile with the backend; this object runs the result step by step."""
-        self._step, self._run = step, self._compile(step)
+        self._step, self._run = step, self._backend.compile(step)
         return self
 
     @property

@@ -86,13 +86,8 @@ class Parity:
     Attributes
     ----------
     sides : (Side, Side)
-    sizes : tuple of int
-    parameters : int
-        Their number.
-    dtype : str
-    seed : int
-    rows, batch_size : int
-    optimizer : str
+    sizes, parameters, dtype, seed, rows, batch_size, optimizer
+        What was trained and how; ``parameters`` is their number.
     tolerance : float
     differences : list of Difference
         After each step.
@@ -143,26 +138,18 @@ class Parity:
         first, second = self.sides
         verdict = "they agree" if self.agrees else f"they part at step {self.beyond}"
         settings = re.sub(r", \w+=None", "", self.optimizer)
-        facts = [
-            ("first", _words(first)),
-            ("second", _words(second)),
-            (
-                "network",
-                f"{'-'.join(map(str, self.sizes))}, {self.parameters:,} parameters, "
-                f"{self.dtype}, seed {self.seed}",
-            ),
-            (
-                "training",
-                f"{len(self.differences)} steps, batches of {self.batch_size:,} from "
-                f"{self.rows:,} rows, {settings}",
-            ),
-            (
-                "tolerance",
-                f"{self.tolerance:.0e}, relative to the largest value in the same layer so far",
-            ),
-        ]
+        facts = {
+            "first": _words(first),
+            "second": _words(second),
+            "network": f"{'-'.join(map(str, self.sizes))}, {self.parameters:,} parameters, "
+            f"{self.dtype}, seed {self.seed}",
+            "training": f"{len(self.differences)} steps, batches of {self.batch_size:,} from "
+            f"{self.rows:,} rows, {settings}",
+            "tolerance": f"{self.tolerance:.0e}, relative to the largest value in the same layer "
+            "so far",
+        }
         lines = [f"{first.backend} and {second.backend}: {verdict}", ""]
-        for name, text in facts:
+        for name, text in facts.items():
             lines += _wrapped(f"{name:<9}  {text}", " " * 11)
         lines += ["", *self._table(), ""]
         for sentence in self._sentences():
