@@ -260,19 +260,11 @@ class CustomLoss(Loss):
 
 
 LOSSES: dict[str, type[Loss]] = {
-    cls.name: cls
-    for cls in (
-        MSE,
-        MAE,
-        Huber,
-        Quantile,
-        Poisson,
-        PoissonDeviance,
-        BinaryCrossEntropy,
-        CategoricalCrossEntropy,
-        SparseCategoricalCrossEntropy,
+    cls.name: cls for cls in (
+        MSE, MAE, Huber, Quantile, Poisson, PoissonDeviance, BinaryCrossEntropy,
+        CategoricalCrossEntropy, SparseCategoricalCrossEntropy,
     )
-}
+}  # fmt: skip
 """Every loss that a name can mean."""
 
 

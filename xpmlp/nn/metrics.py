@@ -6,6 +6,7 @@ on the host. z is taken before the loss's link, which never changes the predicte
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 Array = Any
@@ -16,28 +17,12 @@ def is_largest(xp: Any, z: Array, labels: Array) -> Array:
     return xp.astype(xp.argmax(z, axis=1) == labels, z.dtype)
 
 
-def _argmax_is_label(ops: Any, z: Array, y: Array) -> Array:
-    return ops.is_largest(z, y)
-
-
-def _argmax_agrees(ops: Any, z: Array, y: Array) -> Array:
-    return ops.is_largest(z, ops.xp.argmax(y, axis=1))
-
-
-def _all_sides_agree(threshold: float) -> Callable[[Any, Array, Array], Array]:
-    def rows(ops: Any, z: Array, y: Array) -> Array:
-        xp = ops.xp
-        return xp.astype(xp.all((z > threshold) == (y > 0.5), axis=1), z.dtype)
-
-    return rows
+def _all_sides_agree(threshold: float, ops: Any, z: Array, y: Array) -> Array:
+    return ops.xp.astype(ops.xp.all((z > threshold) == (y > 0.5), axis=1), z.dtype)
 
 
 def _squared_error(ops: Any, z: Array, y: Array) -> Array:
     return ops.xp.sum((z - y) * (z - y), axis=1)
-
-
-def _squared_error_of_rate(ops: Any, z: Array, y: Array) -> Array:
-    return _squared_error(ops, ops.xp.exp(z), y)
 
 
 @dataclass(frozen=True)
@@ -65,17 +50,17 @@ class Metric:
         return 1.0 - total / around_mean if around_mean > 0 else float("nan")
 
 
-LABELS = Metric("accuracy", _argmax_is_label)
+LABELS = Metric("accuracy", lambda ops, z, y: ops.is_largest(z, y))
 """The largest output is the label's."""
-ONE_HOT = Metric("accuracy", _argmax_agrees)
+ONE_HOT = Metric("accuracy", lambda ops, z, y: ops.is_largest(z, ops.xp.argmax(y, axis=1)))
 """The largest output is where the target's largest value is."""
-LOGIT_SIDES = Metric("accuracy", _all_sides_agree(0.0))
+LOGIT_SIDES = Metric("accuracy", partial(_all_sides_agree, 0.0))
 """Every logit is on its target's side of 0: all of a row's labels are right."""
-PROBABILITY_SIDES = Metric("accuracy", _all_sides_agree(0.5))
+PROBABILITY_SIDES = Metric("accuracy", partial(_all_sides_agree, 0.5))
 """The same for outputs that are probabilities."""
 R2 = Metric("r2", _squared_error)
 """Coefficient of determination of the outputs."""
-RATE_R2 = Metric("r2", _squared_error_of_rate)
+RATE_R2 = Metric("r2", lambda ops, z, y: _squared_error(ops, ops.xp.exp(z), y))
 """The same where the prediction is exp of the output."""
 
 

@@ -14,7 +14,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
-from xpmlp.nn.schedules import Schedule
+from xpmlp.nn.schedules import Schedule, require_positive
 
 __all__ = [
     "OPTIMIZERS", "SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer",
@@ -114,10 +114,10 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         if not isinstance(self.learning_rate, Schedule):
-            _positive(self, "learning_rate")
+            require_positive(self, "learning_rate")
         for limit in ("clip_norm", "clip_value"):
             if getattr(self, limit) is not None:
-                _positive(self, limit)
+                require_positive(self, limit)
 
     def rates(
         self, epoch: int, steps: int, total: float, history: Mapping[str, Sequence[float]]
@@ -229,7 +229,7 @@ class AdaGrad(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _positive(self, "epsilon")
+        require_positive(self, "epsilon")
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
         """Return the new parameters and optimizer state."""
@@ -249,7 +249,7 @@ class RMSProp(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         _fraction(self, "rho")
-        _positive(self, "epsilon")
+        require_positive(self, "epsilon")
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
         """Return the new parameters and optimizer state."""
@@ -283,7 +283,7 @@ class Adam(Optimizer):
         super().__post_init__()
         _fraction(self, "beta1")
         _fraction(self, "beta2")
-        _positive(self, "epsilon")
+        require_positive(self, "epsilon")
 
     def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
         """Return η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ) and the factor of decay, 1 here."""
@@ -306,7 +306,7 @@ class AdamW(Adam):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.weight_decay != 0:
-            _positive(self, "weight_decay")
+            require_positive(self, "weight_decay")
 
     def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
         """Return Adam's, with 1 − η λ as the factor of decay."""
@@ -336,14 +336,6 @@ def optimizer(spec: object) -> Optimizer:
             f"optimizer: found {spec!r}; expected a name or an optimizer such as xpmlp.Adam(1e-3)"
         )
     return spec
-
-
-def _positive(owner: Any, name: str) -> None:
-    value = getattr(owner, name)
-    if not isinstance(value, Real) or not 0 < float(value) < float("inf"):
-        raise InvalidValueError(
-            f"{type(owner).__name__}: {name} is {value!r}; expected a positive number"
-        )
 
 
 def _fraction(owner: Any, name: str, closed: bool = False) -> None:

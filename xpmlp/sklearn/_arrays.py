@@ -27,6 +27,9 @@ Array = Any
 DTYPES = [np.float64, np.float32, np.uint8, np.int8, np.uint16, np.int16]
 """Dtypes of X that are kept; others are converted to the first."""
 
+FORMATS = {"accept_sparse": ["csr", "csc"], "dtype": DTYPES, "order": "C"}
+"""What scikit-learn's checks accept of X, and convert the rest to."""
+
 SMALL_DTYPES = ("float32", "uint8", "int8", "uint16", "int16", "float16", "bfloat16")
 """Dtypes whose numbers float32 represents exactly."""
 
@@ -78,9 +81,7 @@ def check_inputs(estimator: Any, X: Any, *, reset: bool) -> Array:
     if other_backend(X) is not None:
         _check_matrix(X)
         return validate_data(estimator, X, reset=reset, skip_check_array=True)
-    return validate_data(
-        estimator, X, reset=reset, accept_sparse=["csr", "csc"], dtype=DTYPES, order="C"
-    )
+    return validate_data(estimator, X, reset=reset, **FORMATS)
 
 
 def _check_matrix(X: Array) -> None:
@@ -113,17 +114,8 @@ def check_pair(
         )
     y = to_host(y)
     if other_backend(X) is None:
-        X, y = validate_data(
-            estimator,
-            X,
-            y,
-            reset=reset,
-            accept_sparse=["csr", "csc"],
-            dtype=DTYPES,
-            order="C",
-            multi_output=True,
-            y_numeric=numeric,
-        )
+        targets = {"multi_output": True, "y_numeric": numeric}
+        X, y = validate_data(estimator, X, y, reset=reset, **FORMATS, **targets)
     else:
         X = check_inputs(estimator, X, reset=reset)
         y = _check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)

@@ -26,17 +26,10 @@ def train(
     *,
     incremental: bool,
 ) -> None:
-    """Train an estimator's model, and set the fitted attributes.
+    """Train an estimator's model, and set its fitted attributes.
 
-    Parameters
-    ----------
-    estimator : BaseMLP
-    examples : Examples
-    held_out : Examples or None
-        Validation data; None with ``early_stopping`` splits them off the examples.
-    callbacks : ScikitCallbacks
-    incremental : bool
-        Train one epoch that continues the previous training.
+    Without ``held_out``, ``early_stopping`` splits validation data off the examples.
+    ``incremental`` trains one epoch that continues the previous training.
 
     Raises
     ------

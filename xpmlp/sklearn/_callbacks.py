@@ -24,15 +24,8 @@ __all__ = ["CallbackSupportMixin", "ScikitCallbacks", "with_callbacks"]
 class ScikitCallbacks:
     """The callbacks of one ``fit``, called when it and each of its epochs begins and ends.
 
-    Parameters
-    ----------
-    estimator : BaseMLP
-    X, y : array-like
-        The training data as passed to ``fit``.
-    metadata : dict
-        Such as sample weights.
-    enabled : bool
-        False for ``partial_fit``, in which scikit-learn has no callbacks.
+    X, y and the metadata, such as sample weights, are those passed to ``fit``. Not ``enabled`` in
+    ``partial_fit``, which scikit-learn calls no callbacks for.
     """
 
     def __init__(

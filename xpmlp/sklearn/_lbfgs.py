@@ -17,13 +17,7 @@ def minimize(
 ) -> None:
     """Train an estimator's model, and set the fitted attributes that this solver has.
 
-    Parameters
-    ----------
-    estimator : BaseMLP
-    examples : Examples
-    held_out : Examples or None
-        Validation data, scored after each iteration.
-    callbacks : ScikitCallbacks
+    ``held_out`` is scored after each iteration.
 
     Raises
     ------

@@ -44,18 +44,9 @@ class OverAllEpochs(Schedule):
 class Monitor(Callback):
     """Records and prints each epoch, counts epochs without improvement, and stops training.
 
-    Parameters
-    ----------
-    estimator : BaseMLP
-        Its fitted attributes are those after the last epoch, also if training is interrupted.
-    held_out : Examples or None
-        What to score after each epoch.
-    callbacks : ScikitCallbacks
-
-    Attributes
-    ----------
-    stopped : bool
-        Whether a rule has stopped training.
+    The estimator's fitted attributes are those after the last epoch, also if training is
+    interrupted. ``held_out`` is scored after each epoch, and ``stopped`` says whether a rule has
+    stopped training.
     """
 
     def __init__(
