@@ -199,3 +199,9 @@ def assert_close(
             f"{(~good).sum()} of {good.size} differ; at {worst}: found {actual[worst]!r}, "
             f"expected {expected[worst]!r}, off by {difference[worst]:.3g}"
         )
+
+
+def extremes(dtype: str) -> np.ndarray:
+    """Numbers at which naive formulas overflow, vanish or cancel."""
+    ends = [0.0, 1e-30, 1.0, 20.0, 40.0, 88.0, 89.0, 745.0, 1e4, float(np.finfo(dtype).max)]
+    return np.array([*ends, *(-x for x in ends)], dtype=dtype)

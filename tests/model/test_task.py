@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import assert_close
-from test_gradients import TORCH_LOSSES
+from oracle import TORCH_LOSSES, torch
 
 import xpmlp
 from xpmlp.errors import InvalidValueError, XpmlpError
 from xpmlp.model.task import KINDS, kind_of
 from xpmlp.nn.losses import LOSSES
-
-torch = pytest.importorskip("torch")
 
 N, INPUTS = 8, 3
 X = np.random.default_rng(6).standard_normal((N, INPUTS))

@@ -5,9 +5,8 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from conftest import assert_close, make_backend
-from test_functions import extremes
-from test_gradients import TORCH_ACTIVATIONS
+from conftest import assert_close, extremes, make_backend
+from oracle import TORCH_ACTIVATIONS
 
 import xpmlp
 from xpmlp import activations

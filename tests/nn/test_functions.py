@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import assert_close
+from conftest import assert_close, extremes
 
 from xpmlp.nn import functions as special
 
@@ -14,12 +14,6 @@ scipy_special = pytest.importorskip("scipy.special")
 DTYPES = ("float64", "float32")
 # The array API's elementary functions may be wrong by a few units in the last place.
 SLACK = {"float64": 4e-16 * 4, "float32": 2.4e-7 * 2}
-
-
-def extremes(dtype: str) -> np.ndarray:
-    """Numbers at which naive formulas overflow, vanish or cancel."""
-    ends = [0.0, 1e-30, 1.0, 20.0, 40.0, 88.0, 89.0, 745.0, 1e4, float(np.finfo(dtype).max)]
-    return np.array([*ends, *(-x for x in ends)], dtype=dtype)
 
 
 def grid(dtype: str) -> np.ndarray:

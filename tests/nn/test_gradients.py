@@ -1,6 +1,6 @@
 """Gradients of whole networks against PyTorch's autograd, and against finite differences.
 
-The oracle below writes each network once more with ``torch.nn.functional`` in float64 and lets
+``oracle.py`` writes each network once more with ``torch.nn.functional`` in float64 and lets
 autograd differentiate it; no formula of xpmlp's is used there, only its weights and its
 dropout masks.
 """
@@ -13,6 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import assert_close, make_backend
+from oracle import (
+    KEYS,
+    ROWS,
+    SIZES,
+    TORCH_ACTIVATIONS,
+    TORCH_LOSSES,
+    network,
+    oracle_output,
+    targets,
+    torch,
+)
 
 import xpmlp
 from xpmlp.nn.activations import ACTIVATIONS
@@ -20,16 +31,9 @@ from xpmlp.nn.layers import Pass
 from xpmlp.nn.losses import LOSSES, BinaryCrossEntropy, CategoricalCrossEntropy, Huber, Quantile
 from xpmlp.nn.losses import SparseCategoricalCrossEntropy as Sparse
 from xpmlp.nn.optimizers import Optimizer
-from xpmlp.nn.random import dropout_mask
 from xpmlp.training.prepare import settle
 
-torch = pytest.importorskip("torch")
-F = torch.nn.functional
-torch.set_num_threads(1)  # the tensors are tiny: threads would only wait for each other
-
 BAR = {"float64": 1e-12, "float32": 1e-5}
-SIZES, ROWS = (5, 6, 6, 3), 7
-KEYS = np.array([[3, -7], [11, 2**31 - 1], [-5, 13]], dtype=np.int32)
 
 STRUCTURES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -56,70 +60,10 @@ REGULARISERS: dict[str, dict[str, float]] = {
     "elastic": {"l1": 0.02, "l2": 0.05},
 }
 
-TORCH_ACTIVATIONS = {
-    "identity": lambda z: z,
-    "sign": torch.sign,
-    "binary_step": lambda z: (z > 0).to(z.dtype),
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "relu": F.relu,
-    "leaky_relu": F.leaky_relu,
-    "elu": F.elu,
-    "gelu": F.gelu,
-    "gelu_tanh": lambda z: F.gelu(z, approximate="tanh"),
-    "softplus": F.softplus,
-    "swish": F.silu,
-    "mish": F.mish,
-    "softmax": lambda z: F.softmax(z, dim=1),
-    "exp": torch.exp,
-}
-TORCH_LOSSES = {
-    "mse": lambda loss, z, y: 0.5 * F.mse_loss(z, y, reduction="none").sum(1),
-    "mae": lambda loss, z, y: F.l1_loss(z, y, reduction="none").sum(1),
-    "huber": lambda loss, z, y: F.huber_loss(z, y, reduction="none", delta=loss.delta).sum(1),
-    "quantile": lambda loss, z, y: torch.maximum(loss.q * (y - z), (loss.q - 1) * (y - z)).sum(1),
-    "poisson": lambda loss, z, y: F.poisson_nll_loss(z, y, log_input=True, reduction="none").sum(1),
-    "poisson_deviance": lambda loss, z, y: (torch.xlogy(y, y) - y * z - y + torch.exp(z)).sum(1),
-    "binary_cross_entropy": lambda loss, z, y: F.binary_cross_entropy_with_logits(
-        z, y * (1 - loss.label_smoothing) + loss.label_smoothing / 2, reduction="none"
-    ).sum(1),
-    "categorical_cross_entropy": lambda loss, z, y: F.cross_entropy(
-        z, y, reduction="none", label_smoothing=loss.label_smoothing
-    ),
-    "sparse_categorical_cross_entropy": lambda loss, z, y: F.cross_entropy(
-        z, y.long(), reduction="none", label_smoothing=loss.label_smoothing
-    ),
-}
-
 
 def test_the_oracle_knows_every_activation_and_loss() -> None:
     assert set(TORCH_ACTIVATIONS) == set(ACTIVATIONS)
     assert set(TORCH_LOSSES) == set(LOSSES)
-
-
-def targets(loss: Any, rng: np.random.Generator) -> np.ndarray:
-    labels = np.array([0, 2, 1, 1, 0, 2, 2])
-    return {
-        "labels": labels,
-        "distribution": np.eye(SIZES[-1])[labels],
-        "binary": rng.integers(0, 2, (ROWS, SIZES[-1])),
-        "counts": rng.integers(0, 5, (ROWS, SIZES[-1])).astype(float),
-        "values": rng.standard_normal((ROWS, SIZES[-1])),
-    }[loss.targets]
-
-
-def network(backend: Any, dtype: str, activation: Any, loss: Any, **options: Any) -> xpmlp.MLP:
-    """A small network in which every parameter, gains and biases too, is a random number."""
-    mlp = xpmlp.MLP(SIZES, activation, loss=loss, backend=backend, dtype=dtype, seed=1, **options)
-    rng = np.random.default_rng(5)
-    values = {
-        name: (rng.uniform(0.5, 1.5, v.shape) if name.endswith((".g", ".var")) else v)
-        if v.ndim == 1 and not name.endswith(".b")
-        else rng.uniform(-0.5, 0.5, v.shape)
-        for name, v in mlp.state_dict().items()
-    }
-    mlp.load_state_dict(values)
-    return mlp
 
 
 def problem(loss: Any, dtype: str) -> tuple[np.ndarray, np.ndarray]:
@@ -153,32 +97,6 @@ def found_gradient(
     )
     host = {name: backend.to_numpy(g).astype(np.float64) for name, g in grads.items()}
     return float(backend.to_numpy(value)), host
-
-
-def oracle_output(mlp: xpmlp.MLP, p: dict[str, Any], h: Any, training: bool = True) -> Any:
-    """The network written with PyTorch's functions, in float64."""
-    a, drops = mlp.network.architecture, iter(range(len(KEYS)))
-
-    def dropped(h: Any, rate: float) -> Any:
-        if not (rate and training):
-            return h
-        return h * torch.tensor(dropout_mask(np, KEYS[next(drops)], h.shape, rate, np.float64))
-
-    h, layers = dropped(h, a.input_dropout), len(a.sizes) - 1
-    for i in range(1, layers + 1):
-        before, h = h, h @ p[f"dense{i}.W"]
-        h = h + p[f"dense{i}.b"] if a.bias else h
-        if i == layers:
-            break
-        if a.normalization == "layer":
-            h = F.layer_norm(h, h.shape[1:], p[f"norm{i}.g"], p[f"norm{i}.b"])
-        if a.normalization == "batch":
-            running = (p[f"norm{i}.mean"].detach().clone(), p[f"norm{i}.var"].detach().clone())
-            h = F.batch_norm(h, *running, p[f"norm{i}.g"], p[f"norm{i}.b"], training)
-        h = dropped(TORCH_ACTIVATIONS[a.activations[i - 1].name](h), a.dropout[i - 1])
-        h = before + h if a.residual and before.shape == h.shape else h
-    output = mlp.task.output
-    return h if output is None else TORCH_ACTIVATIONS[output.name](h)
 
 
 def expected_gradient(
@@ -219,8 +137,8 @@ def relative_error(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]
 
 def compare(mlp: xpmlp.MLP, weight: Any = None, training: bool = True) -> None:
     X, y = problem(mlp.loss, mlp.dtype)
-    value, grads = found_gradient(mlp, X, y, weight, training)
     expected_value, expected = expected_gradient(mlp, X, y, weight, training)
+    value, grads = found_gradient(mlp, X, y, weight, training)
     assert value == pytest.approx(expected_value, rel=BAR[mlp.dtype], abs=BAR[mlp.dtype])
     error = relative_error(grads, expected)
     what = f"{[a.name for a in mlp.network.architecture.activations]}, {mlp.loss}, {mlp.dtype}"

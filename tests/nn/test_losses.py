@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import assert_close
-from test_functions import extremes
-from test_gradients import TORCH_LOSSES
+from conftest import assert_close, extremes
+from oracle import TORCH_LOSSES, F, torch
 
 import xpmlp
 from xpmlp.errors import GradientError, InvalidTypeError, InvalidValueError
@@ -26,9 +25,6 @@ from xpmlp.nn.losses import (
     SparseCategoricalCrossEntropy,
     loss,
 )
-
-torch = pytest.importorskip("torch")
-F = torch.nn.functional
 
 BAR = {"float64": 4e-15, "float32": 2e-6}
 MANY: list[Loss] = [

@@ -5,13 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import assert_close
+from oracle import torch
 
 import xpmlp
 from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.nn.optimizers import OPTIMIZERS, Optimizer, optimizer
 from xpmlp.nn.schedules import Exponential
-
-torch = pytest.importorskip("torch")
 
 STEPS, SIZE = 100, 130
 
@@ -41,10 +40,10 @@ DEFAULTS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=1e-2),
     "momentum": lambda p: torch.optim.SGD(p, lr=1e-2, momentum=0.9),
     "nesterov": lambda p: torch.optim.SGD(p, lr=1e-2, momentum=0.9, nesterov=True),
-    "adagrad": torch.optim.Adagrad,
+    "adagrad": lambda p: torch.optim.Adagrad(p),
     "rmsprop": lambda p: torch.optim.RMSprop(p, lr=1e-3),
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
+    "adam": lambda p: torch.optim.Adam(p),
+    "adamw": lambda p: torch.optim.AdamW(p),
 }
 
 

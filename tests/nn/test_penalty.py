@@ -5,12 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import assert_close
+from oracle import F, torch
 
 import xpmlp
 from xpmlp.errors import InvalidValueError
-
-torch = pytest.importorskip("torch")
-F = torch.nn.functional
 
 
 @pytest.mark.parametrize("weighted", [False, True])

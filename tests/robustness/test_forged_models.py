@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_files import data, forged, saved, trained
+from model_files import data, forged, saved, trained
 
 import xpmlp
 from xpmlp.errors import CheckpointError, XpmlpError

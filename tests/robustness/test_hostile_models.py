@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from test_files import small_file
+from model_files import small_file
 
 import xpmlp
 from xpmlp.errors import CheckpointError, InvalidValueError

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_files import content, small_file
 from robustness.mutations import KINDS, mutants, survivors
-from test_files import content, small_file
 
 import xpmlp
 from xpmlp.data import load, read_idx

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_files import forged, put, small_file
 from robustness.mutations import mutants
-from test_files import forged, put, small_file
 from test_hostile_data import npy, npy_header, pack
 from test_hostile_pictures import EPS, KINDS
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import assert_close
-from test_gradients import ROWS as N
-from test_gradients import SIZES, TORCH_LOSSES, network, oracle_output
+from oracle import ROWS as N
+from oracle import SIZES, TORCH_LOSSES, network, oracle_output, torch
 from xpmlp_backends.base import EagerBackend
 
 import xpmlp
@@ -18,8 +18,6 @@ from xpmlp.errors import InvalidValueError, XpmlpError
 from xpmlp.model.scaling import Scaling
 from xpmlp.training import batches, objective
 from xpmlp.training.objective import Objective
-
-torch = pytest.importorskip("torch")
 
 RNG = np.random.default_rng(12)
 X = RNG.standard_normal((N, SIZES[0]))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import assert_close, make_backend
+from oracle import torch
 from xpmlp_backends.base import EagerBackend
 
 import xpmlp
@@ -18,8 +19,6 @@ from xpmlp import losses
 from xpmlp.errors import DivergenceError, InvalidValueError
 from xpmlp.nn.random import Purpose, generator, permutation
 from xpmlp.nn.schedules import Custom, ReduceOnPlateau
-
-torch = pytest.importorskip("torch")
 
 SGD, Adam = xpmlp.SGD, xpmlp.Adam
 N, INPUTS, CLASSES = 40, 6, 3
