@@ -23,7 +23,7 @@ from xpmlp.model.base import Model, backend_for
 from xpmlp.model.memory import Request, advice_on_training, advice_on_use, release
 from xpmlp.model.predict import decisions, evaluate_batches, forward_batches, probabilities
 from xpmlp.model.summary import summary
-from xpmlp.nn.contract import Backend
+from xpmlp.nn.contract import Array, Backend
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
 from xpmlp.training.batches import Order
@@ -31,7 +31,6 @@ from xpmlp.training.history import History, continue_from
 from xpmlp.training.loop import Callback, check_callbacks, train
 from xpmlp.training.prepare import TrainingData, encode, pair, prepare
 
-Array = Any
 Result = TypeVar("Result")
 
 

@@ -14,9 +14,7 @@ from xpmlp.arrays.dlpack import (
     shares_memory,
 )
 from xpmlp.errors import InvalidTypeError, InvalidValueError
-from xpmlp.nn.contract import Backend
-
-Array = Any
+from xpmlp.nn.contract import Array, Backend
 
 KEPT = ("bool", "uint8", "int8", "int16", "int32", "float32", "float64")
 """Dtypes that every library has and that stay as they came; others become the model's dtype."""

@@ -11,9 +11,7 @@ from array_api_compat import array_namespace, device, is_array_api_obj, to_devic
 from xpmlp_backends.base import one_line
 
 from xpmlp.errors import InvalidTypeError
-from xpmlp.nn.contract import Backend
-
-Array = Any
+from xpmlp.nn.contract import Array, Backend
 
 _HOST = (1, 3, 11)
 """DLPack's types of host memory: the CPU's, and pinned memory for CUDA and for ROCm."""

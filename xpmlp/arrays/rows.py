@@ -23,9 +23,7 @@ from xpmlp.arrays.dlpack import (
 )
 from xpmlp.arrays.sparse import SparseMatrix
 from xpmlp.errors import InvalidTypeError, InvalidValueError
-from xpmlp.nn.contract import Backend
-
-Array = Any
+from xpmlp.nn.contract import Array, Backend
 
 SUMMED = 4096
 """Rows that are summed at a time: a copy of all of X in float64 would be too much."""

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -10,11 +9,9 @@ from xpmlp.arrays.rows import HostRows, Rows
 from xpmlp.model.base import Model
 from xpmlp.model.memory import release, rows_within_chunk
 from xpmlp.model.task import total_sum_of_squares
-from xpmlp.nn.contract import Forward
+from xpmlp.nn.contract import Array, Forward
 from xpmlp.nn.layers import Pass
 from xpmlp.nn.ops import scaled
-
-Array = Any
 
 Batches = list[tuple[int, int]]
 

@@ -8,9 +8,7 @@ import numpy as np
 from xpmlp.arrays.checks import dtype_name
 from xpmlp.arrays.rows import Rows
 from xpmlp.errors import InvalidTypeError, unknown_name
-from xpmlp.nn.contract import Backend
-
-Array = Any
+from xpmlp.nn.contract import Array, Backend
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,8 @@ import numpy as np
 
 from xpmlp.arrays.checks import narrowed, refuse, to_host
 from xpmlp.errors import InvalidTypeError, InvalidValueError
-from xpmlp.nn.contract import Backend
+from xpmlp.nn.contract import Array, Backend
 from xpmlp.nn.network import Network
-
-Array = Any
 
 
 class Weights:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xpmlp.nn.contract import Data, Plan, State
+from xpmlp.nn.contract import Array, Data, Plan, State
 from xpmlp.nn.layers import Layer, Pass
 from xpmlp.nn.losses import Loss
 from xpmlp.nn.metrics import Metric
@@ -16,8 +16,6 @@ from xpmlp.nn.network import Network
 from xpmlp.nn.ops import Ops
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.penalty import Penalty
-
-Array = Any
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,7 @@ from xpmlp_backends import backend_of
 from xpmlp.arrays.dlpack import detached
 from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.model.pickling import BackendRef
-from xpmlp.nn.contract import Backend
-
-Array = Any
+from xpmlp.nn.contract import Array, Backend
 
 DTYPES = [np.float64, np.float32, np.uint8, np.int8, np.uint16, np.int16]
 """Dtypes of X that are kept; others are converted to the first."""

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from xpmlp.errors import InvalidValueError
 from xpmlp.mlp import MLP
-from xpmlp.nn.contract import Backend
+from xpmlp.nn.contract import Array, Backend
 from xpmlp.sklearn import _batches, _lbfgs, _parameters
 from xpmlp.sklearn._arrays import (
     Examples,
@@ -26,8 +26,6 @@ from xpmlp.sklearn._callbacks import CallbackSupportMixin, ScikitCallbacks, with
 from xpmlp.sklearn._exchange import from_sklearn, to_sklearn
 from xpmlp.sklearn._fitted import FittedMLP
 from xpmlp.training.history import History
-
-Array = Any
 
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "

@@ -9,10 +9,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from xpmlp.mlp import MLP
 from xpmlp.model.pickling import BackendRef
-from xpmlp.nn.contract import Backend
+from xpmlp.nn.contract import Array, Backend
 from xpmlp.sklearn._arrays import backend_ref, check_inputs, check_same_library, resolve, to_host
-
-Array = Any
 
 
 class FittedMLP(BaseEstimator):

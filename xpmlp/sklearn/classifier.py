@@ -13,15 +13,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
 from xpmlp.errors import InvalidValueError
-from xpmlp.nn.contract import Backend
+from xpmlp.nn.contract import Array, Backend
 from xpmlp.nn.losses import LOSSES
 from xpmlp.nn.losses import loss as find_loss
 from xpmlp.sklearn import _parameters
 from xpmlp.sklearn._arrays import Examples, other_backend, to_host
 from xpmlp.sklearn._base import BaseMLP
 from xpmlp.sklearn._docs import documented
-
-Array = Any
 
 
 @documented

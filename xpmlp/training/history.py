@@ -2,13 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from xpmlp.errors import InvalidValueError
-from xpmlp.nn.contract import Execution, Memory
+from xpmlp.nn.contract import Array, Execution, Memory
 from xpmlp.nn.optimizers import Optimizer
-
-Array = Any
 
 
 class History(dict[str, list[float]]):

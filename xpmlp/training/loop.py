@@ -10,15 +10,13 @@ from xpmlp.errors import DivergenceError, InvalidTypeError
 from xpmlp.model.base import Model
 from xpmlp.model.memory import Request
 from xpmlp.model.predict import evaluate_batches
-from xpmlp.nn.contract import Execution, Run, State
+from xpmlp.nn.contract import Array, Execution, Run, State
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.step import first_state
 from xpmlp.training.batches import Chunk, Order, Planner, batch_source
 from xpmlp.training.divergence import EpochStart
 from xpmlp.training.history import History, Progress
 from xpmlp.training.prepare import TrainingData
-
-Array = Any
 
 
 class Callback:

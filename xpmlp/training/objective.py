@@ -13,14 +13,12 @@ from xpmlp.errors import InvalidValueError
 from xpmlp.model.base import Model
 from xpmlp.model.memory import rows_within_chunk
 from xpmlp.model.predict import ROWS
-from xpmlp.nn.contract import Plan
+from xpmlp.nn.contract import Array, Plan
 from xpmlp.nn.optimizers import Optimizer, Updated
 from xpmlp.nn.penalty import Penalty
 from xpmlp.nn.step import TrainingStep, first_state
 from xpmlp.training.batches import EpochPlan, batch_source
 from xpmlp.training.prepare import prepare
-
-Array = Any
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,8 @@ from xpmlp.model.base import Model
 from xpmlp.model.memory import gibibytes, too_large
 from xpmlp.model.scaling import Scaling
 from xpmlp.model.task import Task, kind_of, total_sum_of_squares
-from xpmlp.nn.contract import Backend, Data
+from xpmlp.nn.contract import Array, Backend, Data
 from xpmlp.nn.random import Purpose, generator
-
-Array = Any
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpmlp.nn.contract import Backend, Data, Execution, Plan, Run, State
+from xpmlp.nn.contract import Array, Backend, Data, Execution, Plan, Run, State
 from xpmlp.nn.layers import Grads, Layer, map_layers, watch
 from xpmlp.nn.network import Network
 from xpmlp.nn.parameters import Layout
-
-Array = Any
 
 ENDS = ("after the step", "after the compiled step")
 """How the names of a step's results end: as computed part by part, and as ``fit`` computes it."""
