@@ -1,6 +1,8 @@
 """``EagerBackend``, the public base class of backends, and what the adapters share below it."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from functools import wraps
 from importlib import import_module
 from typing import Any, Self
 
@@ -104,9 +106,9 @@ class EagerBackend:
     def uploader(self, arrays: tuple[Any, ...], rows: int) -> Uploader:
         """Return a function that gathers rows and copies them with ``asarray``."""
 
-        def upload(pieces: Iterable[Any]) -> Iterator[tuple[Array | None, ...]]:
-            for piece in pieces:
-                yield tuple(None if x is None else self.asarray(x[piece]) for x in arrays)
+        def upload(chunks: Iterable[Any]) -> Iterator[tuple[Array | None, ...]]:
+            for rows in chunks:
+                yield tuple(None if x is None else self.asarray(x[rows]) for x in arrays)
 
         return upload
 
@@ -174,6 +176,19 @@ class StepNamespace:
         found = getattr(self._xp, name)
         setattr(self, name, found)
         return found
+
+
+def within(
+    context: Callable[[], AbstractContextManager[Any]], function: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Return a function that makes a context for each call, and runs in it."""
+
+    @wraps(function)
+    def run(*arguments: Any) -> Any:
+        with context():
+            return function(*arguments)
+
+    return run
 
 
 def pack_with(put: Callable[[Array, Array], object]) -> Callable[..., Array]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import wraps
+from functools import partial
 from importlib import import_module
 from typing import Any, Self
 
@@ -20,12 +20,12 @@ from xpmlp.nn.contract import (
     Uploader,
 )
 from xpmlp.nn.ops import Ops
-from xpmlp_backends.base import EagerBackend, require
+from xpmlp_backends.base import EagerBackend, require, within
 
 INSTALL = "pip install 'xpmlp[jax]'"
 
 NAMES = {"float32": "highest", "tf32": "tensorfloat32", "bf16": "BF16_BF16_F32"}
-"""JAX's names of precisions. Its "bfloat16" means the fastest, which is TF32 on a GPU."""
+"""JAX's names of precisions. Its "bfloat16" means the fastest one, which is TF32 on a GPU."""
 
 
 class JaxBackend(EagerBackend):
@@ -48,27 +48,22 @@ class JaxBackend(EagerBackend):
         return f"{platform}:{self.jax.devices(platform).index(self.device)}"
 
     def with_precision(self, precision: str) -> Self:
-        """Return a backend that computes its products so, where the device is a GPU that can."""
+        """Return a backend whose products have this precision, if the device can round them."""
         if precision == self.precision or not can_round(self.device):
             return self
         return type(self)(self.jax, self.device, precision)
 
     def _computed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function that is traced in this precision, whatever the process has set."""
-
-        @wraps(function)
-        def run(*arguments: Any) -> Any:
-            with self.jax.default_matmul_precision(NAMES[self.precision]):
-                return function(*arguments)
-
-        return run
+        precision = partial(self.jax.default_matmul_precision, NAMES[self.precision])
+        return within(precision, function)
 
     def owns(self, x: object) -> bool:
         """Whether x is a JAX array on this device."""
         return isinstance(x, self.jax.Array) and x.devices() == {self.device}
 
     def asarray(self, host: Any, dtype: str | None = None) -> Array:
-        """Copy to the device; float64 needs JAX's 64-bit mode, which is the user's to set."""
+        """Copy to the device; float64 needs JAX's 64-bit mode, which only the user can set."""
         if dtype == "float64" and not self.jax.config.jax_enable_x64:
             raise BackendError(
                 "backend 'jax': float64 needs 64-bit mode: call "
@@ -80,7 +75,7 @@ class JaxBackend(EagerBackend):
         return self.jax.device_put(made, self.device)
 
     def from_dlpack(self, x: Any) -> Array:
-        """Take over an array on this device in its dtype, of 64 bits even without 64-bit mode."""
+        """Import an array on this device in its dtype, also 64 bits without 64-bit mode."""
         home = self.jax if hasattr(self.jax, "enable_x64") else import_module("jax.experimental")
         with home.enable_x64(True):
             return super().from_dlpack(x)
@@ -96,15 +91,15 @@ class JaxBackend(EagerBackend):
         self.jax.device_put(0, self.device).block_until_ready()
 
     def uploader(self, arrays: tuple[Any, ...], rows: int) -> Uploader:
-        """Return copies that run beside the steps, as all does that JAX dispatches."""
+        """Return a function whose copies JAX dispatches asynchronously, beside the steps."""
 
-        def upload(pieces: Iterable[Any]) -> Iterator[tuple[Array | None, ...]]:
+        def upload(chunks: Iterable[Any]) -> Iterator[tuple[Array | None, ...]]:
             last = None
-            for piece in pieces:
-                made = tuple(None if x is None else self.asarray(x[piece]) for x in arrays)
+            for rows in chunks:
+                made = tuple(None if x is None else self.asarray(x[rows]) for x in arrays)
                 yield made
-                # Comes after the caller's steps. Without a wait, as many pieces as JAX dispatches
-                # ahead would lie on the device at once.
+                # This follows the caller's steps. Without the wait, as many chunks as JAX
+                # dispatches ahead would be on the device at once.
                 mark = next(x for x in made if x is not None)[:1]
                 if last is not None:
                     last.block_until_ready()
@@ -113,7 +108,7 @@ class JaxBackend(EagerBackend):
         return upload
 
     def memory(self) -> Memory | None:
-        """Return what JAX's allocator may take of a GPU's memory and has; None for a CPU."""
+        """Return what JAX's allocator uses of a GPU's memory, and may use; None for a CPU."""
         found = self.device.memory_stats() if "gpu" in self.capabilities else None
         if not found:
             return None
@@ -121,7 +116,7 @@ class JaxBackend(EagerBackend):
         return Memory(used, total - used, total)
 
     def ran_out(self, error: BaseException) -> bool:
-        """Whether XLA says that a resource is exhausted; it has no type of its own for that."""
+        """Whether XLA says that a resource is exhausted; it has no error type for that."""
         failed = isinstance(error, self.jax.errors.JaxRuntimeError)
         return super().ran_out(error) or (failed and "RESOURCE_EXHAUSTED" in str(error))
 
@@ -130,11 +125,11 @@ class JaxBackend(EagerBackend):
         return str(self.device.device_kind)
 
     def compile(self, step: Step) -> Run:
-        """Return one jitted scan over the plan's rows; each number of steps is compiled once."""
+        """Return a jitted scan over the plan's rows, compiled once for each number of steps."""
         return CompiledRun(self.jax, self._computed(step))
 
     def compile_forward(self, forward: Forward) -> Forward:
-        """Return it jitted; each number of rows is compiled once."""
+        """Return it jitted, compiled once for each number of rows."""
         compiled: Forward = self.jax.jit(self._computed(forward))
         return compiled
 
@@ -155,8 +150,8 @@ class CompiledRun:
 
     def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
         """Apply the step for ``k`` in ``range(start, stop)``; the state's memory is donated."""
-        whole = (start, stop) == (0, plan.rows.shape[0])
-        part = plan if whole else Plan(*(x[start:stop, ...] for x in plan))
+        is_all = (start, stop) == (0, plan.rows.shape[0])
+        part = plan if is_all else Plan(*(x[start:stop, ...] for x in plan))
         done: State = self._compiled(state, data, part)
         return done
 
@@ -170,12 +165,12 @@ def can_round(device: Any) -> bool:
 def device_of(x: Array) -> str:
     """Name the device of an array, as ``create`` takes it; the first of several."""
     platform = {d.platform for d in x.devices()}.pop()
-    places = require("jax", "jax", INSTALL).devices(platform)
-    return f"{platform}:{min(places.index(d) for d in x.devices())}"
+    devices = require("jax", "jax", INSTALL).devices(platform)
+    return f"{platform}:{min(devices.index(d) for d in x.devices())}"
 
 
 def create(device: str | None = None) -> JaxBackend:
-    """Return the backend on ``"cpu"``, ``"gpu"`` or ``"gpu:1"``; JAX's first unless given."""
+    """Return the backend on ``"cpu"``, ``"gpu"`` or ``"gpu:1"``; by default JAX's first device."""
     jax = require("jax", "jax", INSTALL)
     require("jax.scipy.special", "jax", INSTALL)
     if device is None:

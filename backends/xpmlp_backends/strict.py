@@ -1,7 +1,7 @@
 """array-api-strict, for tests: only what the standard promises, on a device that is not the host.
 
-Its second device refuses implicit conversion to NumPy as a GPU's arrays do, so code that runs
-here does not lean on any one library or on sharing memory with the host.
+Its second device refuses implicit conversion to NumPy, as a GPU's arrays do. So code that runs
+here depends neither on one library nor on sharing memory with the host.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ class StrictBackend(EagerBackend):
 
     @property
     def place(self) -> str:
-        """Which of array-api-strict's devices it is."""
+        """The name of the device in array-api-strict."""
         return str(self.device._device)
 
     def owns(self, x: object) -> bool:
@@ -28,7 +28,7 @@ class StrictBackend(EagerBackend):
         )
 
     def from_dlpack(self, x: Any) -> Array:
-        """Take over an array on this device, whose memory is the host's in truth."""
+        """Import an array on this device, whose memory is really the host's."""
         return self.xp.from_dlpack(x, device=self.device)
 
     def to_numpy(self, x: Array) -> Any:
@@ -39,7 +39,7 @@ class StrictBackend(EagerBackend):
 
 
 DEVICE = "device1"
-"""The one that refuses implicit conversion."""
+"""The device that refuses implicit conversion."""
 
 
 def device_of(x: Array) -> str:
@@ -48,7 +48,7 @@ def device_of(x: Array) -> str:
 
 
 def create(device: str | None = None) -> StrictBackend:
-    """Return the backend on a device of array-api-strict's, ``device1`` unless given."""
+    """Return the backend on a device of array-api-strict, by default ``device1``."""
     xp = require("array_api_strict", "strict", "pip install array-api-strict")
     try:
         return StrictBackend("strict", xp, xp.Device(device or DEVICE))

@@ -330,6 +330,7 @@ def fake_cupy(**replaced: Any) -> Any:
         "float32": np.float32,
         "array": np.array,
         "asnumpy": np.array,
+        "copyto": np.copyto,
         "ones": np.ones,
         "get_default_memory_pool": FakePool,
         "ElementwiseKernel": lambda *source: lambda x: x + 1,

@@ -284,9 +284,7 @@ def test_a_number_that_the_host_changes_from_step_to_step_is_noticed(device: Any
 def test_without_cublaslt_steps_run_eagerly_and_say_so() -> None:
     backend = emulated.backend(lt="cuBLASLt cannot be used (ImportError: none)")
     mlp, history = trained(backend, epochs=1)
-    assert history.execution == Execution(
-        "eager", ("cuBLASLt cannot be used (ImportError: none)",)
-    )
+    assert history.execution == Execution("eager", ("cuBLASLt cannot be used (ImportError: none)",))
     assert_same(mlp, trained(make_backend("numpy"), epochs=1)[0])
 
 

@@ -70,7 +70,7 @@ def recorded(mlp: Any) -> Any:
     """The run of a model, which must have recorded its step."""
     (run,) = mlp.compiled.values()
     assert isinstance(run, RecordedRun)
-    assert run._reason is None
+    assert run.execution.mode == "recorded"
     assert run._recordings
     return run
 

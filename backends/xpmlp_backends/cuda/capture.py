@@ -1,13 +1,13 @@
 """Training through CUDA graphs, for any library that can capture them.
 
-A small network's step is a dozen kernels of a few microseconds each: launched one by one, Python
-is what takes the time. So a step is captured once, with its memory, and launched as a whole; and
-not one step but many, as one graph. The plan's rows for the next steps are copied to a static
-buffer, from which step k of the graph reads row k. Graphs have powers of two of steps, up to
-``CHUNK``: so any number of steps is a few launches, and at most six graphs are captured.
+A small network's step is a dozen kernels of a few microseconds each; launched from Python one by
+one, the launches take most of the time. So steps are captured once, with their memory, and many of
+them are launched as one graph. The plan's rows for the next steps are copied to a static buffer,
+from which step k of the graph reads row k. Graphs have powers of two of steps, up to ``CHUNK``: any
+number of steps is a few launches, and at most six graphs are captured.
 
-What cannot be captured (a value read on the host, an operation that waits) runs eagerly, and
-``execution`` says so.
+A step that cannot be captured (it reads a value on the host, or waits for the device) runs
+eagerly, and ``execution`` says so.
 """
 
 import logging
@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Protocol
 
 from xpmlp.nn.contract import Array, Data, Execution, Plan, State, Step
-from xpmlp_backends.base import copy_state, map_state, one_line, state_arrays, strays
+from xpmlp_backends.base import Loop, copy_state, map_state, one_line, state_arrays, strays
 
 logger = logging.getLogger("xpmlp")
 
@@ -27,44 +27,37 @@ CAPTURES = 4
 """Most kinds of batches and data whose graphs are kept: an epoch has two."""
 
 
-class Uncapturable(Exception):  # noqa: N818 - it does not end a training, which goes on without
+class Uncapturable(Exception):  # noqa: N818 - the step then runs eagerly
     """A step does something that cannot be captured."""
 
 
 class Graphs(Protocol):
-    """CUDA graphs as a library has them."""
+    """What a library offers for CUDA graphs."""
 
     def warm(self, work: Callable[[], object]) -> None:
-        """Do work where it will be captured, on the same stream and memory, and wait for it."""
-        ...
+        """Do work on the stream and memory of captures, and wait for it."""
 
     def capture(self, work: Callable[[], object]) -> Callable[[], object]:
-        """Capture work; return what launches it on the current stream."""
-        ...
+        """Capture work; return a function that launches it on the current stream."""
 
     def new(self, x: Array) -> Array:
-        """Return a copy that no graph's own memory overlaps with."""
-        ...
+        """Return a copy outside of the graphs' memory."""
 
     def room(self, shape: tuple[int, ...], like: Array) -> Array:
-        """Return such an array of zeros, likewise."""
-        ...
+        """Return zeros of the dtype of ``like``, outside of the graphs' memory."""
 
     def put(self, to: Array, source: Array) -> object:
         """Copy within the device."""
-        ...
 
     def stand_in(self, data: Data) -> tuple[Hashable, Callable[[], "StandIn"]]:
-        """Return what tells kinds of data apart that need graphs of their own, and a maker."""
-        ...
+        """Return a key, equal for data that can share graphs, and a maker of their stand-in."""
 
     def forget(self) -> None:
-        """Give up the memory of all graphs; none of them is launched again."""
-        ...
+        """Free the memory of all graphs; none of them is launched again."""
 
 
 class StandIn(Protocol):
-    """What captured steps see as their data.
+    """The data that captured steps read.
 
     Attributes
     ----------
@@ -75,11 +68,10 @@ class StandIn(Protocol):
 
     def become(self, data: Data) -> None:
         """Let the next launches read this data."""
-        ...
 
 
-class CapturedRun:
-    """``run(state, data, plan, start, stop)``: launches graphs.
+class CapturedRun(Loop):
+    """``run(state, data, plan, start, stop)``: launches graphs, or says why steps run eagerly.
 
     Parameters
     ----------
@@ -87,7 +79,7 @@ class CapturedRun:
     graphs : Graphs
     to_numpy : callable (Array) -> ndarray
     ran_out : callable (error) -> bool
-        Whether an error says that the device's memory is not enough.
+        Whether an error says that the device's memory is too small.
     """
 
     def __init__(
@@ -97,43 +89,35 @@ class CapturedRun:
         to_numpy: Callable[[Array], Any],
         ran_out: Callable[[BaseException], bool],
     ) -> None:
-        self._step, self._graphs = step, graphs
-        self._to_numpy, self._ran_out = to_numpy, ran_out
+        super().__init__(step)
+        self.execution = Execution("captured in CUDA graphs")
+        self._graphs, self._to_numpy, self._ran_out = graphs, to_numpy, ran_out
         self._state: State | None = None
         self._captures: dict[Hashable, _Capture] = {}
-        self._reason: str | None = None
-
-    @property
-    def execution(self) -> Execution:
-        """Captured, or eager with the reason."""
-        if self._reason is None:
-            return Execution("captured in CUDA graphs")
-        return Execution("eager", (f"the step could not be captured: {self._reason}",))
 
     def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
-        """Apply the step for k in ``range(start, stop)``; the state's memory is the run's own."""
-        if self._reason is None and start < stop:
+        """Apply the step for k in ``range(start, stop)``; the run owns the returned memory."""
+        if self.execution.mode != "eager" and start < stop:
             try:
-                return self._play(state, data, plan, start, stop)
+                return self._launch(state, data, plan, start, stop)
             except Uncapturable as error:
-                self._reason = str(error)
                 self._forget()
-                logger.warning("this step runs eagerly, because %s", self._reason)
+                logger.warning("this step runs eagerly, because %s", error)
+                note = f"the step could not be captured: {error}"
+                self.execution = Execution("eager", (note,))
             except Exception as error:
                 if self._ran_out(error):
-                    # The pool gave its free blocks back, among them memory of graphs.
+                    # The pool has freed its unused blocks, among them memory of graphs.
                     self._forget()
                 raise
-        for k in range(start, stop):
-            state = self._step(state, data, plan, k)
-        return state
+        return super().__call__(state, data, plan, start, stop)
 
     def _forget(self) -> None:
         self._captures.clear()
         self._state = None
         self._graphs.forget()
 
-    def _play(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
+    def _launch(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
         kind, make = self._graphs.stand_in(data)
         # Graphs keep the scratch memory of the thread that captured them.
         shapes = tuple((tuple(x.shape[1:]), str(x.dtype)) for x in plan)
@@ -144,7 +128,7 @@ class CapturedRun:
                 del self._captures[next(iter(self._captures))]
         assert self._state is not None
         copy_state(self._graphs.put, self._state, state._replace(grad=self._state.grad))
-        self._captures[key].play(data, plan, start, stop)
+        self._captures[key].launch(data, plan, start, stop)
         return self._state
 
     def _captured(
@@ -155,21 +139,22 @@ class CapturedRun:
         before = map_state(graphs.new, state)
         if self._state is None:
             self._state = map_state(graphs.new, state)
-        own = self._state
-        made = _Capture(self._step, graphs, self._ran_out, own, stand_in, plan)
+        fixed = self._state
+        made = _Capture(self._step, graphs, self._ran_out, fixed, stand_in, plan)
         try:
-            put(own.params, 0.5 * own.params + 0.125)  # a value kept from here is not right later
+            # The warm-up has other numbers, so that a value that the step keeps is noticed.
+            put(fixed.params, 0.5 * fixed.params + 0.125)
             made.warm(data, plan, k)
-            copy_state(put, own, before)
-            made.play(data, plan, k, k + 1)
+            copy_state(put, fixed, before)
+            made.launch(data, plan, k, k + 1)
             expected = self._step(map_state(graphs.new, before), data, plan, k)
-            # What rounding lost of the sums is noise.
-            ends = (state_arrays(s._replace(carry=())) for s in (own, expected, before))
-            for places in zip(*ends, strict=True):
-                if strays(*map(self._to_numpy, places)):
+            # The carry is what rounding lost of the sums: noise.
+            ends = (state_arrays(s._replace(carry=())) for s in (fixed, expected, before))
+            for three in zip(*ends, strict=True):
+                if strays(*map(self._to_numpy, three)):
                     raise Uncapturable("it gives another result when its graph is launched")
         finally:
-            copy_state(put, state, before)  # where it is the run's own
+            copy_state(put, state, before)  # state may be the run's fixed memory
         return made
 
 
@@ -186,22 +171,22 @@ class _Capture:
         plan: Plan,
     ) -> None:
         self._step, self._graphs, self._ran_out = step, graphs, ran_out
-        self._own, self._stand_in = state, stand_in
+        self._state, self._stand_in = state, stand_in
         self._plan = Plan(*(graphs.room((CHUNK, *x.shape[1:]), x) for x in plan))
         self._launches: dict[int, Callable[[], object]] = {}
 
     def warm(self, data: Data, plan: Plan, k: int) -> None:
-        """Take step k twice, so that kernels are compiled and memory is there."""
+        """Take step k twice, so that kernels are compiled and memory is allocated."""
         self._stand_in.become(data)
         self._read(plan, k, 1)
         for _ in range(2):
             self._graphs.warm(lambda: self._steps(1))
 
-    def play(self, data: Data, plan: Plan, start: int, stop: int) -> None:
+    def launch(self, data: Data, plan: Plan, start: int, stop: int) -> None:
         """Take steps ``start`` to ``stop`` of the plan."""
         counts = list(powers(stop - start))
         for count in dict.fromkeys(counts):
-            self._capture(count)  # all before the first launch: a failure has changed nothing
+            self._capture(count)  # all before the first launch, so a failure changes nothing
         self._stand_in.become(data)
         for count in counts:
             self._read(plan, start, count)
@@ -219,16 +204,16 @@ class _Capture:
             raise Uncapturable(one_line(error)) from error
 
     def _read(self, plan: Plan, start: int, count: int) -> None:
-        """Copy rows of a plan to where graphs read them."""
+        """Copy rows of a plan to the buffer that graphs read."""
         for to, source in zip(self._plan, plan, strict=True):
             if 0 not in source.shape:
                 self._graphs.put(to[:count, ...], source[start : start + count, ...])
 
     def _steps(self, count: int) -> None:
-        state = self._own
+        state = self._state
         for k in range(count):
             state = self._step(state, self._stand_in.data, self._plan, k)
-        copy_state(self._graphs.put, self._own, state)
+        copy_state(self._graphs.put, self._state, state)
 
 
 def powers(steps: int) -> Iterator[int]:

@@ -1,10 +1,10 @@
-"""Rows of host arrays on their way to a GPU: pinned memory, a second stream, two places in turn.
+"""Uploads rows of host arrays to a GPU: from pinned memory, on a second stream, in two slots.
 
-A copy runs beside the training only from page-locked ("pinned") host memory and on a stream of its
-own. Two things must then be waited for, each by an event: a piece may be read only when its copy is
-there, and a place may be written to only when the steps that read it are through. So, for one piece
-after another: the training's stream waits for the copy; the caller enqueues its steps; an event
-after them marks the place as used; and while they run, the next piece is gathered and copied.
+A copy runs beside the steps only from page-locked ("pinned") host memory and on another stream.
+Two things must then be waited for, each by an event: a chunk may be read only when its copy has
+arrived, and a slot may be written only when the steps that read it have finished. So, for each
+chunk: the current stream waits for the copy; the caller enqueues its steps; an event after them
+marks the slot as used; and while they run, the next chunk is gathered and copied.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,26 +16,26 @@ import numpy as np
 
 from xpmlp.nn.contract import Array
 
-PLACES = 2
+SLOTS = 2
 """One to train from while the other is filled."""
 
 
 class Lane(NamedTuple):
-    """What a library has for copies beside its work.
+    """What a library offers for asynchronous copies.
 
     Attributes
     ----------
     stream : object
         The second stream: ``wait_event(event)``.
     current : callable () -> object
-        The stream that the training runs on.
+        The stream on which steps run.
     event : callable () -> object
         Makes an event: ``record(stream)``, ``synchronize()``.
     pinned : callable (shape, dtype) -> (ndarray, object)
-        Makes page-locked memory, as NumPy sees it and as ``copy`` takes it.
+        Makes page-locked memory: as a NumPy array, and as ``copy`` takes it.
     empty : callable (shape, dtype) -> Array
-        Makes a place on the device.
-    copy : callable (place, pinned, rows) -> None
+        Makes an array on the device.
+    copy : callable (array, pinned, rows) -> None
         Enqueues a copy of the first rows on the second stream, and returns at once.
     """
 
@@ -47,8 +47,8 @@ class Lane(NamedTuple):
     copy: Callable[[Array, Any, int], None]
 
 
-class Place:
-    """Memory for one piece, pinned on the host and on the device, and what its users wait for."""
+class Slot:
+    """Memory for one chunk, pinned on the host and on the device, and the events to wait for."""
 
     def __init__(self, lane: Lane, arrays: tuple[Any, ...], rows: int) -> None:
         self.copied, self.used = lane.event(), lane.event()
@@ -59,48 +59,47 @@ class Place:
         self._pinned = [
             None if x is None else lane.pinned((rows, *x.shape[1:]), x.dtype) for x in arrays
         ]
-        self.used.record(lane.current())  # the memory's earlier owner may still be at work
+        self.used.record(lane.current())  # work that used this memory before may not be finished
 
-    def fill(self, arrays: tuple[Any, ...], piece: Any) -> None:
-        """Gather rows on the host, and enqueue their copy behind what still reads the place."""
+    def fill(self, arrays: tuple[Any, ...], rows: Any) -> None:
+        """Gather rows on the host, and enqueue their copy after the steps that read the slot."""
         self.copied.synchronize()  # the last copy may still read the pinned memory
         lane = self._lane
         lane.stream.wait_event(self.used)
-        for x, pinned, place in zip(arrays, self._pinned, self.device, strict=True):
+        for x, pinned, to in zip(arrays, self._pinned, self.device, strict=True):
             if pinned is not None:
-                # "clip" writes straight to its result; the rows are a permutation's, which fit.
-                x.take(piece, axis=0, out=pinned[0][: len(piece)], mode="clip")
-                lane.copy(place, pinned[1], len(piece))
+                # "clip" writes straight to its result; row numbers are always in range.
+                x.take(rows, axis=0, out=pinned[0][: len(rows)], mode="clip")
+                lane.copy(to, pinned[1], len(rows))
         self.copied.record(lane.stream)
 
 
 class PinnedUploader:
-    """``upload(pieces)``: see ``xpmlp.nn.contract.Uploader``. Two places serve all its uses.
+    """``upload(chunks)``: see ``xpmlp.nn.contract.Uploader``. All its uses share two slots.
 
     Parameters
     ----------
     lane : Lane
-    arrays : tuple of ndarray, SparseRows or None
-        Of as many rows each.
+    arrays : tuple of ndarray, SparseMatrix or None
+        With the same number of rows.
     rows : int
-        Most rows of a piece.
+        Most rows of a chunk.
     """
 
     def __init__(self, lane: Lane, arrays: tuple[Any, ...], rows: int) -> None:
         self._lane, self._arrays = lane, arrays
-        places = [Place(lane, arrays, rows) for _ in range(PLACES)]
-        self._turns = cycle(places)
+        self._turns = cycle([Slot(lane, arrays, rows) for _ in range(SLOTS)])
 
-    def __call__(self, pieces: Iterable[Any]) -> Iterator[tuple[Array | None, ...]]:
-        """Yield each piece on the device; the next is sent when the caller comes back for it."""
-        for piece in pieces:
-            place = next(self._turns)
-            place.fill(self._arrays, piece)
-            self._lane.current().wait_event(place.copied)
+    def __call__(self, chunks: Iterable[Any]) -> Iterator[tuple[Array | None, ...]]:
+        """Yield each chunk on the device; the next is sent when the caller asks for it."""
+        for rows in chunks:
+            slot = next(self._turns)
+            slot.fill(self._arrays, rows)
+            self._lane.current().wait_event(slot.copied)
             try:
-                yield place.device
-            finally:  # also where the caller leaves early: it may have enqueued steps
-                place.used.record(self._lane.current())
+                yield slot.device
+            finally:  # also if the caller stops early: it may have enqueued steps
+                slot.used.record(self._lane.current())
 
 
 def of_cupy(cupy: Any, device: Any) -> Lane:
@@ -118,9 +117,9 @@ def of_cupy(cupy: Any, device: Any) -> Lane:
         with device:
             return cupy.empty(shape, dtype)
 
-    def copy(place: Array, source: Any, rows: int) -> None:
+    def copy(to: Array, source: Any, rows: int) -> None:
         part = source[:rows]
-        place.data.copy_from_host_async(part.ctypes.data, part.nbytes, stream)
+        to.data.copy_from_host_async(part.ctypes.data, part.nbytes, stream)
 
     def event() -> Any:
         with device:
@@ -141,8 +140,8 @@ def of_torch(torch: Any, device: Any) -> Lane:
     def empty(shape: tuple[int, ...], dtype: Any) -> Array:
         return torch.empty(shape, dtype=getattr(torch, str(dtype)), device=device)
 
-    def copy(place: Array, source: Any, rows: int) -> None:
+    def copy(to: Array, source: Any, rows: int) -> None:
         with cuda.stream(stream):
-            place[:rows].copy_(source[:rows], non_blocking=True)
+            to[:rows].copy_(source[:rows], non_blocking=True)
 
     return Lane(stream, lambda: cuda.current_stream(device), cuda.Event, pinned, empty, copy)

@@ -1,8 +1,8 @@
-"""CuPy arrays on an NVIDIA GPU, and the probe that tells whether there really is one.
+"""CuPy arrays on an NVIDIA GPU, and the probe that tells whether one works.
 
-``import cupy`` works without a GPU, and a GPU can be there without a driver that fits, so the
-probe goes from cheap to sure: the driver library and its device count (about 2 ms), then an
-allocation, a matrix product and a kernel compiled at run time.
+``import cupy`` works without a GPU, and a GPU may have a driver that does not fit. So the probe
+starts with what is cheap, the driver library and its device count (about 2 ms), and ends with what
+is certain: an allocation, a matrix product and a kernel compiled at run time.
 """
 
 import ctypes
@@ -31,11 +31,11 @@ DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 RAN_OUT = (
     "cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"
 )  # fmt: skip
-"""How runtime, driver and cuBLAS say that memory is not enough."""
+"""How runtime, driver and cuBLAS say that memory is too small."""
 
 
 class CupyBackend(EagerBackend):
-    """Kernels of our own and cuBLASLt's products, captured in CUDA graphs.
+    """Custom kernels and cuBLASLt's products, captured in CUDA graphs.
 
     Parameters
     ----------
@@ -43,11 +43,11 @@ class CupyBackend(EagerBackend):
         CuPy, and its array API namespace.
     device : cupy.cuda.Device
     lt : module or str
-        ``nvmath.bindings.cublasLt``, or why it is not there. Without it products are cuBLAS's,
-        and steps run eagerly.
+        ``nvmath.bindings.cublasLt``, or why it cannot be used. Without it, cuBLAS computes
+        products, and steps run eagerly.
     precision : {"float32", "tf32", "bf16"}
     capture : bool
-        Whether to capture steps at all.
+        Whether to capture steps.
     """
 
     capabilities = frozenset({"gpu", "float64", "mutable"})
@@ -65,13 +65,12 @@ class CupyBackend(EagerBackend):
         self.cupy, self._lt, self._capture = cupy, lt, capture
         self.precision = precision
         # array_api_compat's sign counts a mask, and so waits for the device.
-        sign = partial(_sign, cupy)
-        ops = Ops.reference(StepNamespace(xp, sign=sign), device)
+        ops = Ops.reference(StepNamespace(xp, sign=partial(_sign, cupy)), device)
         self._graphs: WeakSet[CupyGraphs] = WeakSet()
         self._lock = Lock()
         self.kernels = Kernels(cupy)
         if isinstance(lt, str):
-            self.products: Any = CublasProducts(cupy)
+            self.products: Any = partial(_cublas, cupy)
             self.precision = "float32"
         else:
             self.products = Products(cupy, lt, precision, partial(to_bfloat16, cupy, self.kernels))
@@ -102,17 +101,17 @@ class CupyBackend(EagerBackend):
         return self.cupy.asnumpy(x)
 
     def synchronize(self) -> None:
-        """Wait until the GPU has finished what is on the current stream, as all our work is."""
-        # Not the whole device: another thread's capture would not survive that.
+        """Wait until the GPU has finished the current stream, which has all work of xpmlp."""
+        # Not the whole device: that would break another thread's capture.
         with self.device:
             self.cupy.cuda.get_current_stream().synchronize()
 
     def uploader(self, arrays: tuple[Any, ...], rows: int) -> Uploader:
-        """Return copies from pinned memory on a second stream."""
+        """Return a function that copies from pinned memory on a second stream."""
         return PinnedUploader(of_cupy(self.cupy, self.device), arrays, rows)
 
     def memory(self) -> Memory:
-        """Return the GPU's memory; blocks that CuPy's pool keeps and does not use count as free."""
+        """Return the GPU's memory; what CuPy's pool reserves but does not use counts as free."""
         with self.device:
             free, total = self.device.mem_info
             pool = self.cupy.get_default_memory_pool()
@@ -121,7 +120,7 @@ class CupyBackend(EagerBackend):
             return Memory(used, free + pool.free_bytes(), total)
 
     def ran_out(self, error: BaseException) -> bool:
-        """Whether it is CuPy's OutOfMemoryError, which is a MemoryError, or one of CUDA's own."""
+        """Whether it is CuPy's OutOfMemoryError, which is a MemoryError, or an error of CUDA's."""
         return super().ran_out(error) or any(word in str(error) for word in RAN_OUT)
 
     def device_name(self) -> str:
@@ -146,27 +145,15 @@ def _sign(cupy: Any, x: Array) -> Array:
     return cupy.where(x == x, cupy.sign(x), x)
 
 
-class CublasProducts:
-    """CuPy's own products, where cuBLASLt's bindings are not installed."""
-
-    def __init__(self, cupy: Any) -> None:
-        self._cupy = cupy
-
-    def __call__(
-        self,
-        a: Array,
-        b: Array,
-        out: Array | None = None,
-        bias: Array | None = None,
-        relu: bool = False,
-        sums: Array | None = None,
-    ) -> Array | None:
-        """Compute a b; None where more is asked for. See ``Products``."""
-        return self._cupy.matmul(a, b, out=out) if bias is None and sums is None else None
+def _cublas(
+    cupy: Any, a: Array, b: Array, out: Any = None, bias: Any = None, sums: Any = None, **_: Any
+) -> Array | None:
+    """Compute a b as ``Products`` does, with CuPy alone; None where more is asked for."""
+    return cupy.matmul(a, b, out=out) if bias is None and sums is None else None
 
 
 def driver_problem(library: str = DRIVER) -> str | None:
-    """Ask the NVIDIA driver for its devices: None if there is one, else what is wrong."""
+    """Return None if the NVIDIA driver has a device, else the problem."""
     try:
         driver = ctypes.CDLL(library)
     except OSError:
@@ -187,20 +174,20 @@ def why_not() -> str | None:
         return problem
     try:
         import cupy
-    except Exception as error:  # a library of CUDA that does not load is an OSError
+    except Exception as error:  # a CUDA library that does not load is an OSError
         return f"CuPy cannot be imported ({one_line(error)}); install it with {INSTALL}"
     try:
         x = cupy.ones((16, 16), dtype=cupy.float32)
         kernel = cupy.ElementwiseKernel("float32 x", "float32 y", "y = x + 1", "xpmlp_probe")
         if float(kernel(x @ x).sum()) != 17 * 256:
             return "the GPU computes wrong results"
-    except Exception as error:  # whatever CUDA, cuBLAS or NVRTC raise, the GPU is no use
+    except Exception as error:  # CUDA, cuBLAS and NVRTC raise errors of many types
         return f"the GPU does not work: {one_line(error)}"
     return None
 
 
 def cublaslt() -> Any:
-    """Return the bindings of cuBLASLt, or in one line why they cannot be used."""
+    """Return the bindings of cuBLASLt, or why they cannot be used, in one line."""
     try:
         lt = import_module("nvmath.bindings.cublasLt")
         lt.get_version()  # loads the library itself
@@ -218,12 +205,12 @@ def device_of(x: Array) -> str:
 
 
 def create(device: str | None = None, capture: bool = True) -> CupyBackend:
-    """Return the backend on a GPU: ``"0"`` or ``"cuda:0"``, or the current one unless given.
+    """Return the backend on a GPU, ``"0"`` or ``"cuda:0"``; by default the current one.
 
     Raises
     ------
     BackendError
-        If CuPy or the GPU cannot work, with the reason and the install command.
+        If CuPy or the GPU does not work, with the reason and the install command.
     """
     reason = why_not()
     if reason is not None:
@@ -246,5 +233,5 @@ def create(device: str | None = None, capture: bool = True) -> CupyBackend:
 
 @cache
 def _shared(cupy: Any, xp: Any, number: int, lt: Any, precision: str, capture: bool) -> CupyBackend:
-    """Return one backend for everybody: its kernels and scratch memory need not be there twice."""
+    """Return one backend for all callers, which share its kernels and scratch memory."""
     return CupyBackend(cupy, xp, cupy.cuda.Device(number), lt, precision, capture)

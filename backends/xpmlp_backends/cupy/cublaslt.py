@@ -1,16 +1,16 @@
-"""Matrix products by cuBLASLt, which CUDA graphs can capture; CuPy's own, by cuBLAS, they cannot.
+"""Matrix products by cuBLASLt, which CUDA graphs can capture; CuPy's, by cuBLAS, they cannot.
 
-cuBLASLt takes the stream and its workspace with each call, adds a bias, takes ReLU or sums
+cuBLASLt takes the stream and its workspace with each call, adds a bias, applies ReLU or sums
 columns along the way (its *epilogue*), and offers several algorithms for a product, of which the
 fastest is found by timing. The bindings are NVIDIA's, ``nvmath.bindings.cublasLt``.
 
-It thinks in columns: a matrix that lies row by row is, to it, its transpose. So instead of
-D = A B it is asked for Dᵀ = Bᵀ Aᵀ, which lies in memory just the same, and nothing is copied:
+cuBLASLt's matrices are column by column: a matrix stored row by row is, to it, its transpose. So
+instead of D = A B it is asked for Dᵀ = Bᵀ Aᵀ, which has the same memory, and nothing is copied:
 
-    product          its first factor     its second        its epilogue, over a column of its own
-    Z = X W + b      Wᵀ   (W as it lies)  Xᵀ                BIAS, RELU_BIAS: b
-    dX = dZ Wᵀ       W    (transposed)    dZᵀ
-    dW = Xᵀ dZ       dZᵀ                  X   (transposed)  BGRADA: db, the sums of dZ's columns
+    product          its first factor      its second        its epilogue
+    Z = X W + b      Wᵀ   (W as stored)    Xᵀ                BIAS, RELU_BIAS: b
+    dX = dZ Wᵀ       W    (transposed)     dZᵀ
+    dW = Xᵀ dZ       dZᵀ                   X   (transposed)  BGRADA: db, the sums of dZ's columns
 """
 
 import logging
@@ -39,7 +39,7 @@ CANDIDATES = 16
 R_32F, R_64F, R_16BF = 0, 1, 14
 COMPUTE_32F, COMPUTE_64F, COMPUTE_32F_FAST_TF32 = 68, 70, 77
 STORED = {"float32": R_32F, "float64": R_64F, "uint16": R_16BF}
-"""cuBLASLt's types by CuPy's dtype; bfloat16 travels as the uint16 with the same bits."""
+"""cuBLASLt's types by CuPy's dtype; bfloat16 is passed as uint16 with the same bits."""
 
 
 class Side(NamedTuple):
@@ -50,7 +50,7 @@ class Side(NamedTuple):
     kind : int
         Its type.
     rows, columns : int
-        As it lies in memory, column by column.
+        As stored in memory, column by column.
     transposed : bool
         Whether the product takes it transposed.
     alignment : int
@@ -65,14 +65,14 @@ class Side(NamedTuple):
 
     @classmethod
     def of(cls, x: Array) -> "Side":
-        """See an array of two dimensions, row by row, or the transpose of such a one."""
+        """Describe an array of two dimensions, row by row, or the transpose of one."""
         transposed = not x.flags.c_contiguous
         columns, rows = x.shape[::-1] if transposed else x.shape
         return cls(STORED[str(x.dtype)], rows, columns, transposed, gcd(x.data.ptr, 256))
 
 
 class Shape(NamedTuple):
-    """All that the choice of an algorithm depends on."""
+    """Everything that the choice of an algorithm depends on."""
 
     compute: int
     first: Side
@@ -92,6 +92,11 @@ class Recipe:
     lock: Lock = field(default_factory=Lock)
 
 
+class _Thread(local):
+    timing = False
+    """Whether this thread is in the context ``timed``."""
+
+
 class Products:
     """Matrix products of CuPy arrays, on the current stream.
 
@@ -101,11 +106,11 @@ class Products:
     lt : module
         ``nvmath.bindings.cublasLt``.
     precision : {"float32", "tf32", "bf16"}
-        What the factors of float32 products are rounded to. For bf16 ``rounded`` rounds them.
+        What the factors of float32 products are rounded to; for bf16, ``rounded`` rounds them.
     rounded : callable (Array) -> Array
         Float32 to bfloat16, as uint16.
     tuning : Tuning
-        Times algorithms, and remembers.
+        Times algorithms and keeps the choices.
     """
 
     def __init__(
@@ -115,7 +120,7 @@ class Products:
         self._handle = lt.create()
         self._recipes: dict[Shape, Recipe | None] = {}
         self._workspace = PerStream(cupy, lambda: cupy.empty(WORKSPACE, dtype=np.uint8))
-        self._here = local()
+        self._here = _Thread()
         self._lock = Lock()
         self.tuning = tuning or Tuning(cupy, f"cuBLASLt {lt.get_version()}")
         self.missing: list[str] = []
@@ -129,7 +134,7 @@ class Products:
         relu: bool = False,
         sums: Array | None = None,
     ) -> Array | None:
-        """Compute a b, with what belongs to it.
+        """Compute a b, with an epilogue.
 
         Parameters
         ----------
@@ -141,18 +146,18 @@ class Products:
         bias : Array, shape (m,), optional
             Added to each row.
         relu : bool
-            Whether to take max(·, 0) in the end; with a bias only.
+            Whether to apply max(·, 0) to the result; only with a bias.
         sums : Array, shape (m,), optional
             Where to write the sums of b's columns.
 
         Returns
         -------
         Array, shape (n, m), or None
-            None if cuBLASLt has nothing that does all of it at once; nothing is written then.
+            None if cuBLASLt cannot do all of it at once; nothing is written then.
         """
         rounds = self.precision == "bf16" and str(a.dtype) == "float32"
         if rounds and sums is not None:
-            return None  # they would be sums of rounded numbers
+            return None  # the sums would be of rounded numbers
         if out is None:
             out = self._cupy.empty((a.shape[0], b.shape[1]), dtype=a.dtype)
         a, b = self._placed(a), self._placed(b)
@@ -170,22 +175,17 @@ class Products:
     def timed(self) -> Iterator[None]:
         """Find the fastest algorithm for each product that is computed in this context.
 
-        Elsewhere the first that cuBLASLt proposes has to do: a prediction should not wait for
+        Elsewhere the first that cuBLASLt proposes is used: a prediction should not wait for
         timings.
         """
-        before, self._here.timing = self._timing, True
+        before, self._here.timing = self._here.timing, True
         try:
             yield
         finally:
             self._here.timing = before
 
-    @property
-    def _timing(self) -> bool:
-        """Whether this thread is in such a context."""
-        return getattr(self._here, "timing", False)
-
     def _placed(self, x: Array) -> Array:
-        """Return it in an order that cuBLASLt can take; a copy only of a slice."""
+        """Return x in an order that cuBLASLt accepts; only a slice is copied."""
         fits = x.flags.c_contiguous or x.flags.f_contiguous
         return x if fits else self._cupy.ascontiguousarray(x)
 
@@ -206,12 +206,12 @@ class Products:
     def _recipe(self, shape: Shape, arrays: Any, extra: Array | None) -> Recipe | None:
         with self._lock:
             found = self._recipes.get(shape)
-            if shape not in self._recipes or (found and self._timing and not found.timed):
+            if shape not in self._recipes or (found and self._here.timing and not found.timed):
                 self._recipes[shape] = self._made(shape, arrays, extra)
             return self._recipes[shape]
 
     def _made(self, shape: Shape, arrays: Any, extra: Array | None) -> Recipe | None:
-        """Choose an algorithm that works; what cuBLASLt lists need not."""
+        """Choose an algorithm that works; not all that cuBLASLt lists do."""
         operation, layouts = self._described(shape)
         found = self._heuristics(operation, layouts, shape)
         algorithms = [np.array(one) for one in found["algo"]]
@@ -219,7 +219,7 @@ class Products:
         def call(algorithm: Any) -> None:
             self._compute(Recipe(operation, layouts, algorithm), arrays, extra)
 
-        if self._timing and algorithms:
+        if self._here.timing and algorithms:
             algorithms.insert(0, self.tuning.best(str(shape), algorithms, call))
         for algorithm in algorithms:
             try:
@@ -227,18 +227,18 @@ class Products:
             except self._lt.cuBLASLtError as error:
                 logger.debug("an algorithm of cuBLASLt does not work: %s", error)
             else:
-                return Recipe(operation, layouts, algorithm, self._timing)
+                return Recipe(operation, layouts, algorithm, self._here.timing)
         if shape.epilogue == "DEFAULT":
             raise RuntimeError(f"cuBLASLt has no algorithm for {shape}")
         self._say_missing(shape)
         return None
 
     def _say_missing(self, shape: Shape) -> None:
-        """Say once for each result that what goes with a product takes a kernel of its own."""
+        """Log, once for each result, that a custom kernel does what the epilogue would do."""
         what = f"{shape.epilogue} for {shape.result.columns} x {shape.result.rows}"
         if what not in self.missing:
             self.missing.append(what)
-            logger.info("cuBLASLt has no %s: a kernel of its own does it", what)
+            logger.info("cuBLASLt has no %s: a custom kernel does it", what)
 
     def _described(self, shape: Shape) -> tuple[int, tuple[int, int, int]]:
         lt, attribute = self._lt, self._lt.MatmulDescAttribute
@@ -254,10 +254,7 @@ class Products:
         return operation, (first, second, result)
 
     def _set(self, operation: int, attribute: int, value: Any) -> None:
-        held = np.array(value)
-        self._lt.matmul_desc_set_attribute(
-            operation, int(attribute), held.ctypes.data, held.itemsize
-        )
+        _write(self._lt.matmul_desc_set_attribute, operation, attribute, value)
 
     def _heuristics(self, operation: int, layouts: tuple[int, int, int], shape: Shape) -> Any:
         """Ask for algorithms, the most promising first."""
@@ -269,10 +266,7 @@ class Products:
             for letter, side in zip("ABCD", sides, strict=True)
         }
         for name, value in wishes.items():
-            held = np.array(value)
-            lt.matmul_preference_set_attribute(
-                preference, int(name), held.ctypes.data, held.itemsize
-            )
+            _write(lt.matmul_preference_set_attribute, preference, name, value)
         results = np.zeros(CANDIDATES, dtype=lt.matmul_heuristic_result_dtype)
         count = np.zeros(1, dtype=np.int32)
         first, second, result = layouts
@@ -281,7 +275,7 @@ class Products:
                 self._handle, operation, first, second, result, result, preference,
                 CANDIDATES, results.ctypes.data, count.ctypes.data,
             )  # fmt: skip
-        except lt.cuBLASLtError:  # it says "not supported" for an epilogue that it has not
+        except lt.cuBLASLtError:  # "not supported", for an epilogue that it does not have
             return results[:0]
         finally:
             lt.matmul_preference_destroy(preference)
@@ -306,6 +300,11 @@ class Products:
             )  # fmt: skip
 
     def table(self) -> list[tuple[Any, ...]]:
-        """Return what was tuned, for people: product, candidates, first's and best's time."""
-        nothing = [(what, 0, None, None) for what in self.missing]
-        return [*self.tuning.table(), *nothing]
+        """Return what was tuned: product, candidates, the first's and the best's time."""
+        return [*self.tuning.table(), *((what, 0, None, None) for what in self.missing)]
+
+
+def _write(setter: Any, descriptor: int, attribute: int, value: Any) -> None:
+    """Set an attribute, whose value is passed by address."""
+    held = np.array(value)
+    setter(descriptor, int(attribute), held.ctypes.data, held.itemsize)

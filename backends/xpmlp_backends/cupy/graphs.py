@@ -1,4 +1,4 @@
-"""CUDA graphs through CuPy, for ``_capture``."""
+"""CUDA graphs through CuPy, for ``xpmlp_backends.cuda.capture``."""
 
 import re
 from collections.abc import Callable, Hashable
@@ -22,9 +22,9 @@ HOST_COPY = re.compile("HtoD|DtoH|HtoH")
 class CupyGraphs:
     """CUDA graphs through CuPy.
 
-    They are captured on a stream and with a memory pool of their own: without it, blocks that are
-    freed during a capture would return to the common pool, and later calls would write to the
-    graphs' memory. They are launched on the current stream, so they follow what is there.
+    They are captured on a private stream and with a private memory pool: otherwise blocks freed
+    during a capture would return to the common pool, and later calls would write to the graphs'
+    memory. They are launched on the current stream, so they follow what is there.
     """
 
     def __init__(self, cupy: Any, kernels: Kernels, products: Products) -> None:
@@ -47,7 +47,9 @@ class CupyGraphs:
             try:
                 work()
             except BaseException:
-                with suppress(Exception):  # that of the work counts; this only ends the capture
+                with suppress(
+                    Exception
+                ):  # this only ends the capture; the error of the work is raised
                     stream.end_capture()
                 raise
             graph = stream.end_capture()
@@ -69,14 +71,13 @@ class CupyGraphs:
         return self._cupy.copyto(to, source)
 
     def stand_in(self, data: Data) -> tuple[Hashable, Callable[[], StandIn]]:
-        """Data of the same dtypes and row shapes share graphs: their addresses lie in a table."""
-        whole = (data.shift, data.scale)
+        """Data of the same dtypes and row shapes share graphs, which read addresses in a table."""
         parts = [(x.shape[1:], x.dtype.str) if x is not None else None for x in data[:3]]
-        kind = (*parts, *(None if x is None else x.shape for x in whole))
+        kind = (*parts, *(None if x is None else x.shape for x in (data.shift, data.scale)))
         return kind, lambda: AddressedData(self._cupy, self._kernels, data)
 
     def memory(self) -> int:
-        """Bytes that the graphs keep for what lies between a step's beginning and end."""
+        """Bytes that the graphs keep for intermediate results of steps."""
         return int(self._pool.total_bytes())
 
     def forget(self) -> None:
@@ -88,9 +89,9 @@ class CupyGraphs:
 def _allocate(cupy: Any, size: int) -> Any:
     """Take memory from CUDA for a pool of graphs.
 
-    When CUDA has none left, a pool gives its free blocks back and tries again, if it hears of it as
-    CUDA's own error: here those are memory of graphs. So the common pool gives back first, and
-    what is raised then is CuPy's error, which ends the attempt.
+    When CUDA's own error says that none is left, a pool frees its unused blocks and tries again;
+    here those are memory of graphs. So the common pool frees its blocks first, and if that does not
+    help, CuPy's error is raised, which ends the attempt.
     """
     cuda = cupy.cuda
     for last in (False, True):
@@ -129,7 +130,7 @@ class AddressedData:
         """Write the addresses of other data, and copy their scaling."""
         parts = (data.X, data.y, data.weight)
         given = [None if x is None else contiguous(self._cupy, x) for x in parts]
-        # Copies that had to be made stay while they are read; the caller holds the others.
+        # Copies that had to be made must live while they are read; the caller holds the others.
         self._held = tuple(a for a, x in zip(given, parts, strict=True) if a is not x)
         self._kernels("point", np.dtype(np.float32), (1,), (1,), self._table, *given)
         for to, source in ((self.data.shift, data.shift), (self.data.scale, data.scale)):

@@ -1,7 +1,7 @@
 """Operations for CuPy arrays: cuBLASLt's products and the kernels of ``kernels/``.
 
-Every method is the reference of the same name (``xpmlp.nn.ops``), whose formula is not explained
-again here. None of them reads a value on the host, so a step of them can be captured.
+Each method computes what the reference of the same name does (``xpmlp.nn.ops``), which explains the
+formula. None of them reads a value on the host, so a step of them can be captured.
 """
 
 from dataclasses import replace
@@ -32,7 +32,7 @@ KERNEL_ACTIVATIONS = (
     "identity", "sign", "binary_step", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu",
     "gelu_tanh", "softplus", "swish", "mish", "exp",
 )  # fmt: skip
-"""In the order of ``enum Activation``, whose last is no activation: the error function."""
+"""In the order of ``enum Activation``, whose last member is no activation: the error function."""
 
 KERNEL_LOSSES = (
     losses.MSE, losses.MAE, losses.Huber, losses.Quantile, losses.Poisson, losses.PoissonDeviance,
@@ -42,7 +42,7 @@ KERNEL_LOSSES = (
 """In the order of ``enum Loss``."""
 
 SETTINGS = {losses.Huber: "delta", losses.Quantile: "q"}
-"""What a loss is set to; all else have label smoothing, or nothing."""
+"""The setting of a loss; the others have label smoothing, or none."""
 
 KERNEL_METRICS = {
     None: (0, 0.0),
@@ -53,21 +53,21 @@ KERNEL_METRICS = {
     metrics.R2: (4, 0.0),
     metrics.RATE_R2: (5, 0.0),
 }
-"""Numbers of ``enum Metric``, and the threshold."""
+"""Numbers of ``enum Metric``, and thresholds."""
 
 MOST_ROWS_BLOCKS = 1024
-"""Of ``assess``, whose last block adds up what the others leave."""
+"""Most blocks of ``assess``, whose last block sums the results of the others."""
 
 
 class Addresses:
-    """Stands for a data set in a captured step: its arrays' addresses lie in a table.
+    """Stands for a data set in a captured step, which reads its addresses from a table.
 
     Parameters
     ----------
     table : Array of uint64, shape (3,)
         Addresses of X, y and weight.
     X, y, weight : Array or None
-        Arrays like those of the data set; only their shapes and dtypes are read.
+        Arrays like those of the data set; only their row shapes and dtypes are read.
     """
 
     def __init__(self, table: Array, X: Array, y: Array, weight: Array | None) -> None:
@@ -75,7 +75,7 @@ class Addresses:
 
 
 class CudaOps:
-    """The operations, with what they need.
+    """The operations, on kernels and products.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class CudaOps:
         self._arrived = PerStream(cupy, lambda: cupy.zeros(1, dtype=np.uint32))
 
     def table(self, ops: Ops) -> Ops:
-        """Return the operations with these in place of the plain ones."""
+        """Return the table of operations, with these in place of the reference."""
         replaced = (
             self.dense, self.dense_grad, self.dense_activation, self.activation, self.erf,
             self.activation_grad, self.accumulate, self.dropout_mask, self.gather_batch, self.sgd,
@@ -115,7 +115,7 @@ class CudaOps:
         return z
 
     def dense_grad(
-        self, x: Array, W: Array, dz: Array, need_dx: bool, out: tuple[Any, Any] = (None, None)
+        self, x: Array, W: Array, dz: Array, need_dx: bool, out: Any = (None, None)
     ) -> tuple[Array | None, Array, Array]:
         """dz Wᵀ, xᵀ dz and the column sums of dz."""
         dz = contiguous(self.cupy, dz)
@@ -262,7 +262,7 @@ class CudaOps:
     def momentum(
         self, p: Array, g: Array, v: Array, rate: Array, mu: float, *, nesterov: int
     ) -> Any:
-        """v ← μ v + g, θ ← θ − η v, or with Nesterov's look ahead."""
+        """v ← μ v + g, θ ← θ − η v, or Nesterov's θ ← θ − η (g + μ v)."""
         T = scalar(p.dtype)
         self.kernels.over(p.size, "momentum", p.dtype, p, g, v, rate, T(mu), np.int32(nesterov))
         return p, (v,)
@@ -318,7 +318,7 @@ def _code(name: str) -> Any:
 
 
 def _step(column: Array | None) -> Any:
-    """Return by how much to move along a column of numbers, or a single one."""
+    """Return the step from one column's number to the next: 0 where one serves all columns."""
     return np.int32(0 if column is None or column.size == 1 else 1)
 
 

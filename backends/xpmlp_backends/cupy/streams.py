@@ -1,8 +1,8 @@
-"""CUDA streams of CuPy, and what each of them needs for itself.
+"""Private CUDA streams of CuPy, and objects that each stream and thread needs for itself.
 
-Work on one stream runs in order, so it can share scratch memory; work on two may run at once, so
-it cannot. The key is the thread as well: a graph keeps the scratch memory of the stream on which
-it was captured, and threads may launch their graphs at the same time.
+Work on one stream runs in order, so it can share scratch memory; work on two streams may run at
+once, so it cannot. Threads are told apart too: a graph keeps the scratch memory of the stream on
+which it was captured, and threads may launch their graphs at the same time.
 """
 
 import threading
@@ -23,13 +23,13 @@ def private_stream(cupy: Any) -> Any:
 
 
 class PerStream(Generic[Made]):
-    """One thing for each thread and stream, made when it is first asked for.
+    """One object for each thread and stream, made when it is first asked for.
 
     Parameters
     ----------
     cupy : module
     make : callable () -> Array
-        Called with the common memory pool: a graph's private memory would be lent again.
+        Called with the common memory pool: a graph's private pool would lend the memory again.
     """
 
     def __init__(self, cupy: Any, make: Callable[[], Made]) -> None:

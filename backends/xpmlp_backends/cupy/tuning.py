@@ -1,9 +1,9 @@
-"""Which of several algorithms is the fastest here: timed once, and remembered on disk.
+"""Finds the fastest of several algorithms: timed once, and kept on disk.
 
 Each is timed inside a small CUDA graph of repeated calls, because Python takes longer to launch
 a product than the GPU takes to compute it. The choice is kept in the user's cache folder, so
 that the next run computes with the same algorithms and gives the same bits; ``XPMLP_AUTOTUNE=0``
-takes cuBLASLt's first proposal without timing or remembering anything.
+takes cuBLASLt's first proposal: nothing is timed or kept.
 """
 
 import json
@@ -28,7 +28,7 @@ CALLS = 20
 """Calls in a graph that is timed."""
 
 LAUNCHES = 3
-"""Times it is launched; the median counts."""
+"""Times that graph is launched, after a first one; the median counts."""
 
 
 class Tuning:
@@ -38,7 +38,7 @@ class Tuning:
     ----------
     cupy : module
     library : str
-        Name and version of whose algorithms they are: another version's are timed anew.
+        Name and version of the library; another version's algorithms are timed anew.
     folder : Path, optional
         Where choices are kept.
     """
@@ -51,7 +51,7 @@ class Tuning:
         self._where = f"{name}, {device.compute_capability}, {library}"
         self._path = _file(folder)
         self._asked = os.environ.get("XPMLP_AUTOTUNE", "1") != "0"
-        self._kept = self._read() if self._asked else {}
+        self._kept = self._mine(self._stored()) if self._asked else {}
         self._rows: list[tuple[Any, ...]] = []
 
     def best(
@@ -62,7 +62,7 @@ class Tuning:
         Parameters
         ----------
         key : str
-            What it is for.
+            What the algorithm is for.
         algorithms : sequence of ndarray
             The most promising first; their bytes identify them.
         call : callable (algorithm) -> None
@@ -83,7 +83,7 @@ class Tuning:
         return algorithms[chosen]
 
     def table(self) -> list[tuple[Any, ...]]:
-        """Return what was timed in this process: a head, then a row for each."""
+        """Return what was timed in this process: a header, then a row for each product."""
         return [("product", "candidates", "first, µs", "best, µs"), *self._rows]
 
     def _time(self, call: Callable[[], None]) -> float:
@@ -115,30 +115,26 @@ class Tuning:
         stop.synchronize()
         return float(self._cupy.cuda.get_elapsed_time(start, stop)) / 1e3
 
-    def _read(self) -> dict[str, str]:
-        """Read the choices of this device and library; a file that cannot be read is no loss."""
-        if self._path is None:
-            return {}
+    def _stored(self) -> dict[str, Any]:
+        """Return the choices for all devices and libraries; an unreadable file is no loss."""
         try:
-            found = json.loads(self._path.read_text())[self._where]
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
+            found = json.loads(self._path.read_text()) if self._path else {}
+        except (OSError, ValueError):
+            found = {}
+        return found if isinstance(found, dict) else {}
+
+    def _mine(self, stored: dict[str, Any]) -> dict[str, str]:
+        found = stored.get(self._where)
         return found if isinstance(found, dict) else {}
 
     def _keep(self, key: str, algorithm: str) -> None:
         self._kept[key] = algorithm
         if self._path is None:
             return
+        stored = self._stored()
+        stored[self._where] = self._mine(stored) | {key: algorithm}
         try:
-            everyone = json.loads(self._path.read_text())
-        except (OSError, ValueError):
-            everyone = {}
-        if not isinstance(everyone, dict):
-            everyone = {}
-        here = everyone.get(self._where)
-        everyone[self._where] = (here if isinstance(here, dict) else {}) | {key: algorithm}
-        try:
-            write_atomically(self._path, json.dumps(everyone, indent=1).encode())
+            write_atomically(self._path, json.dumps(stored, indent=1).encode())
         except OSError as error:
             logger.debug("choices of algorithms are not kept: %s", error)
 

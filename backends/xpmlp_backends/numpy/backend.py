@@ -13,7 +13,15 @@ import numpy as np
 import xpmlp_backends.numpy.functions  # noqa: F401 - registers how NumPy's functions are recorded
 from xpmlp.errors import BackendError
 from xpmlp.nn.contract import Array, Data, Execution, Forward, Plan, Run, State, Step
-from xpmlp_backends.base import EagerBackend, copy_state, differs, map_state, one_line, state_arrays
+from xpmlp_backends.base import (
+    EagerBackend,
+    Loop,
+    copy_state,
+    differs,
+    map_state,
+    one_line,
+    state_arrays,
+)
 from xpmlp_backends.numpy.inplace import in_place
 from xpmlp_backends.numpy.record import Tape, Unrecordable, launch, together
 
@@ -95,39 +103,30 @@ def create(device: str | None = None, fused: bool | None = None) -> NumpyBackend
     return NumpyBackend(fused)
 
 
-class RecordedRun:
+class RecordedRun(Loop):
     """``run(state, data, plan, start, stop)``: records a step for new shapes, then replays it.
 
-    NumPy's own warnings are silenced: a diverging loss is reported.
+    A step that cannot be recorded runs eagerly, which ``execution`` then says. NumPy's own
+    warnings are silenced: a diverging loss is reported.
     """
 
     def __init__(self, step: Step) -> None:
-        self._step = step
+        super().__init__(step)
+        self.execution = Execution("recorded")
         self._state: State | None = None
         self._recordings: dict[Any, _Recording] = {}
-        self._reason: str | None = None
-
-    @property
-    def execution(self) -> Execution:
-        """Recorded, or eager with the reason."""
-        if self._reason is None:
-            return Execution("recorded")
-        return Execution("eager", (f"the step could not be recorded: {self._reason}",))
 
     def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
         """Apply the step for k in ``range(start, stop)``; the run owns the returned memory."""
         with np.errstate(all="ignore"):
-            if self._reason is None and start < stop:
+            if self.execution.mode != "eager" and start < stop:
                 try:
                     return self._replay(state, data, plan, start, stop)
                 except Unrecordable as error:
-                    self._reason = str(error)
-                    logger.warning(
-                        "backend numpy: this step runs eagerly, because %s", self._reason
-                    )
-            for k in range(start, stop):
-                state = self._step(state, data, plan, k)
-            return state
+                    logger.warning("backend numpy: this step runs eagerly, because %s", error)
+                    note = f"the step could not be recorded: {error}"
+                    self.execution = Execution("eager", (note,))
+            return super().__call__(state, data, plan, start, stop)
 
     def _replay(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
         state = map_state(np.asarray, state)

@@ -1,7 +1,7 @@
-"""Operations for NumPy arrays with loops that numba compiles (``_loops``).
+"""Operations for NumPy arrays with loops that numba compiles (``loops``).
 
-Every function of the table is the reference of the same name (``xpmlp.nn.ops``), whose formula is
-not explained again here.
+Each function computes what the reference of the same name does (``xpmlp.nn.ops``), which explains
+the formula.
 """
 
 from dataclasses import replace
@@ -15,18 +15,20 @@ from xpmlp.nn.contract import Array
 from xpmlp.nn.ops import Ops
 from xpmlp.nn.penalty import Penalty, counts
 from xpmlp_backends.numpy import loops
-from xpmlp_backends.numpy.inplace import DOT, SLOTS, dense_activation, products_grad
+from xpmlp_backends.numpy.inplace import SLOTS, dense, dense_activation, dense_grad, products_grad
 from xpmlp_backends.numpy.record import empty, launch
 
 
 def fused(ops: Ops) -> Ops:
-    """Return the operations with what is faster here in place of NumPy's."""
+    """Return the operations, with numba's loops where they are faster than NumPy."""
     replaced = (
-        dense, dense_grad, dense_activation_grad, gather_batch, label_cross_entropy,
+        dense_activation_grad, gather_batch, label_cross_entropy,
         softmax_cross_entropy, batch_mean, is_largest, accumulate, dropout_mask,
     )  # fmt: skip
     return replace(
         ops,
+        dense=partial(dense, partial(launch, loops.add_bias)),
+        dense_grad=partial(dense_grad, partial(launch, loops.column_sums)),
         dense_activation=partial(dense_activation, partial(launch, loops.bias_relu)),
         penalize=partial(penalize, ops.penalize),
         **{f.__name__: f for f in replaced},
@@ -35,24 +37,6 @@ def fused(ops: Ops) -> Ops:
 
 
 # Dense maps
-
-
-def dense(x: Array, W: Array, b: Array | None) -> Array:
-    """x W + b."""
-    z = empty(x, (x.shape[0], W.shape[1]), x.dtype)
-    launch(DOT, x, W, z)
-    if b is not None:
-        launch(loops.add_bias, z, b)
-    return z
-
-
-def dense_grad(
-    x: Array, W: Array, dz: Array, need_dx: bool, out: tuple[Any, Any] = (None, None)
-) -> tuple[Array | None, Array, Array]:
-    """dz Wᵀ, xᵀ dz and the column sums of dz."""
-    db = empty(dz, dz.shape[1:], dz.dtype) if out[1] is None else out[1]
-    launch(loops.column_sums, dz, db)
-    return *products_grad(x, W, dz, need_dx, out[0]), db
 
 
 def dense_activation_grad(
@@ -64,7 +48,7 @@ def dense_activation_grad(
     dh: Array,
     f: Activation,
     need_dx: bool,
-    out: tuple[Any, Any] = (None, None),
+    out: Any = (None, None),
 ) -> tuple[Array | None, Array, Array]:
     """dz = dh · f′(z) and its column sums in one pass, then the products."""
     if f.name not in SLOPES or f is not ACTIVATIONS[f.name]:
@@ -155,7 +139,7 @@ def accumulate(
 
 
 def _array(number: Any, dtype: Any = None) -> Array:
-    """Return a number as an array; one that was read from an array, as that was."""
+    """Return a number as an array; NumPy's scalars keep their dtype."""
     return number if isinstance(number, np.ndarray) else np.asarray(number, dtype)
 
 
@@ -164,7 +148,7 @@ def _array(number: Any, dtype: Any = None) -> Array:
 
 def penalize(plain: Any, penalty: Penalty, W: Array, dW: Array) -> tuple[Array, Array]:
     """W's part of the penalty's value, and dW with that of its gradient."""
-    if type(penalty) is not Penalty:  # it may have formulas of its own
+    if type(penalty) is not Penalty:  # a subclass may have other formulas
         parts: tuple[Array, Array] = plain(penalty, W, dW)
         return parts
     strengths = (_array(s, W.dtype) if counts(s) else None for s in (penalty.l1, penalty.l2))

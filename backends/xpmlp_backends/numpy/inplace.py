@@ -1,7 +1,7 @@
 """Operations for NumPy arrays without a compiler: in place, and in blocks that stay in the cache.
 
-Every function of the table is the reference of the same name (``xpmlp.nn.ops``), whose formula is
-not explained again here.
+Each function computes what the reference of the same name does (``xpmlp.nn.ops``), which explains
+the formula.
 """
 
 from collections.abc import Callable
@@ -22,17 +22,17 @@ BLOCK = 65536
 """Elements at a time: in float32 the five arrays of an update are a megabyte of cache."""
 
 DOT = np.ndarray.dot
-"""``DOT(a, b, out)``: the quickest of NumPy's ways to BLAS, by half a microsecond a product."""
+"""``DOT(a, b, out)``: NumPy's fastest way to BLAS, by half a microsecond a product."""
 
 
 def in_place(ops: Ops) -> Ops:
-    """Return the reference operations, writing where their results are wanted."""
+    """Return operations that write their results to memory that is there already."""
     updates = {name: blocked(UPDATES[name], slots) for name, slots in SLOTS.items()}
     updates["adam"] = adam
     return replace(
         ops,
-        dense=dense,
-        dense_grad=dense_grad,
+        dense=partial(dense, _add_bias),
+        dense_grad=partial(dense_grad, _column_sums),
         dense_activation=partial(dense_activation, _bias_relu),
         dense_activation_grad=dense_activation_grad,
         pack=pack_with(partial(launch, np.copyto)),
@@ -40,23 +40,31 @@ def in_place(ops: Ops) -> Ops:
     )
 
 
-def dense(x: Array, W: Array, b: Array | None) -> Array:
-    """``xpmlp.nn.layers.affine`` with the bias added in place."""
+def dense(add_bias: Any, x: Array, W: Array, b: Array | None) -> Array:
+    """x W + b; ``add_bias(z, b)`` adds b to the rows of z in place."""
     z = empty(x, (x.shape[0], W.shape[1]), x.dtype)
     launch(DOT, x, W, z)
     if b is not None:
-        launch(np.add, z, b, z)
+        add_bias(z, b)
     return z
 
 
+def _add_bias(z: Array, b: Array) -> None:
+    launch(np.add, z, b, z)
+
+
 def dense_grad(
-    x: Array, W: Array, dz: Array, need_dx: bool, out: tuple[Any, Any] = (None, None)
+    column_sums: Any, x: Array, W: Array, dz: Array, need_dx: bool, out: Any = (None, None)
 ) -> tuple[Array | None, Array, Array]:
-    """``xpmlp.nn.layers.affine_grad`` with the products written to ``out``."""
+    """dz Wᵀ, xᵀ dz and the sums of dz's columns, which ``column_sums(dz, db)`` writes to db."""
     db = empty(dz, dz.shape[1:], dz.dtype) if out[1] is None else out[1]
-    # As a product, because BLAS adds columns three times as fast as NumPy.
-    launch(DOT, np.ones(dz.shape[0], dz.dtype), dz, db)
+    column_sums(dz, db)
     return *products_grad(x, W, dz, need_dx, out[0]), db
+
+
+def _column_sums(dz: Array, db: Array) -> None:
+    # As a product, because BLAS sums columns three times as fast as NumPy.
+    launch(DOT, np.ones(dz.shape[0], dz.dtype), dz, db)
 
 
 def products_grad(
@@ -74,16 +82,11 @@ def products_grad(
 
 
 def dense_activation(
-    bias_relu: Callable[[Array, Array | None], Any],
-    ops: Ops,
-    x: Array,
-    W: Array,
-    b: Array | None,
-    f: Activation,
+    bias_relu: Any, ops: Ops, x: Array, W: Array, b: Array | None, f: Activation
 ) -> tuple[Array, Array]:
     """h = f(x W + b); ReLU's z is not kept, because h > 0 where z > 0.
 
-    ``bias_relu(z, b)`` is to turn z in place into max(z + b, 0).
+    ``bias_relu(z, b)`` turns z in place into max(z + b, 0).
     """
     if f is not ACTIVATIONS["relu"]:
         z = ops.dense(x, W, b)
@@ -112,9 +115,9 @@ def dense_activation_grad(
     dh: Array,
     f: Activation,
     need_dx: bool,
-    out: tuple[Any, Any] = (None, None),
+    out: Any = (None, None),
 ) -> tuple[Array | None, Array, Array]:
-    """Gradients of the same, with ReLU's slope taken block by block."""
+    """The gradients, with ReLU's slope taken block by block."""
     if f is ACTIVATIONS["relu"]:
         dz = empty(dh, dh.shape, dh.dtype)
         for rows in _blocks(dh):
@@ -131,7 +134,7 @@ SLOTS = {"sgd": 0, "momentum": 1, "nesterov": 1, "adagrad": 1, "rmsprop": 1, "ad
 
 
 def blocked(update: Callable[..., Any], slots: int) -> Callable[..., Any]:
-    """Return an update that works in place, block by block, so that a block stays in the cache."""
+    """Return an update that works in place, block by block."""
 
     def in_blocks(p: Array, g: Array, *rest: Any) -> Any:
         moments, settings = rest[:slots], rest[slots:]
@@ -149,7 +152,7 @@ def blocked(update: Callable[..., Any], slots: int) -> Callable[..., Any]:
 def adam(
     p: Array, g: Array, m: Array, v: Array, c: Array, beta1: float, beta2: float, epsilon: float
 ) -> Any:
-    """``xpmlp.optimizers.adam`` in place, in 13 passes over a block where the formula takes 18.
+    """``xpmlp.nn.optimizers.adam`` in place, in 13 passes over a block; the formula takes 18.
 
     c₀ and ε are divided by c₁ first, which saves one.
     """

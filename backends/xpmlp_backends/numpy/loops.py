@@ -2,12 +2,12 @@
 
 Compiled code is cached on disk where numba finds a folder to write to. Arithmetic follows
 IEEE 754, NaN and infinity included; the only licences are to fuse a product and a sum into one
-rounding and, in a ``summing`` kernel, to add in any order. Loops run on one thread: those of the
-matrix products wait actively for their next one, and a second pool beside them made both several
-times slower.
+rounding and, in a ``summing`` kernel, to add in any order. Loops run on one thread: the threads
+of the matrix products spin while they wait, and a second pool beside them made both several times
+slower.
 
-The formulas are those of the operations that call them (``_numba``); results go to the last
-arguments, updates to the first.
+The formulas are those of the operations that call them (``fused``). Results go to the last
+arguments; updates write to the first.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ import numpy as np
 from xpmlp.nn.contract import Array
 
 if getattr(numba.config, "DISABLE_JIT", 0):
-    raise ImportError("NUMBA_DISABLE_JIT is set, and without it these loops are for nobody")
+    raise ImportError("NUMBA_DISABLE_JIT is set, and uncompiled these loops are too slow")
 
 
 class Kernel:
@@ -30,19 +30,19 @@ class Kernel:
         self._compile = partial(compiled, loop, any_order)
         try:
             self._compiled = self._compile(cache=True)
-        except RuntimeError:  # no folder to keep it in
+        except RuntimeError:  # there is no cache folder
             self._compiled = self._compile()
 
     def __call__(self, *args: Any) -> None:
         """Run it."""
         try:
             self._compiled(*args)
-        except OSError:  # compiled, but the folder to keep it in is full, or not ours
+        except OSError:  # compiled, but the cache folder is full or not writable
             self._compiled = self._compile()
             self._compiled(*args)
 
     def bound(self, *args: Any) -> Callable[[], Any]:
-        """Return a call with these arguments that does not look for their types any more."""
+        """Return a call with these arguments that skips the look-up of their types."""
         found = self._compiled.overloads.get(tuple(map(_type, args)))
         return partial(self._compiled if found is None else found.entry_point, *args)
 
@@ -68,7 +68,7 @@ def compiled(f: Callable[..., Any], any_order: bool = False, cache: bool = False
 
 
 summing = partial(Kernel, any_order=True)
-"""A kernel with a sum that need not wait for each addition: it takes a fifth of the time."""
+"""A kernel whose sums may be added in any order, which takes a fifth of the time."""
 
 
 # Dense maps

@@ -1,13 +1,13 @@
-"""NumPy's counterpart of a captured CUDA graph: a step is recorded once and played again.
+"""NumPy's counterpart of a captured CUDA graph: a step is recorded once and then replayed.
 
 A step in Python spends more time between NumPy's calls than in them, and each call makes a new
 array. Yet every step makes the same calls on the same shapes. So it runs once on ``Recorded``
-arrays, which note each call with its arguments and give each result a place of its own; from
-then on a step is that list of calls, on the same memory. A place is used again as soon as the
-array that had it is gone, so the recording needs no more memory than the step did.
+arrays, which note each call with its arguments and give each result a buffer of its own. From
+then on a step is that list of calls, on the same memory. A buffer is used again as soon as its
+array is gone, so the recording needs no more memory than the step did.
 
-What could not be played again is refused with ``Unrecordable``: reading a value on the host,
-functions that are not known here, arrays that appear from elsewhere.
+What cannot be replayed is refused with ``Unrecordable``: reading a value on the host, functions
+that are not known here, arrays that appear from elsewhere.
 """
 
 from collections import defaultdict
@@ -26,16 +26,16 @@ ALIGNMENT = 64
 """Bytes; a cache line, and the widest vector a CPU loads."""
 
 
-class Unrecordable(Exception):  # noqa: N818 - it does not end a training, which goes on unrecorded
-    """A step does something that cannot be played again."""
+class Unrecordable(Exception):  # noqa: N818 - the step then runs eagerly
+    """A step does something that cannot be replayed."""
 
 
-class Place:
-    """Memory that recorded arrays lie in: an array of the run, or a loan from the tape's pool."""
+class Buffer:
+    """Memory of recorded arrays: an array of the run, or a loan from the tape's pool."""
 
     def __init__(self, tape: "Tape", memory: Array, lent: int = 0) -> None:
-        # A tape's calls hold arrays, whose bases hold their places. Python finds no cycle that
-        # goes through an array's base, so a place must not hold its tape.
+        # A tape's calls hold arrays, whose bases hold their buffers. Python finds no cycle that
+        # goes through an array's base, so a buffer must not hold its tape.
         self._tape = ref(tape)
         self.memory, self._lent = memory, lent
         self.start = memory.ctypes.data
@@ -56,7 +56,7 @@ class Place:
 
 
 class Input:
-    """Stands in a recorded call for an array that each run brings along: the data."""
+    """Stands in a recorded call for an array that each replay is given: the data."""
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -68,11 +68,11 @@ class Tape:
     Parameters
     ----------
     inputs : list of ndarray
-        What later runs may replace by other arrays of the same dtype and row shape.
+        Replays may bring other arrays of the same dtype and row shape.
     """
 
     recording: ClassVar[int] = 0
-    """How many tapes are recording, in all threads: while none is, nobody has to look for one."""
+    """How many tapes are recording, in all threads: while none is, calls need no check."""
     _lock: ClassVar[Lock] = Lock()
 
     def __init__(self, inputs: list[Array]) -> None:
@@ -92,7 +92,7 @@ class Tape:
 
     def wrap(self, array: Array) -> "Recorded":
         """Let a step see an array of the run."""
-        return _recorded(array, Place(self, array))
+        return _recorded(array, Buffer(self, array))
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> "Recorded":
         """Lend memory for a result."""
@@ -100,7 +100,7 @@ class Tape:
         used = int(np.prod(shape)) * dtype.itemsize
         size = max(-(-used // ALIGNMENT) * ALIGNMENT, ALIGNMENT)
         memory = self.free[size].pop() if self.free[size] else _aligned(size)
-        return _recorded(memory[:used].view(dtype).reshape(shape), Place(self, memory, size))
+        return _recorded(memory[:used].view(dtype).reshape(shape), Buffer(self, memory, size))
 
     def call(self, f: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Call a function that writes to its arguments, now and in every later step."""
@@ -108,61 +108,49 @@ class Tape:
         kwargs = {name: self._plain(value) for name, value in kwargs.items()}
         if any(isinstance(a, Input) for a in kwargs.values()):
             raise Unrecordable("the data were passed to a function by keyword")
-        f(*self._filled(args, self._inputs), **kwargs)
+        f(*_filled(args, self._inputs), **kwargs)
         if any(isinstance(a, Input) for a in args):
             self._late.append((len(self._calls), f, args, kwargs))
-        self._calls.append(self._bound(f, args, kwargs, self._inputs))
+        self._calls.append(_bound(f, args, kwargs, self._inputs))
 
     def calls(self, inputs: list[Array]) -> list[Call]:
         """Return the step's calls on these inputs."""
         calls = self._calls.copy()
         for index, f, args, kwargs in self._late:
-            calls[index] = self._bound(f, args, kwargs, inputs)
+            calls[index] = _bound(f, args, kwargs, inputs)
         return calls
 
     def forget_inputs(self) -> None:
-        """Keep nothing of the data that it was recorded with."""
+        """Keep no reference to the data that it was recorded with."""
         self._inputs = []
         for index, f, *_ in self._late:
             self._calls[index] = f
 
     def values(self, args: Iterable[Any]) -> list[Any]:
         """Return arguments as NumPy's own arrays."""
-        return list(self._filled(tuple(map(self._plain, args)), self._inputs))
+        return list(_filled(tuple(map(self._plain, args)), self._inputs))
 
     def _plain(self, x: Any) -> Any:
         if not isinstance(x, Recorded):
             return x
-        place, start = x.place, x.ctypes.data
+        buffer, start = x.buffer, x.ctypes.data
         for index, given in enumerate(self._inputs):
-            if place is not None and place.memory is given:
-                if (x.shape, x.strides, start) != (given.shape, given.strides, place.start):
+            if buffer is not None and buffer.memory is given:
+                if (x.shape, x.strides, start) != (given.shape, given.strides, buffer.start):
                     raise Unrecordable("a part of the data was taken without take()")
                 return Input(index)
-        if place is None or not (place.start <= start and start + _extent(x) <= place.stop):
+        if buffer is None or not (buffer.start <= start and start + _extent(x) <= buffer.stop):
             raise Unrecordable("an array was made in a way that cannot be followed")
         return x.view(np.ndarray)
-
-    @staticmethod
-    def _filled(args: tuple[Any, ...], inputs: list[Array]) -> tuple[Any, ...]:
-        return tuple(inputs[a.index] if isinstance(a, Input) else a for a in args)
-
-    @staticmethod
-    def _bound(
-        f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Array]
-    ) -> Call:
-        args = Tape._filled(args, inputs)
-        bound: Callable[..., Call] = getattr(f, "bound", partial(partial, f))
-        return bound(*args, **kwargs)
 
 
 class Recorded(np.ndarray[Any, Any]):
     """An array whose calls are noted on a tape. Made by ``Tape.wrap`` and ``Tape.empty``."""
 
-    place: Place | None
+    buffer: Buffer | None
 
     def __array_finalize__(self, parent: Any) -> None:
-        self.place = getattr(parent, "place", None)
+        self.buffer = getattr(parent, "buffer", None)
 
     def __array_ufunc__(
         self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any
@@ -183,7 +171,7 @@ class Recorded(np.ndarray[Any, Any]):
         return handler(*args, **kwargs)
 
     def __getitem__(self, index: Any) -> Any:
-        """Return a view; of a single element too, whose value changes from step to step."""
+        """Return a view, also of a single element: its value changes from step to step."""
         found = super().__getitem__(index)
         if isinstance(found, np.ndarray):
             return found
@@ -253,7 +241,7 @@ def _converted(ufunc: np.ufunc, args: Any) -> list[Any]:
 
 
 def launch(f: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    """Call a function that writes its result to an argument; note it if one is being recorded."""
+    """Call a function that writes its result to an argument; note it if an argument is recorded."""
     if Tape.recording:
         for a in args:
             if isinstance(a, Recorded):
@@ -262,15 +250,15 @@ def launch(f: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     f(*args, **kwargs)
 
 
-def empty(beside: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Memory for a result: new, or the tape's if the array beside it is being recorded."""
-    if Tape.recording and isinstance(beside, Recorded):
-        return tape_of((beside,)).empty(shape, dtype)
+def empty(like: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Memory for a result: new, or the tape's if ``like`` is being recorded."""
+    if Tape.recording and isinstance(like, Recorded):
+        return tape_of((like,)).empty(shape, dtype)
     return np.empty(shape, dtype)
 
 
 def together(arrays: Iterable[Array]) -> Iterator[Array]:
-    """Copy arrays to one block, each to where a vector load begins.
+    """Copy arrays to one block, each aligned for vector loads.
 
     From 4 MiB NumPy asks for huge pages, of which far fewer have to be looked up.
     """
@@ -284,9 +272,19 @@ def together(arrays: Iterable[Array]) -> Iterator[Array]:
         start += size
 
 
-def _recorded(array: Array, place: Place) -> Recorded:
+def _filled(args: tuple[Any, ...], inputs: list[Array]) -> tuple[Any, ...]:
+    return tuple(inputs[a.index] if isinstance(a, Input) else a for a in args)
+
+
+def _bound(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Array]) -> Call:
+    """Bind a call to its arguments, with those of ``inputs`` that it asks for."""
+    bound: Callable[..., Call] = getattr(f, "bound", partial(partial, f))
+    return bound(*_filled(args, inputs), **kwargs)
+
+
+def _recorded(array: Array, buffer: Buffer) -> Recorded:
     made = array.view(Recorded)
-    made.place = place
+    made.buffer = buffer
     return made
 
 
@@ -309,6 +307,6 @@ def _extent(x: Array) -> int:
 def tape_of(args: Iterable[Any]) -> Tape:
     """Return the tape of the first recorded array."""
     for a in args:
-        if isinstance(a, Recorded) and a.place is not None:
-            return a.place.tape
+        if isinstance(a, Recorded) and a.buffer is not None:
+            return a.buffer.tape
     raise Unrecordable("an array was made in a way that cannot be followed")

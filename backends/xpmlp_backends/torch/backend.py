@@ -1,15 +1,14 @@
 """PyTorch arrays, on the CPU or a GPU; its autograd is not used."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import wraps
+from functools import partial
 from typing import Any, Self
 
 from xpmlp.errors import BackendError
 from xpmlp.nn.contract import Array, Forward, Memory, Run, Step, Uploader
 from xpmlp.nn.ops import Ops
-from xpmlp_backends.base import EagerBackend, Loop, StepNamespace, pack_with, require
+from xpmlp_backends.base import EagerBackend, Loop, StepNamespace, pack_with, require, within
 from xpmlp_backends.cuda.capture import CapturedRun
 from xpmlp_backends.cuda.upload import PinnedUploader, of_torch
 from xpmlp_backends.torch.graphs import TorchGraphs
@@ -19,7 +18,7 @@ INSTALL = "pip install 'xpmlp[torch]'"
 
 
 class TorchBackend(EagerBackend):
-    """Operations on tensors in as few calls as PyTorch has for them: a call is what costs."""
+    """Operations in as few calls of PyTorch as possible: the calls are what takes time."""
 
     def __init__(
         self, torch: Any, xp: Any, device: Any, precision: str = "float32", capture: bool = True
@@ -46,32 +45,23 @@ class TorchBackend(EagerBackend):
             self.ops = in_bfloat16(torch, device, self.ops)
 
     def with_precision(self, precision: str) -> Self:
-        """Return a backend that computes its products so, where the GPU can."""
+        """Return a backend whose products have this precision, if the GPU can round them."""
         if precision == self.precision or not can_round(self.torch, self.device):
             return self
         return type(self)(self.torch, self.xp, self.device, precision, self._capture)
 
-    def _computing(self) -> AbstractContextManager[None]:
-        """What a step or a forward pass runs in, so that its products have this precision."""
-        if self.device.type != "cuda":
-            return nullcontext()
-        return products(self.torch, self.precision)
-
     def _computed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a step or forward pass without autograd's bookkeeping, in this precision."""
-
-        @wraps(function)
-        def run(*arguments: Any) -> Any:
-            with self._computing(), self.torch.no_grad():
-                return function(*arguments)
-
-        return run
+        function = within(self.torch.no_grad, function)
+        if self.device.type != "cuda":
+            return function
+        return within(partial(products, self.torch, self.precision), function)
 
     def _dense(self, x: Array, W: Array, b: Array | None) -> Array:
         return x @ W if b is None else self.torch.addmm(b, x, W)
 
     def _dense_grad(
-        self, x: Array, W: Array, dz: Array, need_dx: bool, out: tuple[Any, Any] = (None, None)
+        self, x: Array, W: Array, dz: Array, need_dx: bool, out: Any = (None, None)
     ) -> tuple[Array | None, Array, Array]:
         dW = self.torch.mm(x.T, dz, out=out[0])
         db = self.torch.sum(dz, 0, out=out[1])
@@ -86,9 +76,9 @@ class TorchBackend(EagerBackend):
         rows, dz = log_p.gather(1, column)[:, 0].neg_(), log_p.exp()
         dz.scatter_add_(1, column, dz.new_full((1, 1), smoothing - 1.0).expand_as(column))
         if smoothing:
-            spread = smoothing / z.shape[1]
-            rows.mul_(1.0 - smoothing).sub_((log_p * spread).sum(1))
-            dz.sub_(spread)
+            share = smoothing / z.shape[1]
+            rows.mul_(1.0 - smoothing).sub_((log_p * share).sum(1))
+            dz.sub_(share)
         return rows, dz
 
     def asarray(self, host: Any, dtype: str | None = None) -> Array:
@@ -98,7 +88,7 @@ class TorchBackend(EagerBackend):
         return super().asarray(np.asarray(host, dtype=dtype))
 
     def from_dlpack(self, x: Any) -> Array:
-        """Take over an array on this device, but not one that PyTorch would end the process for."""
+        """Import an array on this device; refuse one that would make PyTorch end the process."""
         if any(stride < 0 for stride in self._strides(x)):
             raise BufferError("PyTorch has no negative strides")
         return super().from_dlpack(x)
@@ -126,13 +116,13 @@ class TorchBackend(EagerBackend):
             self.torch.cuda.current_stream(self.device).synchronize()
 
     def uploader(self, arrays: tuple[Any, ...], rows: int) -> Uploader:
-        """Return copies from pinned memory on a second stream, where there is a GPU."""
+        """Return a function that copies from pinned memory on a second stream, if on a GPU."""
         if self.device.type != "cuda":
             return super().uploader(arrays, rows)
         return PinnedUploader(of_torch(self.torch, self.device), arrays, rows)
 
     def memory(self) -> Memory | None:
-        """Return a GPU's memory; what PyTorch has reserved and does not use counts as free."""
+        """Return a GPU's memory; what PyTorch has reserved but does not use counts as free."""
         if self.device.type != "cuda":
             return None
         cuda = self.torch.cuda
@@ -151,7 +141,7 @@ class TorchBackend(EagerBackend):
         return str(self.torch.cuda.get_device_name(self.device))
 
     def compile(self, step: Step) -> Run:
-        """Return a loop without autograd's bookkeeping; on a GPU it launches captured steps."""
+        """Return a loop without autograd's bookkeeping; on a GPU, one that launches graphs."""
         if self.device.type != "cuda" or not self._capture:
             return Loop(self._computed(step))
         graphs = TorchGraphs(self.torch, self.device)
@@ -163,7 +153,7 @@ class TorchBackend(EagerBackend):
 
 
 def _within_steps(torch: Any, xp: Any) -> StepNamespace:
-    """The namespace without tensors made of Python's numbers, or masks that are counted."""
+    """The namespace, without functions that copy Python's numbers or count a mask."""
 
     def maximum(a: Array, b: Any) -> Array:
         return torch.clamp(a, min=b) if isinstance(b, int | float) else xp.maximum(a, b)
@@ -177,7 +167,7 @@ def _within_steps(torch: Any, xp: Any) -> StepNamespace:
     return StepNamespace(xp, maximum=maximum, minimum=minimum, sign=sign)
 
 
-# Updates in place. Their formulas stand in ``xpmlp.optimizers``.
+# Updates in place; ``xpmlp.nn.optimizers`` has the formulas.
 
 
 def _sgd(p: Array, g: Array, rate: Array) -> Array:

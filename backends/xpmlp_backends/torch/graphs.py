@@ -1,4 +1,4 @@
-"""CUDA graphs through PyTorch, for ``_capture``."""
+"""CUDA graphs through PyTorch, for ``xpmlp_backends.cuda.capture``."""
 
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -29,11 +29,11 @@ class TorchGraphs:
         graph, before = cuda.CUDAGraph(), cuda.current_stream(self._device)
         options = {"pool": self._pool, "stream": self._stream}
         try:
-            # Other threads may go on allocating.
+            # "thread_local": other threads may allocate meanwhile.
             with cuda.graph(graph, capture_error_mode="thread_local", **options):
                 work()
         except BaseException:
-            cuda.set_stream(before)  # where the capture's end fails, it is not set back
+            cuda.set_stream(before)  # it is not restored where the end of the capture fails
             raise
         launch: Callable[[], object] = graph.replay
         return launch
@@ -51,18 +51,18 @@ class TorchGraphs:
         return to.copy_(source)
 
     def stand_in(self, data: Data) -> tuple[Hashable, Callable[[], StandIn]]:
-        """Graphs read X where it lies; all else is small, and copied to where they read it."""
+        """Graphs read X at its address; all else is small, and copied to a fixed address."""
         rest = tuple((x.shape, x.dtype) if x is not None else None for x in data[1:])
         kind = (data.X.data_ptr(), data.X.shape, data.X.dtype, *rest)
         return kind, lambda: HeldData(data)
 
     def forget(self) -> None:
-        """Take new memory for what is captured from now on."""
+        """Use new memory for later captures."""
         self._pool = self._torch.cuda.graph_pool_handle()
 
 
 class HeldData:
-    """Data whose X captured steps read where it lies.
+    """Data whose X captured steps read at its address.
 
     Attributes
     ----------

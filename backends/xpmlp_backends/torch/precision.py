@@ -1,7 +1,7 @@
 """Matrix products of PyTorch on CUDA in float32, TF32 or bfloat16, whatever the process has set.
 
-PyTorch has TF32 as a switch of the whole process. It is set for as long as a call of ours takes,
-and then is as it was: what a user does with it changes no model, and no model changes it.
+PyTorch has one TF32 switch for the whole process. It is set for the time of a call and restored
+after it: the user's setting changes no model, and no model changes the user's setting.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from xpmlp.nn.contract import Array
 from xpmlp.nn.ops import Ops
 
 _TURN = RLock()
-"""One thread at a time has the switch: of two, each would restore what the other has set."""
+"""One thread at a time sets the switch: of two, each would restore what the other has set."""
 
 
 def can_round(torch: Any, device: Any) -> bool:
@@ -37,7 +37,7 @@ def products(torch: Any, precision: str) -> Iterator[None]:
 
 
 def _set(matmul: Any, tf32: bool) -> Callable[[], None]:
-    """Turn the switch; the function returned turns it back."""
+    """Set the switch, and return a function that restores it."""
     if not hasattr(matmul, "fp32_precision"):  # PyTorch before 2.9; later ones refuse to mix both
         old = matmul.allow_tf32
         matmul.allow_tf32 = tf32
@@ -46,7 +46,7 @@ def _set(matmul: Any, tf32: bool) -> Callable[[], None]:
     matmul.fp32_precision = "tf32" if tf32 else "ieee"
 
     def restore() -> None:
-        # What is read may come from torch.backends.fp32_precision, and should go on doing so.
+        # The value read may be inherited from torch.backends.fp32_precision; "none" inherits again.
         matmul.fp32_precision = "none"
         if matmul.fp32_precision != before:
             matmul.fp32_precision = before
@@ -68,7 +68,7 @@ def in_bfloat16(torch: Any, device: Any, ops: Ops) -> Ops:
         return z if b is None else z.add_(b)
 
     def dense_grad(
-        x: Array, W: Array, dz: Array, need_dx: bool, out: tuple[Any, Any] = (None, None)
+        x: Array, W: Array, dz: Array, need_dx: bool, out: Any = (None, None)
     ) -> tuple[Array | None, Array, Array]:
         db = torch.sum(dz, 0, out=out[1])
         return product(dz, W.T) if need_dx else None, product(x.T, dz), db
@@ -77,11 +77,11 @@ def in_bfloat16(torch: Any, device: Any, ops: Ops) -> Ops:
 
 
 def _multiply(torch: Any, device: Any) -> Callable[[Array, Array], Array]:
-    """The product of bfloat16 matrices in float32, as fast as this PyTorch has it."""
+    """Return the fastest product of bfloat16 matrices with a float32 result that PyTorch has."""
     probe = torch.zeros((8, 8), dtype=torch.bfloat16, device=device)
     try:
         torch.mm(probe, probe, out_dtype=torch.float32)
     except (RuntimeError, TypeError):  # PyTorch before 2.8, or another device
-        # Casting the result back would round it too. TF32 holds a bfloat16 exactly.
+        # A bfloat16 product would round its result too. TF32 holds a bfloat16 exactly.
         return lambda a, b: a.float() @ b.float()
     return lambda a, b: torch.mm(a, b, out_dtype=torch.float32)

@@ -1,8 +1,8 @@
-"""The kernels of ``kernels/``: compiled for the GPU that is there, and launched.
+"""The CUDA kernels of this folder: compiled for the GPU, and launched.
 
 CuPy compiles them with NVRTC the first time they are needed (about two seconds for each of float
-and double) and keeps the result on disk. Launches only put work on the current stream: they
-allocate nothing and wait for nothing, so they can be captured in a CUDA graph.
+and double) and keeps the result on disk. Launches allocate nothing and wait for nothing, so a
+CUDA graph can capture them.
 """
 
 from collections.abc import Callable
@@ -15,21 +15,15 @@ import numpy as np
 from xpmlp.nn.contract import Array
 
 SOURCES = ("functions", "elementwise", "outputs", "updates")
-"""Files of the folder, in the order in which they make one source."""
+"""The folder's files, in the order in which they are joined to one source."""
 
 TYPES = {"float32": "float", "float64": "double"}
 """C's names of the dtypes that kernels compute in."""
 
 GATHERED = {
-    "bool": "unsigned char",
-    "uint8": "unsigned char",
-    "int8": "signed char",
-    "int16": "short",
-    "int32": "int",
-    "int64": "long long",
-    "float32": "float",
-    "float64": "double",
-}
+    "bool": "unsigned char", "uint8": "unsigned char", "int8": "signed char", "int16": "short",
+    "int32": "int", "int64": "long long", "float32": "float", "float64": "double",
+}  # fmt: skip
 """C's names of the dtypes that data may have."""
 
 TYPED = (
@@ -40,7 +34,7 @@ UNTYPED = ("point", "to_bfloat16")
 
 THREADS = 256
 MOST_BLOCKS = 2048
-"""For loops over elements: more blocks than any GPU runs at once, so each thread takes several."""
+"""For loops over elements; a thread takes several where there are more."""
 
 NULL = np.uint64(0)
 
@@ -52,7 +46,7 @@ def source() -> str:
 
 
 def names(dtype: str) -> tuple[str, ...]:
-    """Return the kernels for a dtype, as C++ names them."""
+    """Return the C++ names of the kernels for a dtype."""
     T = TYPES[dtype]
     gathers = (f"gather<{T}, {S}>" for S in dict.fromkeys(GATHERED.values()))
     return (*(f"{name}<{T}>" for name in TYPED), *gathers, *UNTYPED)
@@ -111,16 +105,16 @@ class Kernels:
 
 
 def scalar(dtype: Any) -> Callable[[float], Any]:
-    """Return what turns a number into an argument of type T."""
+    """Return the function that turns a number into a kernel argument of type T."""
     kind: Callable[[float], Any] = np.dtype(str(dtype)).type
     return kind
 
 
 def shares(rows: int) -> int:
-    """Return how many blocks divide the rows of a column between them."""
+    """Return how many blocks share the rows of a column."""
     return 1 if rows <= 512 else min(64, ceil(rows / 256))
 
 
 def contiguous(cupy: Any, x: Array) -> Array:
-    """Return the array row by row without gaps; itself where it is so."""
+    """Return the array row by row without gaps; x itself if it is so already."""
     return x if x.flags.c_contiguous else cupy.ascontiguousarray(x)

@@ -46,7 +46,7 @@ __global__ void point(const void** table, const void* X, const void* y, const vo
     table[0] = X; table[1] = y; table[2] = weight;
 }
 
-// The hash of xpmlp.random.dropout_mask; unsigned arithmetic has the same bits as int32's.
+// The hash of xpmlp.nn.random.dropout_mask; unsigned arithmetic has the same bits as int32's.
 template <typename T>
 __global__ void dropout(const int* key, int threshold, T kept, T* mask, long long n) {
     unsigned k0 = (unsigned)key[0], k1 = (unsigned)key[1];

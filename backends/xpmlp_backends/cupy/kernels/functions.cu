@@ -1,5 +1,5 @@
 // Numbers and functions that the kernels share. The files of this folder are one source, in the
-// order of _kernels.SOURCES, which CuPy compiles.
+// order of SOURCES in __init__.py, which CuPy compiles.
 //
 // Each kernel is what the Python function of the same name in xpmlp computes; the formulas are
 // derived there and not explained again. T is float or double. Matrices are row by row without
