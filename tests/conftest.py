@@ -6,7 +6,7 @@ import os
 import signal
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 # Float64 on JAX needs this before JAX is imported; its default mode has a test of its own.
 os.environ.setdefault("JAX_ENABLE_X64", "1")
@@ -108,14 +108,34 @@ def make_backend(name: str) -> Any:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Tests that draw at random draw more with ``--full``."""
-    parser.addoption("--full", action="store_true", help="the full counts of tests/robustness")
+    """Three sizes of the suite: minutes, a quarter of an hour as in CI, and hours."""
+    parser.addoption("--slow", action="store_true", help="as CI: slow tests too, larger counts")
+    parser.addoption("--full", action="store_true", help="--slow, and what docs/reliability.md has")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is slow, and all but every n-th case of what is marked ``sampled(n)``."""
+    if config.getoption("--slow") or config.getoption("--full"):
+        return
+    seen: Counter[str] = Counter()
+    for item in items:
+        name = item.nodeid.split("[")[0]
+        sampled = item.get_closest_marker("sampled")
+        if item.get_closest_marker("slow") or (sampled and seen[name] % sampled.args[0]):
+            item.add_marker(pytest.mark.skip(reason="slow, or a further case: --slow runs it"))
+        seen[name] += 1
 
 
 @pytest.fixture
-def full(request: pytest.FixtureRequest) -> bool:
-    """Whether the full counts were asked for."""
-    return bool(request.config.getoption("--full"))
+def draws(request: pytest.FixtureRequest) -> Callable[..., int]:
+    """``draws(60, 200, 2000)``: how many to try, as a rule, with ``--slow`` and with ``--full``."""
+
+    def chosen(few: int, some: int, many: int | None = None) -> int:
+        if request.config.getoption("--full"):
+            return some if many is None else many
+        return some if request.config.getoption("--slow") else few
+
+    return chosen
 
 
 @pytest.fixture

@@ -91,6 +91,7 @@ def test_bad_examples(x: Any, error: type, match: str) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.sampled(5)
 def test_nan_and_infinity_on_every_backend(backend: Any, value: float) -> None:
     """Whether from the host or as the library's own array."""
     for x in (with_value(value), backend.asarray(with_value(value))):

@@ -269,9 +269,7 @@ def test_a_library_that_cannot_is_named_with_its_reason(torch: Any) -> None:
         raise RuntimeError("no such thing\nas a second line")
 
     numpy.from_dlpack = fails
-    match = (
-        r"^y: numpy cannot import a torch.Tensor of .*float64 \(RuntimeError: no such thing\)"
-    )
+    match = r"^y: numpy cannot import a torch.Tensor of .*float64 \(RuntimeError: no such thing\)"
     with pytest.raises(InvalidTypeError, match=match) as raised:
         import_array(numpy, torch.tensor(X), "y")
     assert "\n" not in str(raised.value)
@@ -297,6 +295,7 @@ def test_the_fix_names_a_backend() -> None:
 # Everything else that takes arrays
 
 
+@pytest.mark.sampled(3)
 def test_weights_can_come_from_another_library(backend: Any, library: Any) -> None:
     mlp, other = fitted(backend), model(backend)
     other.load_state_dict({n: library.asarray(v) for n, v in mlp.state_dict().items()})

@@ -88,6 +88,7 @@ def assert_same(a: xpmlp.MLP, b: xpmlp.MLP, rtol: float = 0.0) -> None:
 
 @pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.sampled(3)
 def test_every_format_trains_and_predicts_as_dense_data(backend: Any, form: str) -> None:
     X, y = example()
     S = as_sparse(X, form)
@@ -118,6 +119,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.sampled(3)
 def test_the_same_bits_as_dense_data_on_the_host(backend: Any, case: str) -> None:
     options, fit, dtype = CASES[case]
     X, y = example(dtype)

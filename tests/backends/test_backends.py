@@ -722,6 +722,7 @@ def test_numba_asked_for_and_missing() -> None:
 
 
 @pytest.mark.parametrize("fault", ["no folder", "full"])
+@pytest.mark.sampled(2)
 def test_compiled_loops_that_cannot_be_kept_are_used(fault: str, tmp_path: Path) -> None:
     """A cache that is a file is no folder; one whose files cannot be written stands for full."""
     pytest.importorskip("numba")

@@ -106,6 +106,7 @@ def test_the_rows_of_a_column_are_divided() -> None:
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 300, 9000])
 @pytest.mark.parametrize("columns", [1, 10, 33])
 @pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.sampled(5)
 def test_a_batch_of_any_length_is_assessed(
     device: Any, n: int, columns: int, weighted: bool
 ) -> None:

@@ -72,6 +72,7 @@ def test_a_sick_training_gets_its_finding_first(name: str) -> None:
         (3, xpmlp.SGD(1e-6), {"normalization": "batch"}, "learning rate too small"),
     ],
 )
+@pytest.mark.sampled(5)
 def test_on_every_backend(
     backend: Any, epochs: int, optimizer: Any, options: Any, expected: Any
 ) -> None:

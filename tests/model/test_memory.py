@@ -110,6 +110,7 @@ class AfterEpoch(xpmlp.Callback):
 
 @pytest.mark.parametrize("options", [{}, {"dropout": 0.2}, {"normalization": "batch"}])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.sampled(4)
 def test_the_batch_size_in_the_message_trains(options: dict[str, Any], optimizer: str) -> None:
     X, y = example()
     backend = limited(4 * MB)
@@ -406,6 +407,7 @@ def peak(sizes: tuple[int, ...], batch: int, options: dict[str, Any]) -> tuple[i
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.sampled(3)
 def test_the_estimate_is_somewhat_more_than_a_step_takes(name: str) -> None:
     sizes, options = NETWORKS[name]
     (small, _), (large, mlp) = peak(sizes, 3000, options), peak(sizes, 6000, options)

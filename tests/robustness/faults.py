@@ -144,9 +144,9 @@ def calls_made(action: Callable[[], Any], within: Path) -> list[str]:
 
 
 def each_failing(
-    fault: Any, within: Path, action: Callable[[], Any]
+    fault: Any, within: Path, action: Callable[[], Any], every: int = 1
 ) -> Iterator[tuple[int, BaseException | None]]:
-    """Let call after call fail until an action gets through without.
+    """Let call after call fail, or every few, until an action gets through without.
 
     Yields
     ------
@@ -154,7 +154,7 @@ def each_failing(
     error : Exception or None
         What the action raised. None where the failure did not matter.
     """
-    for n in count(1):
+    for n in count(1, every):
         caught = None
         with failing(n, fault, within) as calls:
             try:
@@ -167,9 +167,9 @@ def each_failing(
         yield n, caught
 
 
-def each_killed(within: Path, action: Callable[[], Any]) -> Iterator[int]:
-    """Kill a child process at call after call of an action, until one gets through."""
-    for n in count(1):
+def each_killed(within: Path, action: Callable[[], Any], every: int = 1) -> Iterator[int]:
+    """Kill a child process at call after call of an action, or every few, until one is through."""
+    for n in count(1, every):
         status = in_child(action, n, within)
         if status == 0:
             return

@@ -241,14 +241,14 @@ def test_what_is_computed_is_seen() -> None:
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_any_data(name: str, full: bool, tried: Any) -> None:
-    refused, taken = pass_any_data(fitted("numpy"), name, 5000 if full else 500)
+def test_any_data(name: str, draws: Any, tried: Any) -> None:
+    refused, taken = pass_any_data(fitted("numpy"), name, draws(100, 500, 5000))
     tried(f"{refused + taken} data for {name}: {taken} taken, {refused} refused, 0 otherwise")
 
 
-def test_any_data_on_every_backend(request: Any, backend: Any, full: bool, tried: Any) -> None:
+def test_any_data_on_every_backend(request: Any, backend: Any, draws: Any, tried: Any) -> None:
     mlp = fitted(backend)
-    outcomes = [pass_any_data(mlp, name, 200 if full else 20) for name in ENTRIES]
+    outcomes = [pass_any_data(mlp, name, draws(8, 20, 200)) for name in ENTRIES]
     refused, taken = sum(outcomes)
     library = request.node.callspec.params["backend"]
     tried(f"{refused + taken} data on {library}: {taken} taken, {refused} refused, 0 otherwise")

@@ -77,18 +77,20 @@ def empty(folder):
         path.unlink()
 
 
-def test_a_kill_while_storing(tmp_path, at_hand, tried):
+def test_a_kill_while_storing(tmp_path, at_hand, tried, draws):
+    every = draws(6, 1)
+
     def load():
         check(load_mnist(mirrors=["mirror/"], cache_dir=tmp_path))
 
-    for n in each_killed(tmp_path, load):
+    for n in each_killed(tmp_path, load, every):
         visible = {k: v for k, v in content_of(tmp_path).items() if not k.startswith(".")}
         assert visible.items() <= PAYLOADS.items(), f"call {n}"
         load()
         assert content_of(tmp_path) == PAYLOADS
         empty(tmp_path)
     assert n > 40
-    tried(f"MNIST into the cache, killed at {n} calls: 0 wrong files, the next try works")
+    tried(f"MNIST into the cache, killed at {n // every} calls: 0 wrong files, the next try works")
 
 
 @pytest.mark.parametrize("fault", ERRORS)
@@ -125,8 +127,8 @@ def load_repeatedly(address, folder, rounds, barrier):
         check(load_mnist(mirrors=[address], cache_dir=folder / str(number)))
 
 
-def test_processes_share_a_cache(tmp_path, mirror, tried):
-    processes, rounds = 8, 50
+def test_processes_share_a_cache(tmp_path, mirror, tried, draws):
+    processes, rounds = draws(4, 8), draws(5, 50)
     barrier = multiprocessing.get_context("fork").Barrier(processes)
     children = [
         started(lambda: load_repeatedly(mirror("good"), tmp_path, rounds, barrier))

@@ -315,12 +315,12 @@ def content(saved: Checkpoint) -> Any:
     return saved.config, arrays
 
 
-def test_no_damage_goes_unseen(tmp_path: Path, tried: Any, full: bool) -> None:
+def test_no_damage_goes_unseen(tmp_path: Path, tried: Any, draws: Any) -> None:
     original = small_checkpoint(tmp_path / "all")
     path = tmp_path / "c.xpmlp"
     path.write_bytes(original)
     expected = content(Checkpoint.read(path))
-    count = 12_000 if full else 3_000
+    count = draws(500, 3_000, 12_000)
     loaded = survivors(path, original, Checkpoint.read, CheckpointError, count=count)
     assert all(content(one) == expected for one in loaded)
     tried(f"{count:,} mutations of a checkpoint: 0 silent, 0 other exceptions")
@@ -429,17 +429,18 @@ def test_forged_weights_of_the_best_epoch_are_refused(best: Any, tmp_path: Path)
 
 
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EACCES, errno.EIO, INTERRUPT])
-def test_each_call_on_files_failing(fault: Any, tmp_path: Path, tried: Any) -> None:
+def test_each_call_on_files_failing(fault: Any, tmp_path: Path, tried: Any, draws: Any) -> None:
     """The training fails or does not; what is left resumes to the same end."""
     whole = Run(epochs=2).fit().facts()
     folders, errors, calls = map(tmp_path.joinpath, map(str, itertools.count())), 0, 0
+    every = draws(7, 1)
 
     def train() -> None:
         Run(epochs=2).fit(checkpoints=next(folders), checkpoint_every=9)
 
-    for n, error in each_failing(fault, tmp_path, train):
-        folder = tmp_path / f"{n - 1}"
-        calls, errors = n, errors + (error is not None)
+    for n, error in each_failing(fault, tmp_path, train, every):
+        folder = tmp_path / f"{(n - 1) // every}"
+        calls, errors = calls + 1, errors + (error is not None)
         if error is not None:
             assert isinstance(error, OSError | KeyboardInterrupt), error
             assert fault == INTERRUPT or str(folder) in str(error)
@@ -447,15 +448,17 @@ def test_each_call_on_files_failing(fault: Any, tmp_path: Path, tried: Any) -> N
         assert not [p.name for p in folder.iterdir() if p.suffix != ".xpmlp"], n
     name = "interrupt" if fault == INTERRUPT else errno.errorcode[fault]
     tried(f"checkpoints while training, {name} at {calls} calls: {errors} errors, all resumed")
-    assert errors > 10
+    assert errors > 10 / every
 
 
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EACCES, errno.EIO, INTERRUPT])
-def test_each_call_failing_while_resuming(fault: Any, tmp_path: Path, tried: Any) -> None:
+def test_each_call_failing_while_resuming(
+    fault: Any, tmp_path: Path, tried: Any, draws: Any
+) -> None:
     run = Run(epochs=2)
     whole = run.fit().facts()
     points = every_step(Run(epochs=2), tmp_path / "all")
-    errors, calls = 0, 0
+    errors, calls, every = 0, 0, draws(5, 1)
     for n in range(200):
         (tmp_path / f"c/{n}").mkdir(parents=True)
         shutil.copy(points[8], tmp_path / f"c/{n}")
@@ -465,26 +468,26 @@ def test_each_call_failing_while_resuming(fault: Any, tmp_path: Path, tried: Any
     def resume() -> None:
         Run(epochs=2).fit(checkpoints=next(folders), resume=True)
 
-    for n, error in each_failing(fault, tmp_path / "c", resume):
-        folder = tmp_path / f"c/{n - 1}"
-        calls, errors = n, errors + (error is not None)
+    for n, error in each_failing(fault, tmp_path / "c", resume, every):
+        folder = tmp_path / f"c/{(n - 1) // every}"
+        calls, errors = calls + 1, errors + (error is not None)
         assert isinstance(error, OSError | KeyboardInterrupt | CheckpointError | None), error
         assert Run(epochs=2).fit(checkpoints=folder, resume=True).facts() == whole, n
     name = "interrupt" if fault == INTERRUPT else errno.errorcode[fault]
     tried(f"resuming, {name} at {calls} calls: {errors} errors, all resumed afterwards")
-    assert errors > 5
+    assert errors > 5 / every
 
 
-def test_killed_at_each_call(tmp_path: Path, tried: Any) -> None:
+def test_killed_at_each_call(tmp_path: Path, tried: Any, draws: Any) -> None:
     whole = Run(epochs=2).fit().facts()
-    folder = tmp_path / "c"
+    folder, calls = tmp_path / "c", 0
 
     def train() -> None:
         Run(epochs=2).fit(checkpoints=folder, checkpoint_every=9, resume=True)
 
-    for n in each_killed(folder, train):
-        calls = n
+    for n in each_killed(folder, train, draws(7, 1)):
+        calls += 1
         assert Run(epochs=2).fit(checkpoints=folder, resume=True).facts() == whole, n
         assert not [p.name for p in folder.iterdir() if p.suffix != ".xpmlp"], n
         shutil.rmtree(folder)
-    tried(f"killed at each of {calls} calls on files while training: all resumed bit for bit")
+    tried(f"killed at {calls} calls on files while training: all resumed bit for bit")

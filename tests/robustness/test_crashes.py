@@ -134,12 +134,12 @@ def test_a_save_that_is_killed_at_any_call(place: Place, tried: Any) -> None:
     tried(f"a save {where}, killed at {old + new} calls: 0 files lost, temporaries removed")
 
 
-def test_saves_that_are_killed_at_random_times(tmp_path: Path, full: bool, tried: Any) -> None:
+def test_saves_that_are_killed_at_random_times(tmp_path: Path, draws: Any, tried: Any) -> None:
     """Of a megabyte, so that most are killed while they write."""
     path = tmp_path / NAME
     whole = [bytes([k]) * 2**20 for k in range(2)]
     write_atomically(path, whole[0])
-    rng, kills = np.random.default_rng(7), 1000 if full else 200
+    rng, kills = np.random.default_rng(7), draws(30, 200, 1000)
     left = 0
 
     def write_on() -> None:

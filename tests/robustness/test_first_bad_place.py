@@ -24,11 +24,11 @@ GOOD = {
 
 
 @pytest.mark.parametrize("theirs", [False, True], ids=["host", "device"])
-def test_nan_and_infinity(request: Any, backend: Any, theirs: bool, full: bool, tried: Any) -> None:
+def test_nan_and_infinity(request: Any, backend: Any, theirs: bool, draws: Any, tried: Any) -> None:
     """Whether they come from the host or as arrays of the library."""
     mlp, found = fitted(backend), []
 
-    @settings(max_examples=2000 if full else 100, derandomize=True, deadline=None)
+    @settings(max_examples=draws(20, 100, 2000), derandomize=True, deadline=None)
     @given(
         name=st.sampled_from(sorted(ENTRIES)),
         dtype=st.sampled_from(["float32", "float64"]),

@@ -75,12 +75,12 @@ def use(mlp: xpmlp.MLP, again: Path) -> None:
 
 
 def test_nonsense_with_a_right_digest(
-    tmp_path: Path, rng: np.random.Generator, full: bool, tried: Any
+    tmp_path: Path, rng: np.random.Generator, draws: Any, tried: Any
 ) -> None:
     originals = [saved(trained(name)) for name in NAMES]
     path, loaded, messages = tmp_path / "m.xpmlp", 0, []
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    count = 6000 if full else 600
+    count = draws(200, 600, 6000)
     for k in range(count):
         original = originals[k % len(NAMES)]
         path.write_bytes(forged(lambda config, tensors: spoil(config, rng), original))

@@ -112,17 +112,17 @@ def tried_pictures(path: Path, made: Iterator[bytes], predict: Predict) -> tuple
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_mutations(kind: str, tmp_path: Path, predict: Predict, full: bool, tried: Any) -> None:
-    count = 1000 if full or kind == "png" else 60
+def test_mutations(kind: str, tmp_path: Path, predict: Predict, draws: Any, tried: Any) -> None:
+    count = draws(250, 1000) if kind == "png" else draws(60, 60, 1000)
     counts = tried_pictures(tmp_path / "digit.png", mutants(KINDS[kind](), count, 1), predict)
     assert counts[0] > 10
     tried(f"{count:,} mutations of a picture ({kind}): a prediction or one line, exit 2")
 
 
 def test_mutations_behind_right_checksums(
-    tmp_path: Path, predict: Predict, full: bool, tried: Any
+    tmp_path: Path, predict: Predict, draws: Any, tried: Any
 ) -> None:
-    count = 2000 if full else 200
+    count = draws(100, 200, 2000)
     made = map(mended, mutants(KINDS["png"](), count, 2))
     assert min(tried_pictures(tmp_path / "digit.png", made, predict)) > 10
     tried(f"{count:,} mutations of a PNG, its checksums mended: a prediction or one line, exit 2")

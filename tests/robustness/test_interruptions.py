@@ -55,11 +55,16 @@ def handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+def often(times: int, expected: float) -> bool:
+    """Whether something happened so often; of few tries one is enough."""
+    return times > (expected if expected > 4 else 0)
+
+
 @pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize("name", SIGNALS)
-def test_a_signal_at_any_moment(name: str, tmp_path: Path, tried: Any, full: bool) -> None:
+def test_a_signal_at_any_moment(name: str, tmp_path: Path, tried: Any, draws: Any) -> None:
     """The step is finished and saved, then the program's own answer is given."""
-    number, rng, moments = SIGNALS[name][0], random.Random(5), 100 if full else 25
+    number, rng, moments = SIGNALS[name][0], random.Random(5), draws(8, 25, 100)
 
     def run() -> Run:
         return Run(epochs=20, optimizer=xpmlp.SGD(1e-9), patience=99)
@@ -80,7 +85,7 @@ def test_a_signal_at_any_moment(name: str, tmp_path: Path, tried: Any, full: boo
         midway += found not in ([], ["step-000000200.xpmlp"])
         assert run().fit(checkpoints=folder, resume=True).facts() == whole, found
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert midway > moments / 5
+    assert often(midway, moments / 5)
     tried(f"{name} at {moments} moments of a training: {midway} within it, all resumed")
 
 
@@ -329,11 +334,11 @@ def finish(folder: Path, table: Path, log: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", SIGNALS)
-def test_a_command_that_is_interrupted(name: str, table: Path, tried: Any, full: bool) -> None:
+def test_a_command_that_is_interrupted(name: str, table: Path, tried: Any, draws: Any) -> None:
     """It says how to resume, and its status is the one that shells know."""
     (number, status), rng = SIGNALS[name], random.Random(6)
     expected, seconds = whole_run(table)
-    moments, said, late, training = 100 if full else 20, 0, 0, seconds / 2
+    moments, said, late, training = draws(4, 20, 100), 0, 0, seconds / 2
     for n in range(moments):
         folder, log = table.with_name(f"{name}-{n}"), table.with_name(f"log-{n}")
         child = start(arguments(table, folder), log)
@@ -355,16 +360,16 @@ def test_a_command_that_is_interrupted(name: str, table: Path, tried: Any, full:
         else:  # before the first step
             assert not folder.exists(), text
         assert finish(folder, table, log) == expected
-    assert said > moments / 3
+    assert often(said, moments / 3)
     tried(
         f"{name} at {moments} moments of a command: {said} said how to resume and did, {late} late"
     )
 
 
-def test_killed_at_any_moment(table: Path, tried: Any, full: bool) -> None:
+def test_killed_at_any_moment(table: Path, tried: Any, draws: Any) -> None:
     """A fifth of the kills comes at any time of the process, the others while it trains."""
     expected, seconds = whole_run(table)
-    kills, rng, midway = 1000 if full else 200, random.Random(7), 0
+    kills, rng, midway = draws(15, 200, 1000), random.Random(7), 0
     log, training = table.with_name("log"), seconds / 2
     for n in range(kills):
         folder = table.with_name(f"{n}")
@@ -378,7 +383,7 @@ def test_killed_at_any_moment(table: Path, tried: Any, full: bool) -> None:
         if not done:
             midway += bool(list((folder / "checkpoints").glob("step-*")))
             assert finish(folder, table, log) == expected
-    assert midway > kills / 4
+    assert often(midway, kills / 4)
     tried(f"{kills} SIGKILLs, {midway} with checkpoints: all resumed to the same end, 0 bad")
 
 

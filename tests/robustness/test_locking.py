@@ -87,9 +87,9 @@ def test_a_failure_inside_frees_the_folder(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_never_two_owners(tmp_path: Path, full: bool, tried: Any) -> None:
+def test_never_two_owners(tmp_path: Path, draws: Any, tried: Any) -> None:
     """Processes that take turns, so that one opens the file while another removes it."""
-    processes, rounds = 4, 2000 if full else 300
+    processes, rounds = 4, draws(100, 300, 2000)
     folder, inside = tmp_path / "run", tmp_path / "inside"
     folder.mkdir()
 

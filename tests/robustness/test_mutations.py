@@ -43,14 +43,16 @@ def from_file(path: Path) -> xpmlp.MLP:
 
 
 @pytest.mark.parametrize(("kind", "make"), [("a model file", small_file)])
-def test_no_damage_goes_unseen(kind: str, make: Any, tmp_path: Path, tried: Any) -> None:
-    path = tmp_path / "m.xpmlp"
+def test_no_damage_goes_unseen(
+    kind: str, make: Any, tmp_path: Path, tried: Any, draws: Any
+) -> None:
+    path, count = tmp_path / "m.xpmlp", draws(2_000, 12_000)
     path.write_bytes(make())
     expected = content(from_file(path))
-    loaded = survivors(path, make(), from_file, CheckpointError, count=12_000)
-    assert len(loaded) < 120  # a bit in the padding of the header changes nothing
+    loaded = survivors(path, make(), from_file, CheckpointError, count=count)
+    assert len(loaded) < count / 100  # a bit in the padding of the header changes nothing
     assert all(content(one) == expected for one in loaded)
-    tried(f"12,000 mutations of {kind}: 0 silent, 0 other exceptions")
+    tried(f"{count:,} mutations of {kind}: 0 silent, 0 other exceptions")
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["IDX", "IDX.gz"])

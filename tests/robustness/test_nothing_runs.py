@@ -129,8 +129,8 @@ def hostile(folder: Path) -> dict[str, bytes]:
     return made
 
 
-def test_no_file_makes_anything_run(tmp_path: Path, full: bool, tried: Any) -> None:
-    each = 1000 if full else 60
+def test_no_file_makes_anything_run(tmp_path: Path, draws: Any, tried: Any) -> None:
+    each = draws(60, 60, 1000)
     files = {f"good{suffix}": content for suffix, content in good(tmp_path).items()}
     files |= {
         f"mutant {k}{suffix}": mutant

@@ -11,7 +11,6 @@ import pytest
 
 import xpmlp
 
-MINUTES = {False: 0.15, True: 60.0}
 GROWTH = 4 * 2**20
 """Bytes: allocators wander by so much; a leak of one small checkpoint in ten passes it soon."""
 
@@ -24,8 +23,8 @@ def resident() -> int:
 class Meter(xpmlp.Callback):
     """Reads the memory after each epoch, and ends the training when the time is over."""
 
-    def __init__(self, minutes: float) -> None:
-        self.seconds = 60 * minutes
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self.read: list[int] = []
 
     def on_train_begin(self, training: Any) -> None:
@@ -38,13 +37,14 @@ class Meter(xpmlp.Callback):
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
-def test_memory_stays_flat(tmp_path: Path, full: bool, tried: Any) -> None:
+def test_memory_stays_flat(tmp_path: Path, draws: Any, tried: Any) -> None:
     # Long epochs: a history of 40,000 short ones takes 8 MiB, as it must.
-    rng, rows = np.random.default_rng(0), 200_000 if full else 20_000
+    rng, rows = np.random.default_rng(0), draws(20_000, 20_000, 200_000)
+    seconds = draws(4, 9, 3600)
     X, y = rng.standard_normal((rows, 64), dtype=np.float32), rng.integers(0, 10, rows)
     mlp = xpmlp.MLP([64, 128, 10], dropout=0.2, normalization="batch", backend="numpy", seed=0)
     mlp.fit(X[:64], y[:64], epochs=1)  # what is compiled and loaded once
-    meter, keep = Meter(MINUTES[full]), xpmlp.Checkpoints(tmp_path, every=100)
+    meter, keep = Meter(seconds), xpmlp.Checkpoints(tmp_path, every=100)
     mlp.fit(
         *(X, y),
         epochs=10**6,
@@ -57,7 +57,7 @@ def test_memory_stays_flat(tmp_path: Path, full: bool, tried: Any) -> None:
     early, late = median(meter.read[n : 2 * n + 1]), median(meter.read[-n - 1 :])
     steps = mlp.epochs_trained * rows // 64
     tried(
-        f"{MINUTES[full]:g} minutes of training, {steps // 100:,} checkpoints in "
+        f"{seconds:,} seconds of training, {steps // 100:,} checkpoints in "
         f"{mlp.epochs_trained:,} epochs: resident {early / 2**20:.1f} MiB early, "
         f"{late / 2**20:.1f} MiB late"
     )
