@@ -11,7 +11,8 @@ from xpmlp.cli import parser
 from xpmlp.nn.activations import ACTIVATIONS
 from xpmlp.nn.losses import LOSSES
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def example(number: int) -> str:
@@ -73,4 +74,16 @@ def test_the_commands_and_pictures_it_names_exist() -> None:
             parser.parse([command, "--help"])
         assert stop.value.code == 0
     for picture in re.findall(r"docs/\w+\.(?:png|gif)", README):
-        assert (Path(__file__).resolve().parent.parent / picture).exists()
+        assert (ROOT / picture).exists()
+
+
+def test_the_tests_that_documents_name_exist() -> None:
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "backends/README.md"]
+    names = {
+        name.removeprefix("tests/")
+        for path in documents
+        if path.exists()
+        for name in re.findall(r"`([\w/]*test_\w+\.py)`", path.read_text(encoding="utf-8"))
+    }
+    assert len(names) > 20
+    assert [name for name in names if not (ROOT / "tests" / name).is_file()] == []
