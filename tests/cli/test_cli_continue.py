@@ -213,7 +213,7 @@ def test_what_may_pass_says_how_to_go_on(
             if training.epoch == 2:
                 raise error
 
-    monkeypatch.setattr(train, "display", lambda *_: Fail())
+    monkeypatch.setattr(train, "ShowProgress", lambda *_: Fail())
     if status is None:
         with pytest.raises(RuntimeError) as caught:
             main([*QUICK, "--checkpoint-every", "30"])
@@ -246,6 +246,6 @@ def test_ctrl_c_again_stops_the_saving_but_the_hint_is_given(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setattr(xpmlp.MLP, "save", lambda *_: signal.raise_signal(signal.SIGINT))
-    monkeypatch.setattr(train, "display", lambda *_: Interrupt(2))
+    monkeypatch.setattr(train, "ShowProgress", lambda *_: Interrupt(2))
     assert main([*QUICK, "--checkpoint-every", "30"]) == 130
     assert capsys.readouterr().err == f"xpmlp: error: interrupted; {HINT} {RUN}\n"

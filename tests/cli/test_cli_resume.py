@@ -41,7 +41,7 @@ class Interrupt(Callback):
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, *more: str, epoch: int = 2) -> None:
     with monkeypatch.context() as context:
-        context.setattr(train, "display", lambda *_: Interrupt(epoch))
+        context.setattr(train, "ShowProgress", lambda *_: Interrupt(epoch))
         assert main([*QUICK, "--checkpoint-every", "30", *more]) == 130
 
 
@@ -216,7 +216,7 @@ def test_without_a_wish_there_is_one_checkpoint_a_minute_and_none_in_the_end(
         def on_epoch_begin(self, training: Any) -> None:
             seen.append([path.name for path in Path().glob("*/**/checkpoints/*")])
 
-    monkeypatch.setattr(train, "display", lambda *_: Look())
+    monkeypatch.setattr(train, "ShowProgress", lambda *_: Look())
     monkeypatch.setattr(train, "PAUSE", 0.0)
     assert main(QUICK) == 0
     assert [len([n for n in names if n.startswith("step")]) for names in seen] == [0, 1, 2, 2]

@@ -179,7 +179,7 @@ def test_divergence_keeps_the_last_good_epoch(
             if training.epoch == 2:
                 training.state = training.state._replace(params=training.state.params * np.nan)
 
-    monkeypatch.setattr(train, "display", lambda *_: Spoil())
+    monkeypatch.setattr(train, "ShowProgress", lambda *_: Spoil())
     assert main(QUICK) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -194,7 +194,7 @@ def test_ctrl_c_keeps_what_was_learned(capsys: Capture, monkeypatch: pytest.Monk
             if training.epoch == 1:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "display", lambda *_: Interrupt())
+    monkeypatch.setattr(train, "ShowProgress", lambda *_: Interrupt())
     assert main(QUICK) == 130
     error = capsys.readouterr().err
     assert error.startswith("xpmlp: error: interrupted; the model of epoch 1 is in")

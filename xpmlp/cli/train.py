@@ -14,8 +14,7 @@ from xpmlp_backends import why_not
 
 import xpmlp
 from xpmlp.arrays.checks import whole
-from xpmlp.callbacks import EarlyStopping
-from xpmlp.callbacks.display import display
+from xpmlp.callbacks import EarlyStopping, ShowProgress
 from xpmlp.checkpoints.folder import Checkpoints
 from xpmlp.cli import environment
 from xpmlp.cli.defaults import SCHEDULES, fill_in
@@ -192,7 +191,7 @@ def fit(
     """Train, validating on the test part or, for early stopping, on some training rows."""
     callbacks: list[Callback] = [folder, *([diagnosis] if diagnosis else [])]
     if not args.quiet:
-        callbacks.append(display(out.stream, "val" if args.early_stopping else "test"))
+        callbacks.append(ShowProgress(out.stream, "val" if args.early_stopping else "test"))
     test: dict[str, Any] = {}
     if args.early_stopping is not None:
         callbacks.append(EarlyStopping(args.early_stopping))

@@ -1,15 +1,14 @@
 """``xpmlp xor``: the tutorial's runs, from XOR learned to a training run that explodes."""
 
-import sys
 from argparse import Namespace
 from pathlib import Path
 
-from xpmlp.callbacks.display import Lines, Live, display
+from xpmlp.callbacks import ShowProgress
 from xpmlp.cli.output import Output
 from xpmlp.errors import InvalidValueError
 from xpmlp.storage.paths import expanded
 from xpmlp.training.history import percent
-from xpmlp.training.loop import Callback, Training
+from xpmlp.training.loop import Training
 from xpmlp.tutorial import exploding, original, xor
 from xpmlp.tutorial.panels import Panels
 
@@ -50,7 +49,7 @@ def _learn(options: Namespace, folder: Path, out: Output) -> None:
             rate=xor.RATE if options.lr is None else options.lr,
             seed=options.seed,
             backend=options.backend,
-            callbacks=[_progress()],
+            callbacks=[Tenths()],
         )
         out.say(f"{made.name}: accuracy {percent(made.accuracy)} on 300 new points")
         out.show([""])
@@ -83,24 +82,19 @@ def _repeat_original(options: Namespace, path: Path, out: Output) -> None:
         gradient = "the original's" if row.slip else "the correct"
         out.say(f"{row.name}: {row.steps:,} steps with {gradient} L2 gradient, 1,000 per epoch")
         backend = options.backend or "numpy"
-        results.append(original.repeat(row, backend=backend, callbacks=[_progress()]))
+        results.append(original.repeat(row, backend=backend, callbacks=[Tenths()]))
     out.show(["", *original.table(results), ""])
     out.say(original.describe(*results[-2:]))
     original.picture(results, path)
     out.say(f"picture: {path}")
 
 
-class Tenths(Lines):
-    """A line for every tenth of the training."""
+class Tenths(ShowProgress):
+    """The live line on a terminal; elsewhere a line for every tenth of the training."""
 
     def on_epoch_end(self, training: Training) -> None:
-        """Print the row, if a tenth is over."""
+        """Print the row if a tenth is over."""
         done = training.epoch + 1
-        if done * 10 // training.epochs > (done - 1) * 10 // training.epochs:
+        tenth = done * 10 // training.epochs > (done - 1) * 10 // training.epochs
+        if tenth or self.console is not None:
             super().on_epoch_end(training)
-
-
-def _progress() -> Callback:
-    """Return the live display on a terminal, else ten lines."""
-    shown = display(sys.stdout, "val")
-    return shown if isinstance(shown, Live) else Tenths(sys.stdout, "val")
