@@ -125,11 +125,9 @@ class Run(Protocol):
     @property
     def execution(self) -> Execution:
         """How the steps have run so far."""
-        ...
 
     def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
         """Apply the step for ``k`` in ``range(start, stop)``."""
-        ...
 
 
 Uploader = Callable[[Iterable[Any]], Iterator[tuple[Array | None, ...]]]
@@ -178,26 +176,21 @@ class Backend(Protocol):
         A device that has only float32 returns the backend itself: float32 is more exact than what
         was asked for. ``precision`` of the returned backend says what it uses.
         """
-        ...
 
     def owns(self, x: object) -> bool:
         """Whether ``x`` is an array of this library on this device."""
-        ...
 
     def asarray(self, host: Any, dtype: str | None = None) -> Array:
         """Copy a NumPy array to the device, in ``dtype`` (a name) or as it is."""
-        ...
 
     def from_dlpack(self, x: Any) -> Array:
         """Import another library's array on this device, sharing its memory.
 
         May raise anything: callers then try a copy, and refuse the array if that fails too.
         """
-        ...
 
     def to_numpy(self, x: Array) -> Any:
         """Copy an array to the host as a NumPy array that owns its memory."""
-        ...
 
     def uploader(self, arrays: tuple[Any, ...], rows: int) -> Uploader:
         """Prepare to copy rows of NumPy arrays (or None), at most ``rows`` at once.
@@ -205,23 +198,18 @@ class Backend(Protocol):
         An array may be a ``SparseMatrix``, with ``shape``, ``dtype``, ``x[chunk]`` and ``take``.
         All uses of one uploader share its buffers on the device.
         """
-        ...
 
     def synchronize(self) -> None:
         """Wait until the device has finished; every timer calls this."""
-        ...
 
     def device_name(self) -> str:
         """Return the device's name, for display: ``"NVIDIA H200"``."""
-        ...
 
     def memory(self) -> Memory | None:
         """Return the device's memory; None if the device uses the host's."""
-        ...
 
     def ran_out(self, error: BaseException) -> bool:
         """Whether an error means that the device is out of memory."""
-        ...
 
     def compile(self, step: Step) -> Run:
         """Turn a pure step into the library's fastest loop over it.
@@ -229,11 +217,9 @@ class Backend(Protocol):
         The run owns the ``state`` it is given and may reuse or donate its memory. Callers copy
         what they want to keep, and use only the returned state.
         """
-        ...
 
     def compile_forward(self, forward: Forward) -> Forward:
         """Turn a pure forward pass into the library's fastest, for any number of rows.
 
         The caller owns the result. Several threads may call it.
         """
-        ...

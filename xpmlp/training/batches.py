@@ -48,14 +48,12 @@ class BatchSource(Protocol):
 
     def indices(self, rows: np.ndarray) -> np.ndarray:
         """Return the indices by which steps find their rows: int32, shape (steps, size)."""
-        ...
 
     def chunks(self, plans: list[EpochPlan], done: int = 0) -> Iterator[Chunk]:
         """Yield an epoch, from the step after ``done``.
 
         A chunk is valid until the next is asked for.
         """
-        ...
 
 
 class OnDevice:
