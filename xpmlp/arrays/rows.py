@@ -40,10 +40,6 @@ class HostRows:
     backend : Backend
         Where the model computes.
     array : ndarray or SparseMatrix, shape (n, columns)
-
-    Attributes
-    ----------
-    on_host : bool
     """
 
     on_host: ClassVar[bool] = True

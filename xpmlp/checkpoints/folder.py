@@ -314,13 +314,7 @@ class _Resume(Callback):
 
 
 class _Watch(Callback):
-    """Looks now and then whether a signal has come, and saves before it is answered.
-
-    Parameters
-    ----------
-    checkpoints : Checkpoints
-    signals : SignalWatcher
-    """
+    """Looks now and then whether a signal has come, and saves before it is answered."""
 
     def __init__(self, checkpoints: Checkpoints, signals: SignalWatcher) -> None:
         self.checkpoints, self.signals = checkpoints, signals

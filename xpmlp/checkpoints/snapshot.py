@@ -174,14 +174,7 @@ def _described(callback: Callback) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that has been read, with a valid checksum.
-
-    Attributes
-    ----------
-    path : Path
-    config : dict
-    tensors : dict of str to ndarray
-    """
+    """A checkpoint that has been read, with a valid checksum."""
 
     path: Path
     config: dict[str, Any]

@@ -22,15 +22,6 @@ def check_derivative(function: Activation | Loss) -> None:
 def register_activation(spec: Activation) -> Activation:
     """Register a custom activation by its name, so that model files that use it can be loaded.
 
-    Parameters
-    ----------
-    spec : Activation
-
-    Returns
-    -------
-    Activation
-        The same.
-
     Raises
     ------
     InvalidValueError

@@ -99,13 +99,7 @@ def load(
     device: str | None = None,
     custom: Mapping[str, Any] | None = None,
 ) -> Loaded:
-    """Read a model file; ``xpmlp.load`` documents the arguments and errors.
-
-    Parameters
-    ----------
-    cls : type
-        What to make: ``MLP``.
-    """
+    """Read a model file; ``xpmlp.load`` documents the arguments and errors."""
     config, tensors = tensorfile.read(Path(path))
     # Outside: a wrong name is not the file's fault.
     chosen, own = xpmlp_backends.backend(backend, device), dict(custom or {})

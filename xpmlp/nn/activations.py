@@ -12,11 +12,18 @@ from math import pi, sqrt
 from typing import Any, SupportsIndex
 
 from xpmlp.errors import InvalidTypeError, unknown_name
-from xpmlp.nn.functions import clamp, normal_cdf, normal_pdf, relu, sigmoid, softmax, softplus
+from xpmlp.nn.functions import (
+    Array,
+    clamp,
+    normal_cdf,
+    normal_pdf,
+    relu,
+    sigmoid,
+    softmax,
+    softplus,
+)
 
 __all__ = ["ACTIVATIONS", "Activation", "activation", "from_functions"]
-
-Array = Any
 
 
 @dataclass(frozen=True)

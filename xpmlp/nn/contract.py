@@ -8,10 +8,8 @@ write another.
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from xpmlp.nn.functions import Array as Array
 from xpmlp.nn.ops import Ops
-
-Array = Any
-"""An array of whichever library the backend wraps."""
 
 
 class State(NamedTuple):

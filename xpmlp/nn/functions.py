@@ -4,6 +4,7 @@ from math import pi, sqrt
 from typing import Any
 
 Array = Any
+"""An array of whichever library the backend wraps."""
 
 # Chebyshev interpolants computed with 60 digits (mpmath), as powers, lowest first.
 _ERF_SMALL = (  # erf(x)/x − 1 in s = x**2, for |x| < 1

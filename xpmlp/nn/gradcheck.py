@@ -13,10 +13,9 @@ from typing import Any
 
 from xpmlp.errors import GradientError
 from xpmlp.nn.activations import ACTIVATIONS, Activation
+from xpmlp.nn.functions import Array
 from xpmlp.nn.losses import LOSSES, Loss
 from xpmlp.nn.random import Purpose, generator
-
-Array = Any
 
 STEP = 1e-5
 """h: errors of order h² and of rounding/h are about equal there."""

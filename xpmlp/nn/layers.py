@@ -15,8 +15,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from xpmlp.nn.activations import Activation
+from xpmlp.nn.functions import Array
 
-Array = Any
 Params = Mapping[str, Array]
 Grads = dict[str, Array]
 Backward = Callable[..., tuple[Array | None, Grads]]

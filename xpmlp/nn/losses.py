@@ -15,15 +15,13 @@ from math import inf
 from typing import Any, ClassVar
 
 from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
-from xpmlp.nn.functions import clamp, log_softmax, one_hot, sigmoid, softplus
+from xpmlp.nn.functions import Array, clamp, log_softmax, one_hot, sigmoid, softplus
 
 __all__ = [
     "LOSSES", "MAE", "MSE", "BinaryCrossEntropy", "CategoricalCrossEntropy", "CustomLoss",
     "Huber", "Loss", "Poisson", "PoissonDeviance", "Quantile", "SparseCategoricalCrossEntropy",
     "loss",
 ]  # fmt: skip
-
-Array = Any
 Rows = tuple[Array, Array]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-Array = Any
+from xpmlp.nn.functions import Array
 
 
 def is_largest(xp: Any, z: Array, labels: Array) -> Array:

@@ -18,8 +18,6 @@ from xpmlp.nn.normalization import NORMALIZATIONS
 from xpmlp.nn.parameters import Layout
 from xpmlp.nn.random import Purpose, generator
 
-Array = Any
-
 
 @dataclass(frozen=True)
 class Architecture:

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from xpmlp.nn.functions import Array
 from xpmlp.nn.layers import Backward, Grads, Layer, Params, Pass
-
-Array = Any
 
 EPSILON = 1e-5
 """Added to variances before the root, as in both papers and in PyTorch."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from xpmlp.nn.functions import erf
+from xpmlp.nn.functions import Array, erf
 from xpmlp.nn.layers import (
     activation,
     activation_grad,
@@ -26,7 +26,6 @@ from xpmlp.nn.parameters import Layout
 from xpmlp.nn.penalty import penalize
 from xpmlp.nn.random import dropout_mask
 
-Array = Any
 Operation = Callable[..., Any]
 
 

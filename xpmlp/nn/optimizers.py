@@ -14,14 +14,13 @@ from numbers import Real
 from typing import Any, ClassVar
 
 from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
+from xpmlp.nn.functions import Array
 from xpmlp.nn.schedules import Schedule, require_positive
 
 __all__ = [
     "OPTIMIZERS", "SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer",
     "RMSProp", "optimizer",
 ]  # fmt: skip
-
-Array = Any
 Updated = tuple[Array, tuple[Array, ...]]
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-Array = Any
+from xpmlp.nn.functions import Array
 
 
 def counts(strength: Array | float) -> bool:

@@ -14,12 +14,7 @@ from xpmlp.sklearn._arrays import backend_ref, check_inputs, check_same_library,
 
 
 class FittedMLP(BaseEstimator):
-    """What an estimator has after ``fit``, on top of the network ``mlp_``.
-
-    Attributes
-    ----------
-    mlp_ : MLP
-    """
+    """What an estimator has after ``fit``, on top of the network ``mlp_``."""
 
     mlp_: MLP
     _input_backend: BackendRef | None

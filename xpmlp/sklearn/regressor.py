@@ -8,13 +8,12 @@ from sklearn.metrics import r2_score
 from sklearn.neural_network import MLPRegressor as ScikitRegressor
 from sklearn.utils.metaestimators import available_if
 
+from xpmlp.nn.contract import Array
 from xpmlp.nn.losses import loss as find_loss
 from xpmlp.sklearn import _parameters
 from xpmlp.sklearn._arrays import Examples, to_host
 from xpmlp.sklearn._base import BaseMLP
 from xpmlp.sklearn._docs import documented
-
-Array = Any
 
 
 @documented

@@ -342,16 +342,8 @@ def train(
 ) -> History:
     """Prepare the data and train. All arrays are local here, so they are free after a failure.
 
-    Parameters
-    ----------
-    model : Model
-        Unchanged if training fails before the first epoch has begun, or runs out of memory in it.
-    prepare : callable () -> TrainingData
-    asked : Request
-        Completed as the data become known.
-    data_on : {"auto", "device", "host"}
-    **options
-        Of ``Training``.
+    The model is unchanged if training fails before the first epoch has begun, or runs out of memory
+    in it. ``asked`` is completed as the data become known.
     """
     training, undo = None, model.restore_point()
     try:

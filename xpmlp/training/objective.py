@@ -53,6 +53,7 @@ class Objective:
     Attributes
     ----------
     rows : int
+        Rows of X.
 
     Raises
     ------

@@ -117,10 +117,6 @@ def learn(
     backend : str or Backend, optional
     callbacks : sequence of Callback
         Called besides the one that records the boundary.
-
-    Returns
-    -------
-    Run
     """
     data = make_xor(seed=seed)
     mlp = MLP([2, hidden, 2], backend=backend, seed=seed)

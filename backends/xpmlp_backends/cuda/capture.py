@@ -57,12 +57,7 @@ class Graphs(Protocol):
 
 
 class StandIn(Protocol):
-    """The data that captured steps read.
-
-    Attributes
-    ----------
-    data : Data
-    """
+    """The data that captured steps read."""
 
     data: Data
 

@@ -75,13 +75,7 @@ class Addresses:
 
 
 class CudaOps:
-    """The operations, on kernels and products.
-
-    Parameters
-    ----------
-    cupy : module
-    products : Products
-    """
+    """The operations, on kernels and products."""
 
     def __init__(self, cupy: Any, kernels: Kernels, products: Products) -> None:
         self.cupy, self.kernels, self.products = cupy, kernels, products

@@ -62,12 +62,7 @@ class TorchGraphs:
 
 
 class HeldData:
-    """Data whose X captured steps read at its address.
-
-    Attributes
-    ----------
-    data : Data
-    """
+    """Data whose X captured steps read at its address."""
 
     def __init__(self, data: Data) -> None:
         self.data = Data(data.X, *(None if x is None else x.clone() for x in data[1:]))

@@ -15,8 +15,6 @@ from xpmlp.nn.ops import Ops, scaled
 from xpmlp.training.loop import Training
 from xpmlp.training.trace import Record, Trace, trace
 
-Array = Any
-
 ROWS = 256
 """Rows of the probe: with ten classes about 25 of each, so that one row is 4 % of its class."""
 INPUT_ROWS = 4096

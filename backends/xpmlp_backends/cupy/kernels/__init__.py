@@ -53,12 +53,7 @@ def names(dtype: str) -> tuple[str, ...]:
 
 
 class Kernels:
-    """Launches kernels by name.
-
-    Parameters
-    ----------
-    cupy : module
-    """
+    """Launches kernels by name."""
 
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
