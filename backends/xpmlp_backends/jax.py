@@ -130,8 +130,7 @@ class JaxBackend(EagerBackend):
 
     def compile_forward(self, forward: Forward) -> Forward:
         """Return it jitted, compiled once for each number of rows."""
-        compiled: Forward = self.jax.jit(self._computed(forward))
-        return compiled
+        return self.jax.jit(self._computed(forward))
 
 
 class CompiledRun:
@@ -152,8 +151,7 @@ class CompiledRun:
         """Apply the step for ``k`` in ``range(start, stop)``; the state's memory is donated."""
         is_all = (start, stop) == (0, plan.rows.shape[0])
         part = plan if is_all else Plan(*(x[start:stop, ...] for x in plan))
-        done: State = self._compiled(state, data, part)
-        return done
+        return self._compiled(state, data, part)
 
 
 def can_round(device: Any) -> bool:

@@ -91,8 +91,7 @@ def why_not(name: str) -> str | None:
     try:
         module: Any = import_module(TABLE[name])
         if hasattr(module, "why_not"):
-            reason: str | None = module.why_not()
-            return reason
+            return module.why_not()
         module.create(None)
     except (BackendError, ImportError) as error:
         return str(error)
@@ -100,8 +99,7 @@ def why_not(name: str) -> str | None:
 
 
 def _create(name: str, device: str | None) -> Backend:
-    created: Backend = import_module(TABLE[name]).create(device)
-    return created
+    return import_module(TABLE[name]).create(device)
 
 
 def _auto(device: str | None) -> Backend:

@@ -120,8 +120,7 @@ class SparseRows(HostRows):
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Return each column's mean and standard deviation, from what is stored alone."""
-        found: tuple[np.ndarray, np.ndarray] = self.array.moments()
-        return found
+        return self.array.moments()
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Yield where each row begins, the columns, and the values."""
@@ -131,8 +130,7 @@ class SparseRows(HostRows):
         return _all_finite(np, self.array.values)
 
     def _first_nonfinite(self) -> tuple[tuple[int, ...], Any]:
-        found: tuple[tuple[int, ...], Any] = self.array.first_nonfinite()
-        return found
+        return self.array.first_nonfinite()
 
 
 class DeviceRows(HostRows):

@@ -86,14 +86,12 @@ class SparseMatrix:
         self, rows: Any, axis: int = 0, out: np.ndarray | None = None, mode: str = "raise"
     ) -> np.ndarray:
         """Return dense rows, in ``out`` if given: ``numpy.ndarray.take`` along axis 0."""
-        dense: np.ndarray = self._csr[rows].toarray(out=out)
-        return dense
+        return self._csr[rows].toarray(out=out)
 
     @property
     def values(self) -> np.ndarray:
         """The stored values, in the order of rows, then columns."""
-        stored: np.ndarray = self._csr.data
-        return stored
+        return self._csr.data
 
     def first_nonfinite(self) -> tuple[tuple[int, int], Any]:
         """Return row and column of the first NaN or infinity, and its value."""

@@ -74,8 +74,7 @@ class Scaling:
         """Return (y − target_shift)/target_scale, which the loss compares with."""
         if self.target_scale is None:
             return target
-        scaled: np.ndarray = ((target - self.target_shift) / self.target_scale).astype(target.dtype)
-        return scaled
+        return ((target - self.target_shift) / self.target_scale).astype(target.dtype)
 
     def to_targets(self, backend: Backend, prediction: Array) -> Array:
         """Return predictions in the units of the targets."""

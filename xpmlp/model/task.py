@@ -105,8 +105,7 @@ class Task:
                 index = _labels(y, outputs, name)
                 if self.loss.targets == "labels":
                     return index
-                one_hot: np.ndarray = np.eye(outputs, dtype=dtype)[index]
-                return one_hot
+                return np.eye(outputs, dtype=dtype)[index]
             _expect_shape(y, outputs, name)
             if self.loss.targets == "labels":
                 return _labels_of_rows(y, name)
@@ -210,8 +209,7 @@ def _labels_of_rows(y: np.ndarray, name: str) -> np.ndarray:
         raise InvalidValueError(
             f"{name}: found {y[row]} at {name}[{row}]; expected class indices, or rows with one 1"
         )
-    index: np.ndarray = y.argmax(axis=1).astype(np.int32)
-    return index
+    return y.argmax(axis=1).astype(np.int32)
 
 
 def _distributions(y: np.ndarray, name: str) -> None:

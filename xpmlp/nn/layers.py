@@ -210,8 +210,7 @@ def dense_activation_grad(
 ) -> tuple[Array | None, Array, Array]:
     """Gradients of ``dense_activation``: those of the affine map at dz = dh · f′(z)."""
     dz = ops.activation_grad(ops, z, h, dh, f)
-    grads: tuple[Array | None, Array, Array] = ops.dense_grad(x, W, dz, need_dx, out)
-    return grads
+    return ops.dense_grad(x, W, dz, need_dx, out)
 
 
 def activation(ops: Any, z: Array, f: Activation) -> Array:

@@ -206,8 +206,7 @@ class BinaryCrossEntropy(_CrossEntropy):
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
         """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
-        rows: Rows = ops.sigmoid_cross_entropy(z, _smooth(y, self.label_smoothing, 2))
-        return rows
+        return ops.sigmoid_cross_entropy(z, _smooth(y, self.label_smoothing, 2))
 
 
 @dataclass(frozen=True)
@@ -220,8 +219,7 @@ class CategoricalCrossEntropy(_CrossEntropy):
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
         """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
-        rows: Rows = ops.softmax_cross_entropy(z, _smooth(y, self.label_smoothing, z.shape[1]))
-        return rows
+        return ops.softmax_cross_entropy(z, _smooth(y, self.label_smoothing, z.shape[1]))
 
 
 @dataclass(frozen=True)
@@ -234,8 +232,7 @@ class SparseCategoricalCrossEntropy(_CrossEntropy):
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
         """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
-        rows: Rows = ops.label_cross_entropy(z, y, self.label_smoothing)
-        return rows
+        return ops.label_cross_entropy(z, y, self.label_smoothing)
 
 
 @dataclass(frozen=True)

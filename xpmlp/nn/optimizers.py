@@ -206,8 +206,7 @@ class Momentum(Optimizer):
         """Return the new parameters and optimizer state."""
         step = getattr(ops, self.name)
         g = c[1] * g if self.rate_inside else g
-        updated: Updated = step(p, g, moments[0], c[0], self.momentum)
-        return updated
+        return step(p, g, moments[0], c[0], self.momentum)
 
 
 @dataclass(frozen=True)
@@ -232,8 +231,7 @@ class AdaGrad(Optimizer):
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
         """Return the new parameters and optimizer state."""
-        updated: Updated = ops.adagrad(p, g, moments[0], c[0], self.epsilon)
-        return updated
+        return ops.adagrad(p, g, moments[0], c[0], self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -252,8 +250,7 @@ class RMSProp(Optimizer):
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
         """Return the new parameters and optimizer state."""
-        updated: Updated = ops.rmsprop(p, g, moments[0], c[0], self.rho, self.epsilon)
-        return updated
+        return ops.rmsprop(p, g, moments[0], c[0], self.rho, self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -291,8 +288,7 @@ class Adam(Optimizer):
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
         """Return the new parameters and optimizer state."""
-        updated: Updated = ops.adam(p, g, *moments, c, self.beta1, self.beta2, self.epsilon)
-        return updated
+        return ops.adam(p, g, *moments, c, self.beta1, self.beta2, self.epsilon)
 
 
 @dataclass(frozen=True)

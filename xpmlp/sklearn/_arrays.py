@@ -128,10 +128,7 @@ def check_weights(sample_weight: Any, n: int) -> np.ndarray | None:
     """Check the rows' weights, and return them as float64, shape (n,)."""
     if sample_weight is None:
         return None
-    weights: np.ndarray = _check_sample_weight(
-        to_host(sample_weight), np.empty((n, 1)), dtype=np.float64
-    )
-    return weights
+    return _check_sample_weight(to_host(sample_weight), np.empty((n, 1)), dtype=np.float64)
 
 
 def check_same_library(estimator: Any, X: Any, method: str) -> None:

@@ -311,5 +311,4 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
         **parameters
             Of this class, to add or to change: ``backend="cupy"``.
         """
-        made: Self = from_sklearn(cls, estimator, parameters)
-        return made
+        return from_sklearn(cls, estimator, parameters)

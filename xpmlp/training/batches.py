@@ -100,8 +100,7 @@ class FromHost:
         """Return indices into a chunk, which has the rows in the order of its steps."""
         steps, size = rows.shape
         first: np.ndarray = np.arange(steps, dtype=np.int32) % self._steps * size
-        indices: np.ndarray = first[:, None] + np.arange(size, dtype=np.int32)
-        return indices
+        return first[:, None] + np.arange(size, dtype=np.int32)
 
     def chunks(self, plans: list[EpochPlan], done: int = 0) -> Iterator[Chunk]:
         """Upload chunk by chunk; all of one that is partly done, since plans index into it."""

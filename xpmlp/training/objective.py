@@ -124,8 +124,7 @@ class Objective:
 
     def start(self) -> np.ndarray:
         """Return the model's parameters: float64, shape (layout.size,)."""
-        flat: np.ndarray = self._mlp.backend.to_numpy(self._mlp.weights.flat).astype(np.float64)
-        return flat
+        return self._mlp.backend.to_numpy(self._mlp.weights.flat).astype(np.float64)
 
     def adopt(self, flat: np.ndarray) -> None:
         """Set the model's parameters."""

@@ -55,8 +55,7 @@ class CupyGraphs:
             graph = stream.end_capture()
         if HOST_COPY.search(graph.debug_dot_str(1)):
             raise Uncapturable("it copies between the host and the device")
-        launch: Callable[[], object] = graph.launch
-        return launch
+        return graph.launch
 
     def new(self, x: Array) -> Array:
         """Return a copy in the common pool's memory."""

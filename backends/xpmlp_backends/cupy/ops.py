@@ -207,8 +207,7 @@ class CudaOps:
         """The batch's loss, its gradient and the metric's sum in one kernel."""
         averaged = getattr(loss, "average", False)
         if type(loss) not in KERNEL_LOSSES or averaged or metric not in KERNEL_METRICS:
-            result: tuple[Array, Array, Array | None] = plain(ops, loss, metric, z, y, weight)
-            return result
+            return plain(ops, loss, metric, z, y, weight)
         cupy, T, (n, columns) = self.cupy, scalar(z.dtype), z.shape
         z, y = contiguous(cupy, z), contiguous(cupy, y)
         if loss.targets == "labels":

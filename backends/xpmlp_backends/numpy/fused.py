@@ -52,10 +52,7 @@ def dense_activation_grad(
 ) -> tuple[Array | None, Array, Array]:
     """dz = dh · f′(z) and its column sums in one pass, then the products."""
     if f.name not in SLOPES or f is not ACTIVATIONS[f.name]:
-        grads: tuple[Array | None, Array, Array] = ops.dense_grad(
-            x, W, ops.activation_grad(ops, z, h, dh, f), need_dx, out
-        )
-        return grads
+        return ops.dense_grad(x, W, ops.activation_grad(ops, z, h, dh, f), need_dx, out)
     dz = empty(dh, dh.shape, dh.dtype)
     db = empty(dh, dh.shape[1:], dh.dtype) if out[1] is None else out[1]
     launch(loops.slope, SLOPES[f.name], dh, h, dz, db)
@@ -149,8 +146,7 @@ def _array(number: Any, dtype: Any = None) -> Array:
 def penalize(plain: Any, penalty: Penalty, W: Array, dW: Array) -> tuple[Array, Array]:
     """W's part of the penalty's value, and dW with that of its gradient."""
     if type(penalty) is not Penalty:  # a subclass may have other formulas
-        parts: tuple[Array, Array] = plain(penalty, W, dW)
-        return parts
+        return plain(penalty, W, dW)
     strengths = (_array(s, W.dtype) if counts(s) else None for s in (penalty.l1, penalty.l2))
     value = empty(W, (), W.dtype)
     launch(loops.penalize, W, dW, *strengths, value)

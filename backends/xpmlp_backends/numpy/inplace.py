@@ -125,8 +125,7 @@ def dense_activation_grad(
             launch(np.multiply, dh[rows], dz[rows], dz[rows])
     else:
         dz = ops.activation_grad(ops, z, h, dh, f)
-    grads: tuple[Array | None, Array, Array] = ops.dense_grad(x, W, dz, need_dx, out)
-    return grads
+    return ops.dense_grad(x, W, dz, need_dx, out)
 
 
 SLOTS = {"sgd": 0, "momentum": 1, "nesterov": 1, "adagrad": 1, "rmsprop": 1, "adam": 2}

@@ -35,8 +35,7 @@ class TorchGraphs:
         except BaseException:
             cuda.set_stream(before)  # it is not restored where the end of the capture fails
             raise
-        launch: Callable[[], object] = graph.replay
-        return launch
+        return graph.replay
 
     def new(self, x: Array) -> Array:
         """Return a copy."""

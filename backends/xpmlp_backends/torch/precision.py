@@ -21,8 +21,7 @@ def can_round(torch: Any, device: Any) -> bool:
     """Whether products can be rounded here: on NVIDIA GPUs from compute capability 8.0."""
     if device.type != "cuda" or torch.version.cuda is None:
         return False
-    found: bool = torch.cuda.get_device_capability(device) >= (8, 0)
-    return found
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @contextmanager

@@ -95,14 +95,12 @@ class Kernels:
         kernel, _, data = name.partition(", ")
         kinds = ", ".join(filter(None, (TYPES[dtype], data)))
         full = kernel if kernel in UNTYPED else f"{kernel}<{kinds}>"
-        function: Callable[..., None] = self._modules[dtype].get_function(full)
-        return function
+        return self._modules[dtype].get_function(full)
 
 
 def scalar(dtype: Any) -> Callable[[float], Any]:
     """Return the function that turns a number into a kernel argument of type T."""
-    kind: Callable[[float], Any] = np.dtype(str(dtype)).type
-    return kind
+    return np.dtype(str(dtype)).type
 
 
 def shares(rows: int) -> int:
