@@ -100,7 +100,6 @@ class MSE(Loss):
     name = "mse"
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
-        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
         e = z - y
         return 0.5 / (z.shape[1] if self.average else 1) * ops.xp.sum(e * e, axis=1), e
 
@@ -112,7 +111,6 @@ class MAE(Loss):
     name = "mae"
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
-        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
         e = z - y
         return ops.xp.sum(ops.xp.abs(e), axis=1), ops.xp.sign(e)
 
@@ -128,7 +126,6 @@ class Huber(Loss):
         _require("Huber", "delta", self.delta, low=0.0, open_low=True)
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
-        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
         xp, e = ops.xp, z - y
         g = clamp(xp, e, self.delta)
         return xp.sum(g * (e - 0.5 * g), axis=1), g  # equals both branches
@@ -145,7 +142,6 @@ class Quantile(Loss):
         _require("Quantile", "q", self.q, low=0.0, high=1.0, open_low=True, open_high=True)
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
-        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
         xp, e = ops.xp, y - z
         below = xp.astype(e < 0, e.dtype)
         rows = xp.sum(e * (self.q - below), axis=1)
@@ -161,7 +157,6 @@ class Poisson(Loss):
     targets = "counts"
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
-        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
         bound = 700.0 if z.dtype == ops.xp.float64 else 80.0  # exp stays finite, and its sum
         rate = ops.xp.exp(ops.xp.minimum(z, bound))
         return ops.xp.sum(rate - y * z, axis=1), rate - y
@@ -178,7 +173,6 @@ class PoissonDeviance(Poisson):
     name = "poisson_deviance"
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
-        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
         xp = ops.xp
         rows, dz = super().__call__(ops, z, y)
         logs = xp.log(xp.maximum(y, float(xp.finfo(y.dtype).smallest_normal)))  # 0 ln 0 is 0
@@ -205,7 +199,6 @@ class BinaryCrossEntropy(_CrossEntropy):
     targets = "binary"
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
-        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
         return ops.sigmoid_cross_entropy(z, _smooth(y, self.label_smoothing, 2))
 
 
@@ -218,7 +211,6 @@ class CategoricalCrossEntropy(_CrossEntropy):
     targets = "distribution"
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
-        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
         return ops.softmax_cross_entropy(z, _smooth(y, self.label_smoothing, z.shape[1]))
 
 
@@ -231,7 +223,6 @@ class SparseCategoricalCrossEntropy(_CrossEntropy):
     targets = "labels"
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
-        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
         return ops.label_cross_entropy(z, y, self.label_smoothing)
 
 
@@ -250,7 +241,6 @@ class CustomLoss(Loss):
     name = "custom"
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
-        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
         return self.function(ops.xp, z, y)
 
 

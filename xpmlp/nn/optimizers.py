@@ -171,7 +171,6 @@ class SGD(Optimizer):
     learning_rate: "float | Schedule" = 1e-2
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
-        """Return the new parameters and optimizer state."""
         return ops.sgd(p, g, c[0]), ()
 
 
@@ -203,7 +202,6 @@ class Momentum(Optimizer):
         return (1.0, rate) if self.rate_inside else (rate,)
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
-        """Return the new parameters and optimizer state."""
         step = getattr(ops, self.name)
         g = c[1] * g if self.rate_inside else g
         return step(p, g, moments[0], c[0], self.momentum)
@@ -230,7 +228,6 @@ class AdaGrad(Optimizer):
         require_positive(self, "epsilon")
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
-        """Return the new parameters and optimizer state."""
         return ops.adagrad(p, g, moments[0], c[0], self.epsilon)
 
 
@@ -249,7 +246,6 @@ class RMSProp(Optimizer):
         require_positive(self, "epsilon")
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
-        """Return the new parameters and optimizer state."""
         return ops.rmsprop(p, g, moments[0], c[0], self.rho, self.epsilon)
 
 
@@ -287,7 +283,6 @@ class Adam(Optimizer):
         return (step / root, 1.0, 1.0) if self.epsilon_hat else (step, root, 1.0)
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
-        """Return the new parameters and optimizer state."""
         return ops.adam(p, g, *moments, c, self.beta1, self.beta2, self.epsilon)
 
 

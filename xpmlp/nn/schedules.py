@@ -52,7 +52,6 @@ class Constant(Schedule):
     """η = rate."""
 
     def at(self, time: float, total: float) -> float:
-        """Return the rate at ``time`` epochs of ``total``."""
         return self.rate
 
 
@@ -64,7 +63,6 @@ class StepDecay(Schedule):
     factor: float = 0.5
 
     def at(self, time: float, total: float) -> float:
-        """Return the rate at ``time`` epochs of ``total``."""
         return float(self.rate * self.factor ** (time // self.every))
 
 
@@ -75,7 +73,6 @@ class Exponential(Schedule):
     factor: float = 0.95
 
     def at(self, time: float, total: float) -> float:
-        """Return the rate at ``time`` epochs of ``total``."""
         return float(self.rate * self.factor**time)
 
 
@@ -86,7 +83,6 @@ class InverseTime(Schedule):
     decay: float = 1.0
 
     def at(self, time: float, total: float) -> float:
-        """Return the rate at ``time`` epochs of ``total``."""
         return self.rate / (1.0 + self.decay * time)
 
 
@@ -97,7 +93,6 @@ class Cosine(Schedule):
     final: float = 0.0
 
     def at(self, time: float, total: float) -> float:
-        """Return the rate at ``time`` epochs of ``total``."""
         return self.final + (self.rate - self.final) * 0.5 * (1.0 + cos(pi * min(time / total, 1)))
 
 
@@ -112,7 +107,6 @@ class WarmUp(Schedule):
     then: Schedule | None = None
 
     def at(self, time: float, total: float) -> float:
-        """Return the rate at ``time`` epochs of ``total``."""
         if time < self.epochs:
             # The first step must move too, so the rise starts at a hundredth of the peak.
             return self.rate * max(time / self.epochs, 0.01)
@@ -132,7 +126,6 @@ class OneCycle(Schedule):
     end: float = 1e4
 
     def at(self, time: float, total: float) -> float:
-        """Return the rate at ``time`` epochs of ``total``."""
         low, last = self.rate / self.start, self.rate / (self.start * self.end)
         done = min(time / total, 1.0)
         if done < self.rise:
@@ -158,7 +151,6 @@ class ReduceOnPlateau(Schedule):
     def rates(
         self, epoch: int, steps: int, total: float, history: Mapping[str, Sequence[float]]
     ) -> list[float]:
-        """Return the rate of each step of an epoch, from 0, given the history before it."""
         if history.get("loss") and not history.get(self.monitor):
             raise InvalidValueError(
                 f"ReduceOnPlateau: the history has no {self.monitor!r}; give validation_data, "
