@@ -12,6 +12,8 @@ from conftest import REQUIRED
 import xpmlp
 from xpmlp.nn.random import dropout_mask
 
+REASON = "torch is not installed: its autograd is what this is compared with"
+
 
 class Missing:
     """Stands where a library is not installed: a test that uses it is skipped."""
@@ -19,7 +21,7 @@ class Missing:
     def __getattr__(self, name: str) -> Any:
         if name.startswith(("_", "pytest")):  # pytest looks whether it is a fixture
             raise AttributeError(name)
-        pytest.skip("torch is not installed: its autograd is what this is compared with")
+        pytest.skip(REASON)
 
 
 torch: Any
@@ -33,6 +35,8 @@ except ModuleNotFoundError:
     if "torch" in REQUIRED:
         raise
     torch = F = Missing()
+
+needs_torch = pytest.mark.skipif(isinstance(torch, Missing), reason=REASON)
 
 SIZES, ROWS = (5, 6, 6, 3), 7
 KEYS = np.array([[3, -7], [11, 2**31 - 1], [-5, 13]], dtype=np.int32)

@@ -105,6 +105,7 @@ def test_a_chunk_is_the_same_as_its_steps_one_by_one(device: Any) -> None:
 
 
 @pytest.mark.parametrize("every", [3, 5, CHUNK + 1])
+@pytest.mark.sampled(4)
 def test_pieces_that_end_for_a_callback(device: Any, every: int) -> None:
     seen = []
 
@@ -347,7 +348,7 @@ def refusing(failing: Any) -> tuple[Any, list[CapturedRun]]:
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_a_capture_that_fails_leaves_the_training_right(
     number: int, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -103,7 +103,7 @@ def test_the_rows_of_a_column_are_divided() -> None:
     assert [shares(n) for n in (1, 512, 513, 8192, 10**6)] == [1, 1, 3, 32, 64]
 
 
-@pytest.mark.parametrize("n", [1, 7, 8, 9, 300, 9000])
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 300, pytest.param(9000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("columns", [1, 10, 33])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.sampled(5)

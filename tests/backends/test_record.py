@@ -213,6 +213,7 @@ def test_the_data_set_is_not_kept(fused: bool) -> None:
 
 @pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.sampled(5)
 def test_predictions_for_few_rows_are_those_for_many(
     fused: bool, options: dict[str, Any], dtype: str
 ) -> None:

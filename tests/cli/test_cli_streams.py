@@ -32,6 +32,7 @@ def shell(command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.skipif(os.name != "posix", reason="a POSIX shell closes the streams")
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.sampled(3)
 def test_closed_streams_cost_nothing(closed: str) -> None:
     ended = shell(f"{TRAIN} {closed}")
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -50,6 +51,7 @@ def test_what_a_closed_stream_would_have_got_goes_to_no_other() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("command", [TRAIN, f"{TRAIN} --json -", "info"])
+@pytest.mark.sampled(3)
 def test_a_full_standard_output_is_named(command: str) -> None:
     ended = shell(f"{command} >/dev/full")
     assert ended.returncode == 2
@@ -60,6 +62,7 @@ def test_a_full_standard_output_is_named(command: str) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("command", ["train mnits", "train mnits --debug", f"{TRAIN} --json -"])
+@pytest.mark.sampled(2)
 def test_a_full_standard_error_leaves_the_status(command: str) -> None:
     ended = shell(f"{command} 2>/dev/full")
     assert (ended.returncode, ended.stdout) == (2, "")
@@ -113,6 +116,7 @@ def test_a_place_for_the_result_that_cannot_be_is_said_before_the_training(
 
 
 @pytest.mark.parametrize("place", ["new/deep/result.json", "old.json", os.devnull])
+@pytest.mark.sampled(3)
 def test_a_place_that_can_be(place: str) -> None:
     Path("old.json").touch()
     assert main([*TRAIN.split(), "--quiet", "--json", place]) == 0

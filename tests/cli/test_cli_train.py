@@ -291,6 +291,7 @@ def test_without_a_test_part(rng: np.random.Generator, capsys: Capture) -> None:
     assert {p.name for p in Path("runs/two").iterdir()} == FILES
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_get_two_folders() -> None:
     code = "import sys; from xpmlp.cli import main; sys.exit(main(sys.argv[1:]))"
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -48,6 +48,7 @@ def test_exploding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("full", [False, True])
+@pytest.mark.sampled(2)
 def test_original(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

@@ -113,6 +113,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.sampled(3)
 def test_gradients_equal_finite_differences(backend: Any, kind: str, training: bool) -> None:
     mlp = network(double(backend), **KINDS[kind])
     before = mlp.state_dict()

@@ -19,6 +19,7 @@ from oracle import (
     SIZES,
     TORCH_ACTIVATIONS,
     TORCH_LOSSES,
+    needs_torch,
     network,
     oracle_output,
     targets,
@@ -243,6 +244,7 @@ def test_custom_activation_and_custom_loss(backend: Any, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", BAR)
 @pytest.mark.parametrize("structure", STRUCTURES)
+@needs_torch
 def test_gradient_of_the_input(backend: Any, structure: str, dtype: str) -> None:
     """A network is a layer like any other: asked for dx, it gives dx."""
     mlp = network(backend, dtype, "tanh", LOSSES["mse"](), **STRUCTURES[structure])
@@ -269,6 +271,7 @@ def test_gradient_of_the_input(backend: Any, structure: str, dtype: str) -> None
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.sampled(3)
 def test_finite_differences_of_whole_networks(structure: str) -> None:
     losses = cycle([*ALL_LOSSES, *SMOOTHED])
     for activation, loss, regularizer in zip(

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import assert_close
-from oracle import torch
+from oracle import needs_torch, torch
 
 import xpmlp
 from xpmlp.errors import InvalidTypeError, InvalidValueError
@@ -93,6 +93,7 @@ def test_every_optimizer_has_its_pair() -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
+@needs_torch
 def test_a_hundred_steps(backend: Any, name: str) -> None:
     ours, theirs = PAIRS[name]
     p, moments = by_xpmlp(backend, ours, gradients())
@@ -107,6 +108,7 @@ def test_a_hundred_steps_with_the_default_settings(backend: Any, name: str) -> N
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
+@needs_torch
 def test_float32_stays_near_float64(backend: Any, name: str) -> None:
     ours, theirs = PAIRS[name]
     p, _ = by_xpmlp(backend, ours, gradients(), "float32")

@@ -369,7 +369,7 @@ def test_a_command_that_is_interrupted(name: str, table: Path, tried: Any, draws
 def test_killed_at_any_moment(table: Path, tried: Any, draws: Any) -> None:
     """A fifth of the kills comes at any time of the process, the others while it trains."""
     expected, seconds = whole_run(table)
-    kills, rng, midway = draws(15, 200, 1000), random.Random(7), 0
+    kills, rng, midway = draws(10, 200, 1000), random.Random(7), 0
     log, training = table.with_name("log"), seconds / 2
     for n in range(kills):
         folder = table.with_name(f"{n}")
@@ -387,6 +387,7 @@ def test_killed_at_any_moment(table: Path, tried: Any, draws: Any) -> None:
     tried(f"{kills} SIGKILLs, {midway} with checkpoints: all resumed to the same end, 0 bad")
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own(table: Path) -> None:
     """As a person does it: the module, a signal, and the command that it said."""
     roots = os.pathsep.join(str(Path(m.__file__ or "").parents[1]) for m in (xpmlp, xpmlp_backends))

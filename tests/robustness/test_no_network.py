@@ -107,6 +107,7 @@ def test_the_guard_sees_an_attempt_though_its_error_is_caught(attempt: str, tmp_
     assert guarded(code, tmp_path).strip() == "1"
 
 
+@pytest.mark.slow
 def test_importing_all_modules_leaves_the_environment_alone(tmp_path: Path) -> None:
     """None of our variables is read before something is asked for, and none is set."""
     before = """
