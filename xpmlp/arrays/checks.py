@@ -8,6 +8,7 @@ import numpy as np
 
 from xpmlp.arrays.dlpack import (
     import_array,
+    is_numpy_array,
     is_other_library,
     is_sparse,
     refusal,
@@ -39,7 +40,7 @@ def to_host(backend: Backend, x: Any, name: str) -> np.ndarray:
     InvalidTypeError
         For an array on another device, or anything that is not an array of numbers.
     """
-    host = np.asarray(x) if isinstance(x, np.ndarray) else _read(backend, x, name)
+    host = x if type(x) is np.ndarray else _read(backend, x, name)
     check_numbers(host.dtype, name)
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
         refuse(x, np.ma.getmaskarray(x), "no masked values, which NumPy would uncover", name)
@@ -47,7 +48,7 @@ def to_host(backend: Backend, x: Any, name: str) -> np.ndarray:
 
 
 def _read(backend: Backend, x: Any, name: str) -> np.ndarray:
-    """Return anything but a NumPy array as one."""
+    """Return anything but a plain NumPy array as one."""
     if is_sparse(x):
         raise InvalidTypeError(
             f"{name}: found a sparse {type(x).__name__}; expected a NumPy array here. Pass "
@@ -58,7 +59,7 @@ def _read(backend: Backend, x: Any, name: str) -> np.ndarray:
             raise refusal(backend, x, name)
         x = import_array(backend, x, name)
     try:
-        return np.asarray(backend.to_numpy(x) if backend.owns(x) else x)
+        return np.asarray(backend.to_numpy(x) if not is_numpy_array(x) and backend.owns(x) else x)
     except Exception as error:  # other libraries raise what they like when asked for an array
         if backend.ran_out(error):
             raise

@@ -182,7 +182,7 @@ def rows(backend: Backend, X: Any, columns: int, dtype: str, name: str = "X") ->
     InvalidValueError
         For a wrong shape, no rows, NaN or infinity (with the first place).
     """
-    host = isinstance(X, np.ndarray | np.generic)
+    host = type(X) is np.ndarray or is_numpy_array(X)
     other = not host and is_other_library(backend, X)
     if other and not shares_memory(backend, X):
         raise refusal(backend, X, name)

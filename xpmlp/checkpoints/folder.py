@@ -127,12 +127,7 @@ class Checkpoints(Callback):
         return [*found, *([best] if best.exists() else [])]
 
     def newest(self) -> Checkpoint | None:
-        """Read the newest valid checkpoint, with a warning for each newer one that is broken.
-
-        Returns
-        -------
-        Checkpoint or None
-            None if there are no checkpoints.
+        """Read the newest valid checkpoint, or None; warn of each newer one that is broken.
 
         Raises
         ------

@@ -198,15 +198,7 @@ class Checkpoint:
         return cls(path, config, tensors)
 
     def put_into(self, mlp: Model) -> None:
-        """Set a model's weights, task and scaling to those of the file.
-
-        Raises
-        ------
-        InvalidValueError
-            If the model was made with other arguments.
-        CheckpointError
-            If the file does not make sense.
-        """
+        """Set a model's weights, task and scaling to those of the file; see ``files.put``."""
         files.put(mlp, self.path, self.config, self.tensors)
 
     def restore(self, training: Training, settings: Mapping[str, Any]) -> None:

@@ -16,13 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import xpmlp_backends
 
-from xpmlp.errors import (
-    CheckpointError,
-    GradientError,
-    InvalidTypeError,
-    InvalidValueError,
-    short,
-)
+from xpmlp.errors import CheckpointError, GradientError, InvalidTypeError, InvalidValueError, short
 from xpmlp.model.base import Model
 from xpmlp.model.task import KINDS, Task
 from xpmlp.nn.activations import ACTIVATIONS, Activation, activation

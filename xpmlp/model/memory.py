@@ -108,23 +108,12 @@ MARGIN = 0.9
 
 @dataclass
 class Request:
-    """What ``fit`` was asked for, in numbers alone: it must not keep arrays alive.
-
-    Attributes
-    ----------
-    batch_size : int
-    slots : int
-        Arrays of the optimizer state.
-    data : int
-        Bytes to copy from the host.
-    on_host : bool
-        Whether the data stay on the host.
-    """
+    """What ``fit`` was asked for, in numbers alone: it must not keep arrays alive."""
 
     batch_size: int
-    slots: int
-    data: int = 0
-    on_host: bool = False
+    slots: int  # arrays of the optimizer state
+    data: int = 0  # bytes to copy from the host
+    on_host: bool = False  # whether the data stay there
 
 
 def release(error: BaseException) -> str:

@@ -116,9 +116,7 @@ _BUILTIN = [
     Activation("identity", lambda ops, z: z, lambda ops, z, h: ops.xp.ones_like(z)),
     Activation("sign", lambda ops, z: ops.xp.sign(z), lambda ops, z, h: ops.xp.zeros_like(z)),
     Activation(
-        "binary_step",
-        lambda ops, z: _like(ops, z > 0, z),
-        lambda ops, z, h: ops.xp.zeros_like(z),
+        "binary_step", lambda ops, z: _like(ops, z > 0, z), lambda ops, z, h: ops.xp.zeros_like(z)
     ),
     Activation("sigmoid", lambda ops, z: sigmoid(ops.xp, z), lambda ops, z, h: h * (1.0 - h)),
     Activation("tanh", lambda ops, z: ops.xp.tanh(z), lambda ops, z, h: 1.0 - h * h),
@@ -132,9 +130,7 @@ _BUILTIN = [
     Activation("gelu", lambda ops, z: z * normal_cdf(ops, z), _gelu_derivative),
     Activation("gelu_tanh", _gelu_tanh, _gelu_tanh_derivative),
     Activation(
-        "softplus",
-        lambda ops, z: softplus(ops.xp, z),
-        lambda ops, z, h: sigmoid(ops.xp, z),
+        "softplus", lambda ops, z: softplus(ops.xp, z), lambda ops, z, h: sigmoid(ops.xp, z)
     ),
     Activation("swish", lambda ops, z: z * sigmoid(ops.xp, z), _swish_derivative),
     Activation("mish", lambda ops, z: z * ops.xp.tanh(softplus(ops.xp, z)), _mish_derivative),

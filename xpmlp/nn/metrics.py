@@ -117,13 +117,7 @@ def batch_mean(xp: Any, rows: Array, dz: Array, weight: Array | None) -> tuple[A
 
 
 def accumulate(
-    xp: Any,
-    totals: Array,
-    carry: Array,
-    finite: Array,
-    value: Array,
-    n: int,
-    score: Array | None,
+    xp: Any, totals: Array, carry: Array, finite: Array, value: Array, n: int, score: Array | None
 ) -> tuple[Array, Array, Array]:
     """Add a batch to the epoch's sums, with compensated summation (Kahan 1965).
 

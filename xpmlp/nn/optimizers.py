@@ -10,12 +10,13 @@ Symbols: θ parameters, g gradient, η learning rate, t step from 1, all element
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from numbers import Real
 from typing import Any, ClassVar
 
 from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
 from xpmlp.nn.functions import Array
-from xpmlp.nn.schedules import Schedule, require_positive
+from xpmlp.nn.schedules import Schedule
 
 __all__ = [
     "OPTIMIZERS", "SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer",
@@ -113,10 +114,10 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         if not isinstance(self.learning_rate, Schedule):
-            require_positive(self, "learning_rate")
+            _positive(self, "learning_rate")
         for limit in ("clip_norm", "clip_value"):
             if getattr(self, limit) is not None:
-                require_positive(self, limit)
+                _positive(self, limit)
 
     def rates(
         self, epoch: int, steps: int, total: float, history: Mapping[str, Sequence[float]]
@@ -225,7 +226,7 @@ class AdaGrad(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(self, "epsilon")
+        _positive(self, "epsilon")
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
         return ops.adagrad(p, g, moments[0], c[0], self.epsilon)
@@ -243,7 +244,7 @@ class RMSProp(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         _fraction(self, "rho")
-        require_positive(self, "epsilon")
+        _positive(self, "epsilon")
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
         return ops.rmsprop(p, g, moments[0], c[0], self.rho, self.epsilon)
@@ -275,7 +276,7 @@ class Adam(Optimizer):
         super().__post_init__()
         _fraction(self, "beta1")
         _fraction(self, "beta2")
-        require_positive(self, "epsilon")
+        _positive(self, "epsilon")
 
     def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
         """Return η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ) and the factor of decay, 1 here."""
@@ -296,7 +297,7 @@ class AdamW(Adam):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.weight_decay != 0:
-            require_positive(self, "weight_decay")
+            _positive(self, "weight_decay")
 
     def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
         """Return Adam's, with 1 − η λ as the factor of decay."""
@@ -326,6 +327,14 @@ def optimizer(spec: object) -> Optimizer:
             f"optimizer: found {spec!r}; expected a name or an optimizer such as xpmlp.Adam(1e-3)"
         )
     return spec
+
+
+def _positive(owner: Any, name: str) -> None:
+    value = getattr(owner, name)
+    if not isinstance(value, Real) or not 0 < float(value) < inf:
+        raise InvalidValueError(
+            f"{type(owner).__name__}: {name} is {value!r}; expected a positive number"
+        )
 
 
 def _fraction(owner: Any, name: str, closed: bool = False) -> None:

@@ -18,15 +18,6 @@ __all__ = [
 ]  # fmt: skip
 
 
-def require_positive(owner: Any, name: str) -> None:
-    """Check that a setting of a schedule or an optimizer is a positive number."""
-    value = getattr(owner, name)
-    if not isinstance(value, Real) or not 0 < float(value) < inf:
-        raise InvalidValueError(
-            f"{type(owner).__name__}: {name} is {value!r}; expected a positive number"
-        )
-
-
 @dataclass(frozen=True)
 class Schedule:
     """Base class of the schedules; ``rate`` is the initial rate, or the peak after a warm-up."""
@@ -34,7 +25,10 @@ class Schedule:
     rate: float
 
     def __post_init__(self) -> None:
-        require_positive(self, "rate")
+        if not isinstance(self.rate, Real) or not 0 < float(self.rate) < inf:
+            raise InvalidValueError(
+                f"{type(self).__name__}: rate is {self.rate!r}; expected a positive number"
+            )
 
     def at(self, time: float, total: float) -> float:
         """Return the rate at ``time`` epochs of ``total``."""

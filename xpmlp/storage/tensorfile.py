@@ -29,14 +29,7 @@ FORMAT = 2
 MAX_HEADER = 2 * 2**20
 """The longest header, in bytes: parsed JSON can take thirty times its length in memory."""
 
-_UNREADABLE = (
-    SafetensorError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    RecursionError,
-)
+_UNREADABLE = (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 def write(path: Path, config: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> None:

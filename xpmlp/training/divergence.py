@@ -43,26 +43,13 @@ class Divergence:
 
 @dataclass(frozen=True)
 class EpochStart:
-    """The start of an epoch: what running it again takes.
-
-    Attributes
-    ----------
-    plans : list of EpochPlan
-    rates : list of float
-        The learning rate of each step.
-    first : int
-        The first step; not 0 if the run resumed within the epoch.
-    moments : tuple of Array or None
-        A copy of the optimizer state; None if it was 0.
-    state : State or None
-        If ``first`` is not 0, a copy of the whole state.
-    """
+    """The start of an epoch: what running it again takes."""
 
     plans: list[EpochPlan]
-    rates: list[float]
-    first: int
-    moments: tuple[Array, ...] | None
-    state: State | None
+    rates: list[float]  # the learning rate of each step
+    first: int  # the first step; not 0 if the run resumed within the epoch
+    moments: tuple[Array, ...] | None  # a copy of the optimizer state; None if it was 0
+    state: State | None  # a copy of the whole state, if ``first`` is not 0
 
     def locate(
         self, model: Model, run: Run, source: BatchSource, state: State, step: int

@@ -334,11 +334,7 @@ class Training:
 
 
 def train(
-    model: Model,
-    prepare: Callable[[], TrainingData],
-    asked: Request,
-    data_on: str,
-    **options: Any,
+    model: Model, prepare: Callable[[], TrainingData], asked: Request, data_on: str, **options: Any
 ) -> History:
     """Prepare the data and train. All arrays are local here, so they are free after a failure.
 

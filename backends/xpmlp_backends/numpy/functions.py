@@ -8,12 +8,6 @@ import numpy as np
 from xpmlp_backends.numpy.record import HANDLERS, Array, Recorded, launch, noted, tape_of
 
 
-def _take(a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: str = "") -> Any:
-    # "clip" writes straight to its result; the plan's indices are always in range. The method
-    # takes a third of the function's time.
-    return noted(np.ndarray.take, (a, indices), out, {"axis": axis, "mode": "clip"})
-
-
 def _where(condition: Any, x: Any, y: Any) -> Any:
     tape = tape_of((condition, x, y))
     tried = np.where(*tape.values((condition, x, y)))
@@ -46,7 +40,7 @@ HANDLERS.update(
     {
         np.argmax: Recorded.argmax,
         np.argmin: Recorded.argmin,
-        np.take: _take,
+        np.take: Recorded.take,
         np.where: _where,
         np.concatenate: _concatenate,
         np.stack: _stack,

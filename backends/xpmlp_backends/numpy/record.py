@@ -201,6 +201,11 @@ class Recorded(np.ndarray[Any, Any]):
         """Note the call."""
         return noted(np.argmin, (self,), out, {"axis": axis, "keepdims": keepdims})
 
+    def take(self, indices: Any, axis: Any = None, out: Any = None, mode: str = "") -> Any:
+        """Note the call, as a method: that takes a third of the function's time."""
+        # "clip" writes straight to its result; the plan's indices are always in range.
+        return noted(np.ndarray.take, (self, indices), out, {"axis": axis, "mode": "clip"})
+
     def _read(self, *_: Any) -> Any:
         raise Unrecordable("a value was read on the host")
 
