@@ -121,6 +121,7 @@ class Training:
         self._run: Run = mlp.compiled_step(optimizer, metrics)
         self._start: EpochStart | None = None
         self._asked, self._started, self.begun = epochs, perf_counter(), False
+        self.undo: Callable[[], None] | None = None
         self.restore(after or Progress(optimizer))
 
     def restore(self, at: Progress) -> None:
@@ -251,7 +252,7 @@ class Training:
         weights = self.mlp.weights
         weights.flat = xp.asarray(self.state.params, copy=True)
         weights.statistics = xp.asarray(self.state.statistics, copy=True)
-        self._start = None
+        self._start = self.undo = None  # the weights from before would take memory to the end
         self.mlp.epochs_trained += 1
         self.finished += 1
         self.taken += self.steps
@@ -341,7 +342,8 @@ def train(
     The model is unchanged if training fails before the first epoch has begun, or runs out of memory
     in it. ``asked`` is completed as the data become known.
     """
-    training, undo = None, model.restore_point()
+    training: Training | None = None
+    undo: Callable[[], None] | None = model.restore_point()
     try:
         given = prepare()
         epochs, n = model.epochs_trained, given.x.count
@@ -352,11 +354,13 @@ def train(
         model.scaling = given.scaling
         model.set_task(given.task)
         training = Training(model, given=given, batch_size=asked.batch_size, **options)
+        training.undo, undo = undo, None
         return training.run()
     except BaseException as error:
+        undo = undo if training is None else training.undo
         begun = training is not None and training.begun
         ran_out = isinstance(error, Exception) and model.backend.ran_out(error)
-        if not begun or (ran_out and model.epochs_trained == epochs):
+        if undo and (not begun or (ran_out and model.epochs_trained == epochs)):
             undo()
         raise
 
