@@ -39,6 +39,7 @@ def test_several_numbers_are_several_runs(
     assert not (tmp_path / "xor.gif").exists()
 
 
+@pytest.mark.slow
 def test_exploding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(xor, "--scenario", "exploding", "--out", str(tmp_path)) == 0
     out = capsys.readouterr().out

@@ -58,6 +58,7 @@ def test_a_healthy_training_gets_no_warning(name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of runs that overflow
 @pytest.mark.parametrize("name", SICK)
+@pytest.mark.sampled(3)
 def test_a_sick_training_gets_its_finding_first(name: str) -> None:
     case = CASES[name]
     assert names(run(case))[0] in case.expected

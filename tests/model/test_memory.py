@@ -14,6 +14,7 @@ import pytest
 from conftest import assert_close, make_backend, readonly_numpy
 
 import xpmlp
+from xpmlp.arrays.rows import HostRows
 from xpmlp.errors import DeviceMemoryError, InvalidValueError
 from xpmlp.model.memory import gibibytes, release, row_bytes, state_bytes
 from xpmlp.nn.contract import Memory
@@ -297,7 +298,8 @@ def test_validation_without_room_for_a_row_ends_the_fit() -> None:
         every = 1
 
         def on_batch_end(self, training: Any) -> None:
-            training.validation = (X.astype(np.float32), training.validation[1])
+            held = HostRows(backend, X.astype(np.float32))
+            training.validation = (held, training.validation[1])
             backend.asarray = no_room
 
     def no_room(*_: Any) -> Any:

@@ -116,7 +116,7 @@ def test_a_damaged_file_that_was_asked_for_is_refused_and_another_offered(tmp_pa
     newest, before, *_ = sorted((tmp_path / "all").glob("step-*"), reverse=True)
     newest.write_bytes(newest.read_bytes()[:-1])
     run = Run()
-    with pytest.raises(CheckpointError, match=rf"cut.*\. {before} is valid: resume from it"):
+    with pytest.raises(CheckpointError, match=rf"truncated.*\. {before} is valid: resume from it"):
         run.fit(checkpoints=tmp_path / "all", resume=newest)
     assert run.mlp.epochs_trained == 0
     (tmp_path / "alone").mkdir()
@@ -144,7 +144,7 @@ def test_the_best_is_the_last_resort_and_else_it_is_an_error(
 def test_checkpoints_of_another_training_are_never_overwritten(tmp_path: Path) -> None:
     Run().fit(checkpoints=tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(InvalidValueError, match=r"of another training in .* resume=True goes"):
+    with pytest.raises(InvalidValueError, match=r"of another training run in .* with resume=True"):
         Run().fit(checkpoints=tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 

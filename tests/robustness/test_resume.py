@@ -83,6 +83,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.sampled(3)
 def test_whatever_the_options(case: str, tmp_path: Path) -> None:
     run = Run(**CASES[case])
     whole = run.fit().facts()

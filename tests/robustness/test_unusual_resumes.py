@@ -133,7 +133,7 @@ def test_a_folder_of_another_training_takes_none_in(tmp_path: Path) -> None:
     points = every_step(Run(), tmp_path / "one")
     Run(shuffle=False).fit(checkpoints=tmp_path / "other")
     before = names(tmp_path / "other")
-    with pytest.raises(InvalidValueError, match=r"another training in .*other"):
+    with pytest.raises(InvalidValueError, match=r"another training run in .*other"):
         Run().fit(checkpoints=tmp_path / "other", resume=points[8])
     assert names(tmp_path / "other") == before
     facts = Run().fit(checkpoints=tmp_path / "new", resume=tmp_path / "one").facts()

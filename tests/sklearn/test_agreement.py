@@ -97,6 +97,7 @@ def assert_same(theirs: Any, found: Any, X: Any, rtol: float = 1e-8) -> None:
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("data", CLASSES)
 @pytest.mark.filterwarnings("ignore:Got `batch_size`:UserWarning")
+@pytest.mark.sampled(3)
 def test_classifiers(data: str, settings: str) -> None:
     if (data, settings) == ("text", "early stopping") and VERSION < (1, 9):
         pytest.skip("scikit-learn before 1.9 fails with text and early stopping")
@@ -109,6 +110,7 @@ def test_classifiers(data: str, settings: str) -> None:
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("data", VALUES)
 @pytest.mark.filterwarnings("ignore:Got `batch_size`:UserWarning")
+@pytest.mark.sampled(3)
 def test_regressors(data: str, settings: str) -> None:
     X, y = VALUES[data]
     theirs, found = pair("MLPRegressor", **SETTINGS[settings])

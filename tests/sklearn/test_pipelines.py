@@ -148,6 +148,7 @@ def test_validation_data_are_routed() -> None:
 
 @pytest.mark.parametrize("how", ["pickle", "joblib", "copy"])
 @pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.sampled(5)
 def test_copies_predict_and_go_on_the_same(
     backend: Any, how: str, early_stopping: bool, tmp_path: Path
 ) -> None:

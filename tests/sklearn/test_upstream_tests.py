@@ -30,6 +30,7 @@ def outcomes(report: Path) -> dict[str, bool]:
     }
 
 
+@pytest.mark.slow
 def test_scikit_learns_own_tests_pass(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     plugin = "drop_in"
@@ -56,6 +57,7 @@ def test_scikit_learns_own_tests_pass(tmp_path: Path) -> None:
         assert sum(found.values()) >= len(found) - len(PRIVATE)
 
 
+@pytest.mark.slow
 def test_the_plugin_takes_their_place() -> None:
     """Or the test above would be of scikit-learn's own estimators."""
     code = (

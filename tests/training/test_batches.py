@@ -75,6 +75,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.sampled(5)
 def test_the_same_bits_as_with_data_on_the_device(backend: Any, case: str) -> None:
     options, fit, dtype = CASES[case]
     X, y = example(dtype)

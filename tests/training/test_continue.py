@@ -30,6 +30,7 @@ def network(backend: Any, **options: Any) -> xpmlp.MLP:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: o.name)
+@pytest.mark.sampled(3)
 def test_two_trainings_are_one(backend: Any, optimizer: Any) -> None:
     X, y = data()
     whole, parts = network(backend), network(backend)

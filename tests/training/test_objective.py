@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import assert_close
 from oracle import ROWS as N
-from oracle import SIZES, TORCH_LOSSES, network, oracle_output, torch
+from oracle import SIZES, TORCH_LOSSES, needs_torch, network, oracle_output, torch
 from xpmlp_backends.base import EagerBackend
 
 import xpmlp
@@ -126,6 +126,7 @@ def rows_of_calls(backend: Any) -> list[int]:
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weights"])
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("kind", KINDS)
+@needs_torch
 def test_loss_and_gradient_are_those_of_autograd(
     backend: Any, kind: str, setting: str, weighted: bool
 ) -> None:

@@ -101,6 +101,7 @@ def hundred_steps_on_numpy(dtype: str) -> list[float]:
 
 
 @pytest.mark.parametrize(("dtype", "bar"), [("float64", 1e-10), ("float32", 1e-4)])
+@pytest.mark.sampled(3)
 def test_a_hundred_steps_with_dropout_loss_by_loss(backend: Any, dtype: str, bar: float) -> None:
     expected = hundred_steps_on_numpy(dtype)
     assert_close(hundred_steps(backend, dtype), expected, atol=bar)
@@ -217,6 +218,7 @@ def test_no_order_repeats_over_epochs_and_fits() -> None:
     assert len(orders) == 4
 
 
+@pytest.mark.sampled(3)
 def test_an_epochs_sums_do_not_lose_small_terms(backend: Any) -> None:
     """1,500 float32 losses: a plain sum would be wrong in the fifth digit."""
     rng = np.random.default_rng(0)

@@ -80,6 +80,7 @@ def test_the_panels_as_a_picture_and_as_an_animation(tmp_path: Path) -> None:
     assert np.abs(last - expected).mean() < 4  # of 255: the palette's rounding
 
 
+@pytest.mark.slow
 def test_several_runs_are_rows_of_one_picture(tmp_path: Path) -> None:
     runs = [xor.learn(hidden, epochs=4, backend="numpy") for hidden in (1, 3, 50)]
     panels = Panels(runs)
@@ -185,6 +186,7 @@ def test_the_slip_explodes_where_the_right_gradient_does_not(tmp_path: Path) -> 
 # Pictures
 
 
+@pytest.mark.slow
 def test_the_pictures(tmp_path: Path) -> None:
     pictures.activations_picture(tmp_path / "activations.png")
     pictures.network_picture(tmp_path / "network.png", xpmlp.MLP([64, 13, 12, 10], seed=0))
