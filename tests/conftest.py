@@ -1,5 +1,6 @@
 """One ``backend`` fixture: every numeric test runs on every backend that is there."""
 
+import gc
 import importlib
 import importlib.util
 import os
@@ -7,6 +8,7 @@ import signal
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 # Float64 on JAX needs this before JAX is imported; its default mode has a test of its own.
 os.environ.setdefault("JAX_ENABLE_X64", "1")
@@ -26,12 +28,28 @@ from typing import Any
 import numpy as np
 import pytest
 import small_mnist
+import xpmlp_backends
 from emulation import emulated, kernels
 
-from xpmlp.errors import BackendError
 from xpmlp.nn.ops import Ops
+from xpmlp.storage.atomic import write_atomically
 
-BACKENDS = (
+REQUIRED = os.environ.get("XPMLP_REQUIRE_BACKENDS", "numpy").split(",")
+
+
+def why_not(name: str) -> str | None:
+    """Why the backend of a test id cannot be tested here; None if it can, or has to be."""
+    if name in REQUIRED or name.startswith("numpy"):
+        return None
+    if name == "strict":
+        found = importlib.util.find_spec("array_api_strict")
+        return None if found else "array_api_strict is not installed"
+    if name == "cupy-emulated":
+        return None if kernels.COMPILER else "g++ is not installed"
+    return (xpmlp_backends.why_not(name) or "").removeprefix(f"backend {name!r}: ") or None
+
+
+NAMES = (
     "numpy",
     "numpy-plain",
     "numpy-readonly",
@@ -41,7 +59,9 @@ BACKENDS = (
     "cupy-emulated",
     "cupy",
 )
-REQUIRED = os.environ.get("XPMLP_REQUIRE_BACKENDS", "numpy").split(",")
+MISSING = {name: reason for name in NAMES if (reason := why_not(name))}
+BACKENDS = [name for name in NAMES if name not in MISSING]
+"""What a test of every backend runs on; the summary says which are missing."""
 
 
 def readonly_numpy() -> Any:
@@ -80,9 +100,9 @@ def make_backend(name: str) -> Any:
     backend), ``numpy-plain`` never. ``cupy-emulated`` is the CuPy adapter with its kernels compiled
     for the host; see ``emulation/emulated.py``.
     """
+    if name in MISSING:
+        pytest.skip(f"backend {name!r}: {MISSING[name]}")
     if name == "cupy-emulated":
-        if kernels.COMPILER is None and name not in REQUIRED:
-            pytest.skip("backend 'cupy-emulated': g++ is not installed")
         return emulated.backend()
     if name == "numpy-readonly":
         return readonly_numpy()
@@ -91,20 +111,12 @@ def make_backend(name: str) -> Any:
 
         return NumpyBackend(fused=False)
     if name == "strict":
-        strict = pytest.importorskip("array_api_strict") if name not in REQUIRED else None
-        if strict is None:
-            import array_api_strict as strict
-        strict.set_array_api_strict_flags(boolean_indexing=False, data_dependent_shapes=False)
-    from xpmlp_backends import backend
+        import array_api_strict as strict
 
+        strict.set_array_api_strict_flags(boolean_indexing=False, data_dependent_shapes=False)
     if name == "numpy" and "numba" in REQUIRED:
         importlib.import_module("numba")
-    try:
-        return backend(name, "cpu" if name in ("torch", "jax") else None)
-    except BackendError as error:
-        if name in REQUIRED:
-            raise
-        pytest.skip(str(error))
+    return xpmlp_backends.backend(name, "cpu" if name in ("torch", "jax") else None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -124,6 +136,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("slow") or (sampled and seen[name] % sampled.args[0]):
             item.add_marker(pytest.mark.skip(reason="slow, or a further case: --slow runs it"))
         seen[name] += 1
+
+
+def pytest_collection_finish() -> None:
+    """Keep thousands of tests out of the way of the garbage collector, which tests call."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -154,6 +172,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     ]
     for line in sorted(lines):
         terminalreporter.write_line(f"tried: {line}")
+    for name, reason in MISSING.items():
+        terminalreporter.write_line(f"not tested: backend {name!r}: {reason}")
     reports = terminalreporter.stats.get("skipped", [])
     if importlib.util.find_spec("numba") is None:
         terminalreporter.write_line("numpy: tested without numba, which is not installed")
@@ -176,6 +196,16 @@ def backend(request: pytest.FixtureRequest) -> Any:
 def torch_backend() -> Any:
     """PyTorch on the CPU, for tests that need a second backend."""
     return make_backend("torch")
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the command line write something in the place of a picture: drawing takes a second."""
+
+    def a_picture(path: Path, *ignored: Any) -> None:
+        write_atomically(path, b"picture")
+
+    monkeypatch.setattr("xpmlp.cli.train.training_picture", a_picture)
 
 
 @pytest.fixture(scope="module")

@@ -391,6 +391,7 @@ def test_rows_too_many_for_the_memory_are_halved(monkeypatch: pytest.MonkeyPatch
     assert_close(mlp.predict_proba(as_sparse(X)), expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_wide_matrix_needs_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """1.5 GiB if it were dense."""
     rows, columns, limit = 2000, 200_000, 2**24

@@ -614,6 +614,7 @@ def test_a_model_moves_between_every_two_backends(backend: Any, target: str) -> 
     assert_close(other.to_numpy(on_device), expected, rtol=1e-10)
 
 
+@pytest.mark.sampled(3)
 def test_a_moved_model_trains_on_as_if_it_had_not_moved(backend: Any) -> None:
     original, X, y = example()
     stays, moves = original.copy(), original.copy()

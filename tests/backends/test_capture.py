@@ -123,7 +123,7 @@ def test_pieces_that_end_for_a_callback(device: Any, every: int) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(7)
 def test_every_optimizer_is_captured(device: Any, name: str) -> None:
     mlp, history = trained(device, optimizer=name, epochs=1)
     assert history.execution == CAPTURED
@@ -178,7 +178,7 @@ def test_every_loss_is_captured(device: Any, name: str, weighted: bool) -> None:
     ],
     ids=["batch", "layer", "dropout", "penalty", "clipping", "schedule", "no bias", "float64"],
 )
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 def test_whatever_else_a_network_has_is_captured(device: Any, options: dict[str, Any]) -> None:
     data = example(70)
     mlp, history = trained(device, data, **options)
@@ -348,7 +348,7 @@ def refusing(failing: Any) -> tuple[Any, list[CapturedRun]]:
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 def test_a_capture_that_fails_leaves_the_training_right(
     number: int, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -489,6 +489,7 @@ def test_keys_differ_for_seeds_epochs_steps_and_layers() -> None:
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", sorted({*OPERATIONS} - {"assess"}))  # whose parts are here
 @pytest.mark.parametrize("which", ["numpy", "numpy-plain", "cupy-emulated"])
+@pytest.mark.sampled(3)
 def test_nan_and_infinity_keep_their_meaning(which: str, name: str, special: float) -> None:
     """Put into each array in turn, they come out of NumPy's own operations where they should."""
     rng = np.random.default_rng(0)

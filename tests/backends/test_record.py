@@ -84,6 +84,7 @@ def test_a_recorded_training_is_the_training(fused: bool, options: dict[str, Any
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.sampled(3)
 def test_every_optimizer_is_recorded(fused: bool, optimizer: Any) -> None:
     ours = train(NumpyBackend(fused), *problem(), optimizer)
     recorded(ours[0])
@@ -105,6 +106,7 @@ def test_every_loss_is_recorded(fused: bool, name: str) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float32, np.float64, bool])
 @pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.sampled(3)
 def test_every_kind_of_data_is_recorded(fused: bool, dtype: Any, order: Any) -> None:
     X, y = problem()
     X = np.asarray(np.abs(X * 3).astype(dtype), order=order)

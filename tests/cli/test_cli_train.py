@@ -23,7 +23,9 @@ QUICK = ["train", "xor", "--epochs", "3", "--backend", "numpy"]
 
 
 @pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _folder(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not request.node.get_closest_marker("drawn"):
+        request.getfixturevalue("undrawn")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("XPMLP_BACKEND", raising=False)
 
@@ -32,6 +34,7 @@ def rows(folder: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(folder, "history.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.drawn
 def test_digits_with_all_defaults(capsys: Capture) -> None:
     assert main(["train"]) == 0
     said = capsys.readouterr()
@@ -201,6 +204,7 @@ def test_ctrl_c_keeps_what_was_learned(capsys: Capture, monkeypatch: pytest.Monk
     assert {p.name for p in Path("runs/xor").iterdir()} == FILES - {"result.json", "picture.png"}
 
 
+@pytest.mark.drawn
 def test_no_matplotlib_costs_the_picture_only(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

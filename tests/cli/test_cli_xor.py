@@ -84,6 +84,7 @@ def test_options_that_cannot_be(options: list[str], tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(pictures, "--out", str(tmp_path)) == 0
     names = {path.name for path in tmp_path.iterdir()}

@@ -41,6 +41,7 @@ def verified(backends: Any, mlp: xpmlp.MLP | None = None, **options: Any) -> Par
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ["numpy-readonly", "strict", "torch", "jax"])
+@pytest.mark.sampled(3)
 def test_backends_agree_over_100_steps(name: str, dtype: str) -> None:
     mlp = network(dtype, activation="tanh", dropout=0.2, input_dropout=0.1, l2=1e-3, max_norm=2.0)
     rate = schedules.WarmUp(5e-3)
@@ -291,6 +292,7 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("plan", PLANTED.values(), ids=PLANTED.keys())
+@pytest.mark.sampled(3)
 def test_planted_fault_is_found(plan: Plan) -> None:
     mlp = network(**plan.network)
     X, y = example()

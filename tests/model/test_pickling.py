@@ -503,6 +503,7 @@ def test_arrays_that_joblib_maps_are_copied(name: str, tmp_path: Path) -> None:
     assert np.array_equal(found.predict(data()[0]), mlp.predict(data()[0]))
 
 
+@pytest.mark.slow
 def test_joblibs_own_processes(tmp_path: Path) -> None:
     """Arrays above ``max_nbytes`` come to them mapped from a file and read-only."""
     joblib = pytest.importorskip("joblib")

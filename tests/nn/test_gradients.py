@@ -271,7 +271,7 @@ def test_gradient_of_the_input(backend: Any, structure: str, dtype: str) -> None
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 def test_finite_differences_of_whole_networks(structure: str) -> None:
     losses = cycle([*ALL_LOSSES, *SMOOTHED])
     for activation, loss, regularizer in zip(

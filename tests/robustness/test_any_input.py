@@ -242,13 +242,13 @@ def test_what_is_computed_is_seen() -> None:
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_any_data(name: str, draws: Any, tried: Any) -> None:
-    refused, taken = pass_any_data(fitted("numpy"), name, draws(60, 500, 5000))
+    refused, taken = pass_any_data(fitted("numpy"), name, draws(30, 500, 5000))
     tried(f"{refused + taken} data for {name}: {taken} taken, {refused} refused, 0 otherwise")
 
 
 def test_any_data_on_every_backend(request: Any, backend: Any, draws: Any, tried: Any) -> None:
     mlp = fitted(backend)
-    outcomes = [pass_any_data(mlp, name, draws(8, 20, 200)) for name in ENTRIES]
+    outcomes = [pass_any_data(mlp, name, draws(5, 20, 200)) for name in ENTRIES]
     refused, taken = sum(outcomes)
     library = request.node.callspec.params["backend"]
     tried(f"{refused + taken} data on {library}: {taken} taken, {refused} refused, 0 otherwise")

@@ -433,7 +433,7 @@ def test_each_call_on_files_failing(fault: Any, tmp_path: Path, tried: Any, draw
     """The training fails or does not; what is left resumes to the same end."""
     whole = Run(epochs=2).fit().facts()
     folders, errors, calls = map(tmp_path.joinpath, map(str, itertools.count())), 0, 0
-    every = draws(7, 1)
+    every = draws(15, 1)
 
     def train() -> None:
         Run(epochs=2).fit(checkpoints=next(folders), checkpoint_every=9)
@@ -458,7 +458,7 @@ def test_each_call_failing_while_resuming(
     run = Run(epochs=2)
     whole = run.fit().facts()
     points = every_step(Run(epochs=2), tmp_path / "all")
-    errors, calls, every = 0, 0, draws(5, 1)
+    errors, calls, every = 0, 0, draws(12, 1)
     for n in range(200):
         (tmp_path / f"c/{n}").mkdir(parents=True)
         shutil.copy(points[8], tmp_path / f"c/{n}")
@@ -485,7 +485,7 @@ def test_killed_at_each_call(tmp_path: Path, tried: Any, draws: Any) -> None:
     def train() -> None:
         Run(epochs=2).fit(checkpoints=folder, checkpoint_every=9, resume=True)
 
-    for n in each_killed(folder, train, draws(7, 1)):
+    for n in each_killed(folder, train, draws(12, 1)):
         calls += 1
         assert Run(epochs=2).fit(checkpoints=folder, resume=True).facts() == whole, n
         assert not [p.name for p in folder.iterdir() if p.suffix != ".xpmlp"], n

@@ -139,7 +139,7 @@ def test_saves_that_are_killed_at_random_times(tmp_path: Path, draws: Any, tried
     path = tmp_path / NAME
     whole = [bytes([k]) * 2**20 for k in range(2)]
     write_atomically(path, whole[0])
-    rng, kills = np.random.default_rng(7), draws(30, 200, 1000)
+    rng, kills = np.random.default_rng(7), draws(10, 200, 1000)
     left = 0
 
     def write_on() -> None:

@@ -17,7 +17,6 @@ import xpmlp
 from xpmlp.cli import main
 from xpmlp.data import load
 from xpmlp.errors import DataError
-from xpmlp.storage.atomic import write_atomically
 
 
 def a_model(folder: Path) -> Any:
@@ -61,21 +60,15 @@ def test_a_file_that_cannot_be_read(make: Any, fault: int, tmp_path: Path, tried
     tried(f"{path.name}, {os.strerror(fault)} at {reads} calls: an error that names it, or valid")
 
 
-def a_picture(path: Path, *ignored: Any) -> None:
-    """In the place of one that takes a second to draw."""
-    write_atomically(path, b"picture")
-
-
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EACCES, FULL])
 def test_the_command_line_on_a_failing_disk(
     fault: Any,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tried: Any,
     draws: Any,
 ) -> None:
-    monkeypatch.setattr("xpmlp.cli.train.training_picture", a_picture)
     folder, statuses, every = tmp_path / "run", [], draws(9, 1)
     arguments = ["train", "xor", "--epochs", "2", "--quiet", "--backend", "numpy"]
 

@@ -228,6 +228,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="measures processes a
 
 @linux
 @pytest.mark.parametrize("name", HOSTILE | NO_FILE)
+@pytest.mark.sampled(3)
 def test_a_hostile_file_is_refused(
     name: str, load: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

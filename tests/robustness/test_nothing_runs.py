@@ -160,6 +160,7 @@ def test_no_file_makes_anything_run(tmp_path: Path, draws: Any, tried: Any) -> N
         ("import socket; socket.socket()", "socket.__new__"),
     ],
 )
+@pytest.mark.sampled(4)
 def test_the_hook_sees_what_it_should(told: str, event: str) -> None:
     assert ast.parse(told)
     with_an_error_ignored = f"import contextlib\nwith contextlib.suppress(ImportError):\n {told}"

@@ -27,6 +27,7 @@ OTHERS = [1, 10, 25, 49]
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.sampled(4)
 def test_at_each_step(
     optimizer: str, schedule: str, tmp_path: Path, tried: Any, draws: Any
 ) -> None:
@@ -44,6 +45,7 @@ def test_at_each_step(
     tried(f"{optimizer}, {schedule}: stopped and resumed at {len(points)} steps, all bit for bit")
 
 
+@pytest.mark.sampled(3)
 def test_on_every_backend(backend: Any, tmp_path: Path, tried: Any) -> None:
     run = Run(backend, optimizer=xpmlp.Adam(Cosine(0.02)), dtype="float32")
     whole = run.fit().facts()
@@ -55,6 +57,7 @@ def test_on_every_backend(backend: Any, tmp_path: Path, tried: Any) -> None:
     tried(f"{backend.name}: stopped and resumed at {len(OTHERS)} steps, all bit for bit")
 
 
+@pytest.mark.sampled(3)
 def test_on_another_backend(backend: Any, tmp_path: Path) -> None:
     """What was interrupted on NumPy goes on anywhere, to what the backends agree on."""
     whole = Run(dtype="float64", normalization=None).fit()

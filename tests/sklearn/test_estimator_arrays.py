@@ -46,6 +46,7 @@ def close(backend: Any, found: Any, expected: Any, tolerance: float = 1e-8) -> N
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.sampled(3)
 def test_a_classifier_stays_where_its_data_are(backend: Any, settings: dict[str, Any]) -> None:
     there = backend.asarray(X)
     found = MLPClassifier(**FAST | settings, backend=backend)

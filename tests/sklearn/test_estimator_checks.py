@@ -46,7 +46,7 @@ def marked(case: Any) -> Any:
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(11)
 def test_check(estimator: Any, check: Any) -> None:
     if "array_api" in str(check) and VERSION < (1, 9):
         pytest.skip("scikit-learn before 1.9 wants classes_ to be where X is")

@@ -65,6 +65,7 @@ def test_a_grid_search() -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.sampled(2)
 def test_cross_validation_in_processes(jobs: int) -> None:
     """The order of the folds, their number and that of the processes change nothing."""
     scores = cross_val_score(classifier(), X / 16, Y, cv=3, n_jobs=jobs)

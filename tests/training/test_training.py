@@ -218,7 +218,7 @@ def test_no_order_repeats_over_epochs_and_fits() -> None:
     assert len(orders) == 4
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 def test_an_epochs_sums_do_not_lose_small_terms(backend: Any) -> None:
     """1,500 float32 losses: a plain sum would be wrong in the fifth digit."""
     rng = np.random.default_rng(0)
@@ -314,6 +314,7 @@ def test_validation_data_and_split_exclude_each_other() -> None:
 
 @pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize("options", [{}, {"l2": 0.1}, {"loss": "mse", "output": "softmax"}])
+@pytest.mark.sampled(3)
 def test_a_weight_of_two_is_the_row_twice(backend: Any, options: dict[str, Any]) -> None:
     X, y = example()
     weight = np.where(np.arange(N) % 3 == 0, 2.0, 1.0)

@@ -98,6 +98,7 @@ def outcomes() -> list[exploding.Outcome]:
     return exploding.compare(backend="numpy")
 
 
+@pytest.mark.slow
 def test_the_run_explodes_and_the_remedies_change_that(
     outcomes: list[exploding.Outcome], tmp_path: Path
 ) -> None:
