@@ -29,7 +29,7 @@ from xpmlp.nn.optimizers import optimizer as find_optimizer
 from xpmlp.training.batches import Order
 from xpmlp.training.history import History, continue_from
 from xpmlp.training.loop import Callback, check_callbacks, train
-from xpmlp.training.prepare import TrainingData, encode, pair, prepare
+from xpmlp.training.prepare import encode, pair, prepare
 
 Result = TypeVar("Result")
 
@@ -221,18 +221,13 @@ class MLP(Model):
             kept = Checkpoints.of(checkpoints, checkpoint_every, resume)
         asked = Request(batch_size or 0, chosen.slots)
         with kept.opened(resume) if kept else nullcontext() as saved:
-
-            def data() -> TrainingData:
-                if saved is not None:  # the seed of the split is the file's
-                    saved.put_into(self)
-                return prepare(self, X, y, sample_weight, validation_data, validation_split)
-
             return self._within_memory(
                 lambda: advice_on_training(self, asked),
                 train,
-                data,
+                partial(prepare, self, X, y, sample_weight, validation_data, validation_split),
                 asked,
                 data_on,
+                saved.put_into if saved else None,
                 optimizer=chosen,
                 epochs=epochs,
                 shuffle=shuffle,

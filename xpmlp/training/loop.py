@@ -335,16 +335,24 @@ class Training:
 
 
 def train(
-    model: Model, prepare: Callable[[], TrainingData], asked: Request, data_on: str, **options: Any
+    model: Model,
+    prepare: Callable[[], TrainingData],
+    asked: Request,
+    data_on: str,
+    restore: Callable[[Model], None] | None,
+    **options: Any,
 ) -> History:
     """Prepare the data and train. All arrays are local here, so they are free after a failure.
 
     The model is unchanged if training fails before the first epoch has begun, or runs out of memory
-    in it. ``asked`` is completed as the data become known.
+    in it. ``asked`` is completed as the data become known; ``restore`` sets the model to the state
+    in a checkpoint.
     """
     training: Training | None = None
     undo: Callable[[], None] | None = model.restore_point()
     try:
+        if restore is not None:  # first: a split of the data follows the seed
+            restore(model)
         given = prepare()
         epochs, n = model.epochs_trained, given.x.count
         asked.batch_size = min(asked.batch_size or n, n)
