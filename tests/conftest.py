@@ -19,6 +19,8 @@ os.environ.setdefault("XPMLP_CACHE_DIR", tempfile.mkdtemp(prefix="xpmlp-tests-")
 # The networks here are tiny: threads would only wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests start hundreds of Pythons: none of them needs to compile our modules again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A shell lets its jobs in the background ignore Ctrl-C, and they their children; tests send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

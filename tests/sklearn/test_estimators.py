@@ -273,7 +273,7 @@ def test_half_of_validation_data() -> None:
 def test_partial_fit_with_early_stopping(multilabel: bool) -> None:
     data, y = X, Y
     if multilabel:
-        data, y = make_multilabel_classification(400, 8, n_classes=3, random_state=1)
+        data, y = make_multilabel_classification(400, 8, n_classes=3, random_state=2)
     made = classifier(early_stopping=True, n_iter_no_change=3, learning_rate_init=0.05)
     classes = None if multilabel else np.arange(10)
     if multilabel:
