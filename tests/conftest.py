@@ -27,6 +27,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import small_mnist
@@ -125,6 +126,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Three sizes of the suite: minutes, a quarter of an hour as in CI, and hours."""
     parser.addoption("--slow", action="store_true", help="as CI: slow tests too, larger counts")
     parser.addoption("--full", action="store_true", help="--slow, and what docs/reliability.md has")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Hypothesis try as many as the size of the suite says, where a test does not."""
+    slow = config.getoption("--slow") or config.getoption("--full")
+    hypothesis.settings.register_profile("suite", max_examples=500 if slow else 60)
+    hypothesis.settings.load_profile("suite")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

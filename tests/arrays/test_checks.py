@@ -509,7 +509,7 @@ DTYPES = st.sampled_from(
 )
 
 
-@settings(max_examples=500, derandomize=True, deadline=None)
+@settings(derandomize=True, deadline=None)
 @given(shape=SHAPES, dtype=DTYPES, model_dtype=st.sampled_from(["float32", "float64"]))
 def test_examples_of_any_shape_and_dtype(shape: Any, dtype: str, model_dtype: str) -> None:
     """Taken over exactly if they are a matrix of real numbers of the right width, else refused."""
@@ -528,7 +528,7 @@ def test_examples_of_any_shape_and_dtype(shape: Any, dtype: str, model_dtype: st
         assert re.search(re.escape(str(shape)), str(raised.value))
 
 
-@settings(max_examples=500, derandomize=True, deadline=None)
+@settings(derandomize=True, deadline=None)
 @given(
     labels=st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-2, 6), min_size=1, max_size=6)
 )
@@ -547,7 +547,7 @@ def test_any_labels(labels: list[int]) -> None:
         np.testing.assert_array_equal(target, y)
 
 
-@settings(max_examples=500, derandomize=True, deadline=None)
+@settings(derandomize=True, deadline=None)
 @given(shape=SHAPES, dtype=DTYPES, outputs=st.integers(1, 4))
 def test_targets_of_any_shape_and_dtype(shape: Any, dtype: str, outputs: int) -> None:
     """Either understood or refused by an error of ours that names y; never another error."""
@@ -568,7 +568,7 @@ def test_targets_of_any_shape_and_dtype(shape: Any, dtype: str, outputs: int) ->
         assert isinstance(error, ValueError | TypeError)
 
 
-@settings(max_examples=500, derandomize=True, deadline=None)
+@settings(derandomize=True, deadline=None)
 @given(
     values=st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=5),
     extra=st.integers(0, 1),

@@ -294,6 +294,7 @@ def test_without_cublaslt_steps_run_eagerly_and_say_so() -> None:
 
 
 @pytest.mark.parametrize("missing", ["BIAS", "RELU_BIAS", "BGRADA"])
+@pytest.mark.sampled(3)
 def test_an_epilogue_that_cublaslt_has_not_is_a_kernel_and_is_said_once(
     missing: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -362,6 +363,7 @@ def test_a_capture_that_fails_leaves_the_training_right(
     assert_same(mlp, trained(eager(backend))[0])
 
 
+@pytest.mark.slow
 def test_a_graph_that_computes_something_else_is_noticed() -> None:
     backend, _ = refusing(lambda count, launch: lambda: None)
     mlp, history = trained(backend)

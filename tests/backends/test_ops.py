@@ -331,6 +331,7 @@ def judge(name: str, arguments: Arguments, dtype: str) -> list[Any]:
 
 @pytest.mark.parametrize("dtype", BAR)
 @pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.sampled(2)
 def test_the_backends_operation_is_the_plain_formula(backend: Any, name: str, dtype: str) -> None:
     rng = np.random.default_rng(0)
     tables = [backend.ops]

@@ -76,6 +76,7 @@ def recorded(mlp: Any) -> Any:
 
 
 @pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.sampled(3)
 def test_a_recorded_training_is_the_training(fused: bool, options: dict[str, Any]) -> None:
     """With a smaller last batch, so two recordings take turns on one state."""
     ours = train(NumpyBackend(fused), *problem(), **options)

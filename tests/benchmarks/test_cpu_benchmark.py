@@ -211,6 +211,7 @@ def test_what_is_written(tmp_path: Path) -> None:
     assert len(cpu.disagreeing(results)) == len(training.makers(Problem.make(*SMALL)))
 
 
+@pytest.mark.slow
 def test_some_parts_do_not_replace_all(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     results = everything()

@@ -41,6 +41,7 @@ def test_closed_streams_cost_nothing(closed: str) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a POSIX shell closes the streams")
+@pytest.mark.slow
 def test_what_a_closed_stream_would_have_got_goes_to_no_other() -> None:
     ended = shell(f"{TRAIN} --json - 2>&-")
     assert ended.returncode == 0

@@ -29,6 +29,7 @@ def test_it_trains_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert 10_000 < (tmp_path / "xor.gif").stat().st_size < 2_000_000
 
 
+@pytest.mark.slow
 def test_several_numbers_are_several_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

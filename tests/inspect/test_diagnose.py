@@ -52,6 +52,7 @@ def names(diagnosis: Diagnosis) -> list[str]:
 
 
 @pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.sampled(4)
 def test_a_healthy_training_gets_no_warning(name: str) -> None:
     assert names(run(CASES[name])) == []
 

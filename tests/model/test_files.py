@@ -43,6 +43,7 @@ from xpmlp.storage import tensorfile as container
 
 
 @pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.sampled(3)
 def test_all_comes_back_and_trains_on_alike(name: str, tmp_path: Path) -> None:
     mlp, (X, y) = trained(name), data(name)
     mlp.save(path := tmp_path / "m.xpmlp")

@@ -124,6 +124,7 @@ WAYS: list[Callable[[xpmlp.MLP], xpmlp.MLP]] = [by_pickle, copy.deepcopy, copy.c
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.sampled(4)
 def test_all_comes_back(name: str, protocol: int) -> None:
     mlp, X = trained(name), data(name)[0]
     found = pickle.loads(pickle.dumps(mlp, protocol))

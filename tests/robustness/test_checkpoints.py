@@ -183,6 +183,7 @@ def test_a_newer_format_is_said_to_be_one(tmp_path: Path, monkeypatch: Any) -> N
         ),
     ],
 )
+@pytest.mark.sampled(4)
 def test_another_training_does_not_go_on(options: Any, match: str, tmp_path: Path) -> None:
     points = every_step(Run(), tmp_path / "all")
     other = Run(**options)
@@ -404,6 +405,7 @@ def test_a_forged_training_is_refused_or_harmless(tmp_path: Path, tried: Any, dr
 
 
 @pytest.mark.parametrize("best", [np.nan, np.inf, -np.inf, np.zeros(2)])
+@pytest.mark.sampled(4)
 def test_forged_weights_of_the_best_epoch_are_refused(best: Any, tmp_path: Path) -> None:
     """No epoch is better than the first here, so these would be the ones that are given back."""
 

@@ -158,14 +158,14 @@ def test_saves_that_are_killed_at_random_times(tmp_path: Path, draws: Any, tried
     tried(f"{kills} SIGKILLs at random times: 0 files lost; {left} left a temporary, all removed")
 
 
-def test_processes_that_write_one_file(tmp_path: Path) -> None:
+def test_processes_that_write_one_file(tmp_path: Path, draws: Any) -> None:
     """None removes the temporary of another that lives, and a reader sees whole files only."""
     path = tmp_path / NAME
-    whole = [bytes([k]) * 10_000 for k in range(4)]
+    whole, times = [bytes([k]) * 10_000 for k in range(4)], draws(50, 200)
     write_atomically(path, whole[0])
 
     def write_often(some: bytes) -> None:
-        for _ in range(200):
+        for _ in range(times):
             write_atomically(path, some)
 
     children = [started(partial(write_often, some)) for some in whole]

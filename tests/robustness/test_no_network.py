@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pytest
 from conftest import make_backend
 
@@ -81,7 +82,7 @@ def guarded(code: str, folder: Path, **environment: str) -> str:
         cwd=folder,
         env=kept
         | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        | {"XDG_CACHE_HOME": str(folder)}
+        | {"XDG_CACHE_HOME": str(folder), "MPLCONFIGDIR": matplotlib.get_cachedir()}
         | environment,
         capture_output=True,
         text=True,

@@ -27,7 +27,7 @@ OTHERS = [1, 10, 25, 49]
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 def test_at_each_step(
     optimizer: str, schedule: str, tmp_path: Path, tried: Any, draws: Any
 ) -> None:

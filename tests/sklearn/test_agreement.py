@@ -155,6 +155,7 @@ def test_poisson(settings: str) -> None:
 
 
 @pytest.mark.parametrize("data", [*CLASSES, "one output"])
+@pytest.mark.sampled(3)
 def test_lbfgs(data: str) -> None:
     """Iterations magnify rounding, so few of them; and to the end, the same loss."""
     X, y = (CLASSES | VALUES)[data]

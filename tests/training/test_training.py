@@ -432,6 +432,7 @@ def test_callbacks_are_called_in_order() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.sampled(3)
 def test_divergence_keeps_the_last_good_weights(backend: Any, dtype: str) -> None:
     X, _ = example()
     y = X @ np.ones((INPUTS, 2))
@@ -582,6 +583,7 @@ def test_state_dicts_are_copies(backend: Any) -> None:
 
 @pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.sampled(3)
 def test_max_norm_holds_after_training(backend: Any, dtype: str) -> None:
     X, y = example(dtype=dtype)
     free, bounded = model(backend, dtype=dtype), model(backend, dtype=dtype, max_norm=0.4)
