@@ -95,7 +95,7 @@ class Checkpoints(Callback):
     @classmethod
     def of(
         cls, given: "str | os.PathLike[str] | Checkpoints | None", every: int | None, resume: object
-    ) -> "Checkpoints | None":
+    ) -> "Checkpoints":
         """Return the checkpoints that the arguments of ``fit`` ask for.
 
         Raises
@@ -106,10 +106,8 @@ class Checkpoints(Callback):
         if not isinstance(resume, bool | str | os.PathLike):
             raise InvalidTypeError(f"resume: found {resume!r}; expected a bool or a path")
         if given is None:
-            if every is not None or resume is not False:
-                name = "resume" if every is None else "checkpoint_every"
-                raise InvalidValueError(f"{name}: needs a folder, checkpoints=...")
-            return None
+            name = "resume" if every is None else "checkpoint_every"
+            raise InvalidValueError(f"{name}: needs a folder, checkpoints=...")
         if not isinstance(given, Checkpoints):
             return cls(given, every)
         if every is not None:
