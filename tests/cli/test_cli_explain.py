@@ -63,12 +63,16 @@ def test_a_format_on_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
     assert r"\frac{d\mathrm{Loss}}{dW_{2}}" in capsys.readouterr().out
 
 
-def test_a_model_and_a_row_of_data(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(str(model), "xor", "--row", "3", "--optimizer", "adam", "--lr", "0.01") == 0
+@pytest.mark.parametrize("row", [1, 3, 300])
+def test_a_model_and_a_row_of_data(
+    model: Path, row: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--row", str(row), "--optimizer", "adam", "--lr", "0.01"]
+    assert run(str(model), "xor", *arguments) == 0
     out = capsys.readouterr().out
     assert "2-5-2" in out
     assert "adam at learning rate 0.01" in out
-    x = xpmlp.data.load("xor").X_test[2]
+    x = xpmlp.data.load("xor").X_test[row - 1]
     assert f"{np.float32(x[0]):.8f}" in out
 
 
