@@ -26,7 +26,7 @@ from xpmlp.storage import tensorfile as container
 
 BEYOND, WITHIN = 60 * 10**6, container.MAX_HEADER
 CONSTANT = 32 * container.MAX_HEADER  # JSON as Python objects, and what the process itself needs
-SECONDS = 1.0
+SECONDS = 10.0  # what is out of proportion to the size takes minutes
 
 Write = Callable[[Path], Any]
 
@@ -237,8 +237,6 @@ def test_a_hostile_file_is_refused(
     (HOSTILE | NO_FILE)[name](path)
     size = path.stat().st_size if path.is_file() else 0
     outcome = load(path)
-    if outcome[0] >= SECONDS:  # a machine that is shared may be slow once
-        outcome = (load(path)[0], *outcome[1:])
     path.rmdir() if path.is_dir() else path.unlink()  # pytest keeps folders
     assert outcome[2].startswith(f"refused: {path}: ")
     assert len(outcome[2]) < 1000
