@@ -81,6 +81,19 @@ def unknown_name(kind: str, found: object, names: Iterable[str]) -> InvalidValue
     )
 
 
+def flag(name: str, value: Any) -> bool:
+    """Return an argument that is true or false.
+
+    Raises
+    ------
+    InvalidTypeError
+        For anything else: a text is never false.
+    """
+    if type(value).__name__ not in ("bool", "bool_"):  # NumPy's, too
+        raise InvalidTypeError(f"{name}: found {short(repr(value))}; expected True or False")
+    return bool(value)
+
+
 def short(text: object, limit: int = 200) -> str:
     """Cut a text to ``limit`` characters: what a file says may be of any length."""
     words = str(text)

@@ -35,7 +35,7 @@ class Weights:
         self, network: Network, backend: Backend, dtype: str, values: dict[str, Any]
     ) -> None:
         self.network, self.backend, self.dtype = network, backend, dtype
-        self._place(values)
+        self.load(values)
 
     def to_host(
         self, flat: Array | None = None, statistics: Array | None = None

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.errors import InvalidTypeError, unknown_name
+from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
 
 Initializer = Callable[[Any, int, int], Any]
 
@@ -70,6 +70,38 @@ def initializer(spec: object, activation: str) -> Initializer:
             f"initializer: found {spec!r}; expected a name or a function (rng, n_in, n_out)"
         )
     return spec
+
+
+def drawn(spec: object, activation: str, rng: Any, n_in: int, n_out: int) -> Any:
+    """Return weights by an initializer, as a float64 host array of shape (n_in, n_out).
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        For a custom initializer's result of another shape, or that is not of finite numbers.
+    """
+    try:
+        W = np.asarray(initializer(spec, activation)(rng, n_in, n_out))
+    except ValueError as error:
+        raise InvalidTypeError(
+            f"{_named(spec)} NumPy cannot make one array of it: {error}"
+        ) from error
+    if W.dtype.kind not in "buif":
+        raise InvalidTypeError(f"{_named(spec)} found dtype {W.dtype}; expected real numbers")
+    if W.shape != (n_in, n_out):
+        raise InvalidValueError(
+            f"{_named(spec)} found shape {W.shape}; expected {(n_in, n_out)}, that is (n_in, n_out)"
+        )
+    if not np.isfinite(W).all():
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(W))[0])
+        raise InvalidValueError(
+            f"{_named(spec)} found {W[place]} at {place}; expected finite numbers"
+        )
+    return W.astype(np.float64)
+
+
+def _named(spec: object) -> str:
+    return f"initializer {getattr(spec, '__name__', repr(spec))}:"
 
 
 def filled(shape: tuple[int, ...], value: float) -> Any:

@@ -10,9 +10,9 @@ from itertools import pairwise
 from numbers import Real
 from typing import Any
 
-from xpmlp.errors import InvalidTypeError, InvalidValueError, short, unknown_name
+from xpmlp.errors import InvalidTypeError, InvalidValueError, flag, short, unknown_name
 from xpmlp.nn.activations import Activation, activation
-from xpmlp.nn.initializers import filled, initializer
+from xpmlp.nn.initializers import drawn, filled
 from xpmlp.nn.layers import Layer, activate, chain, dense, dropout, residual
 from xpmlp.nn.normalization import NORMALIZATIONS
 from xpmlp.nn.parameters import Layout
@@ -63,6 +63,7 @@ class Architecture:
         """Check the arguments of ``MLP``, and expand them to one value for each layer."""
         sizes = _sizes(sizes)
         hidden = len(sizes) - 2
+        residual, bias = flag("residual", residual), flag("bias", bias)
         rates = tuple(_per_layer("dropout", dropout, hidden, Real))
         for rate in (*rates, input_dropout):
             if not isinstance(rate, Real) or not 0 <= float(rate) < 1:
@@ -86,8 +87,8 @@ class Architecture:
             tuple(map(float, rates)),
             float(input_dropout),
             normalization,
-            bool(residual),
-            bool(bias),
+            residual,
+            bias,
             initializer,
         )
 
@@ -183,8 +184,8 @@ class Network:
         for name, slot in (self.layout.slots | self.statistics.slots).items():
             if name.endswith(".W"):
                 i = self.weights.index(name)
-                draw = initializer(a.initializer, followed_by[i])
-                values[name] = draw(generator(seed, Purpose.WEIGHTS, i), *slot.shape)
+                rng = generator(seed, Purpose.WEIGHTS, i)
+                values[name] = drawn(a.initializer, followed_by[i], rng, *slot.shape)
             else:
                 values[name] = filled(slot.shape, self.body.initial.get(name, 0.0))
         return values

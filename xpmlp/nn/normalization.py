@@ -69,8 +69,9 @@ def batch_norm(name: str, units: int, momentum: float = 0.1) -> Layer:
             var = xp.mean((x - mean) * (x - mean), axis=0)
             old_mean, old_var = run.statistics[mean_name], run.statistics[var_name]
             unbiased = var * (n / max(n - 1, 1))
-            run.new_statistics[mean_name] = old_mean + momentum * (mean - old_mean)
-            run.new_statistics[var_name] = old_var + momentum * (unbiased - old_var)
+            if n > 1:  # a single row has no variance: it would pull the running one towards 0
+                run.new_statistics[mean_name] = old_mean + momentum * (mean - old_mean)
+                run.new_statistics[var_name] = old_var + momentum * (unbiased - old_var)
         else:
             mean, var = run.statistics[mean_name], run.statistics[var_name]
         inv = 1.0 / xp.sqrt(var + EPSILON)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from xpmlp.errors import InvalidValueError
 from xpmlp.model.base import Model
 from xpmlp.model.memory import CHUNK_BYTES, gathered_bytes
 from xpmlp.nn.contract import Backend, Data, Plan
@@ -184,6 +185,12 @@ class Planner:
         order, self._next_order = self._next_order, None
         if order is None:
             order = self._order(model.epochs_trained)
+        for k, rate in enumerate(rates):
+            if not 0 <= rate < math.inf:
+                raise InvalidValueError(
+                    f"learning_rate: found {rate:g} for step {k + 1} of an epoch, by "
+                    f"{self.optimizer.learning_rate!r}; expected a finite number, 0 or more"
+                )
         t = np.arange(1.0, self.steps + 1.0) + taken
         scalars = np.broadcast_arrays(t, *self.optimizer.coefficients(t, np.array(rates)))[1:]
         with np.errstate(over="ignore"):  # an absurd rate diverges, which is reported
