@@ -12,19 +12,24 @@ from xpmlp.arrays.checks import not_negative
 from xpmlp.errors import BackendError, InvalidValueError, unknown_name
 from xpmlp.model.custom import check_derivative
 from xpmlp.model.scaling import Scaling
+from xpmlp.model.settings import settings_of
 from xpmlp.model.task import KINDS, Task, check_outputs
 from xpmlp.model.weights import Weights
 from xpmlp.nn.activations import activation
 from xpmlp.nn.contract import PRECISIONS, Backend, Run
+from xpmlp.nn.gradcheck import is_custom
 from xpmlp.nn.layers import Layer, activate, chain
 from xpmlp.nn.losses import loss as find_loss
 from xpmlp.nn.network import Network
-from xpmlp.nn.optimizers import Optimizer
+from xpmlp.nn.optimizers import OPTIMIZERS, Optimizer
 from xpmlp.nn.penalty import Penalty
 from xpmlp.nn.random import as_seed, fresh_seed
 from xpmlp.nn.step import TrainingStep
 
 logger = logging.getLogger("xpmlp")
+
+STEPS = 4
+"""Most compiled steps that are kept."""
 
 
 class Model:
@@ -251,12 +256,27 @@ class Model:
         )
 
     def compiled_step(self, optimizer: Optimizer, metrics: bool) -> Run:
-        """Return a compiled training step; each is made once."""
+        """Return a compiled training step; it is made again if what it depends on changes."""
         # The learning rate comes with each step's plan, so one step serves all rates.
-        key = (replace(optimizer, learning_rate=1.0), metrics)
+        settings: Any = replace(optimizer, learning_rate=1.0)
+        if type(optimizer) not in OPTIMIZERS.values():
+            settings = settings_of(settings)
+        key = (settings, metrics, self.penalty, self.custom_settings())
         if key not in self.compiled:
-            self.compiled[key] = self.backend.compile(self.make_step(*key))
+            while len(self.compiled) >= STEPS:
+                del self.compiled[next(iter(self.compiled))]
+            self.compiled[key] = self.backend.compile(self.make_step(optimizer, metrics))
         return self.compiled[key]
+
+    def custom_settings(self) -> Any:
+        """Return what custom functions depend on, to compare; None if there are none."""
+        architecture, task = self.network.architecture, self.known_task
+        custom: list[Any] = [a for a in architecture.activations if is_custom(a)]
+        if callable(architecture.normalization):
+            custom += [layer.forward for layer in self.network.layers]
+        if task is not None:
+            custom += [f for f in (task.loss, task.output) if f is not None and is_custom(f)]
+        return settings_of(custom) if custom else None
 
     def forget_compiled(self) -> None:
         """Forget compiled steps and forward passes, and the memory they keep."""

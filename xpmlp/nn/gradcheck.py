@@ -154,6 +154,13 @@ def check_loss(
     return compare(xp, name, analytic, shifted, z, h, tolerance)
 
 
+def is_custom(function: Activation | Loss) -> bool:
+    """Whether it is not one of those that a name can mean."""
+    if isinstance(function, Activation):
+        return ACTIVATIONS.get(function.name) is not function
+    return type(function) not in LOSSES.values()
+
+
 _checked: list[Any] = []
 
 
@@ -172,11 +179,9 @@ def check_custom(function: Activation | Loss, ops: Callable[[], Any]) -> None:
     GradientError
         If its derivative is wrong.
     """
-    if isinstance(function, Activation):
-        built_in = ACTIVATIONS.get(function.name) is function
-    else:
-        built_in = type(function) in LOSSES.values()
-    if built_in or function in _checked:  # "in" finds equal ones too: copies, unpickled ones
+    if (
+        not is_custom(function) or function in _checked
+    ):  # "in" finds equal ones too: copies, unpickled ones
         return
     if isinstance(function, Activation):
         check_activation(ops(), function)

@@ -1,12 +1,13 @@
 """The loop over epochs: plans on the host, steps on the device, values read once an epoch."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from xpmlp.errors import DivergenceError, InvalidTypeError
+from xpmlp.errors import DivergenceError, InvalidTypeError, InvalidValueError
 from xpmlp.model.base import Model
 from xpmlp.model.memory import Request
 from xpmlp.model.predict import evaluate_batches
@@ -119,6 +120,7 @@ class Training:
         self._planner = Planner(mlp, optimizer, self.source, self.batch_size, shuffle)
         self.steps = self._planner.steps
         self._run: Run = mlp.compiled_step(optimizer, metrics)
+        self._backend = mlp.backend
         self._start: EpochStart | None = None
         self._asked, self._started, self.begun = epochs, perf_counter(), False
         self.undo: Callable[[], None] | None = None
@@ -218,9 +220,14 @@ class Training:
             self.optimizer, moments, self.history, epochs=self.finished, steps=self.taken
         )
 
-    def _notify(self, event: str) -> None:
-        for callback in self.callbacks:
+    def _notify(self, event: str, callbacks: Sequence[Callback] | None = None) -> None:
+        for callback in self.callbacks if callbacks is None else callbacks:
             getattr(callback, event)(self)
+        if self.mlp.backend is not self._backend:
+            raise InvalidValueError(
+                f"a callback moved the model from {self._backend.name} to {self.mlp.backend.name} "
+                "while it was training; move it before fit, or after it"
+            )
 
     def _initial_state(
         self, moments: tuple[Array, ...] | None, params: Array = None, statistics: Array = None
@@ -270,7 +277,10 @@ class Training:
         """Draw the epoch's plans, set its sums to 0, and keep what going through it again takes."""
         xp, old, again = self.mlp.backend.xp, self.state, None
         rates = self.optimizer.rates(self.epoch, self.steps, self.epochs, self.history)
+        self._run = self.mlp.compiled_step(self.optimizer, self.metrics)
         if self.step == 0:
+            if self.callbacks:  # one of them may have set the model's weights
+                old = self._with_weights(old)
             sums = {
                 name: xp.zeros_like(getattr(old, name)) for name in ("totals", "carry", "finite")
             }
@@ -281,6 +291,24 @@ class Training:
         if self.total:
             moments = tuple(xp.asarray(m, copy=True) for m in old.moments)
         return EpochStart(self._planner.draw(self.taken, rates), rates, self.step, moments, again)
+
+    def _with_weights(self, state: State) -> State:
+        """Return a state with copies of the model's weights and running statistics."""
+        copy, weights = self.mlp.backend.xp.asarray, self.mlp.weights
+        return state._replace(
+            params=copy(weights.flat, copy=True), statistics=copy(weights.statistics, copy=True)
+        )
+
+    def _call_due(self, due: list[Callback], start: EpochStart) -> None:
+        """Call ``on_batch_end``; weights that a callback sets are trained from here."""
+        before = self.mlp.weights.flat
+        self._notify("on_batch_end", due)
+        self._run = self.mlp.compiled_step(self.optimizer, self.metrics)
+        self.refuse_divergence()
+        if self.mlp.weights.flat is not before:
+            self.state = s = self._with_weights(self.state)
+            again = first_state(self.mlp.backend.ops, s.params, s.statistics, s.moments)
+            self._start = replace(start, first=self.step, state=again)
 
     def _take_steps(self, chunk: Chunk) -> None:
         """Run a chunk at once, or in parts that end where a callback is due."""
@@ -294,10 +322,8 @@ class Training:
             self.step += stop - done
             done = stop
             due = [c for c in self.callbacks if c.every and self.total % c.every == 0]
-            for callback in due:
-                callback.on_batch_end(self)
-            if due:
-                self.refuse_divergence()
+            if due and self._start is not None:
+                self._call_due(due, self._start)
 
     def refuse_divergence(self, weights: bool = False) -> None:
         """Raise if a loss of this epoch was not finite.
@@ -318,20 +344,16 @@ class Training:
         if good and weights:
             good = all(bool(xp.all(xp.isfinite(x))) for x in (state.params, state.statistics))
         if not good:
-            raise self._divergence(self._start)
-
-    def _divergence(self, epoch: EpochStart) -> DivergenceError:
-        """Return the error that names the step and the layer."""
-        # The loss of this step, from 0, was not finite; or only the weights after the last one.
-        step = min(int(self.mlp.backend.to_numpy(self.state.finite)[0]), self.step - 1)
-        state = epoch.state or self._initial_state(epoch.moments)
-        found = epoch.locate(self.mlp, self._run, self.source, state, step)
-        kept = f"of epoch {self.finished}" if self.finished else "from before the training"
-        return DivergenceError(
-            f"the training diverged in epoch {self.epoch + 1} of {self.epochs}, step {step + 1} of "
-            f"{self.steps}: {found}. The learning rate was {epoch.rates[step]:.3g}; "
-            f"the model keeps the weights {kept}"
-        )
+            # The loss of this step, from 0, was not finite; or only the weights after the last.
+            step = min(int(self.mlp.backend.to_numpy(self.state.finite)[0]), self.step - 1)
+            state = self._start.state or self._initial_state(self._start.moments)
+            found = self._start.locate(self.mlp, self._run, self.source, state, step)
+            kept = f"of epoch {self.finished}" if self.finished else "from before the training"
+            raise DivergenceError(
+                f"the training diverged in epoch {self.epoch + 1} of {self.epochs}, step "
+                f"{step + 1} of {self.steps}: {found}. The learning rate was "
+                f"{self._start.rates[step]:.3g}; the model keeps the weights {kept}"
+            )
 
 
 def train(
@@ -356,6 +378,7 @@ def train(
         given = prepare()
         epochs, n = model.epochs_trained, given.x.count
         asked.batch_size = min(asked.batch_size or n, n)
+        _refuse_single_rows(model, asked.batch_size)
         asked.data = given.host_bytes
         given = given.placed(model.backend, data_on)
         asked.on_host = given.x.on_host
@@ -371,6 +394,14 @@ def train(
         if undo and (not begun or (ran_out and model.epochs_trained == epochs)):
             undo()
         raise
+
+
+def _refuse_single_rows(model: Model, batch_size: int) -> None:
+    if batch_size == 1 and model.network.statistics.slots:
+        raise InvalidValueError(
+            "batch_size: found batches of one row, which have no variance, for a network with "
+            "batch normalization; expected two rows or more, or normalization='layer'"
+        )
 
 
 def check_callbacks(callbacks: Any) -> list[Callback]:
