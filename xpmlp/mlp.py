@@ -9,19 +9,25 @@ from typing import Any, Self, TypeVar
 
 from xpmlp.arrays.checks import whole
 from xpmlp.arrays.dlpack import give_back
-from xpmlp.arrays.rows import rows
 from xpmlp.checkpoints.folder import Checkpoints
 from xpmlp.errors import (
     DeviceMemoryError,
     InvalidTypeError,
     InvalidValueError,
     XpmlpError,
+    flag,
     unknown_name,
 )
 from xpmlp.model import files, pickling
 from xpmlp.model.base import Model, backend_for
 from xpmlp.model.memory import Request, advice_on_training, advice_on_use, release
-from xpmlp.model.predict import decisions, evaluate_batches, forward_batches, probabilities
+from xpmlp.model.predict import (
+    decisions,
+    evaluate_batches,
+    forward_batches,
+    inputs,
+    probabilities,
+)
 from xpmlp.model.summary import summary
 from xpmlp.nn.contract import Array, Backend
 from xpmlp.nn.optimizers import Optimizer
@@ -29,7 +35,7 @@ from xpmlp.nn.optimizers import optimizer as find_optimizer
 from xpmlp.training.batches import Order
 from xpmlp.training.history import History, continue_from
 from xpmlp.training.loop import Callback, check_callbacks, train
-from xpmlp.training.prepare import encode, pair, prepare
+from xpmlp.training.prepare import examples, prepare
 
 Result = TypeVar("Result")
 
@@ -231,7 +237,7 @@ class MLP(Model):
                 optimizer=chosen,
                 epochs=epochs,
                 shuffle=shuffle,
-                metrics=bool(metrics),
+                metrics=flag("metrics", metrics),
                 callbacks=kept.around(callbacks) if kept else callbacks,
                 after=continue_from(self.progress, chosen) if continued and not saved else None,
             )
@@ -256,9 +262,7 @@ class MLP(Model):
         DeviceMemoryError
             If the device's memory is too small for a single row.
         """
-        x, host_y = pair(self, X, y)
-        self.scaling.check(x)
-        target = encode(self, host_y)
+        x, target = examples(self, X, y)
         advise = partial(advice_on_use, self, "evaluate")
         return self._within_memory(advise, evaluate_batches, x, target)
 
@@ -266,7 +270,9 @@ class MLP(Model):
         """Return class indices, 0/1 labels, or values; shape (n,), or (n, outputs) for several.
 
         The result is in the library of X and on its device; NumPy for lists and sparse matrices.
-        Data on the host are copied to the device batch by batch.
+        Data on the host are copied to the device batch by batch. Values of a model with
+        ``scaling="standard"`` are float64, in which they are brought to the targets' units, where
+        the device has it.
 
         Raises
         ------
@@ -329,8 +335,7 @@ class MLP(Model):
     # Inside
 
     def _forward(self, X: Any, finish: Callable[[Model, Array], Array], call: str) -> Array:
-        x = rows(self.backend, X, self.sizes[0], self.dtype)
-        self.scaling.check(x)
+        x = self.scaling.applied(inputs(self, X), self.dtype)
         advise = partial(advice_on_use, self, call)
         return give_back(self.backend, X, self._within_memory(advise, forward_batches, x, finish))
 

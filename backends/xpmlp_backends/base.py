@@ -45,6 +45,7 @@ class EagerBackend:
                                   fields with ``dataclasses.replace``
     ``compile``                   a loop that calls the step
     ``compile_forward``           the function itself
+    ``padded``                    the number itself: passes take any number of rows
     ``capabilities``              ``{"float64", "mutable"}``
     ``asarray``, ``uploader``     copies with ``xp.asarray``
     ``from_dlpack``               ``xp.from_dlpack``
@@ -130,6 +131,10 @@ class EagerBackend:
     def compile(self, step: Step) -> Run:
         """Return a plain loop."""
         return Loop(step)
+
+    def padded(self, rows: int) -> int:
+        """Return the number itself."""
+        return rows
 
     def compile_forward(self, forward: Forward) -> Forward:
         """Return the function itself."""

@@ -128,6 +128,11 @@ class JaxBackend(EagerBackend):
         """Return a jitted scan over the plan's rows, compiled once for each number of steps."""
         return CompiledRun(self.jax, self._computed(step))
 
+    def padded(self, rows: int) -> int:
+        """Return the next of 1, 2, 3, 4, 6, 8, 12, ...: a pass is compiled for each of these."""
+        power = 1 << (rows - 1).bit_length()
+        return power * 3 // 4 if 4 * rows <= 3 * power else power
+
     def compile_forward(self, forward: Forward) -> Forward:
         """Return it jitted, compiled once for each number of rows."""
         return self.jax.jit(self._computed(forward))

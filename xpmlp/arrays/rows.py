@@ -5,7 +5,7 @@ library and device stay where they are, those of other libraries are imported on
 arrays that lie elsewhere are refused, never half-converted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import isfinite, prod
 from typing import Any, ClassVar
 
@@ -40,12 +40,14 @@ class HostRows:
     backend : Backend
         Where the model computes.
     array : ndarray or SparseMatrix, shape (n, columns)
+    scaled : bool
+        Whether the numbers are as the first layer takes them, so that no step scales them.
     """
 
     on_host: ClassVar[bool] = True
 
-    def __init__(self, backend: Backend, array: Any) -> None:
-        self.backend, self.array = backend, array
+    def __init__(self, backend: Backend, array: Any, scaled: bool = False) -> None:
+        self.backend, self.array, self.scaled = backend, array, scaled
 
     @property
     def count(self) -> int:
@@ -64,23 +66,55 @@ class HostRows:
 
     def take(self, indices: np.ndarray) -> "Rows":
         """Return some rows, which lie where these do."""
-        return HostRows(self.backend, self.array[indices])
+        return HostRows(self.backend, self.array[indices], self.scaled)
 
-    def part(self, start: int, stop: int) -> Array:
-        """Return rows ``start`` to ``stop`` as a dense array on the device."""
-        return self.backend.asarray(self.array[start:stop])
+    def part(self, start: int, stop: int, size: int = 0) -> Array:
+        """Return rows ``start`` to ``stop`` as a dense array on the device, of ``size`` rows.
+
+        Rows of zeros follow where there are fewer.
+        """
+        host = self.array[start:stop]
+        if size > len(host):
+            some, host = host, np.zeros((size, *host.shape[1:]), host.dtype)
+            host[: len(some)] = some
+        return self.backend.asarray(host)
 
     def to_device(self) -> "Rows":
         """Return the same rows on the device."""
-        return DeviceRows(self.backend, self.part(0, self.count))
+        return DeviceRows(self.backend, self.part(0, self.count), self.scaled)
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return each column's mean and standard deviation, float64, shape (columns,) each."""
-        X, n = self.array, self.count
-        blocks = [X[start : start + SUMMED] for start in range(0, n, SUMMED)]
-        mean = sum(block.sum(axis=0, dtype=np.float64) for block in blocks) / n
-        squares = sum(((block - mean) ** 2).sum(axis=0) for block in blocks)
-        return mean, np.sqrt(squares / n)
+        """Return each column's mean and standard deviation, float64, shape (columns,) each.
+
+        Sums are of (x − c)/s with each column's middle c and half its range s: nothing overflows,
+        no digits are lost to a large mean, and a constant column has a deviation of exactly 0.
+        """
+        starts = range(0, self.count, SUMMED)
+        ends = [np.stack(self._over(_ends, start)) for start in starts]
+        low, high = np.min([e[0] for e in ends], axis=0), np.max([e[1] for e in ends], axis=0)
+        middle, half = low / 2 + high / 2, high / 2 - low / 2
+        unit = np.where(half > 0, half, 1.0)
+        sums = [np.stack(self._over(_sums, start, middle, unit)) for start in starts]
+        first, second = np.sum(sums, axis=0) / self.count
+        return middle + unit * first, unit * np.sqrt(np.maximum(second - first**2, 0.0))
+
+    def standardized(self, shift: Any, scale: Any, dtype: str) -> "Rows":
+        """Return (x − shift) · scale, computed in float64 and then rounded to ``dtype``.
+
+        Parameters
+        ----------
+        shift, scale : ndarray of float64, shape (columns,) or (1,)
+        """
+        made = np.empty(self.array.shape, dtype)
+        for start in range(0, self.count, SUMMED):
+            block = made[start : start + SUMMED]
+            with np.errstate(over="ignore"):
+                block[...] = (self.array[start : start + SUMMED].astype(np.float64) - shift) * scale
+        return HostRows(self.backend, made, scaled=True)
+
+    def _over(self, f: Callable[..., Any], start: int, *by: np.ndarray) -> Any:
+        """Return ``f(xp, block, *by)`` of some rows in float64."""
+        return f(np, self.array[start : start + SUMMED].astype(np.float64), *by)
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Yield all numbers, on the host, some rows at a time."""
@@ -116,11 +150,15 @@ class SparseRows(HostRows):
 
     def take(self, indices: np.ndarray) -> "Rows":
         """Return some rows, as sparse as they are."""
-        return SparseRows(self.backend, self.array.rows(indices))
+        return SparseRows(self.backend, self.array.rows(indices), self.scaled)
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Return each column's mean and standard deviation, from what is stored alone."""
         return self.array.moments()
+
+    def standardized(self, shift: Any, scale: Any, dtype: str) -> "Rows":
+        """Return rows that are standardized as they become dense."""
+        return SparseRows(self.backend, self.array.standardized(shift, scale, dtype), scaled=True)
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Yield where each row begins, the columns, and the values."""
@@ -141,15 +179,44 @@ class DeviceRows(HostRows):
     def take(self, indices: np.ndarray) -> "Rows":
         """Return some rows, on the device."""
         at = self.backend.asarray(indices.astype(np.int32))
-        return DeviceRows(self.backend, self.backend.xp.take(self.array, at, axis=0))
+        return DeviceRows(self.backend, self.backend.xp.take(self.array, at, axis=0), self.scaled)
 
-    def part(self, start: int, stop: int) -> Array:
+    def part(self, start: int, stop: int, size: int = 0) -> Array:
         """Return rows ``start`` to ``stop``: a view where the library has them."""
-        return self.array if stop - start == self.count else self.array[start:stop, ...]
+        n, xp = stop - start, self.backend.xp
+        found = self.array if n == self.count else self.array[start:stop, ...]
+        if size <= n:
+            return found
+        rest = (size - n, *found.shape[1:])
+        return xp.concat([found, xp.zeros(rest, dtype=found.dtype, device=self.backend.device)])
 
-    def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return each column's mean and standard deviation, computed on the host."""
-        return HostRows(self.backend, self.backend.to_numpy(self.array)).moments()
+    def standardized(self, shift: Any, scale: Any, dtype: str) -> "Rows":
+        """Return it on the device; computed on the host if the device has no float64."""
+        backend, xp = self.backend, self.backend.xp
+        if "float64" not in backend.capabilities:
+            return self._copied().standardized(shift, scale, dtype).to_device()
+        shift, scale = (backend.asarray(np.asarray(x), "float64") for x in (shift, scale))
+        parts = [
+            xp.astype(
+                (xp.astype(self._block(start), xp.float64) - shift) * scale, getattr(xp, dtype)
+            )
+            for start in range(0, self.count, SUMMED)
+        ]
+        return DeviceRows(backend, parts[0] if len(parts) == 1 else xp.concat(parts), scaled=True)
+
+    def _over(self, f: Callable[..., Any], start: int, *by: np.ndarray) -> Any:
+        backend, block = self.backend, self._block(start)
+        if "float64" not in backend.capabilities:
+            return f(np, np.asarray(backend.to_numpy(block)).astype(np.float64), *by)
+        on_device = (backend.asarray(x, "float64") for x in by)
+        found = f(backend.xp, backend.xp.astype(block, backend.xp.float64), *on_device)
+        return [np.asarray(backend.to_numpy(x)) for x in found]
+
+    def _block(self, start: int) -> Array:
+        return self.array[start : min(start + SUMMED, self.count), ...]
+
+    def _copied(self) -> HostRows:
+        return HostRows(self.backend, np.asarray(self.backend.to_numpy(self.array)))
 
     def _is_finite(self) -> bool:
         xp = self.backend.xp
@@ -160,7 +227,19 @@ Rows = HostRows
 """Examples of any of the three kinds."""
 
 
-def rows(backend: Backend, X: Any, columns: int, dtype: str, name: str = "X") -> Rows:
+def _ends(xp: Any, x: Array) -> tuple[Array, Array]:
+    return xp.min(x, axis=0), xp.max(x, axis=0)
+
+
+def _sums(xp: Any, x: Array, middle: Array, unit: Array) -> tuple[Array, Array]:
+    """Σ d and Σ d² of d = (x − middle)/unit."""
+    d = (x - middle) / unit
+    return xp.sum(d, axis=0), xp.sum(d * d, axis=0)
+
+
+def rows(
+    backend: Backend, X: Any, columns: int, dtype: str, name: str = "X", wide: bool = False
+) -> Rows:
     """Check a matrix of examples, and leave it where it lies.
 
     Parameters
@@ -174,6 +253,8 @@ def rows(backend: Backend, X: Any, columns: int, dtype: str, name: str = "X") ->
         The model's dtype; wider floats and integers become it, narrower ones stay.
     name : str
         What to call it in messages.
+    wide : bool
+        Whether to keep wider floats and integers, which are standardized before they are rounded.
 
     Raises
     ------
@@ -187,18 +268,18 @@ def rows(backend: Backend, X: Any, columns: int, dtype: str, name: str = "X") ->
     if other and not shares_memory(backend, X):
         raise refusal(backend, X, name)
     if not host and is_sparse(X):
-        made: Rows = SparseRows(backend, _sparse(X, columns, dtype, name))
+        made: Rows = SparseRows(backend, _sparse(X, columns, dtype, name, wide))
     elif other or (not host and backend.owns(X)):
         _check_shape(tuple(X.shape), columns, name)
-        x = _device_array(backend, X, dtype, name, other)
+        x = _device_array(backend, X, dtype, name, other, wide)
         # A NumPy model imports other libraries' arrays as NumPy's.
         made = HostRows(backend, x) if is_numpy_array(x) else DeviceRows(backend, x)
     else:
         x = to_host(backend, X, name)
         _check_shape(x.shape, columns, name)
-        x = narrowed(x, dtype) if _becomes(x, dtype) else x
+        x = narrowed(x, dtype) if _becomes(x, dtype) and not wide else x
         made = HostRows(backend, np.ascontiguousarray(x))
-    made.refuse_nonfinite(name, dtype)
+    made.refuse_nonfinite(name, "float64" if wide else dtype)
     return made
 
 
@@ -216,11 +297,15 @@ def _becomes(x: Array, dtype: str) -> bool:
     return found not in KEPT or (found == "float64" and dtype == "float32")
 
 
-def _device_array(backend: Backend, x: Array, dtype: str, name: str, other: bool) -> Array:
+def _device_array(
+    backend: Backend, x: Array, dtype: str, name: str, other: bool, wide: bool
+) -> Array:
     """Return an array on the device as the backend's own, in a dtype to compute with."""
     if not dtype_name(x).startswith(("bool", "uint", "int", "float", "bfloat")):
         raise InvalidTypeError(f"{name}: found dtype {x.dtype}; expected real numbers")
     becomes = _becomes(x, dtype)
+    if wide:  # not every library has other dtypes than these; a wider one is read as it is
+        becomes, dtype = dtype_name(x) not in (*KEPT, "int64"), "float32"
     if other:
         x = import_array(backend, x, name, dtype if becomes else None)
         return np.ascontiguousarray(x) if is_numpy_array(x) else x
@@ -228,11 +313,11 @@ def _device_array(backend: Backend, x: Array, dtype: str, name: str, other: bool
     return backend.xp.astype(x, getattr(backend.xp, dtype)) if becomes else x
 
 
-def _sparse(X: Any, columns: int, dtype: str, name: str) -> SparseMatrix:
+def _sparse(X: Any, columns: int, dtype: str, name: str, wide: bool) -> SparseMatrix:
     _check_shape(tuple(X.shape), columns, name)
     check_numbers(X.dtype, name)
     x = SparseMatrix.of(X, name)
-    return x.astype(dtype) if _becomes(x, dtype) else x
+    return x.astype(dtype) if _becomes(x, dtype) and not wide else x
 
 
 def _check_shape(shape: tuple[int, ...], columns: int, name: str) -> None:

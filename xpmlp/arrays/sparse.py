@@ -25,15 +25,25 @@ class SparseMatrix:
     ----------
     shape : tuple of int
     dtype : numpy.dtype
-    nbytes : int
-        Bytes of all rows if they were dense.
+        Of the dense rows.
     """
 
     def __init__(self, csr: Any) -> None:
         self._csr = csr
         self.shape = tuple(map(int, csr.shape))
         self.dtype = csr.dtype
-        self.nbytes = prod(self.shape) * self.dtype.itemsize
+        self._scaling: tuple[Any, Any] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows if they were dense."""
+        return prod(self.shape) * self.dtype.itemsize
+
+    def standardized(self, shift: Any, scale: Any, dtype: str) -> "SparseMatrix":
+        """Return a matrix whose dense rows are (x − shift) · scale, rounded to ``dtype``."""
+        made = SparseMatrix(self._csr)
+        made.dtype, made._scaling = np.dtype(dtype), (shift, scale)
+        return made
 
     @property
     def parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -76,7 +86,9 @@ class SparseMatrix:
 
     def rows(self, which: np.ndarray) -> "SparseMatrix":
         """Return some rows, sparse."""
-        return SparseMatrix(self._csr[which])
+        made = SparseMatrix(self._csr[which])
+        made.dtype, made._scaling = self.dtype, self._scaling
+        return made
 
     def __getitem__(self, rows: Any) -> np.ndarray:
         """Return dense rows: ``x[numbers]``, ``x[2:5]``, ``x[2:5, ...]`` or ``x[2:5, :]``."""
@@ -86,7 +98,14 @@ class SparseMatrix:
         self, rows: Any, axis: int = 0, out: np.ndarray | None = None, mode: str = "raise"
     ) -> np.ndarray:
         """Return dense rows, in ``out`` if given: ``numpy.ndarray.take`` along axis 0."""
-        return self._csr[rows].toarray(out=out)
+        if self._scaling is None:
+            return self._csr[rows].toarray(out=out)
+        shift, scale = self._scaling
+        dense = (self._csr[rows].toarray().astype(np.float64) - shift) * scale
+        if out is None:
+            return dense.astype(self.dtype)
+        np.copyto(out, dense, casting="same_kind")
+        return out
 
     @property
     def values(self) -> np.ndarray:
@@ -100,10 +119,18 @@ class SparseMatrix:
         return (row, int(self._csr.indices[first])), self.values[first]
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return each column's mean and standard deviation, float64, from the stored values."""
+        """Return each column's mean and standard deviation, float64: as ``HostRows.moments``."""
         n, columns = self.shape
         where, values = self._csr.indices, self.values.astype(np.float64)
-        mean = np.bincount(where, values, columns) / n
-        squares = np.bincount(where, (values - mean[where]) ** 2, columns)
         zeros = n - np.bincount(where, minlength=columns)
-        return mean, np.sqrt((squares + zeros * mean**2) / n)
+        low, high = (
+            np.asarray(end.toarray(), dtype=np.float64).reshape(-1)
+            for end in (self._csr.min(axis=0), self._csr.max(axis=0))
+        )
+        middle, half = low / 2 + high / 2, high / 2 - low / 2
+        unit = np.where(half > 0, half, 1.0)
+        of_zero = -middle / unit
+        d = (values - middle[where]) / unit[where]
+        first = (np.bincount(where, d, columns) + zeros * of_zero) / n
+        second = (np.bincount(where, d * d, columns) + zeros * of_zero**2) / n
+        return middle + unit * first, unit * np.sqrt(np.maximum(second - first**2, 0.0))

@@ -17,7 +17,7 @@ from xpmlp.nn.ops import scaled
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.parameters import Layout
 from xpmlp.nn.random import dropout_keys
-from xpmlp.training.prepare import encode, pair, settle
+from xpmlp.training.prepare import examples, settle
 
 LossAndGradient = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
@@ -98,11 +98,10 @@ def loss_at(model: Model, X: Any, y: Any, training: bool = True) -> LossAndGradi
     clone = model.copy(backend="numpy", dtype="float64")
     if clone.known_task is None:
         settle(clone, X, y)
-    examples, host_y = pair(clone, X, y)
-    target = encode(clone, host_y)
+    rows, target = examples(clone, X, y)
     step, layout = clone.make_step(Optimizer()), clone.network.layout
-    shift_scale = clone.scaling.arrays(clone.backend, "float64")
-    x = scaled(step.ops.xp, examples.part(0, examples.count), *shift_scale, np.float64)
+    shift_scale = clone.scaling.arrays(rows, "float64")
+    x = scaled(step.ops.xp, rows.part(0, rows.count), *shift_scale, np.float64)
     statistics = clone.state_dict()
     keys = dropout_keys(clone.seed, clone.epochs_trained, 1, clone.network.dropouts)[0]
 

@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from xpmlp.arrays.rows import HostRows, Rows
+from xpmlp.arrays.rows import HostRows, Rows, rows
 from xpmlp.model.base import Model
 from xpmlp.model.memory import release, rows_within_chunk
 from xpmlp.model.task import total_sum_of_squares
@@ -21,6 +22,12 @@ ROWS = 4096
 """Rows of a batch: enough for full speed, and few enough that the activations fit."""
 
 
+def inputs(model: Model, X: Any, name: str = "X") -> Rows:
+    """Check examples for a model; ``Scaling.applied`` then brings them to its scale."""
+    wide = model.scaling.mode == "standard"
+    return rows(model.backend, X, model.sizes[0], model.dtype, name, wide)
+
+
 def forward_batches(model: Model, x: Rows, finish: Callable[[Model, Array], Array]) -> Array:
     """Return ``finish(model, outputs)`` for all rows, with the outputs before the loss's link.
 
@@ -30,8 +37,14 @@ def forward_batches(model: Model, x: Rows, finish: Callable[[Model, Array], Arra
     there = backend.owns(x.array)
 
     def some_rows(run: Forward, start: int, stop: int) -> Array:
-        made = finish(model, run(weights.flat, weights.statistics, x.part(start, stop)))
-        return made if there else backend.to_numpy(made)
+        part = x.part(start, stop, backend.padded(stop - start))
+        made = finish(model, run(weights.flat, weights.statistics, part))
+        made = made if there else backend.to_numpy(made)
+        return of_targets(made if part.shape[0] == stop - start else made[: stop - start, ...])
+
+    def of_targets(made: Array) -> Array:
+        scaled = model.scaling.scales_targets(model.task)
+        return model.scaling.to_targets(backend, made) if scaled else made
 
     def all_rows(run: Forward, batches: Batches) -> Array:
         parts = [some_rows(run, *ends) for ends in batches]
@@ -39,7 +52,7 @@ def forward_batches(model: Model, x: Rows, finish: Callable[[Model, Array], Arra
             return parts[0]
         return backend.xp.concat(parts) if there else np.concatenate(parts)
 
-    return _in_batches(model, x.count, all_rows)
+    return _in_batches(model, x, all_rows)
 
 
 def decisions(model: Model, out: Array) -> Array:
@@ -50,8 +63,6 @@ def decisions(model: Model, out: Array) -> Array:
     out = model.task.link.function(backend.ops, out)
     if kind in ("binary", "multilabel"):
         out = xp.astype(out > 0.5, xp.int32)
-    else:
-        out = model.scaling.to_targets(backend, out)
     return out[:, 0] if out.shape[1] == 1 else out
 
 
@@ -77,14 +88,19 @@ def _evaluate(model: Model, x: Rows, target: np.ndarray) -> dict[str, float]:
     y = y if x.on_host else y.to_device()
 
     def batch(run: Forward, start: int, stop: int) -> Array:
-        z, part = run(flat, statistics, x.part(start, stop)), y.part(start, stop)
+        n = stop - start
+        size = backend.padded(n)
+        z, part = run(flat, statistics, x.part(start, stop, size)), y.part(start, stop, size)
         rows, _ = task.loss(backend.ops, z, part)
-        return xp.stack([xp.sum(rows), xp.sum(task.metric.rows(backend.ops, z, part))])
+        found = xp.stack([rows, task.metric.rows(backend.ops, z, part)])
+        if size > n:
+            found = xp.where(backend.asarray(np.arange(size) < n), found, xp.zeros_like(found))
+        return xp.sum(found, axis=1)
 
     def totals(run: Forward, batches: Batches) -> np.ndarray:
         return np.asarray(backend.to_numpy(xp.stack([batch(run, *ends) for ends in batches])))
 
-    loss, score = _in_batches(model, x.count, totals).astype(np.float64).sum(axis=0)
+    loss, score = _in_batches(model, x, totals).astype(np.float64).sum(axis=0)
     params = model.network.layout.views(xp, flat)
     weights = [params[name] for name in model.network.weights]
     penalty = float(model.penalty.of_batch(xp, x.count).value(xp, weights))
@@ -95,9 +111,9 @@ def _evaluate(model: Model, x: Rows, target: np.ndarray) -> dict[str, float]:
     }
 
 
-def _in_batches(model: Model, n: int, f: Callable[[Forward, Batches], Array]) -> Array:
-    """Compute over n rows in batches; halve the batch while the device's memory is too small."""
-    forward = _Forward.of(model)
+def _in_batches(model: Model, x: Rows, f: Callable[[Forward, Batches], Array]) -> Array:
+    """Compute over all rows in batches; halve the batch while the device's memory is too small."""
+    forward, n = _Forward.of(model, x), x.count
     while True:
         rows = min(forward.rows, n)
         try:
@@ -119,11 +135,12 @@ def _batches(n: int, rows: int) -> Batches:
 class _Forward:
     """A model's forward pass, compiled for its backend, task and scaling, for any weights."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, x: Rows) -> None:
         self.rows = rows_within_chunk(model, ROWS)
         self.backend, self.scaling, self.task = model.backend, model.scaling, model.known_task
+        self.scaled = x.scaled
         network, layer, ops = model.network, model.full_network(), model.backend.ops
-        xp, shift_scale = ops.xp, model.scaling.arrays(model.backend, model.dtype)
+        xp, shift_scale = ops.xp, model.scaling.arrays(x, model.dtype)
 
         def forward(flat: Array, statistics: Array, X: Array) -> Array:
             params = network.layout.views(xp, flat)
@@ -133,14 +150,15 @@ class _Forward:
         self.run = model.backend.compile_forward(forward)
 
     @staticmethod
-    def of(model: Model) -> "_Forward":
-        """Return the model's; make it again if backend, scaling or task have changed."""
+    def of(model: Model, x: Rows) -> "_Forward":
+        """Return the model's; make it again if backend, scaling, task or kind of inputs change."""
         made: _Forward | None = model.forward_pass
         if (
             made is None
             or made.backend is not model.backend
             or made.scaling is not model.scaling
             or made.task is not model.known_task
+            or made.scaled != x.scaled
         ):
-            made = model.forward_pass = _Forward(model)
+            made = model.forward_pass = _Forward(model, x)
         return made

@@ -5,10 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.arrays.checks import dtype_name
-from xpmlp.arrays.rows import Rows
+from xpmlp.arrays.checks import KEPT, dtype_name, narrowed, refuse
+from xpmlp.arrays.dlpack import is_numpy_array
+from xpmlp.arrays.rows import HostRows, Rows
 from xpmlp.errors import InvalidTypeError, unknown_name
+from xpmlp.model.task import Task
 from xpmlp.nn.contract import Array, Backend
+
+EXACT = {"float32": set(KEPT) - {"int32", "float64"}, "float64": set(KEPT)}
+"""Dtypes of which each model's dtype holds every number."""
+
+ROUNDING = 16 * np.finfo(np.float64).eps
+"""A column whose deviation is a smaller share of its mean is constant but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -54,33 +62,77 @@ class Scaling:
         if pixels:
             return Scaling(self.mode, True, None, np.array([1 / 255]))
         if self.mode == "standard":
-            mean, std = x.moments()
-            # A constant column becomes 0, not NaN.
-            return Scaling(self.mode, False, mean, 1 / np.where(std > 0, std, 1.0))
+            mean, deviation = standard(x)
+            return Scaling(self.mode, False, mean, 1 / deviation)
         return Scaling(self.mode, False)
 
-    def fitted_to_targets(self, target: np.ndarray) -> "Scaling":
-        """Return it fitted to real targets, shape (n, outputs); itself if it is already."""
-        if self.mode != "standard" or self.target_scale is not None:
-            return self
-        std = target.std(axis=0, dtype=np.float64)
-        return replace(
-            self,
-            target_shift=target.mean(axis=0, dtype=np.float64),
-            target_scale=np.where(std > 0, std, 1.0),
-        )
+    def applied(self, x: Rows, dtype: str, name: str = "X") -> Rows:
+        """Return inputs that a step can scale in ``dtype`` without losing digits.
 
-    def of_targets(self, target: np.ndarray) -> np.ndarray:
-        """Return (y − target_shift)/target_scale, which the loss compares with."""
+        Numbers that ``dtype`` would round are standardized here, in float64: a step would round
+        before it subtracts. Others stay as they are, and steps scale them.
+
+        Raises
+        ------
+        InvalidTypeError
+            For inputs of another kind than those the model was fitted on.
+        InvalidValueError
+            For a number that is out of the range of ``dtype`` once it is standardized.
+        """
+        self.check(x, name)
+        if self.mode != "standard" or (x.dtype in EXACT[dtype] and self._fits(dtype)):
+            return x
+        shift = np.zeros(1) if self.shift is None else self.shift
+        made = x.standardized(shift, np.ones(1) if self.scale is None else self.scale, dtype)
+        made.refuse_nonfinite(f"{name}, standardized", dtype)
+        return made
+
+    def _fits(self, dtype: str) -> bool:
+        """Whether shift and scale are normal numbers of this dtype."""
+        if self.shift is None:
+            return True
+        low, high = np.finfo(dtype).tiny, np.finfo(dtype).max
+        return bool(np.all((low <= self.scale) & (self.scale <= high) & (abs(self.shift) <= high)))
+
+    def scales_targets(self, task: Task) -> bool:
+        """Whether it standardizes the targets of this task."""
+        return self.mode == "standard" and task.kind == task.loss.targets == "values"
+
+    def fitted_to_targets(
+        self, backend: Backend, task: Task, y: np.ndarray, outputs: int
+    ) -> "Scaling":
+        """Return it fitted to real targets; itself if it is already, or does not scale them."""
+        if not self.scales_targets(task) or self.target_scale is not None:
+            return self
+        mean, deviation = standard(HostRows(backend, task.encode(y, outputs, "float64")))
+        return replace(self, target_shift=mean, target_scale=deviation)
+
+    def encode(
+        self, task: Task, y: np.ndarray, outputs: int, dtype: str, name: str = "y"
+    ) -> np.ndarray:
+        """Check targets, and return them as the loss takes them: ``Task.encode``, standardized."""
+        if not self.scales_targets(task):
+            return task.encode(y, outputs, dtype, name)
+        target = task.encode(y, outputs, "float64", name)
         if self.target_scale is None:
-            return target
-        return ((target - self.target_shift) / self.target_scale).astype(target.dtype)
+            return narrowed(target, dtype)
+        made = narrowed((target - self.target_shift) / self.target_scale, dtype)
+        expected = f"a number within the range of {dtype} once it is standardized"
+        refuse(target, ~np.isfinite(made), expected, name)
+        return made
 
     def to_targets(self, backend: Backend, prediction: Array) -> Array:
-        """Return predictions in the units of the targets."""
+        """Return predictions in the units of the targets, in float64.
+
+        A device without float64 returns its own dtype.
+        """
         if self.target_scale is None:
             return prediction
-        dtype = dtype_name(prediction)
+        if is_numpy_array(prediction):
+            return prediction * self.target_scale + self.target_shift
+        xp, dtype = backend.xp, dtype_name(prediction)
+        if "float64" in backend.capabilities:
+            prediction, dtype = xp.astype(prediction, xp.float64), "float64"
         scale = backend.asarray(self.target_scale, dtype)
         return prediction * scale + backend.asarray(self.target_shift, dtype)
 
@@ -101,9 +153,17 @@ class Scaling:
                 "not scale. Convert with the scale the training data had"
             )
 
-    def arrays(self, backend: Backend, dtype: str) -> tuple[Array | None, Array | None]:
-        """Return shift and scale on the device."""
+    def arrays(self, x: Rows, dtype: str) -> tuple[Array | None, Array | None]:
+        """Return shift and scale on the device, as steps on these inputs need them."""
         shift, scale = (
-            None if a is None else backend.asarray(a, dtype) for a in (self.shift, self.scale)
+            None if a is None or x.scaled else x.backend.asarray(a, dtype)
+            for a in (self.shift, self.scale)
         )
         return shift, scale
+
+
+def standard(x: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Return each column's mean and standard deviation; 1 for a column that is constant."""
+    mean, deviation = x.moments()
+    least = np.maximum(ROUNDING * np.abs(mean), np.finfo(np.float64).tiny)
+    return mean, np.where(deviation > least, deviation, 1.0)

@@ -172,6 +172,7 @@ def kind_of(y: np.ndarray, outputs: int, loss: Any, name: str = "y") -> str:
 def total_sum_of_squares(encoded: np.ndarray) -> float:
     """Return Σ (y − mean)² over all rows and outputs, for R²."""
     y = encoded.astype(np.float64)
+    y = y - y[0]  # exactly 0 where all are the same
     return float(np.sum((y - y.mean(axis=0)) ** 2))
 
 

@@ -216,6 +216,12 @@ class Backend(Protocol):
         what they want to keep, and use only the returned state.
         """
 
+    def padded(self, rows: int) -> int:
+        """Return to how many rows a forward pass should fill up so many, with zeros.
+
+        The number itself, unless each other number would be compiled anew.
+        """
+
     def compile_forward(self, forward: Forward) -> Forward:
         """Turn a pure forward pass into the library's fastest, for any number of rows.
 

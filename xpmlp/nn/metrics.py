@@ -43,11 +43,14 @@ class Metric:
         """Turn the sum over n rows into the metric.
 
         ``around_mean`` is Σ (y − mean)² over the same rows; R² is 1 − Σ (y − ŷ)²/Σ (y − mean)²,
-        pooled over the outputs, and NaN where the targets do not vary.
+        pooled over the outputs. Of targets that do not vary it is 1 if all are met and else 0, as
+        in scikit-learn.
         """
         if self.name == "accuracy":
             return total / n
-        return 1.0 - total / around_mean if around_mean > 0 else float("nan")
+        if around_mean == 0:
+            return float(total == 0)
+        return 1.0 - total / around_mean
 
 
 LABELS = Metric("accuracy", lambda ops, z, y: ops.is_largest(z, y))

@@ -8,7 +8,7 @@ import numpy as np
 
 from xpmlp.model.base import Model
 from xpmlp.nn.contract import Array, Run, State
-from xpmlp.nn.ops import Ops
+from xpmlp.nn.ops import Ops, scaled
 from xpmlp.training.batches import BatchSource, EpochPlan
 from xpmlp.training.trace import Trace, trace
 
@@ -65,7 +65,8 @@ class EpochStart:
             state = run(state, data, plan, start, k)
             before = xp.asarray(state.params, copy=True)
             rows = plan.rows[k, :]
-            X, y = xp.take(data.X, rows, axis=0), xp.take(data.y, rows, axis=0)
+            X = scaled(xp, xp.take(data.X, rows, axis=0), data.shift, data.scale, before.dtype)
+            y = xp.take(data.y, rows, axis=0)
             after = run(state, data, plan, k, k + 1).params
             found = locate(model, X, y, before, after)
             break
@@ -85,7 +86,7 @@ def locate(
     mlp : MLP
         With a task. Its running statistics are used, its weights are not.
     X, y : Array
-        The step's batch on the device: inputs before scaling, encoded targets.
+        The step's batch on the device: inputs as the first layer takes them, encoded targets.
     params : Array, shape (mlp.network.layout.size,)
         Parameters just before the step.
     updated : Array, optional

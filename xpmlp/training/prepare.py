@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from xpmlp.arrays.checks import to_host, weights
-from xpmlp.arrays.rows import Rows, SparseRows, rows
+from xpmlp.arrays.rows import Rows, SparseRows
 from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.model.base import Model
 from xpmlp.model.memory import gibibytes, too_large
+from xpmlp.model.predict import inputs
 from xpmlp.model.scaling import Scaling
 from xpmlp.model.task import Task, kind_of, total_sum_of_squares
 from xpmlp.nn.contract import Array, Backend, Data
@@ -75,7 +76,7 @@ class TrainingData:
         y, weight = self.target, self.weight
         if not self.x.on_host:
             y, weight = backend.asarray(y), None if weight is None else backend.asarray(weight)
-        return Data(self.x.array, y, weight, *self.scaling.arrays(backend, dtype))
+        return Data(self.x.array, y, weight, *self.scaling.arrays(self.x, dtype))
 
 
 def _stays(
@@ -130,7 +131,7 @@ def prepare(
     x, host_y = pair(model, X, y)
     kind = model.targets or kind_of(host_y, outputs, model.loss)
     task = Task.make(kind, model.loss, model.output)
-    target = task.encode(host_y, outputs, dtype)
+    target = model.scaling.encode(task, host_y, outputs, dtype)
     weight: Any = weights(model.backend, sample_weight, x.count, dtype)
     held: Any = None
     if not (isinstance(validation_split, Real) and validation_split == 0):
@@ -138,20 +139,18 @@ def prepare(
             raise InvalidValueError("give validation_data or validation_split, not both")
         kept, aside = split(model.seed, x.count, validation_split)
         held = (x.take(aside), host_y[aside])
-        x, target = x.take(kept), target[kept]
+        x, host_y = x.take(kept), host_y[kept]
         weight = None if weight is None else _some(weight[kept])
     elif validation_data is not None:
         if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
             raise InvalidTypeError("validation_data: expected a pair (X, y)")
         held = pair(model, *validation_data, "validation ")
     scaling = model.scaling.fitted(x)
-    if task.kind == "values" and task.loss.targets == "values":
-        scaling = scaling.fitted_to_targets(target)
-    target = scaling.of_targets(target)
+    scaling = scaling.fitted_to_targets(model.backend, task, host_y, outputs)
+    x, target = scaling.applied(x, dtype), scaling.encode(task, host_y, outputs, dtype)
     if held is not None:
-        scaling.check(held[0], "validation X")
-        held_y = task.encode(held[1], outputs, dtype, "validation y")
-        held = (held[0], scaling.of_targets(held_y))
+        held_x = scaling.applied(held[0], dtype, "validation X")
+        held = (held_x, scaling.encode(task, held[1], outputs, dtype, "validation y"))
     around_mean = total_sum_of_squares(target) if task.kind == "values" else 0.0
     return TrainingData(x, target, weight, task, scaling, around_mean, held)
 
@@ -176,7 +175,7 @@ def _some(weight: np.ndarray) -> np.ndarray:
 
 def pair(model: Model, X: Any, y: Any, prefix: str = "") -> tuple[Rows, np.ndarray]:
     """Check examples and targets: numbers, of as many rows. The examples stay where they are."""
-    x = rows(model.backend, X, model.sizes[0], model.dtype, f"{prefix}X")
+    x = inputs(model, X, f"{prefix}X")
     host_y = to_host(model.backend, y, f"{prefix}y")
     if host_y.ndim == 0 or len(host_y) != x.count:
         raise InvalidValueError(
@@ -186,9 +185,18 @@ def pair(model: Model, X: Any, y: Any, prefix: str = "") -> tuple[Rows, np.ndarr
     return x, host_y
 
 
-def encode(model: Model, host_y: np.ndarray) -> np.ndarray:
-    """Convert targets to the form the loss takes, by the model's task and scaling."""
-    return model.scaling.of_targets(model.task.encode(host_y, model.sizes[-1], model.dtype))
+def examples(model: Model, X: Any, y: Any) -> tuple[Rows, np.ndarray]:
+    """Check examples and targets for a model that has been fitted, and bring them to its scale.
+
+    Returns
+    -------
+    x : Rows
+    target : ndarray
+        In the form the loss takes.
+    """
+    x, host_y = pair(model, X, y)
+    target = model.scaling.encode(model.task, host_y, model.sizes[-1], model.dtype)
+    return model.scaling.applied(x, model.dtype), target
 
 
 def split(seed: int, n: int, share: float) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from xpmlp.nn.layers import Grads, Layer, Pass, map_layers, watch
 from xpmlp.nn.ops import scaled
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.random import dropout_keys
-from xpmlp.training.prepare import encode, pair
+from xpmlp.training.prepare import examples, pair
 
 
 @dataclass
@@ -82,7 +82,7 @@ def trace(
     X, y : array-like
         As for ``MLP.evaluate``.
     encoded : bool
-        Whether y already has the form the loss takes.
+        Whether X is as the first layer takes it, and y as the loss does.
     training : bool
         Whether dropout and batch normalization behave as in training.
     params : Array, shape (mlp.network.layout.size,), optional
@@ -92,10 +92,9 @@ def trace(
     records: list[Record] = []
     step = mlp.make_step(Optimizer())
     watched = map_layers(step.model, lambda layer: _recorded(layer, records, backend.to_numpy))
-    x, host_y = pair(mlp, X, y)
-    target = host_y if encoded else encode(mlp, host_y)
+    x, target = pair(mlp, X, y) if encoded else examples(mlp, X, y)
     flat = mlp.weights.flat if params is None else params
-    shift_scale = mlp.scaling.arrays(backend, mlp.dtype)
+    shift_scale = (None, None) if encoded else mlp.scaling.arrays(x, mlp.dtype)
     inputs = scaled(backend.xp, x.part(0, x.count), *shift_scale, flat.dtype)
     keys = dropout_keys(mlp.seed, mlp.epochs_trained, 1, network.dropouts)[0]
     run = Pass(

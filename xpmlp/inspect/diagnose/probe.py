@@ -137,17 +137,16 @@ class Probe:
         y = training.given.target
         classes = labels(mlp.task, y)
         rows = spaced(len(y), ROWS) if classes is None else _of_each_class(classes)
-        self._X, self._y = _take(training, rows), y[rows]
+        asarray, to_numpy = mlp.backend.asarray, mlp.backend.to_numpy
         self._labels = None if classes is None else classes[rows]
         most = rows_within_chunk(mlp, INPUT_ROWS)
-        look = mlp.backend.asarray(_take(training, spaced(len(y), most)))
-        dtype = mlp.weights.flat.dtype
-        inputs = scaled(mlp.backend.xp, look, data.shift, data.scale, dtype)
-        seen = scaled(mlp.backend.xp, mlp.backend.asarray(self._X), data.shift, data.scale, dtype)
-        to_numpy = mlp.backend.to_numpy
-        self.facts = Facts.of(
-            mlp.task, Columns.of(to_numpy(inputs)), y, to_numpy(seen), self._y, mlp.sizes[-1]
+        by = data.shift, data.scale, mlp.weights.flat.dtype
+        seen, inputs = (
+            to_numpy(scaled(mlp.backend.xp, asarray(_take(training, some)), *by))
+            for some in (rows, spaced(len(y), most))
         )
+        self._X, self._y = seen, y[rows]
+        self.facts = Facts.of(mlp.task, Columns.of(inputs), y, seen, self._y, mlp.sizes[-1])
 
     def measure(self, training: Training, epoch: int, rate: float) -> Measurement:
         """Pass the probe forward and backward through the network as it is.
