@@ -126,3 +126,17 @@ def test_what_cannot_work_is_refused() -> None:
             schedules.Cosine(wrong)  # type: ignore[arg-type]
     with pytest.raises(InvalidValueError, match="no 'val_loss'"):
         schedules.ReduceOnPlateau(0.1).rates(1, 1, 2, {"loss": [1.0]})
+
+
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
+def test_a_rate_that_is_none_is_refused_before_its_epoch(value: float) -> None:
+    """The first epoch is trained, and kept."""
+    schedule = xpmlp.schedules.Custom(1.0, lambda time, total: 0.1 if time < 1 else value)
+    mlp = xpmlp.MLP([2, 2], seed=1)
+    X, y = np.eye(2, dtype=np.float32), np.array([0, 1])
+    with pytest.raises(
+        xpmlp.errors.InvalidValueError, match=r"learning_rate: found (-0.1|nan|inf)"
+    ):
+        mlp.fit(X, y, epochs=3, batch_size=1, optimizer=xpmlp.SGD(schedule))
+    assert mlp.epochs_trained == 1
+    assert np.isfinite(mlp.predict_proba(X)).all()

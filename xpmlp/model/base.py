@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any, Self
 
 import xpmlp_backends
@@ -21,7 +20,7 @@ from xpmlp.nn.gradcheck import is_custom
 from xpmlp.nn.layers import Layer, activate, chain
 from xpmlp.nn.losses import loss as find_loss
 from xpmlp.nn.network import Network
-from xpmlp.nn.optimizers import OPTIMIZERS, Optimizer
+from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.penalty import Penalty
 from xpmlp.nn.random import as_seed, fresh_seed
 from xpmlp.nn.step import TrainingStep
@@ -258,10 +257,14 @@ class Model:
     def compiled_step(self, optimizer: Optimizer, metrics: bool) -> Run:
         """Return a compiled training step; it is made again if what it depends on changes."""
         # The learning rate comes with each step's plan, so one step serves all rates.
-        settings: Any = replace(optimizer, learning_rate=1.0)
-        if type(optimizer) not in OPTIMIZERS.values():
-            settings = settings_of(settings)
-        key = (settings, metrics, self.penalty, self.custom_settings())
+        settings: Any = {n: v for n, v in vars(optimizer).items() if n != "learning_rate"}
+        key = (
+            type(optimizer),
+            settings_of(settings),
+            metrics,
+            self.penalty,
+            self.custom_settings(),
+        )
         if key not in self.compiled:
             while len(self.compiled) >= STEPS:
                 del self.compiled[next(iter(self.compiled))]

@@ -138,7 +138,7 @@ class _Forward:
     def __init__(self, model: Model, x: Rows) -> None:
         self.rows = rows_within_chunk(model, ROWS)
         self.backend, self.scaling, self.task = model.backend, model.scaling, model.known_task
-        self.scaled = x.scaled
+        self.scaled, self.settings = x.scaled, model.custom_settings()
         network, layer, ops = model.network, model.full_network(), model.backend.ops
         xp, shift_scale = ops.xp, model.scaling.arrays(x, model.dtype)
 
@@ -151,7 +151,7 @@ class _Forward:
 
     @staticmethod
     def of(model: Model, x: Rows) -> "_Forward":
-        """Return the model's; make it again if backend, scaling, task or kind of inputs change."""
+        """Return the model's; make it again if anything that it depends on has changed."""
         made: _Forward | None = model.forward_pass
         if (
             made is None
@@ -159,6 +159,7 @@ class _Forward:
             or made.scaling is not model.scaling
             or made.task is not model.known_task
             or made.scaled != x.scaled
+            or made.settings != model.custom_settings()
         ):
             made = model.forward_pass = _Forward(model, x)
         return made
