@@ -131,21 +131,52 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Let Hypothesis try as many as the size of the suite says, where a test does not."""
     slow = config.getoption("--slow") or config.getoption("--full")
-    hypothesis.settings.register_profile("suite", max_examples=500 if slow else 60)
+    hypothesis.settings.register_profile("suite", max_examples=200 if slow else 60)
     hypothesis.settings.load_profile("suite")
 
 
+ON_JAX = 3
+"""Most cases of a test on JAX but with --full: what it compiles takes half of the suite's time."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is slow, and all but every n-th case of what is marked ``sampled(n)``."""
-    if config.getoption("--slow") or config.getoption("--full"):
+    """Leave out what the size of the suite leaves to a larger one."""
+    if config.getoption("--full"):
         return
-    seen: Counter[str] = Counter()
-    for item in items:
-        name = item.nodeid.split("[")[0]
+    slow, seen = config.getoption("--slow"), Counter[str]()
+    of_jax = Counter(_function(item) for item in items if _is_on(item, "jax"))
+
+    def stays(item: pytest.Item) -> bool:
+        name = _function(item)
+        if _is_on(item, "jax"):  # evenly over the cases
+            k, n = seen[f"{name} on JAX"], of_jax[name]
+            seen[f"{name} on JAX"] += 1
+            if k * ON_JAX // n == (k - 1) * ON_JAX // n:
+                return False
+        if slow:
+            return True
         sampled = item.get_closest_marker("sampled")
-        if item.get_closest_marker("slow") or (sampled and seen[name] % sampled.args[0]):
-            item.add_marker(pytest.mark.skip(reason="slow, or a further case: --slow runs it"))
         seen[name] += 1
+        if item.get_closest_marker("slow") or (sampled and (seen[name] - 1) % sampled.args[0]):
+            return False
+        for variant in ("numpy-plain", "numpy-readonly"):  # of NumPy: every third test is on them
+            if _is_on(item, variant):
+                seen[variant] += 1
+                return seen[variant] % 3 == 1
+        return True
+
+    for item in items:
+        if not stays(item):
+            item.add_marker(pytest.mark.skip(reason="slow, or a further case: --slow runs it"))
+
+
+def _function(item: pytest.Item) -> str:
+    return item.nodeid.split("[")[0]
+
+
+def _is_on(item: pytest.Item, backend: str) -> bool:
+    params = getattr(item, "callspec", None) and item.callspec.params  # type: ignore[attr-defined]
+    return any(isinstance(value, str) and value == backend for value in (params or {}).values())
 
 
 def pytest_collection_finish() -> None:
