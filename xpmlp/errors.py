@@ -32,7 +32,7 @@ class CheckpointError(XpmlpError, ValueError):
 
 
 class GradientError(XpmlpError, ArithmeticError):
-    """A derivative does not agree with the finite difference of its function."""
+    """A custom function's derivative is wrong, or a result has a wrong shape or dtype."""
 
 
 class DivergenceError(XpmlpError, ArithmeticError):

@@ -79,9 +79,9 @@ class MLP(Model):
     max_norm : float, optional
         Largest Euclidean norm of a unit's incoming weights.
     scaling : {"auto", "standard", None}
-        ``"auto"`` divides uint8 inputs by 255. ``"standard"`` standardizes inputs and real
-        targets by mean and standard deviation of the first training data; losses are in those
-        units, predictions in the targets' own. None changes nothing.
+        ``"auto"`` divides uint8 inputs by 255. ``"standard"`` standardizes inputs, and as many real
+        targets as outputs, by mean and standard deviation of the first training data; losses are in
+        those units, predictions in the targets' own. None changes nothing.
     dtype : {"float32", "float64"}
     precision : {"float32", "tf32", "bf16"}
         What the factors of a float32 model's matrix products may be rounded to; sums, weights
@@ -113,7 +113,7 @@ class MLP(Model):
     BackendError
         If the backend cannot work here.
     GradientError
-        If the derivative of a custom activation or loss is wrong.
+        If a custom activation's derivative is wrong, or what a custom layer returns.
     """
 
     def summary(self) -> str:
@@ -158,7 +158,7 @@ class MLP(Model):
             stay sparse on the host; only the rows of some steps at a time become dense, so
             ``batch_size=None`` makes all of them dense at once.
         y : array-like, shape (n,) or (n, sizes[-1])
-            Class indices, one-hot rows, 0/1, or real values.
+            Class indices, one-hot rows, 0/1, or real values: fewer columns for a custom loss, too.
         epochs : int
         batch_size : int, optional
             Rows per step; None, or more than n, takes all. The last batch may be smaller.
@@ -201,8 +201,8 @@ class MLP(Model):
 
         Raises
         ------
-        InvalidValueError, InvalidTypeError
-            For input that cannot work, before anything is computed; the model is unchanged.
+        InvalidValueError, InvalidTypeError, GradientError
+            For input or a custom loss that cannot work, before any step; the model is unchanged.
         DivergenceError
             If the loss becomes NaN or infinite; the model keeps the last good epoch's weights.
         CheckpointError
@@ -245,7 +245,7 @@ class MLP(Model):
     # Use
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
-        """Return ``{"loss": ..., "accuracy": ...}``, or ``"r2"`` instead of accuracy for values.
+        """Return ``{"loss": ..., "accuracy": ...}``; ``"r2"`` for as many values as outputs.
 
         The loss includes the penalty, as in training. NumPy arrays and sparse matrices are copied
         to the device batch by batch, as dense rows.
@@ -391,6 +391,6 @@ def load(
     InvalidValueError, BackendError
         If there is no such backend, or it cannot work here.
     GradientError
-        If the derivative of a custom function is wrong.
+        If a custom activation or layer is wrong.
     """
     return files.load(MLP, path, backend, device, custom)

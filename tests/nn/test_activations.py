@@ -187,13 +187,13 @@ def test_a_wrong_vector_jacobian_product_is_found() -> None:
 
 def test_a_pair_is_checked_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    original = gradcheck.check_activation
+    original = gradcheck.check_activation_at
 
     def counted(*arguments: Any, **options: Any) -> Any:
         calls.append(arguments)
         return original(*arguments, **options)
 
-    monkeypatch.setattr(gradcheck, "check_activation", counted)
+    monkeypatch.setattr(gradcheck, "check_activation_at", counted)
 
     def quartic(xp: Any, z: Any) -> Any:
         return z**4 / 100.0

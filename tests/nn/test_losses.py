@@ -10,7 +10,6 @@ from oracle import TORCH_LOSSES, F, torch
 
 import xpmlp
 from xpmlp.errors import GradientError, InvalidTypeError, InvalidValueError
-from xpmlp.model.custom import check_derivative
 from xpmlp.nn import metrics
 from xpmlp.nn.losses import (
     LOSSES,
@@ -313,8 +312,11 @@ def test_a_wrong_own_gradient_is_found_at_once() -> None:
         rows, dz = log_cosh(xp, z, y)
         return rows, 2.0 * dz
 
+    mlp = xpmlp.MLP([2, 1], loss=wrong, backend="numpy")
+    before = mlp.state_dict()
     with pytest.raises(GradientError, match=r"loss 'wrong'.*derivative.*finite difference"):
-        xpmlp.MLP([2, 1], loss=wrong, backend="numpy")
+        mlp.fit(np.eye(2), np.ones(2))
+    assert all(np.array_equal(value, before[name]) for name, value in mlp.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -328,7 +330,7 @@ def test_a_wrong_own_gradient_is_found_at_once() -> None:
 )
 def test_results_of_a_wrong_shape_are_found(function: Any) -> None:
     with pytest.raises(GradientError):
-        check_derivative(loss(function))
+        xpmlp.check_gradient(function)
 
 
 def test_an_own_class_is_checked_too() -> None:
@@ -339,7 +341,7 @@ def test_an_own_class_is_checked_too() -> None:
             return ops.xp.sum(z * z, axis=1), z
 
     with pytest.raises(GradientError, match="broken"):
-        check_derivative(loss(Broken()))
+        xpmlp.check_gradient(Broken())
 
 
 # Names and settings

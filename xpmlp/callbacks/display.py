@@ -40,12 +40,13 @@ class ShowProgress(Callback):
         # The last step counts as not done: the end of an epoch takes time as well.
         self.before = training.epoch + min(training.step, training.steps - 1) / training.steps
         self.console = self.find_console()
-        metric = {"r2": "R2"}.get(training.mlp.task.metric.name, "accuracy")
+        metric = {"r2": "R2", "loss": ""}.get(training.mlp.task.measures[-1], "accuracy")
         head = f"{'epoch':>9} {'loss':>9}"
         if training.metrics:
             head += f" {metric:>9}"
         if training.validation is not None:
-            head += f" {self.label + ' loss':>10} {self.label + ' ' + metric:>14}"
+            head += f" {self.label + ' loss':>10}"
+            head += f" {self.label + ' ' + metric:>14}" if metric else ""
         self.print(f"{head} {'examples/s':>11} {'time left':>10}", "dim")
         self.every = 0
         if self.console is not None:
@@ -101,12 +102,13 @@ class ShowProgress(Callback):
     def row(self, training: Training) -> str:
         """Return the values of the last epoch, in the columns of the head."""
         last = {name: values[-1] for name, values in training.history.items()}
-        metric = training.mlp.task.metric.name
+        metric = training.mlp.task.measures[-1]
         row = f"{f'{training.epoch + 1}/{training.epochs}':>9} {number(last['loss']):>9}"
         if training.metrics:
             row += f" {score(metric, last[metric]):>9}"
         if training.validation is not None:
-            row += f" {number(last['val_loss']):>10} {score(metric, last[f'val_{metric}']):>14}"
+            row += f" {number(last['val_loss']):>10}"
+            row += f" {score(metric, last[f'val_{metric}']):>14}" if metric != "loss" else ""
         left = self.left(training, training.epoch + 1)
         return f"{row} {training.examples / max(last['seconds'], 1e-9):>11,.0f} {left:>10}"
 

@@ -68,6 +68,11 @@ def to_config(x: Any) -> Any:
         return [to_config(value) for value in x]
     if x is None or isinstance(x, str | bool):
         return x
+    if isinstance(x, np.bool_):
+        return bool(x)
+    if isinstance(x, np.ndarray):
+        digest = hashlib.sha256(x.tobytes()).hexdigest()
+        return f"array {x.shape} of {x.dtype}, SHA-256 {digest}"
     if isinstance(x, Real):
         return float(x) if math.isfinite(x) else str(float(x))
     return getattr(x, "__qualname__", type(x).__qualname__)

@@ -26,7 +26,7 @@ def run(args: Namespace) -> None:
     mlp = trained.mlp
     values = mlp.evaluate(X, y)
     record: dict[str, Any] = {**values, "rows": len(X), "backend": mlp.backend.name}
-    metric = mlp.task.metric.name
+    metric = mlp.task.measures[-1]
     name, loss = {"r2": "R2"}.get(metric, metric), number(values["loss"])
     lines = [f"{len(X):,} rows: {name} {score(metric, values[metric])}, loss {loss}"]
     if trained.seen(args):

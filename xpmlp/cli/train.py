@@ -214,7 +214,7 @@ def fit(
 
 def measure(args: Namespace, data: Dataset, mlp: MLP, history: History) -> dict[str, Any]:
     """Return the result for scripts."""
-    metric = mlp.task.metric.name
+    metric = mlp.task.measures[-1]
     test = mlp.evaluate(data.X_test, data.y_test) if len(data.X_test) else {}
     epochs, seconds = len(history["seconds"]), sum(history["seconds"])  # without validation
     return {
@@ -265,7 +265,7 @@ def report(result: dict[str, Any], mlp: MLP, folder: RunFolder, picture: bool, o
     out.row("speed", how)
     for note in result["execution"]["notes"]:
         out.row("warning:", note)
-    metric = mlp.task.metric.name
+    metric = mlp.task.measures[-1]
     took = f"{result['epochs']} epochs in {result['seconds']:.1f} s"
     if result["test_loss"] is None:
         out.say(f"no test part, so nothing is measured on unseen rows ({took})")

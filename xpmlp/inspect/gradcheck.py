@@ -10,14 +10,23 @@ from xpmlp.errors import InvalidTypeError
 from xpmlp.mlp import MLP
 from xpmlp.model.base import Model
 from xpmlp.nn.activations import ACTIVATIONS, Activation, from_functions
-from xpmlp.nn.gradcheck import STEP, TOLERANCE, GradientCheck, check_activation, check_loss, compare
+from xpmlp.nn.gradcheck import (
+    STEP,
+    TOLERANCE,
+    GradientCheck,
+    activation_results,
+    check_activation,
+    check_loss,
+    compare,
+    is_custom,
+)
 from xpmlp.nn.layers import Pass
 from xpmlp.nn.losses import LOSSES, CustomLoss, Loss
 from xpmlp.nn.ops import scaled
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.parameters import Layout
 from xpmlp.nn.random import dropout_keys
-from xpmlp.training.prepare import examples, settle
+from xpmlp.training.prepare import examples, prepare, settle
 
 LossAndGradient = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
@@ -33,7 +42,8 @@ def check_gradient(
 ) -> GradientCheck:
     """Check the derivative of an activation, a loss, or a whole network.
 
-    Runs on NumPy in float64, whatever the model's backend: the formulas are the same.
+    Runs on NumPy in float64, whatever the model's backend: the formulas are the same. Custom
+    functions must also keep the dtype of their inputs: float32, or that of the MLP.
 
     Parameters
     ----------
@@ -41,13 +51,13 @@ def check_gradient(
     X : array-like, shape (n, inputs)
         For an MLP: the examples. Otherwise optional: inputs to try.
     y : array-like
-        For an MLP: the targets.
+        For an MLP: the targets. For a loss with X: the targets it takes.
     h : float
         Step of the finite difference.
     tolerance : float
         Largest error allowed.
     points : int
-        For an MLP: how many parameters to try, drawn at random.
+        For an MLP: about how many parameters to try, drawn at random, some of each array.
 
     Returns
     -------
@@ -68,10 +78,14 @@ def check_gradient(
     z = None if X is None else np.asarray(X, dtype=np.float64)
     if isinstance(what, Activation):
         z = None if z is None else np.atleast_2d(z)
+        if is_custom(what):
+            some = np.array([[-1.5, 0.5], [0.25, 2.0]], dtype=np.float32)
+            activation_results(ops, what, some, some)
         return check_activation(ops, what, z, h, tolerance)
     if callable(what) and not isinstance(what, Loss):
         what = CustomLoss(what)
     if isinstance(what, Loss):
+        y = None if y is None else np.asarray(y)
         return check_loss(ops, what, z, y, h, tolerance)
     raise InvalidTypeError(
         f"check_gradient: found {what!r}; expected an activation, a loss, or an MLP"
@@ -134,9 +148,30 @@ def moved_loss(
 def _check_network(
     mlp: MLP, X: Any, y: Any, h: float, tolerance: float, points: int
 ) -> GradientCheck:
+    prepare(mlp, X, y)  # checks a custom loss in the model's dtype
     loss_and_gradient, layout = loss_at(mlp, X, y), mlp.network.layout
     flat = layout.flatten(mlp.state_dict())
     analytic = loss_and_gradient(flat)[1]
-    chosen = np.random.default_rng(0).permutation(places(layout))[:points]
+    chosen = _some_of_each(layout, points)
     loss = moved_loss(loss_and_gradient, flat, chosen)
-    return compare(np, "network", analytic[chosen], loss, flat[chosen], h, tolerance)
+    return compare(
+        *(np, "network", analytic[chosen], loss, flat[chosen], h, tolerance),
+        place=lambda i: _name_of(layout, int(chosen[i])),
+    )
+
+
+def _some_of_each(layout: Layout, points: int) -> np.ndarray:
+    """Draw parameters to try: a large matrix must not leave none for a layer's few."""
+    rng, each = np.random.default_rng(0), -(-points // len(layout.slots))
+    drawn = [slot.start + rng.permutation(slot.stop - slot.start) for slot in layout.slots.values()]
+    first = np.concatenate([indices[:each] for indices in drawn])
+    rest = rng.permutation(np.concatenate([indices[each:] for indices in drawn]))
+    return np.concatenate([first, rest[: max(points - len(first), 0)]])
+
+
+def _name_of(layout: Layout, index: int) -> str:
+    """Return the name of a parameter by its place in the flat buffer: ``"norm1.a[3]"``."""
+    name = next(n for n, slot in layout.slots.items() if slot.start <= index < slot.stop)
+    shape, start, _ = layout.slots[name]
+    place = np.unravel_index(index - start, shape)
+    return f"{name}[{', '.join(map(str, map(int, place)))}]"

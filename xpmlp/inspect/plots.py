@@ -82,7 +82,7 @@ def training_picture(
             upper, lower = figure.subfigures(2, 1, height_ratios=(4.4, below))
         loss, metric, result = upper.subplots(1, 3)
         curves(loss, history, "loss")
-        curves(metric, history, mlp.task.metric.name)
+        curves(metric, history, mlp.task.measures[-1])
         if part.classes is None:
             predictions(result, part.y, mlp.predict(part.X), part.name)
         else:

@@ -9,7 +9,7 @@ import xpmlp_backends
 
 from xpmlp.arrays.checks import not_negative
 from xpmlp.errors import BackendError, InvalidValueError, unknown_name
-from xpmlp.model.custom import check_derivative
+from xpmlp.model.custom import check_derivative, check_layers, check_optimizer
 from xpmlp.model.scaling import Scaling
 from xpmlp.model.settings import settings_of
 from xpmlp.model.task import KINDS, Task, check_outputs
@@ -112,7 +112,7 @@ class Model:
         self.loss, self.output, self.targets = loss, output, targets
         if targets not in (None, *KINDS):
             raise unknown_name("targets", targets, KINDS)
-        self._check_functions()  # now rather than at the first fit
+        self._check_functions()  # now; a loss is checked when its targets are known
         self.known_task: Task | None = None
         if targets is not None:
             check_outputs(targets, self.sizes[-1])
@@ -123,17 +123,16 @@ class Model:
         self.forget_compiled()
         self.backend = backend_for(backend, device, dtype, precision)
         first = self.network.initial_values(self.seed)
+        check_layers(self.network, first, dtype)
         self.weights = Weights(self.network, self.backend, dtype, first)
 
     def _check_functions(self) -> None:
-        """Refuse unknown names, and check the derivatives of custom functions."""
-        custom: list[Any] = [*self.network.architecture.activations]
+        """Refuse unknown names, and check the derivatives of custom activations."""
         if self.loss is not None:
-            custom.append(find_loss(self.loss))
-        if self.output is not None:
-            custom.append(activation(self.output))
-        for function in custom:
-            check_derivative(function)
+            find_loss(self.loss)
+        output = () if self.output is None else (activation(self.output),)
+        for function in (*self.network.architecture.activations, *output):
+            check_derivative(function, self.dtype)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -235,11 +234,12 @@ class Model:
 
     # Steps
 
-    def full_network(self) -> Layer:
+    def full_network(self, task: Task | None = None) -> Layer:
         """Return the network, with the output activation where the loss has none of its own."""
-        if self.task.output is None:
+        output = (task or self.task).output
+        if output is None:
             return self.network.body
-        return chain("mlp", [*self.network.layers, activate("output", self.task.output)])
+        return chain("mlp", [*self.network.layers, activate("output", output)])
 
     def make_step(self, optimizer: Optimizer, metrics: bool = True) -> TrainingStep:
         """Return a training step; without ``metrics`` it measures only the loss."""
@@ -266,6 +266,7 @@ class Model:
             self.custom_settings(),
         )
         if key not in self.compiled:
+            check_optimizer(optimizer, self.network.layout.size, self.dtype)
             while len(self.compiled) >= STEPS:
                 del self.compiled[next(iter(self.compiled))]
             self.compiled[key] = self.backend.compile(self.make_step(optimizer, metrics))

@@ -56,6 +56,7 @@ def describe(mlp: Model, values: Mapping[str, Any]) -> tuple[dict[str, Any], dic
     config = {
         "arguments": _arguments(mlp),
         "kind": mlp.known_task and mlp.known_task.kind,
+        "columns": mlp.known_task and mlp.known_task.columns,
         "loss": None if loss is None else _loss_config(loss),
         "pixels": mlp.scaling.pixels,
         "epochs_trained": mlp.epochs_trained,
@@ -132,7 +133,7 @@ def _fill(mlp: Model, config: Mapping[str, Any], tensors: Mapping[str, np.ndarra
     if (kind := config["kind"]) is not None:
         if kind not in KINDS:
             raise CheckpointError(f"unknown kind of targets {kind!r}")
-        task = Task.make(kind, mlp.loss, mlp.output)
+        task = replace(Task.make(kind, mlp.loss, mlp.output), columns=_columns(config, mlp))
     arrays: dict[str, Any] = {n: tensors.get(f"scaling.{n}") for n in SCALING}
     _check_scaling(arrays, mlp.sizes)
     pixels = tensorfile.entry(config, "pixels", bool | None)
@@ -146,6 +147,16 @@ def _fill(mlp: Model, config: Mapping[str, Any], tensors: Mapping[str, np.ndarra
         mlp.set_task(task)
     mlp.scaling = replace(mlp.scaling, pixels=pixels, **arrays)
     mlp.epochs_trained = epochs
+
+
+def _columns(config: Mapping[str, Any], mlp: Model) -> int | None:
+    """Return how many columns the targets have, if fewer than there are outputs."""
+    columns = config.get("columns")  # older files have none
+    if columns is None:
+        return None
+    if type(columns) is not int or not 0 < columns < mlp.sizes[-1] or config["kind"] != "values":
+        raise CheckpointError(f"columns of the targets: found {short(repr(columns))}")
+    return columns
 
 
 def put(

@@ -77,7 +77,7 @@ def state(mlp: Model) -> dict[str, Any]:
         "attributes": {name: value for name, value in vars(mlp).items() if name not in REMADE},
         "home": BackendRef(backend.name, place, backend),
         "values": mlp.state_dict(),
-        "task": task and (task.kind, task.loss),
+        "task": task and (task.kind, task.loss, task.columns),
         "progress": progress,
     }
 
@@ -96,8 +96,8 @@ def restore(mlp: Model, state: Mapping[str, Any]) -> None:
     mlp.weights = Weights(mlp.network, mlp.backend, mlp.dtype, state["values"])
     mlp.known_task = mlp.progress = None
     if state["task"] is not None:
-        kind, loss = state["task"]
-        mlp.known_task = Task.make(kind, loss, mlp.output)
+        kind, loss, columns = state["task"]
+        mlp.known_task = replace(Task.make(kind, loss, mlp.output), columns=columns)
     if state["progress"] is not None:
         mlp.progress = state["progress"].moved(np.array).moved(mlp.backend.asarray)
     mlp.forget_compiled()

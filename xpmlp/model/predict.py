@@ -83,6 +83,7 @@ def evaluate_batches(model: Model, x: Rows, target: np.ndarray) -> dict[str, flo
 
 def _evaluate(model: Model, x: Rows, target: np.ndarray) -> dict[str, float]:
     backend, xp, task = model.backend, model.backend.xp, model.task
+    metric = task.metric
     flat, statistics = model.weights.flat, model.weights.statistics
     y = HostRows(backend, target)
     y = y if x.on_host else y.to_device()
@@ -92,7 +93,8 @@ def _evaluate(model: Model, x: Rows, target: np.ndarray) -> dict[str, float]:
         size = backend.padded(n)
         z, part = run(flat, statistics, x.part(start, stop, size)), y.part(start, stop, size)
         rows, _ = task.loss(backend.ops, z, part)
-        found = xp.stack([rows, task.metric.rows(backend.ops, z, part)])
+        score = xp.zeros_like(rows) if metric is None else metric.rows(backend.ops, z, part)
+        found = xp.stack([rows, score])
         if size > n:
             found = xp.where(backend.asarray(np.arange(size) < n), found, xp.zeros_like(found))
         return xp.sum(found, axis=1)
@@ -105,10 +107,10 @@ def _evaluate(model: Model, x: Rows, target: np.ndarray) -> dict[str, float]:
     weights = [params[name] for name in model.network.weights]
     penalty = float(model.penalty.of_batch(xp, x.count).value(xp, weights))
     around_mean = total_sum_of_squares(target) if task.kind == "values" else 0.0
-    return {
-        "loss": float(loss / x.count + penalty),
-        task.metric.name: float(task.metric.finish(score, x.count, around_mean)),
-    }
+    values = {"loss": float(loss / x.count + penalty)}
+    if metric is not None:
+        values[metric.name] = float(metric.finish(score, x.count, around_mean))
+    return values
 
 
 def _in_batches(model: Model, x: Rows, f: Callable[[Forward, Batches], Array]) -> Array:

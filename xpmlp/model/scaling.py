@@ -96,6 +96,8 @@ class Scaling:
 
     def scales_targets(self, task: Task) -> bool:
         """Whether it standardizes the targets of this task."""
+        if task.columns is not None:  # the outputs could not be brought back to their units
+            return False
         return self.mode == "standard" and task.kind == task.loss.targets == "values"
 
     def fitted_to_targets(

@@ -3,7 +3,7 @@
 Targets are small, so they are checked on the host with NumPy.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from xpmlp.arrays.checks import narrowed, refuse
 from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.nn import losses, metrics
 from xpmlp.nn.activations import ACTIVATIONS, Activation, activation
+from xpmlp.nn.gradcheck import is_custom
 
 KINDS = ("labels", "one_hot", "binary", "multilabel", "values")
 """Class indices; one-hot rows or distributions; yes or no; several yes or no; real numbers."""
@@ -36,11 +37,22 @@ class Task:
     loss : Loss
     output : Activation or None
         The activation after the last dense layer, if the loss has no link.
+    columns : int or None
+        Columns of real targets, where a custom loss takes fewer than the network has outputs.
+        Which output predicts what, only the loss knows then.
     """
 
     kind: str
     loss: losses.Loss
     output: Activation | None
+    columns: int | None = None
+
+    @classmethod
+    def of(cls, y: np.ndarray, outputs: int, kind: str, loss: Any, output: Any) -> "Task":
+        """Return the task of these targets, which are of this kind."""
+        task, width = cls.make(kind, loss, output), y.shape[1] if y.ndim > 1 else 1
+        fewer = kind == "values" and is_custom(task.loss) and width < outputs
+        return replace(task, columns=width) if fewer else task
 
     @classmethod
     def make(cls, kind: str, loss: Any, output: Any) -> "Task":
@@ -83,8 +95,15 @@ class Task:
         return ACTIVATIONS[self.loss.link]
 
     @property
-    def metric(self) -> metrics.Metric:
-        """Accuracy for classes, R² for values."""
+    def measures(self) -> tuple[str, ...]:
+        """Names of what is measured: the loss, and the metric if there is one."""
+        return ("loss",) if self.metric is None else ("loss", self.metric.name)
+
+    @property
+    def metric(self) -> metrics.Metric | None:
+        """Accuracy for classes, R² for values; None if there are fewer targets than outputs."""
+        if self.columns is not None:
+            return None
         if self.kind == "values":
             return metrics.RATE_R2 if self.loss.link == "exp" else metrics.R2
         if self.kind in ("labels", "one_hot"):
@@ -98,7 +117,8 @@ class Task:
         Returns
         -------
         ndarray
-            int32, shape (n,) for a loss on labels; else ``dtype``, shape (n, outputs).
+            int32, shape (n,) for a loss on labels; else ``dtype``, shape (n, outputs), or
+            (n, columns).
         """
         if self.kind in ("labels", "one_hot"):
             if y.ndim == 1:
@@ -111,8 +131,9 @@ class Task:
                 return _labels_of_rows(y, name)
             _distributions(y, name)
             return y.astype(dtype)
-        if not (y.ndim == 1 and outputs == 1):
-            _expect_shape(y, outputs, name)
+        columns = self.columns or outputs
+        if not (y.ndim == 1 and columns == 1):
+            _expect_shape(y, outputs, name, self.columns)
         if self.kind in ("binary", "multilabel"):
             fix = "; for real values pass floats, or loss='mse'" if outputs == 1 else ""
             refuse(y, ~((y >= 0) & (y <= 1)), f"0, 1 or a probability{fix}", name)
@@ -120,7 +141,7 @@ class Task:
             refuse(y, ~(y >= 0), "a count, 0 or more", name)
         encoded = narrowed(y, dtype)
         refuse(y, ~np.isfinite(encoded), f"a finite number within the range of {dtype}", name)
-        return encoded.reshape(-1, outputs)
+        return encoded.reshape(-1, columns)
 
 
 def check_outputs(kind: str, outputs: int) -> None:
@@ -138,7 +159,8 @@ def kind_of(y: np.ndarray, outputs: int, loss: Any, name: str = "y") -> str:
     """Infer the kind of targets from their dtype, shape and values, and the network's outputs.
 
     Integers in one dimension are class indices (for one output: 0 or 1). Rows of 0 and 1 are
-    one-hot if each has exactly one 1, else independent labels. Everything else is values.
+    one-hot if each has exactly one 1, else independent labels. Everything else is values; for a
+    custom loss they may be floats of fewer columns than the outputs.
 
     Raises
     ------
@@ -146,11 +168,16 @@ def kind_of(y: np.ndarray, outputs: int, loss: Any, name: str = "y") -> str:
         If y's shape does not fit the outputs, or y has floats in one dimension and the network
         several outputs.
     """
-    wanted = None if loss is None else losses.loss(loss).targets
+    found = None if loss is None else losses.loss(loss)
+    wanted = None if found is None else found.targets
+    custom = found is not None and is_custom(found)
     if y.ndim == 1 or (y.ndim == 2 and y.shape[1] == outputs == 1):
         whole = y.dtype.kind in "bui"
         if outputs == 1:
             return "binary" if wanted == "binary" or (wanted is None and whole) else "values"
+        real = y.dtype.kind == "f" and np.any((y != np.floor(y)) | (y < 0) | (y >= outputs))
+        if custom and real:
+            return "values"
         if not whole:
             raise InvalidValueError(
                 f"{name}: found {y.dtype} of shape {y.shape}, the first {y[0]} at {name}[0], for "
@@ -158,6 +185,8 @@ def kind_of(y: np.ndarray, outputs: int, loss: Any, name: str = "y") -> str:
                 f"({name}.astype(int)), real targets need shape (n, {outputs})"
             )
         return "labels"
+    if custom and y.ndim == 2 and 0 < y.shape[1] < outputs and y.dtype.kind == "f":
+        return "values"
     _expect_shape(y, outputs, name)
     if wanted == "counts":
         return "values"
@@ -176,8 +205,13 @@ def total_sum_of_squares(encoded: np.ndarray) -> float:
     return float(np.sum((y - y.mean(axis=0)) ** 2))
 
 
-def _expect_shape(y: np.ndarray, outputs: int, name: str) -> None:
-    if y.ndim != 2 or y.shape[1] != outputs:
+def _expect_shape(y: np.ndarray, outputs: int, name: str, columns: int | None = None) -> None:
+    if y.ndim != 2 or y.shape[1] != (columns or outputs):
+        if columns is not None:
+            raise InvalidValueError(
+                f"{name}: found shape {y.shape}; the model is trained on targets of {columns} "
+                f"column{'s' * (columns > 1)}, so expected ({len(y) if y.ndim else 1}, {columns})"
+            )
         one = f" or ({len(y) if y.ndim else 1},)"
         raise InvalidValueError(
             f"{name}: found shape {y.shape}; the network has {outputs} outputs, so expected "

@@ -7,7 +7,7 @@ mixes both sides and is useless, so points where two step widths disagree are le
 Everything here runs on the host, with NumPy's ``ops``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,22 @@ from xpmlp.nn.activations import ACTIVATIONS, Activation
 from xpmlp.nn.functions import Array
 from xpmlp.nn.losses import LOSSES, Loss
 from xpmlp.nn.random import Purpose, generator
+from xpmlp.nn.returned import expect_array, expect_pair
 
 STEP = 1e-5
 """h: errors of order h² and of rounding/h are about equal there."""
 
 TOLERANCE = 1e-6
 """Largest error allowed, relative to the largest finite difference or to 1."""
+
+FAR = (1.0, 10.0, 100.0, 1000.0)
+"""Sizes of outputs, and distances from targets, at which a custom loss is tried as well."""
+
+STEEP = (10.0, 100.0)
+"""Sizes of inputs at which a custom activation is tried as well."""
+
+ELEMENTS = 12
+"""Derivatives that are compared at each of them."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,8 @@ def compare(
     x: Array,
     h: float = STEP,
     tolerance: float = TOLERANCE,
+    place: Callable[[int], str] = "element {}".format,
+    noise: Array = 0.0,
 ) -> GradientCheck:
     """Compare derivatives with the central differences of f.
 
@@ -70,6 +82,10 @@ def compare(
         The derivatives, and the points at which they were computed.
     f : callable (index, shift) -> float
         The function with element ``index`` of x shifted by ``shift``.
+    place : callable (index) -> str
+        What to call an element in messages.
+    noise : ndarray of the same shape, or float
+        What rounding may change in each difference, apart from the tolerance.
 
     Raises
     ------
@@ -79,19 +95,58 @@ def compare(
     flat = xp.reshape(analytic, (-1,))
     wide = xp.asarray(differences(f, flat.size, h), dtype=xp.float64)
     narrow = xp.asarray(differences(f, flat.size, h / 2), dtype=xp.float64)
-    scale = max(1.0, float(xp.max(xp.abs(wide), initial=0.0)))
-    smooth = xp.abs(wide - narrow) <= 0.1 * tolerance * scale
-    error = xp.where(smooth, xp.abs(flat - wide) / scale, 0.0)
+    known = xp.where(xp.isfinite(wide), xp.abs(wide), 0.0)
+    scale = max(1.0, float(xp.max(known, initial=0.0)))
+    smooth = xp.abs(wide - narrow) <= 0.1 * tolerance * scale + noise
+    error = xp.where(smooth, xp.abs(flat - wide), 0.0)
     broken = ~xp.isfinite(flat)
-    worst = float(xp.max(error, initial=0.0))
-    if xp.any(broken) or worst > tolerance:
-        i = int(xp.argmax(xp.where(broken, xp.inf, error)))
+    wrong = broken | (error > tolerance * scale + noise)
+    if xp.any(wrong):
+        i = int(xp.argmax(xp.where(broken, xp.inf, xp.where(wrong, error, -1.0))))
         raise GradientError(
-            f"{name}: the derivative at {xp.reshape(x, (-1,))[i]:.6g} (element {i}) is "
+            f"{name}: the derivative at {xp.reshape(x, (-1,))[i]:.6g} ({place(i)}) is "
             f"{flat[i]:.8g}, the finite difference {wide[i]:.8g}; expected them within "
             f"{tolerance:g}. Check the formula of the derivative"
         )
+    worst = float(xp.max(error, initial=0.0)) / scale
     return GradientCheck(worst, int(xp.sum(smooth)), int(xp.sum(~smooth)))
+
+
+def check_activation_at(ops: Any, act: Activation, dtype: Any) -> None:
+    """Check an activation's derivative around 0 and far from it, and its results in a dtype.
+
+    Raises
+    ------
+    GradientError
+        As ``check_activation``.
+    """
+    z = 2.0 * _uneven(ops.xp, (4, 5))
+    activation_results(ops, act, ops.xp.astype(z, dtype), ops.xp.astype(z, dtype))
+    check_activation(ops, act)
+    for size in STEEP:
+        if ops.xp.all(ops.xp.isfinite(act.function(ops, size * z))):  # it does not overflow there
+            check_activation(ops, act, size * z)
+
+
+def activation_results(ops: Any, act: Activation, z: Array, weight: Array) -> tuple[Array, Array]:
+    """Return an activation at z, and the gradient dz of Σ weight · activation.
+
+    Raises
+    ------
+    GradientError
+        If a result has another shape or dtype than z, or there is no derivative.
+    """
+    name = f"activation {act.name!r}"
+    value = act.function(ops, z)
+    expect_array(f"{name}, function", value, z.shape, z.dtype)
+    if act.vjp is None and act.derivative is None:
+        raise GradientError(f"{name}: found neither a derivative nor a vjp; expected one of them")
+    if act.vjp is None and act.derivative is not None:
+        slope = act.derivative(ops, z, value)
+        expect_array(f"{name}, derivative", slope, z.shape, z.dtype)
+    analytic = act.backward(ops, z, value, weight)
+    expect_array(f"{name}, vjp", analytic, z.shape, z.dtype)
+    return value, analytic
 
 
 def check_activation(
@@ -109,18 +164,28 @@ def check_activation(
         z = xp.reshape(xp.linspace(-4.03, 4.01, 60), (12, 5))
     # A different weight for each output, or rows that mix their inputs would pass unnoticed.
     weight = xp.reshape(xp.linspace(0.5, 1.5, z.size), z.shape)
-    value = act.function(ops, z)
-    _expect_shape(f"activation {act.name!r}", value, z.shape)
-    if act.vjp is None and act.derivative is not None:
-        slope = act.derivative(ops, z, value)
-        _expect_shape(f"derivative of activation {act.name!r}", slope, z.shape)
-    analytic = act.backward(ops, z, value, weight)
-    _expect_shape(f"derivative of activation {act.name!r}", analytic, z.shape)
+    value, analytic = activation_results(ops, act, z, weight)
 
     def shifted(i: int, by: float) -> float:
-        return float(xp.sum(weight * act.function(ops, _shifted(z, i, by))))
+        return float(xp.sum(weight * (act.function(ops, _shifted(z, i, by)) - value)))
 
     return compare(xp, f"activation {act.name!r}", analytic, shifted, z, h, tolerance)
+
+
+def loss_results(ops: Any, loss: Loss, z: Array, y: Array) -> tuple[Array, Array]:
+    """Return each row's loss and the gradient.
+
+    Raises
+    ------
+    GradientError
+        If they are not a pair of arrays of the right shapes, in z's dtype.
+    """
+    name = _name(loss)
+    expected = f"a pair: each row's loss, shape ({len(z)},), and its gradient, shape {z.shape}"
+    rows, dz = expect_pair(name, loss(ops, z, y), expected)
+    expect_array(f"{name}, first result (each row's loss)", rows, (len(z),), z.dtype)
+    expect_array(f"{name}, second result (the gradient)", dz, z.shape, z.dtype)
+    return rows, dz
 
 
 def check_loss(
@@ -136,22 +201,102 @@ def check_loss(
     Raises
     ------
     GradientError
-        If it is wrong, or a result has another shape than expected.
+        If it is wrong, or a result has another shape or dtype than expected, or is NaN.
     """
     xp = ops.xp
     if z is None:
         z = xp.reshape(xp.linspace(-2.03, 3.01, 24), (8, 3))
     if y is None:
         y = _targets(xp, loss.targets, *z.shape)
-    name = f"loss {getattr(getattr(loss, 'function', None), '__name__', loss.name)!r}"
-    rows, analytic = loss(ops, z, y)
-    _expect_shape(f"{name}, first result", rows, (len(z),))
-    _expect_shape(f"{name}, second result (the gradient)", analytic, z.shape)
+    if is_custom(loss):  # in float32 as well, the default dtype of models
+        narrow = [xp.astype(a, xp.float32) if a.dtype == xp.float64 else a for a in (z, y)]
+        loss_results(ops, loss, *narrow)
+    _refuse_nan(ops, loss, z, y)
+    return _check_elements(ops, loss, z, y, list(range(z.size)), h, tolerance)
+
+
+def check_loss_at(ops: Any, loss: Loss, z: Array, y: Array, far: bool = True) -> None:
+    """Check a loss's gradient at a network's outputs and targets, and far from them.
+
+    Parameters
+    ----------
+    far : bool
+        Whether the outputs can be any numbers.
+
+    Raises
+    ------
+    GradientError
+        As ``check_loss``.
+    """
+    n, outputs = z.shape
+    _refuse_nan(ops, loss, z, y)
+    spaced = ops.xp.linspace(0, z.size - 1, ELEMENTS)
+    chosen = {i * outputs + i % outputs for i in range(n)} | {int(i) for i in spaced}
+    # Not at round numbers, nor where an output is its target: losses have their kinks there.
+    z = z + 1e-3 * generator(0, Purpose.POINTS).standard_normal(z.shape)
+    for some in (z, *(_far(ops.xp, z, y) if far else ())):
+        _check_elements(ops, loss, some, y, sorted(chosen))
+
+
+def _far(xp: Any, z: Array, y: Array) -> Iterator[Array]:
+    """Return outputs far from 0 and from the targets: all of a row, and one of each row."""
+    n, outputs = z.shape
+    row, column = xp.arange(n)[:, None], xp.arange(outputs)[None, :]
+    near = xp.zeros_like(z)
+    if y.ndim == 2:
+        near[:, : y.shape[1]] = y
+    uneven = _uneven(xp, z.shape)
+    for size in FAR:
+        yield size * uneven
+        yield near + size * uneven
+        for by in (-size, size):
+            yield xp.where(column == row % outputs, near + by * xp.abs(uneven), z)
+
+
+def _uneven(xp: Any, shape: tuple[int, ...]) -> Array:
+    """Return numbers around 1 and −1 in turn."""
+    row, column = xp.arange(shape[0])[:, None], xp.arange(shape[1])[None, :]
+    rng = generator(0, Purpose.POINTS, 1)
+    return (1.0 - 2.0 * ((row + column) % 2)) * rng.uniform(0.9, 1.1, shape)
+
+
+def _refuse_nan(ops: Any, loss: Loss, z: Array, y: Array) -> None:
+    wrong = ops.xp.isnan(loss_results(ops, loss, z, y)[0])
+    if ops.xp.any(wrong):
+        i = int(ops.xp.argmax(wrong))
+        raise GradientError(
+            f"{_name(loss)}: row {i} of the losses is NaN, for outputs {z[i]} and target {y[i]}; "
+            "expected a number"
+        )
+
+
+def _check_elements(
+    ops: Any,
+    loss: Loss,
+    z: Array,
+    y: Array,
+    chosen: list[int],
+    h: float = STEP,
+    tolerance: float = TOLERANCE,
+) -> GradientCheck:
+    """Check some elements of a loss's gradient, without the rows whose loss is not finite."""
+    xp, outputs = ops.xp, z.shape[1]
+    rows, analytic = loss_results(ops, loss, z, y)
+    finite = xp.isfinite(rows)
+    some = xp.asarray([i for i in chosen if finite[i // outputs]], dtype=xp.int64)
 
     def shifted(i: int, by: float) -> float:
-        return float(xp.sum(loss(ops, _shifted(z, i, by), y)[0]))
+        moved = loss(ops, _shifted(z, int(some[i]), by), y)[0]
+        return float(xp.sum(xp.where(finite, moved - rows, 0.0)))  # 0 in the rows that stay
 
-    return compare(xp, name, analytic, shifted, z, h, tolerance)
+    def place(i: int) -> str:
+        row, column = divmod(int(some[i]), outputs)
+        return f"dz[{row}, {column}], for outputs {z[row]} and target {y[row]}"
+
+    dz, at = xp.reshape(analytic, (-1,))[some], xp.reshape(z, (-1,))[some]
+    size = xp.abs(rows)[some // outputs] + xp.abs(at) * (1.0 + xp.abs(dz))
+    noise = xp.where(xp.isfinite(size), 64.0 * float(xp.finfo(z.dtype).eps) / h * size, 0.0)
+    return compare(xp, _name(loss), dz, shifted, at, h, tolerance, place, noise)
 
 
 def is_custom(function: Activation | Loss) -> bool:
@@ -161,33 +306,8 @@ def is_custom(function: Activation | Loss) -> bool:
     return type(function) not in LOSSES.values()
 
 
-_checked: list[Any] = []
-
-
-def check_custom(function: Activation | Loss, ops: Callable[[], Any]) -> None:
-    """Check a custom function's derivative, the first time the function is seen.
-
-    Parameters
-    ----------
-    function : Activation or Loss
-        Built-in ones are not checked here: tests do that.
-    ops : callable () -> Ops
-        Returns NumPy's operations.
-
-    Raises
-    ------
-    GradientError
-        If its derivative is wrong.
-    """
-    if (
-        not is_custom(function) or function in _checked
-    ):  # "in" finds equal ones too: copies, unpickled ones
-        return
-    if isinstance(function, Activation):
-        check_activation(ops(), function)
-    else:
-        check_loss(ops(), function)
-    _checked.append(function)
+def _name(loss: Loss) -> str:
+    return f"loss {getattr(getattr(loss, 'function', None), '__name__', loss.name)!r}"
 
 
 def _targets(xp: Any, kind: str, n: int, outputs: int) -> Array:
@@ -208,10 +328,3 @@ def _shifted(x: Array, i: int, by: float) -> Array:
     shifted = x.copy()
     shifted.flat[i] += by
     return shifted
-
-
-def _expect_shape(name: str, found: Any, shape: tuple[int, ...]) -> None:
-    if getattr(found, "shape", None) != shape:
-        raise GradientError(
-            f"{name}: found {getattr(found, 'shape', type(found).__name__)}; expected shape {shape}"
-        )

@@ -234,7 +234,8 @@ class CustomLoss(Loss):
     ----------
     function : callable (xp, z, y) -> (rows, dz)
         With z and y of shape (n, outputs): each row's loss, shape (n,), and its gradient with
-        respect to z, shape (n, outputs). Compared with finite differences when first used.
+        respect to z, shape (n, outputs), both in z's dtype. Real targets y may have fewer columns.
+        Compared with finite differences on the first data it is trained on.
     """
 
     function: Callable[[Any, Array, Array], Rows]
@@ -259,7 +260,7 @@ def loss(spec: object) -> Loss:
     Parameters
     ----------
     spec : str, Loss, or callable (xp, z, y) -> (rows, dz)
-        A model compares a function's gradient with finite differences when it is made.
+        A model compares a function's gradient with finite differences before it trains.
 
     Raises
     ------

@@ -17,6 +17,7 @@ from xpmlp.nn.layers import Layer, activate, chain, dense, dropout, residual
 from xpmlp.nn.normalization import NORMALIZATIONS
 from xpmlp.nn.parameters import Layout
 from xpmlp.nn.random import Purpose, generator
+from xpmlp.nn.returned import made_layer
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ class Network:
             hidden = [dense(f"dense{i}", n_in, n_out, a.bias)]
             if a.normalization is not None:
                 make = NORMALIZATIONS.get(a.normalization, a.normalization)
-                hidden.append(make(f"norm{i}", n_out))
+                hidden.append(made_layer(make, f"norm{i}", n_out))
             hidden.append(activate(f"activation{i}", a.activations[i - 1]))
             hidden += self._dropout(f"dropout{i}", a.dropout[i - 1])
             if a.residual and n_in == n_out:

@@ -11,7 +11,8 @@ from xpmlp.nn.optimizers import Optimizer
 class History(dict[str, list[float]]):
     """One number per epoch for each measured value.
 
-    The keys are ``loss``; ``accuracy`` for classes or ``r2`` for values, if ``metrics`` is on;
+    The keys are ``loss``; ``accuracy`` for classes or ``r2`` for values, if ``metrics`` is on and
+    there are not fewer columns of targets than outputs;
     ``learning_rate`` of the epoch's last step; ``seconds`` of training, without validation; and
     with validation data ``val_loss`` and ``val_accuracy`` or ``val_r2``. Training values are means
     over the epoch's steps, while the weights change. Both losses include the penalty.

@@ -116,10 +116,11 @@ class Training:
         self.examples = given.x.count
         self.batch_size = min(batch_size, self.examples)
         self.source = batch_source(mlp.backend, self.data, given.x.on_host, self.batch_size)
-        self.shuffle, self.metrics, self.callbacks = shuffle, metrics, callbacks
+        self.shuffle, self.callbacks = shuffle, callbacks
+        self.metrics = metrics and mlp.task.metric is not None
         self._planner = Planner(mlp, optimizer, self.source, self.batch_size, shuffle)
         self.steps = self._planner.steps
-        self._run: Run = mlp.compiled_step(optimizer, metrics)
+        self._run: Run = mlp.compiled_step(optimizer, self.metrics)
         self._backend = mlp.backend
         self._start: EpochStart | None = None
         self._asked, self._started, self.begun = epochs, perf_counter(), False
@@ -176,10 +177,9 @@ class Training:
     @property
     def measures(self) -> tuple[str, ...]:
         """Names of the values that each epoch adds to the history."""
-        metric = self.mlp.task.metric.name
-        shown = ("loss", metric) if self.metrics else ("loss",)
-        held_out = () if self.validation is None else ("val_loss", f"val_{metric}")
-        return (*shown, "learning_rate", "seconds", *held_out)
+        measured: tuple[str, ...] = self.mlp.task.measures
+        held_out = () if self.validation is None else tuple(f"val_{name}" for name in measured)
+        return (*(measured if self.metrics else ("loss",)), "learning_rate", "seconds", *held_out)
 
     def run(self) -> History:
         """Train. The model keeps the last finished epoch's weights whatever happens."""

@@ -5,17 +5,25 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import xpmlp_backends
 
 from xpmlp.arrays.checks import to_host, weights
 from xpmlp.arrays.rows import Rows, SparseRows
 from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.model.base import Model
+from xpmlp.model.custom import check_loss
 from xpmlp.model.memory import gibibytes, too_large
 from xpmlp.model.predict import inputs
 from xpmlp.model.scaling import Scaling
 from xpmlp.model.task import Task, kind_of, total_sum_of_squares
 from xpmlp.nn.contract import Array, Backend, Data
+from xpmlp.nn.gradcheck import is_custom
+from xpmlp.nn.layers import Pass
+from xpmlp.nn.ops import scaled
 from xpmlp.nn.random import Purpose, generator
+
+CHECKED = 8
+"""Rows on which a custom loss is checked."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +138,7 @@ def prepare(
     outputs, dtype = model.sizes[-1], model.dtype
     x, host_y = pair(model, X, y)
     kind = model.targets or kind_of(host_y, outputs, model.loss)
-    task = Task.make(kind, model.loss, model.output)
+    task = Task.of(host_y, outputs, kind, model.loss, model.output)
     target = model.scaling.encode(task, host_y, outputs, dtype)
     weight: Any = weights(model.backend, sample_weight, x.count, dtype)
     held: Any = None
@@ -151,8 +159,25 @@ def prepare(
     if held is not None:
         held_x = scaling.applied(held[0], dtype, "validation X")
         held = (held_x, scaling.encode(task, held[1], outputs, dtype, "validation y"))
+    _check_loss(model, task, scaling, x, target)
     around_mean = total_sum_of_squares(target) if task.kind == "values" else 0.0
     return TrainingData(x, target, weight, task, scaling, around_mean, held)
+
+
+def _check_loss(model: Model, task: Task, scaling: Scaling, x: Rows, target: np.ndarray) -> None:
+    """Check a custom loss on the network's outputs and targets of some rows."""
+    if not is_custom(task.loss):
+        return
+    rows = np.linspace(0, x.count - 1, min(x.count, CHECKED)).astype(np.int64)
+    some, xp = x.take(rows), model.backend.xp
+    dtype = model.weights.flat.dtype
+    inputs = scaled(xp, some.part(0, len(rows)), *scaling.arrays(some, model.dtype), dtype)
+    values, ops = model.state_dict(), xpmlp_backends.backend("numpy").ops
+    host = np.array(model.backend.to_numpy(inputs))
+    with np.errstate(all="ignore"):
+        z, _ = model.full_network(task).forward(ops, values, host, Pass(statistics=values))
+    z = np.where(np.isfinite(z), z, np.zeros_like(z))  # of a network that overflows
+    check_loss(task.loss, z, target[rows], far=task.output is None)
 
 
 def settle(model: Model, X: Any, y: Any) -> tuple[Array, Array]:

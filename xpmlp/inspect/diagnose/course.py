@@ -44,7 +44,7 @@ class Course:
     ----------
     facts : Facts
     metric : str
-        ``"accuracy"`` or ``"r2"``.
+        ``"accuracy"`` or ``"r2"``; empty if there is neither.
     measurements : list of Measurement
         Before the first epoch, and after each.
     history : mapping of str to sequence of float

@@ -79,7 +79,7 @@ class Diagnosis(Callback):
         self._probe = Probe(training)
         self.course = Course(
             self._probe.facts,
-            mlp.task.metric.name,
+            "" if mlp.task.metric is None else mlp.task.metric.name,
             history=training.history,
             fresh=mlp.epochs_trained == 0,
         )
@@ -130,6 +130,8 @@ class Diagnosis(Callback):
             lines += ["", f"{number}. {finding.name}"]
             for text in (finding.evidence, f"What to try: {finding.change}"):
                 lines += textwrap.wrap(text, 80, initial_indent="   ", subsequent_indent="   ")
-        if not course.curve("val_loss"):
+        if not course.metric:
+            lines += ["", "Without accuracy or R², under- and overfitting cannot be detected."]
+        elif not course.curve("val_loss"):
             lines += ["", "Without validation data, overfitting cannot be detected."]
         return "\n".join(lines)

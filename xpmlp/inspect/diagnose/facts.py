@@ -1,6 +1,7 @@
 """What can be said about the training data before the first epoch."""
 
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Facts:
     counts, shown : tuple of int
         Rows of each class in the training data and in the probe; empty for other targets.
     loss : float
-        Mean loss on the probe of the best constant output.
+        Mean loss on the probe of the best constant output; NaN if that is not known.
     guess, shown_guess : float
         Accuracy of the most frequent answer, on all training data and on the probe; 0 for R².
     neighbors : float
@@ -104,7 +105,12 @@ def _counts(task: Task, y: np.ndarray, outputs: int) -> tuple[int, ...]:
 
 
 def _constant_loss(task: Task, rows: np.ndarray, y: np.ndarray) -> float:
-    """The loss if every row gets the mean target, through the inverse of the loss's link."""
+    """The loss if every row gets the mean target, through the inverse of the loss's link.
+
+    NaN where only the loss knows which output predicts what.
+    """
+    if task.columns is not None:
+        return nan
     mean = rows.mean(axis=0)
     p = np.clip(mean, 1e-6, 1 - 1e-6)  # a class that is absent has no finite logit
     inverse = {

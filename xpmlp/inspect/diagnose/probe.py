@@ -68,7 +68,7 @@ class Measurement:
     loss : float
         Without penalties and dropout.
     score : float
-        The training metric, accuracy or R².
+        The training metric, accuracy or R²; NaN if there is none.
     layers : tuple of LayerState
     spread : float
         Largest standard deviation of an output over the rows.
@@ -168,12 +168,13 @@ class Probe:
                 )
             )
             z, metric = seen.records[-1].y, mlp.task.metric
-            right = metric.rows(ops, z, seen.target)
+            right = np.full(len(z), nan) if metric is None else metric.rows(ops, z, seen.target)
+            around_mean = total_sum_of_squares(seen.target)
             rows, _ = mlp.task.loss(ops, z, seen.target)
             return Measurement(
                 epoch,
                 float(np.mean(rows)),
-                metric.finish(float(np.sum(right)), len(z), total_sum_of_squares(seen.target)),
+                nan if metric is None else metric.finish(float(right.sum()), len(z), around_mean),
                 layers,
                 float(z.std(axis=0).max()),
                 self._predicted(z, right),

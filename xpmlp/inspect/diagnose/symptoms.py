@@ -70,12 +70,15 @@ def unscaled_targets(course: Course) -> Finding | None:
     place = int(size.argmax())
     if 0.01 <= size[place] <= 100 or size[place] == 0:  # healthy: 0.7 to 1.5; sick: 660, 6600
         return None
+    change = (
+        "Create the model with scaling='standard': it scales the targets too, and predictions "
+        "come in the original units. If y > 0, training on log(y) works as well."
+    )
     return Finding(
         "unscaled targets",
         f"The targets have mean {targets.mean[place]:.3g} and standard deviation "
         f"{targets.std[place]:.3g}.",
-        "Create the model with scaling='standard': it scales the targets too, and predictions "
-        "come in the original units. If y > 0, training on log(y) works as well.",
+        change if course.metric else "Standardize y yourself: only the loss knows its outputs.",
         epoch=0,
     )
 
@@ -102,7 +105,7 @@ def large_weights(course: Course) -> Finding | None:
     loss, guess = course.first.loss, course.facts.loss
     # At least 1: targets may vary little compared to the outputs of usual initial weights.
     # healthy: at most 3; sick: 15 and more
-    if loss - guess <= 10 * max(abs(guess), 1.0):
+    if not loss - guess > 10 * max(abs(guess), 1.0):  # nor if the guess's loss is not known
         return None
     return Finding(
         "initial weights too large",
