@@ -298,3 +298,16 @@ def test_those_who_check_a_loss_themselves_choose_the_points() -> None:
     assert xpmlp.check_gradient(gaussian, z, RNG.standard_normal((5, 1))).points == 10
     assert xpmlp.check_gradient(focal, RNG.standard_normal((5, 3)), np.eye(3)[[0, 1, 2, 0, 1]])
     assert_close(xpmlp.check_gradient(squared).error, 0.0, atol=1e-6)
+
+
+def test_a_loss_that_is_cut_off_far_out_is_taken(backend: Any) -> None:
+    """ln(p + 1e-12) is a common form; its gradient p − y is right wherever it matters."""
+
+    def cross_entropy(xp: Any, z: Any, y: Any) -> Any:
+        e = xp.exp(z - xp.max(z, axis=1, keepdims=True))
+        p = e / xp.sum(e, axis=1, keepdims=True)
+        return -xp.sum(y * xp.log(p + 1e-12), axis=1), p - y
+
+    X, y = np.eye(3, dtype=np.float32), np.array([0, 1, 2])
+    history = xpmlp.MLP([3, 3], loss=cross_entropy, backend=backend, seed=1).fit(X, y, epochs=1)
+    assert history.execution

@@ -24,6 +24,9 @@ STEP = 1e-5
 TOLERANCE = 1e-6
 """Largest error allowed, relative to the largest finite difference or to 1."""
 
+FAR_TOLERANCE = 1e-2
+"""The same far from usual numbers, where formulas like ln(p + 1e-12) are only nearly right."""
+
 FAR = (1.0, 10.0, 100.0, 1000.0)
 """Sizes of outputs, and distances from targets, at which a custom loss is tried as well."""
 
@@ -98,7 +101,9 @@ def compare(
     known = xp.where(xp.isfinite(wide), xp.abs(wide), 0.0)
     scale = max(1.0, float(xp.max(known, initial=0.0)))
     smooth = xp.abs(wide - narrow) <= 0.1 * tolerance * scale + noise
-    error = xp.where(smooth, xp.abs(flat - wide), 0.0)
+    # Far out a function may be cut off, to keep its numbers small, where its derivative is not.
+    cut = (tolerance >= FAR_TOLERANCE) & (wide == 0)
+    error = xp.where(smooth & ~cut, xp.abs(flat - wide), 0.0)
     broken = ~xp.isfinite(flat)
     wrong = broken | (error > tolerance * scale + noise)
     if xp.any(wrong):
@@ -125,7 +130,7 @@ def check_activation_at(ops: Any, act: Activation, dtype: Any) -> None:
     check_activation(ops, act)
     for size in STEEP:
         if ops.xp.all(ops.xp.isfinite(act.function(ops, size * z))):  # it does not overflow there
-            check_activation(ops, act, size * z)
+            check_activation(ops, act, size * z, tolerance=FAR_TOLERANCE)
 
 
 def activation_results(ops: Any, act: Activation, z: Array, weight: Array) -> tuple[Array, Array]:
@@ -234,8 +239,9 @@ def check_loss_at(ops: Any, loss: Loss, z: Array, y: Array, far: bool = True) ->
     chosen = {i * outputs + i % outputs for i in range(n)} | {int(i) for i in spaced}
     # Not at round numbers, nor where an output is its target: losses have their kinks there.
     z = z + 1e-3 * generator(0, Purpose.POINTS).standard_normal(z.shape)
-    for some in (z, *(_far(ops.xp, z, y) if far else ())):
-        _check_elements(ops, loss, some, y, sorted(chosen))
+    _check_elements(ops, loss, z, y, sorted(chosen))
+    for some in _far(ops.xp, z, y) if far else ():
+        _check_elements(ops, loss, some, y, sorted(chosen), tolerance=FAR_TOLERANCE)
 
 
 def _far(xp: Any, z: Array, y: Array) -> Iterator[Array]:
