@@ -17,6 +17,11 @@ from xpmlp.model.task import Task, kind_of, total_sum_of_squares
 from xpmlp.nn.contract import Array, Backend, Data
 from xpmlp.nn.random import Purpose, generator
 
+_OF_NAMES = (
+    "Number the classes (names, y = np.unique(y, return_inverse=True)), or use "
+    "xpmlp.sklearn.MLPClassifier, which takes them by name"
+)
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -176,7 +181,7 @@ def _some(weight: np.ndarray) -> np.ndarray:
 def pair(model: Model, X: Any, y: Any, prefix: str = "") -> tuple[Rows, np.ndarray]:
     """Check examples and targets: numbers, of as many rows. The examples stay where they are."""
     x = inputs(model, X, f"{prefix}X")
-    host_y = to_host(model.backend, y, f"{prefix}y")
+    host_y = to_host(model.backend, y, f"{prefix}y", of_text=_OF_NAMES)
     if host_y.ndim == 0 or len(host_y) != x.count:
         raise InvalidValueError(
             f"{prefix}y: found shape {host_y.shape}; {prefix}X has {x.count} rows, shape "
