@@ -181,6 +181,7 @@ def test_only_what_is_better(
         assert_same(loaded(tmp_path / f"{epoch}.xpmlp"), seen.weights[epoch - 1])
 
 
+@pytest.mark.filterwarnings("ignore:the training loss ran away")
 def test_without_validation_the_loss_is_watched(tmp_path: Path) -> None:
     checkpoint = xpmlp.SaveModel(tmp_path / "{epoch}.xpmlp", best_only=True)
     rates = Custom(0.05, lambda time, total: 20.0 if 2 <= time < 3 else 1.0)

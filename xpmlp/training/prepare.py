@@ -215,3 +215,12 @@ def split(seed: int, n: int, share: float) -> tuple[np.ndarray, np.ndarray]:
         )
     order = generator(seed, Purpose.SPLIT).permutation(n)
     return order[held:], order[:held]
+
+
+def refuse_single_rows(model: Model, batch_size: int) -> None:
+    """Refuse batches of one row for batch normalization: InvalidValueError."""
+    if batch_size == 1 and model.network.statistics.slots:
+        raise InvalidValueError(
+            "batch_size: found batches of one row, which have no variance, for a network with "
+            "batch normalization; expected two rows or more, or normalization='layer'"
+        )
