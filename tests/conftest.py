@@ -8,6 +8,7 @@ import signal
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 
 # Float64 on JAX needs this before JAX is imported; its default mode has a test of its own.
@@ -33,11 +34,14 @@ import pytest
 import small_mnist
 import xpmlp_backends
 from emulation import emulated
+from xpmlp_backends.registry import TABLE
 
+from xpmlp.errors import unknown_name
 from xpmlp.nn.ops import Ops
 from xpmlp.storage.atomic import write_atomically
 
-REQUIRED = os.environ.get("XPMLP_REQUIRE_BACKENDS", "numpy").split(",")
+ASKED = os.environ.get("XPMLP_REQUIRE_BACKENDS", "numpy").split(",")
+REQUIRED = [name for each in ASKED if (name := each.strip())]
 
 
 def why_not(name: str) -> str | None:
@@ -62,8 +66,12 @@ NAMES = (
     "cupy-emulated",
     "cupy",
 )
+TOKENS = ("numba", "nvrtc")
+"""Libraries that can be required like a backend, but only speed one up or compile for one."""
+
 MISSING = {name: reason for name in NAMES if (reason := why_not(name))}
-BACKENDS = [name for name in NAMES if name not in MISSING]
+OTHERS = [name for name in dict.fromkeys(REQUIRED) if name not in (*NAMES, *TOKENS)]
+BACKENDS = [*(name for name in NAMES if name not in MISSING), *OTHERS]
 """What a test of every backend runs on; the summary says which are missing."""
 
 
@@ -129,7 +137,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let Hypothesis try as many as the size of the suite says, where a test does not."""
+    """Refuse to require what does not exist; Hypothesis tries as many as the suite's size says."""
+    third = [point.name for point in entry_points(group="xpmlp.backends")] if OTHERS else []
+    known = {*NAMES, *TOKENS, *TABLE, *third}
+    for name in OTHERS:
+        if name not in known:
+            raise pytest.UsageError(
+                f"XPMLP_REQUIRE_BACKENDS: {unknown_name('backend', name, known)}"
+            )
     slow = config.getoption("--slow") or config.getoption("--full")
     hypothesis.settings.register_profile("suite", max_examples=200 if slow else 60)
     hypothesis.settings.load_profile("suite")

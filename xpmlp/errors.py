@@ -7,7 +7,9 @@ import contextlib
 import difflib
 import importlib
 import os
-from collections.abc import Iterable, Iterator
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -71,11 +73,21 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
 
 
-def unknown_name(kind: str, found: object, names: Iterable[str]) -> InvalidValueError:
-    """Build the error for an unknown name, with the nearest valid one suggested."""
-    names = sorted(names)
-    near = difflib.get_close_matches(str(found)[:100].lower(), names, n=1, cutoff=0.4)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+def unknown_name(
+    kind: str, found: object, names: Iterable[str], aliases: Mapping[str, Sequence[str]] = {}
+) -> InvalidValueError:
+    """Build the error for an unknown name, with the nearest valid ones suggested.
+
+    These are what the name means elsewhere, by ``aliases``; or those that it is a part of; or the
+    one that is spelt most like it.
+    """
+    names, text = sorted(names), str(found)[:100].lower()
+    part = text.replace("_", "").replace("-", "").replace(" ", "")
+    near = aliases.get(text) or [
+        name for name in names if len(part) > 4 and part in name.replace("_", "")
+    ]
+    near = near or difflib.get_close_matches(text, names, n=1, cutoff=0.4)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     return InvalidValueError(
         f"unknown {kind} {short(repr(found))}.{hint} Known: {', '.join(names)}."
     )
@@ -92,6 +104,14 @@ def flag(name: str, value: Any) -> bool:
     if type(value).__name__ not in ("bool", "bool_"):  # NumPy's, too
         raise InvalidTypeError(f"{name}: found {short(repr(value))}; expected True or False")
     return bool(value)
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn from the line of the first caller outside xpmlp and scikit-learn."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals["__name__"].split(".")[0] in ("xpmlp", "sklearn"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def short(text: object, limit: int = 200) -> str:

@@ -12,13 +12,12 @@ from xpmlp.arrays.dlpack import give_back
 from xpmlp.checkpoints.folder import Checkpoints
 from xpmlp.errors import (
     DeviceMemoryError,
-    InvalidTypeError,
     InvalidValueError,
     XpmlpError,
     flag,
     unknown_name,
 )
-from xpmlp.model import files, pickling
+from xpmlp.model import files, keywords, pickling
 from xpmlp.model.base import Model, backend_for
 from xpmlp.model.memory import Request, advice_on_training, advice_on_use, release
 from xpmlp.model.predict import (
@@ -32,7 +31,7 @@ from xpmlp.model.summary import summary
 from xpmlp.nn.contract import Array, Backend
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
-from xpmlp.training.batches import Order
+from xpmlp.training.batches import Order, check_order
 from xpmlp.training.history import History, continue_from
 from xpmlp.training.loop import Callback, check_callbacks, train
 from xpmlp.training.prepare import examples, prepare
@@ -128,6 +127,7 @@ class MLP(Model):
 
     # Training
 
+    @keywords.known("fit")
     def fit(
         self,
         X: Any,
@@ -220,9 +220,7 @@ class MLP(Model):
         batch_size = None if batch_size is None else whole("batch_size", batch_size)
         if data_on not in ("auto", "device", "host"):
             raise unknown_name("data_on", data_on, ("auto", "device", "host"))
-        if not callable(shuffle) and shuffle not in (True, False):
-            raise InvalidTypeError(f"shuffle: found {shuffle!r}; expected a bool or a function")
-        callbacks, kept = check_callbacks(callbacks), None
+        callbacks, shuffle, kept = check_callbacks(callbacks), check_order(shuffle), None
         if (checkpoints, checkpoint_every, resume) != (None, None, False):
             kept = Checkpoints.of(checkpoints, checkpoint_every, resume)
         asked = Request(batch_size or 0, chosen.slots)
@@ -244,6 +242,7 @@ class MLP(Model):
 
     # Use
 
+    @keywords.known("evaluate")
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
         """Return ``{"loss": ..., "accuracy": ...}``; ``"r2"`` for as many values as outputs.
 
@@ -266,6 +265,7 @@ class MLP(Model):
         advise = partial(advice_on_use, self, "evaluate")
         return self._within_memory(advise, evaluate_batches, x, target)
 
+    @keywords.known("predict")
     def predict(self, X: Any) -> Array:
         """Return class indices, 0/1 labels, or values; shape (n,), or (n, outputs) for several.
 

@@ -181,6 +181,7 @@ def test_only_what_is_better(
         assert_same(loaded(tmp_path / f"{epoch}.xpmlp"), seen.weights[epoch - 1])
 
 
+@pytest.mark.filterwarnings("ignore:the training loss ran away")
 def test_without_validation_the_loss_is_watched(tmp_path: Path) -> None:
     checkpoint = xpmlp.SaveModel(tmp_path / "{epoch}.xpmlp", best_only=True)
     rates = Custom(0.05, lambda time, total: 20.0 if 2 <= time < 3 else 1.0)
@@ -221,7 +222,6 @@ def test_a_continued_training_counts_on(tmp_path: Path) -> None:
     [
         "{val_loss}.xpmlp",  # there is no validation data
         "{accuracy}.xpmlp",  # nor metrics, though the history has those of before
-        "{epochs}.xpmlp",
         "{}.xpmlp",
         "{0}.xpmlp",
         "{loss:d}.xpmlp",
@@ -242,6 +242,31 @@ def test_a_wrong_path_is_refused_before_training(path: str, tmp_path: Path) -> N
     assert (mlp.epochs_trained, seen.ended, seen.weights) == (2, 1, [])
     assert_same(mlp.state_dict(), before)
     fit(mlp, epochs=1, continued=True)  # what it goes on from is still there
+
+
+class Score(xpmlp.Callback):
+    """Measures something of its own."""
+
+    def on_epoch_end(self, training: Any) -> None:
+        training.history.setdefault("val_f1", []).append(0.25)
+
+
+def test_fields_may_be_what_a_callback_measures(tmp_path: Path) -> None:
+    checkpoint = xpmlp.SaveModel(tmp_path / "{epoch}-{val_f1:.3f}.xpmlp", epochs=2)
+    fit(network(), Score(), checkpoint, epochs=2)
+    assert os.listdir(tmp_path) == ["2-0.250.xpmlp"]
+
+
+@pytest.mark.parametrize(("before", "trained"), [([], 0), ([xpmlp.ShowProgress], 0), ([Score], 1)])
+def test_an_unknown_field_is_refused_as_early_as_possible(
+    before: list[Any], trained: int, tmp_path: Path
+) -> None:
+    """At once, or after an epoch if a custom callback before may have measured it."""
+    mlp, checkpoint = network(), xpmlp.SaveModel(tmp_path / "{epochs}.xpmlp", epochs=3)
+    with pytest.raises(InvalidValueError, match=r"cannot be filled .'epochs'.; .*epoch, loss, acc"):
+        fit(mlp, *(kind() for kind in before), checkpoint, Score())
+    assert mlp.epochs_trained == trained
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,7 @@ def test_targets_that_the_model_scales_are_seen_scaled() -> None:
     assert diagnosis.course.last.score > 0.95
 
 
+@pytest.mark.filterwarnings("ignore:X. found inputs far from scaled")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_the_report_is_narrow_and_says_what_to_try() -> None:
     text = run(CASES["digits times 1000, SGD"]).report()
@@ -247,6 +248,7 @@ def test_a_finite_step_names_nothing_and_its_update_is_blamed(backend: Any) -> N
     assert "becomes infinity in the update" in str(found)
 
 
+@pytest.mark.filterwarnings("ignore:X. found inputs far from scaled")
 def test_the_probe_takes_rows_of_real_targets_evenly() -> None:
     X = np.arange(1000.0)[:, None]
     seen: list[Probe] = []

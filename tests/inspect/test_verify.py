@@ -491,6 +491,19 @@ def test_report_says_it_all_in_80_columns() -> None:
     assert all(line == line.rstrip() for line in text.splitlines())
 
 
+def test_printed_it_is_a_summary() -> None:
+    good = verified(("numpy", "numpy"), steps=60)
+    assert str(good) == (
+        "numpy and numpy agree. Largest difference in 60 steps: 0.0e+00, after step 1 (tolerance "
+        "1e-10). report() has the rest."
+    )
+    bad = verified(("numpy", plant("dense", dense_2)), steps=60)
+    assert str(bad).startswith("numpy and numpy part at step 1, first in dense2: ")
+    assert len(str(bad)) < 250
+    assert "Difference(" not in repr(bad)
+    assert len(bad.differences) == 60
+
+
 def test_result_as_json() -> None:
     parity = verified(("numpy", plant("dense", dense_2)), steps=3)
     result = json.loads(json.dumps(parity.to_dict()))

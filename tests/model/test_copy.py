@@ -137,6 +137,7 @@ def test_another_loss_is_the_task_of_told_targets() -> None:
     assert made.evaluate(X, VALUES)["loss"] == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:X. found inputs far from scaled")
 @pytest.mark.parametrize("scaling", ["auto", "standard", None])
 @pytest.mark.parametrize("before", ["auto", "standard", None])
 def test_another_scaling_of_an_untrained_model(before: str | None, scaling: str | None) -> None:

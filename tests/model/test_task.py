@@ -105,6 +105,7 @@ def assert_predicts(mlp: xpmlp.MLP, case: Case) -> None:
         assert_close(mlp.predict_proba(X), likely(z), atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:y. found only 0.0 and 1.0")
 @pytest.mark.parametrize("name", TOLD)
 def test_loss_metric_and_predictions_follow(backend: Any, name: str) -> None:
     """A step of gradient descent by autograd: nothing of it is what a guess would lead to."""

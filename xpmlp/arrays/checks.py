@@ -14,6 +14,7 @@ from xpmlp.arrays.dlpack import (
     refusal,
     shares_memory,
 )
+from xpmlp.arrays.tables import numbers
 from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.nn.contract import Array, Backend
 
@@ -32,8 +33,10 @@ def _named(library: type, dtype: Any) -> str:
     return str(dtype).rsplit(".", 1)[-1]
 
 
-def to_host(backend: Backend, x: Any, name: str) -> np.ndarray:
+def to_host(backend: Backend, x: Any, name: str, **advice: str) -> np.ndarray:
     """Return an array of the host, or of the device where the backend computes, as NumPy's.
+
+    ``advice`` is that of ``xpmlp.arrays.tables.numbers``.
 
     Raises
     ------
@@ -41,7 +44,8 @@ def to_host(backend: Backend, x: Any, name: str) -> np.ndarray:
         For an array on another device, or anything that is not an array of numbers.
     """
     host = x if type(x) is np.ndarray else _read(backend, x, name)
-    check_numbers(host.dtype, name)
+    if host.dtype.kind not in "buif":
+        host = numbers(x, host, name, **advice)
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
         refuse(x, np.ma.getmaskarray(x), "no masked values, which NumPy would uncover", name)
     return host

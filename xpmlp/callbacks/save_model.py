@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 from xpmlp.callbacks.early_stopping import Best
@@ -18,8 +19,9 @@ class SaveModel(Callback):
     ----------
     path : path-like
         May have fields for the epoch's values in the history, and ``epoch``, counted from 1:
-        ``"run-{epoch:03d}-{val_loss:.4f}.xpmlp"``. Without fields, each file replaces the one
-        before. Double a brace that is not a field.
+        ``"run-{epoch:03d}-{val_loss:.4f}.xpmlp"``. Values that a callback before this one adds to
+        the history are fields too. Without fields, each file replaces the one before. Double a
+        brace that is not a field.
     epochs : int
         Epochs between two saves; the last epoch is always saved.
     monitor : str, optional
@@ -54,12 +56,15 @@ class SaveModel(Callback):
 
     def on_train_begin(self, training: Training) -> None:
         """Refuse a path that cannot be filled, and forget an earlier run."""
-        self._fill(training, dict.fromkeys(training.measures, 0.5))
+        self._before = {name: len(values) for name, values in training.history.items()}
+        added = self._may_be_added(training)
+        self._fill(training, dict.fromkeys((*training.measures, *added), 0.5))
         self._best = Best(self, training)
         self._pending = False
 
     def on_epoch_end(self, training: Training) -> None:
         """Save if it is time."""
+        self._fill(training, self._row(training))  # refused now rather than at the first save
         done = training.epoch + 1
         due = done % self.epochs == 0
         if self.best_only:
@@ -89,9 +94,29 @@ class SaveModel(Callback):
             self._best.value = float(values["best"])
 
     def _save(self, training: Training) -> None:
-        row = {name: training.history[name][-1] for name in training.measures}
-        self.saved = self._fill(training, row)
+        self.saved = self._fill(training, self._row(training))
         files.save(training.mlp, self.saved)
+
+    def _row(self, training: Training) -> dict[str, float]:
+        """Return the last value of everything that this run has added to the history."""
+        return {
+            name: values[-1]
+            for name, values in training.history.items()
+            if len(values) > self._before.get(name, 0)
+        }
+
+    def _may_be_added(self, training: Training) -> set[str]:
+        """Return the fields of the path that a custom callback before this one may measure."""
+        metric = training.mlp.task.metric.name
+        ours = {"epoch", *training.measures, "val_loss", metric, f"val_{metric}"}
+        before = training.callbacks[: training.callbacks.index(self)]
+        if all(type(callback).__module__.startswith("xpmlp.") for callback in before):
+            return set()
+        try:
+            fields = {name for _, name, _, _ in Formatter().parse(self.path) if name}
+        except ValueError:  # _fill says what is wrong with it
+            return set()
+        return set(filter(str.isidentifier, fields)) - ours
 
     def _fill(self, training: Training, row: dict[str, float]) -> Path:
         try:

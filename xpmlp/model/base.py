@@ -9,6 +9,7 @@ import xpmlp_backends
 
 from xpmlp.arrays.checks import not_negative
 from xpmlp.errors import BackendError, InvalidValueError, unknown_name
+from xpmlp.model import keywords
 from xpmlp.model.custom import check_derivative, check_layers, check_optimizer
 from xpmlp.model.scaling import Scaling
 from xpmlp.model.settings import settings_of
@@ -65,6 +66,7 @@ class Model:
         The compiled forward pass; see ``xpmlp.model.predict``.
     """
 
+    @keywords.known("MLP")
     def __init__(
         self,
         sizes: Sequence[int],

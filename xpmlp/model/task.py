@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpmlp.arrays.checks import narrowed, refuse
-from xpmlp.errors import InvalidTypeError, InvalidValueError
+from xpmlp.errors import InvalidTypeError, InvalidValueError, warn
 from xpmlp.nn import losses, metrics
 from xpmlp.nn.activations import ACTIVATIONS, Activation, activation
 from xpmlp.nn.gradcheck import is_custom
@@ -135,8 +135,8 @@ class Task:
         if not (y.ndim == 1 and columns == 1):
             _expect_shape(y, outputs, name, self.columns)
         if self.kind in ("binary", "multilabel"):
-            fix = "; for real values pass floats, or loss='mse'" if outputs == 1 else ""
-            refuse(y, ~((y >= 0) & (y <= 1)), f"0, 1 or a probability{fix}", name)
+            bad = ~((y >= 0) & (y <= 1))
+            refuse(y, bad, f"0, 1 or a probability{_two_classes(y, bad, outputs, name)}", name)
         elif self.loss.targets == "counts":
             refuse(y, ~(y >= 0), "a count, 0 or more", name)
         encoded = narrowed(y, dtype)
@@ -174,15 +174,24 @@ def kind_of(y: np.ndarray, outputs: int, loss: Any, name: str = "y") -> str:
     if y.ndim == 1 or (y.ndim == 2 and y.shape[1] == outputs == 1):
         whole = y.dtype.kind in "bui"
         if outputs == 1:
+            ones = y == 1
+            if wanted is None and not whole and 0 < ones.sum() < y.size and np.all(ones | (y == 0)):
+                warn(
+                    f"{name}: found only 0.0 and 1.0, as {y.dtype}, which are fitted as real "
+                    "values, by the mean squared error. If they are two classes, pass "
+                    f"{name}.astype(int); if not, make the model with targets='values'"
+                )
             return "binary" if wanted == "binary" or (wanted is None and whole) else "values"
         real = y.dtype.kind == "f" and np.any((y != np.floor(y)) | (y < 0) | (y >= outputs))
         if custom and real:
             return "values"
         if not whole:
+            refuse(y, ~np.isfinite(y), "a class label; leave out rows without one", name)
+            fix = f" ({name}.astype(int))" if np.all(y == np.floor(y)) else ""
             raise InvalidValueError(
                 f"{name}: found {y.dtype} of shape {y.shape}, the first {y[0]} at {name}[0], for "
-                f"{outputs} outputs; class labels must be integers 0 to {outputs - 1} "
-                f"({name}.astype(int)), real targets need shape (n, {outputs})"
+                f"{outputs} outputs; class labels must be integers 0 to {outputs - 1}{fix}, "
+                f"real targets need shape (n, {outputs})"
             )
         return "labels"
     if custom and y.ndim == 2 and 0 < y.shape[1] < outputs and y.dtype.kind == "f":
@@ -207,15 +216,16 @@ def total_sum_of_squares(encoded: np.ndarray) -> float:
 
 def _expect_shape(y: np.ndarray, outputs: int, name: str, columns: int | None = None) -> None:
     if y.ndim != 2 or y.shape[1] != (columns or outputs):
+        n = len(y) if y.ndim else 1
         if columns is not None:
             raise InvalidValueError(
                 f"{name}: found shape {y.shape}; the model is trained on targets of {columns} "
-                f"column{'s' * (columns > 1)}, so expected ({len(y) if y.ndim else 1}, {columns})"
+                f"column{'s' * (columns > 1)}, so expected ({n}, {columns})"
             )
-        one = f" or ({len(y) if y.ndim else 1},)"
+        fix = f"; class labels as a column are np.ravel({name})" if y.shape == (n, 1) else ""
         raise InvalidValueError(
             f"{name}: found shape {y.shape}; the network has {outputs} outputs, so expected "
-            f"({len(y) if y.ndim else 1}, {outputs}){one}"
+            f"({n}, {outputs}) or ({n},){fix}"
         )
 
 
@@ -233,8 +243,30 @@ def _labels(y: np.ndarray, classes: int, name: str) -> np.ndarray:
         )
     if y.dtype.kind not in "bui":
         raise InvalidTypeError(f"{name}: found dtype {y.dtype}; expected {expected}")
-    refuse(y, (y < 0) | (y >= classes), expected, name)
+    bad = (y < 0) | (y >= classes)
+    refuse(y, bad, f"{expected}{_numbered(y, bad, classes, name)}", name)
     return y.astype(np.int32)
+
+
+def _numbered(y: np.ndarray, bad: np.ndarray, classes: int, name: str) -> str:
+    """Say how labels become class indices; nothing if none is bad."""
+    if not bad.any():
+        return ""
+    if y.min() == 1 and y.max() == classes:
+        return f". They count from 1: pass {name} - 1"
+    found = len(np.unique(y))
+    if found <= classes:
+        return f". Number them from 0: np.unique({name}, return_inverse=True)[1]"
+    return f". There are {found} different ones: the network needs {found} outputs"
+
+
+def _two_classes(y: np.ndarray, bad: np.ndarray, outputs: int, name: str) -> str:
+    """Say how other targets of one output are passed; nothing if none is bad."""
+    if outputs > 1 or not bad.any():
+        return ""
+    values = np.unique(y)
+    fix = f"({name} == {values[-1]}).astype(int) for two classes, " if len(values) == 2 else ""
+    return f". Pass {fix}targets='values' to MLP, or floats as y, for real values"
 
 
 def _labels_of_rows(y: np.ndarray, name: str) -> np.ndarray:

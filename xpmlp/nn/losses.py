@@ -254,6 +254,17 @@ LOSSES: dict[str, type[Loss]] = {
 """Every loss that a name can mean."""
 
 
+_OF_CLASSES = ("sparse_categorical_cross_entropy", "binary_cross_entropy")
+
+_ELSEWHERE: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("ce", "nll", "nll_loss", "log_loss", "logloss", "softmax"), _OF_CLASSES),
+    **dict.fromkeys(("bce", "logistic", "sigmoid"), ("binary_cross_entropy",)),
+    **dict.fromkeys(("l2", "squared_error", "mean_squared_error", "rmse"), ("mse",)),
+    **dict.fromkeys(("l1", "absolute_error", "mean_absolute_error"), ("mae",)),
+}
+"""What other libraries call these losses."""
+
+
 def loss(spec: object) -> Loss:
     """Return the loss of a name, or make one from a custom function.
 
@@ -271,7 +282,7 @@ def loss(spec: object) -> Loss:
     """
     if isinstance(spec, str):
         if spec not in LOSSES:
-            raise unknown_name("loss", spec, LOSSES)
+            raise unknown_name("loss", spec, LOSSES, _ELSEWHERE)
         return LOSSES[spec]()
     if not isinstance(spec, Loss) and callable(spec) and not isinstance(spec, type):
         spec = CustomLoss(spec)

@@ -1,7 +1,5 @@
 """All solvers but "lbfgs": ``xpmlp.MLP.fit`` on batches, with scikit-learn's order and rules."""
 
-import sys
-import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
 from xpmlp.arrays.rows import DeviceRows
-from xpmlp.errors import DivergenceError
+from xpmlp.errors import DivergenceError, warn
 from xpmlp.sklearn._arrays import Examples, other_backend
 from xpmlp.sklearn._callbacks import ScikitCallbacks
 from xpmlp.sklearn._monitor import CurrentRate, Monitor, OverAllEpochs, initial_best
@@ -60,16 +58,16 @@ def train(
             continued=continued,
         )
     except KeyboardInterrupt:
-        _warn("Training interrupted by user.", UserWarning)
+        warn("Training interrupted by user.", UserWarning)
     except DivergenceError as error:
         if not e.early_stopping:
             raise
         monitor.diverged()
-        _warn(str(error), ConvergenceWarning)
+        warn(str(error), ConvergenceWarning)
     else:
         _detach_rate(e)
         if e.n_iter_ == e.max_iter and not monitor.stopped and not incremental:
-            _warn(
+            warn(
                 f"Stochastic Optimizer: Maximum iterations ({e.max_iter}) reached and the "
                 "optimization hasn't converged yet.",
                 ConvergenceWarning,
@@ -145,7 +143,7 @@ def _batch_size(estimator: Any, n: int) -> int:
     if isinstance(asked, str):
         return min(200, n)
     if asked > n:
-        _warn(
+        warn(
             "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
             UserWarning,
         )
@@ -172,11 +170,3 @@ def _detach_rate(estimator: Any) -> None:
     if progress is not None and isinstance(progress.optimizer.learning_rate, CurrentRate):
         optimizer = replace(progress.optimizer, learning_rate=estimator._rate)
         estimator.mlp_.progress = replace(progress, optimizer=optimizer)
-
-
-def _warn(message: str, category: type[Warning]) -> None:
-    """Warn from the line that called ``fit``: the first outside xpmlp and scikit-learn."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back and frame.f_globals["__name__"].split(".")[0] in ("xpmlp", "sklearn"):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)

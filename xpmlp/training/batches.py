@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from xpmlp.errors import InvalidValueError
+from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.model.base import Model
 from xpmlp.model.memory import CHUNK_BYTES, gathered_bytes
 from xpmlp.nn.contract import Backend, Data, Plan
@@ -24,6 +24,13 @@ CHUNK_STEPS = 256
 
 Order = Callable[[int, int], Any]
 """``order(epoch, n)``: the rows of an epoch, counted over all fits, as n integers below n."""
+
+
+def check_order(shuffle: bool | Order) -> bool | Order:
+    """Return what ``fit`` takes as ``shuffle``; InvalidTypeError for anything else."""
+    if not callable(shuffle) and shuffle not in (True, False):
+        raise InvalidTypeError(f"shuffle: found {shuffle!r}; expected a bool or a function")
+    return shuffle
 
 
 class Chunk(NamedTuple):

@@ -14,10 +14,11 @@ from xpmlp.model.predict import evaluate_batches
 from xpmlp.nn.contract import Array, Execution, Run, State
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.step import first_state
+from xpmlp.training.advice import warn_of_inputs, warn_of_loss
 from xpmlp.training.batches import Chunk, Order, Planner, batch_source
 from xpmlp.training.divergence import EpochStart
 from xpmlp.training.history import History, Progress
-from xpmlp.training.prepare import TrainingData
+from xpmlp.training.prepare import TrainingData, refuse_single_rows
 
 
 class Callback:
@@ -378,7 +379,8 @@ def train(
         given = prepare()
         epochs, n = model.epochs_trained, given.x.count
         asked.batch_size = min(asked.batch_size or n, n)
-        _refuse_single_rows(model, asked.batch_size)
+        refuse_single_rows(model, asked.batch_size)
+        told = warn_of_inputs(model, given)
         asked.data = given.host_bytes
         given = given.placed(model.backend, data_on)
         asked.on_host = given.x.on_host
@@ -386,7 +388,10 @@ def train(
         model.set_task(given.task)
         training = Training(model, given=given, batch_size=asked.batch_size, **options)
         training.undo, undo = undo, None
-        return training.run()
+        history = training.run()
+        if not told:
+            warn_of_loss(training)
+        return history
     except BaseException as error:
         undo = undo if training is None else training.undo
         begun = training is not None and training.begun
@@ -394,14 +399,6 @@ def train(
         if undo and (not begun or (ran_out and model.epochs_trained == epochs)):
             undo()
         raise
-
-
-def _refuse_single_rows(model: Model, batch_size: int) -> None:
-    if batch_size == 1 and model.network.statistics.slots:
-        raise InvalidValueError(
-            "batch_size: found batches of one row, which have no variance, for a network with "
-            "batch normalization; expected two rows or more, or normalization='layer'"
-        )
 
 
 def check_callbacks(callbacks: Any) -> list[Callback]:

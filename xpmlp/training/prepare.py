@@ -25,6 +25,11 @@ from xpmlp.nn.random import Purpose, generator
 CHECKED = 8
 """Rows on which a custom loss is checked."""
 
+_OF_NAMES = (
+    "Number the classes (names, y = np.unique(y, return_inverse=True)), or use "
+    "xpmlp.sklearn.MLPClassifier, which takes them by name"
+)
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -201,7 +206,7 @@ def _some(weight: np.ndarray) -> np.ndarray:
 def pair(model: Model, X: Any, y: Any, prefix: str = "") -> tuple[Rows, np.ndarray]:
     """Check examples and targets: numbers, of as many rows. The examples stay where they are."""
     x = inputs(model, X, f"{prefix}X")
-    host_y = to_host(model.backend, y, f"{prefix}y")
+    host_y = to_host(model.backend, y, f"{prefix}y", of_text=_OF_NAMES)
     if host_y.ndim == 0 or len(host_y) != x.count:
         raise InvalidValueError(
             f"{prefix}y: found shape {host_y.shape}; {prefix}X has {x.count} rows, shape "
@@ -235,3 +240,12 @@ def split(seed: int, n: int, share: float) -> tuple[np.ndarray, np.ndarray]:
         )
     order = generator(seed, Purpose.SPLIT).permutation(n)
     return order[held:], order[:held]
+
+
+def refuse_single_rows(model: Model, batch_size: int) -> None:
+    """Refuse batches of one row for batch normalization: InvalidValueError."""
+    if batch_size == 1 and model.network.statistics.slots:
+        raise InvalidValueError(
+            "batch_size: found batches of one row, which have no variance, for a network with "
+            "batch normalization; expected two rows or more, or normalization='layer'"
+        )

@@ -1,12 +1,11 @@
 """What can be said about the training data before the first epoch."""
 
 from dataclasses import dataclass
-from math import nan
 
 import numpy as np
 
 from xpmlp.model.task import Task
-from xpmlp.nn.ops import Ops
+from xpmlp.training.advice import constant_loss
 
 NEIGHBORS = 5
 """Odd, so that two classes cannot tie; small, because the probe is small."""
@@ -78,16 +77,11 @@ class Facts:
             Columns.of(y) if task.kind == "values" and task.loss.link == "identity" else None,
             _counts(task, y, outputs),
             _counts(task, y_shown, outputs),
-            _constant_loss(task, rows, y_shown),
+            constant_loss(task, y_shown, outputs),
             _guess(task, y, outputs),
             _guess(task, y_shown, outputs),
             _score(task, _mean_of_neighbors(X_shown, rows), rows),
         )
-
-
-def spaced(n: int, limit: int) -> np.ndarray:
-    """Return up to ``limit`` of the numbers below n, evenly spaced."""
-    return np.linspace(0, n - 1, min(n, limit)).astype(np.int64)
 
 
 def labels(task: Task, y: np.ndarray) -> np.ndarray | None:
@@ -102,25 +96,6 @@ def _counts(task: Task, y: np.ndarray, outputs: int) -> tuple[int, ...]:
     if found is None:
         return ()
     return tuple(int(n) for n in np.bincount(found, minlength=max(outputs, 2)))
-
-
-def _constant_loss(task: Task, rows: np.ndarray, y: np.ndarray) -> float:
-    """The loss if every row gets the mean target, through the inverse of the loss's link.
-
-    NaN where only the loss knows which output predicts what.
-    """
-    if task.columns is not None:
-        return nan
-    mean = rows.mean(axis=0)
-    p = np.clip(mean, 1e-6, 1 - 1e-6)  # a class that is absent has no finite logit
-    inverse = {
-        "identity": mean,
-        "softmax": np.log(p),
-        "sigmoid": np.log(p / (1 - p)),
-        "exp": np.log(np.maximum(mean, 1e-6)),
-    }[task.loss.link]
-    values, _ = task.loss(Ops.reference(np), np.tile(inverse, (len(y), 1)), y)
-    return float(np.mean(values))
 
 
 def _guess(task: Task, y: np.ndarray, outputs: int) -> float:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.inspect.diagnose.facts import Columns, Facts, labels, spaced
+from xpmlp.inspect.diagnose.facts import Columns, Facts, labels
 from xpmlp.model.memory import rows_within_chunk
 from xpmlp.model.task import total_sum_of_squares
 from xpmlp.nn.activations import Activation
 from xpmlp.nn.ops import Ops, scaled
+from xpmlp.training.advice import spaced
 from xpmlp.training.loop import Training
 from xpmlp.training.trace import Record, Trace, trace
 

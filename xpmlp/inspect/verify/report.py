@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any
 
@@ -109,7 +109,7 @@ class Parity:
     batch_size: int
     optimizer: str
     tolerance: float
-    differences: list[Difference]
+    differences: list[Difference] = field(repr=False)
     left_out: tuple[str, ...]
     beyond: int | None
     cause: Cause | None
@@ -132,6 +132,18 @@ class Parity:
     def to_dict(self) -> dict[str, Any]:
         """Return everything for JSON; a difference may be infinite, which JSON lacks."""
         return {"agrees": self.agrees, "not_finite": self.not_finite, **asdict(self)}
+
+    def __str__(self) -> str:
+        """Return the verdict; ``report()`` has the differences and what explains them."""
+        first, second = (side.backend for side in self.sides)
+        verdict = "agree" if self.agrees else f"part at step {self.beyond}"
+        worst, cause = self.largest, self.cause
+        where = "" if cause is None else f", first in {cause.layer}: {cause.quantity}"
+        return (
+            f"{first} and {second} {verdict}{where}. Largest difference in "
+            f"{len(self.differences)} steps: {worst.largest:.1e}, after step {worst.step} "
+            f"(tolerance {self.tolerance:.0e}). report() has the rest."
+        )
 
     def report(self) -> str:
         """Return everything as text, in lines of at most 80 columns."""
