@@ -32,8 +32,9 @@ from xpmlp.nn.contract import Array, Backend
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
 from xpmlp.training.batches import Order, check_order
+from xpmlp.training.callback import Callback, check_callbacks
 from xpmlp.training.history import History, continue_from
-from xpmlp.training.loop import Callback, check_callbacks, train
+from xpmlp.training.loop import train
 from xpmlp.training.prepare import examples, prepare
 
 Result = TypeVar("Result")

@@ -3,6 +3,6 @@
 from xpmlp.callbacks.display import ShowProgress
 from xpmlp.callbacks.early_stopping import EarlyStopping
 from xpmlp.callbacks.save_model import SaveModel
-from xpmlp.training.loop import Callback
+from xpmlp.training.callback import Callback
 
 __all__ = ["Callback", "EarlyStopping", "SaveModel", "ShowProgress"]

@@ -5,8 +5,9 @@ from time import perf_counter
 from typing import Any, TextIO
 
 from xpmlp.storage.streams import put
+from xpmlp.training.callback import Callback
 from xpmlp.training.history import number, score
-from xpmlp.training.loop import Callback, Training
+from xpmlp.training.loop import Training
 
 INTERVAL = 0.3
 """Seconds between two updates within an epoch; each waits for the device."""

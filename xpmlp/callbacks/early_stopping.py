@@ -5,7 +5,8 @@ from math import inf
 from typing import Any
 
 from xpmlp.errors import InvalidValueError
-from xpmlp.training.loop import Callback, Training
+from xpmlp.training.callback import Callback
+from xpmlp.training.loop import Training
 
 
 class Best:

@@ -9,7 +9,8 @@ from typing import Any
 from xpmlp.callbacks.early_stopping import Best
 from xpmlp.errors import InvalidValueError
 from xpmlp.model import files
-from xpmlp.training.loop import Callback, Training
+from xpmlp.training.callback import Callback
+from xpmlp.training.loop import Training
 
 
 class SaveModel(Callback):

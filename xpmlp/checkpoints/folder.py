@@ -20,7 +20,8 @@ from xpmlp.storage.atomic import remove_stale
 from xpmlp.storage.locking import locked
 from xpmlp.storage.paths import expanded
 from xpmlp.storage.signals import SignalWatcher
-from xpmlp.training.loop import Callback, Training
+from xpmlp.training.callback import Callback
+from xpmlp.training.loop import Training
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,9 @@ from xpmlp.model import files
 from xpmlp.model.base import Model
 from xpmlp.nn.contract import Execution
 from xpmlp.storage import tensorfile
+from xpmlp.training.callback import Callback
 from xpmlp.training.history import History, Progress
-from xpmlp.training.loop import Callback, Training
+from xpmlp.training.loop import Training
 
 SUMS = ("totals", "carry", "finite")
 """The fields of a state that an unfinished epoch has gathered."""

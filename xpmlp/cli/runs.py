@@ -21,7 +21,8 @@ from xpmlp.mlp import MLP
 from xpmlp.storage.atomic import write_atomically
 from xpmlp.storage.locking import locked, quietly
 from xpmlp.storage.paths import expanded
-from xpmlp.training.loop import Callback, Training
+from xpmlp.training.callback import Callback
+from xpmlp.training.loop import Training
 
 MODEL, HISTORY, RESULT, PICTURE = "model.xpmlp", "history.jsonl", "result.json", "picture.png"
 SETTINGS, CHECKPOINTS = "settings.json", "checkpoints"

@@ -42,8 +42,8 @@ from xpmlp.model.summary import rounding
 from xpmlp.nn import schedules
 from xpmlp.nn.optimizers import optimizer
 from xpmlp.storage.paths import expanded
+from xpmlp.training.callback import Callback
 from xpmlp.training.history import History, number, score
-from xpmlp.training.loop import Callback
 
 PAUSE = 60.0
 """Seconds between two checkpoints, unless --checkpoint-every is given."""

@@ -1,13 +1,13 @@
 """The loop over epochs: plans on the host, steps on the device, values read once an epoch."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from xpmlp.errors import DivergenceError, InvalidTypeError, InvalidValueError
+from xpmlp.errors import DivergenceError, InvalidValueError
 from xpmlp.model.base import Model
 from xpmlp.model.memory import Request
 from xpmlp.model.predict import evaluate_batches
@@ -16,57 +16,10 @@ from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.step import first_state
 from xpmlp.training.advice import warn_of_inputs, warn_of_loss
 from xpmlp.training.batches import Chunk, Order, Planner, batch_source
+from xpmlp.training.callback import Callback
 from xpmlp.training.divergence import EpochStart
 from xpmlp.training.history import History, Progress
 from xpmlp.training.prepare import TrainingData, refuse_single_rows
-
-
-class Callback:
-    """Base class of callbacks: override what you need.
-
-    Each method gets the ``Training``. Read its ``mlp``, ``history``, ``epoch``, ``epochs``,
-    ``step``, ``steps`` and ``batch_loss``; call its ``stop()`` to end training after this epoch.
-
-    Attributes
-    ----------
-    every : int
-        Steps between two calls of ``on_batch_end``, counted over all epochs; 0 means no calls.
-        Each call reads a number from the device, so small values slow a GPU down.
-    """
-
-    every: int = 0
-
-    def on_train_begin(self, training: "Training") -> None:
-        """Run before the first epoch."""
-
-    def on_epoch_begin(self, training: "Training") -> None:
-        """Run before each epoch, and again when a run resumes within an epoch."""
-
-    def on_batch_end(self, training: "Training") -> None:
-        """Run after every ``every`` steps; ``training.mlp`` still has the last epoch's weights."""
-
-    def on_epoch_end(self, training: "Training") -> None:
-        """Run after each epoch; ``training.history`` has its values."""
-
-    def on_train_end(self, training: "Training") -> None:
-        """Run after the last epoch, also when training failed."""
-
-    def settings(self) -> dict[str, Any]:
-        """Return the parameters that a resumed run must have too, if there is a state."""
-        return {}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state that a resumed run needs: numbers and arrays of numbers, by name."""
-        return {}
-
-    def restore(self, training: "Training", values: Mapping[str, Any]) -> None:
-        """Set the state that ``state_dict`` returned, as NumPy arrays; after ``on_train_begin``.
-
-        Raises
-        ------
-        Exception
-            Of any type, if the values make no sense: the checkpoint is refused.
-        """
 
 
 class Training:
@@ -399,27 +352,3 @@ def train(
         if undo and (not begun or (ran_out and model.epochs_trained == epochs)):
             undo()
         raise
-
-
-def check_callbacks(callbacks: Any) -> list[Callback]:
-    """Return the callbacks as a list.
-
-    Raises
-    ------
-    InvalidTypeError
-        For anything else, and for a callback whose state could not be restored.
-    """
-    found = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
-    for callback in found:
-        if not isinstance(callback, Callback):
-            raise InvalidTypeError(
-                f"callbacks: found {callback!r}; expected a list of objects such as "
-                "xpmlp.EarlyStopping()"
-            )
-        kind = type(callback)
-        if kind.state_dict is not Callback.state_dict and kind.restore is Callback.restore:
-            raise InvalidTypeError(
-                f"callbacks: {kind.__name__} has a state_dict but no restore(training, values) "
-                "that takes it back"
-            )
-    return found
