@@ -10,8 +10,8 @@ class Callback:
     """Base class of callbacks: override what you need.
 
     Each method gets the run, a ``xpmlp.training.loop.Training``. Read its ``mlp``, ``history``,
-    ``epoch``, ``epochs``, ``step``, ``steps`` and ``batch_loss``; call its ``stop()`` to end training
-    after this epoch. Weights that are set by ``training.mlp.load_state_dict`` are trained on.
+    ``epoch``, ``epochs``, ``step``, ``steps`` and ``batch_loss``; its ``stop()`` ends the training
+    after this epoch. Weights set by ``training.mlp.load_state_dict`` are trained on.
 
     Attributes
     ----------
