@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 import xpmlp
+from xpmlp.arrays import rows
 from xpmlp.errors import DivergenceError
+from xpmlp.training.advice import warn_of_inputs
+from xpmlp.training.prepare import prepare
 
 sklearn_data = pytest.importorskip("sklearn.datasets", reason="its iris and digits are the data")
 X, Y = sklearn_data.load_iris(return_X_y=True)
@@ -85,20 +88,16 @@ def test_nothing_healthy_is_warned_of(name: str, backend: Any) -> None:
     network(x.shape[1], outputs, backend, **(options[0] if options else {})).fit(x, y, epochs=2)
 
 
-def test_few_numbers_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the size: a sparse matrix of many columns is not to become dense."""
-    looked: list[int] = []
-    part = xpmlp.arrays.rows.SparseRows.part
-
-    def counted(self: Any, *args: Any) -> Any:
-        made = part(self, *args)
-        looked.append(made.size)
-        return made
-
-    monkeypatch.setattr("xpmlp.arrays.rows.SparseRows.part", counted)
-    x = pytest.importorskip("scipy.sparse").eye_array(300, 100_000, format="csr")
-    network(100_000, 3).fit(x, np.arange(300) % 3, epochs=1, batch_size=4, metrics=False)
-    assert looked[0] <= 2**20
+@pytest.mark.parametrize("factor", [1e4, 1e-3])
+def test_sparse_inputs_are_looked_at_as_they_are(
+    factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many columns, none becomes dense."""
+    monkeypatch.setattr(rows.SparseRows, "part", None)
+    x = sparse(np.pad(X * factor, [(0, 0), (0, 9996)]))
+    mlp = network(10000)
+    with pytest.warns(UserWarning, match=UNSCALED):
+        assert warn_of_inputs(mlp, prepare(mlp, x, Y))
 
 
 class Rising(xpmlp.Callback):
@@ -116,6 +115,12 @@ def test_a_loss_that_runs_away(continued: bool, backend: Any) -> None:
     with pytest.warns(UserWarning, match=r"loss ran away.*epoch 1 of .*guess has 1\.1.*by 10") as s:
         mlp.fit(X, Y, epochs=4, callbacks=[Rising()], optimizer="adam", continued=continued)
     assert [w.filename for w in s] == [__file__]
+
+
+def test_early_stopping_has_seen_it_already() -> None:
+    mlp = network()
+    history = mlp.fit(X, Y, epochs=20, callbacks=[xpmlp.EarlyStopping(patience=2), Rising()])
+    assert history["loss"][-1] > 100 * mlp.evaluate(X, Y)["loss"]
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.arrays.rows import HostRows, Rows
+from xpmlp.arrays.rows import Rows, SparseRows
 from xpmlp.errors import warn
 from xpmlp.model.base import Model
-from xpmlp.model.scaling import Scaling
 from xpmlp.model.task import Task
 from xpmlp.nn.ops import Ops
 from xpmlp.training.prepare import TrainingData
@@ -37,34 +36,32 @@ def warn_of_inputs(model: Model, given: TrainingData) -> bool:
     Later fits may have other data, but weights that suit the first. Normalized layers undo large
     inputs, not small ones.
     """
-    if model.epochs_trained:
+    if model.epochs_trained or given.scaling.mode == "standard":
         return False
+    few = spaced(given.x.count, min(ROWS, max(NUMBERS // given.x.array.shape[1], 1)))
+    scale = 1.0 if given.scaling.scale is None else float(given.scaling.scale[0])  # of pixels
     with np.errstate(all="ignore"):  # squares may overflow, and are large then
-        x = _some(given.x, given.scaling)
-        size = np.sqrt(np.mean(x * x, axis=0))
-        place = int(size.argmax())
-        large = size[place] > LARGE and model.network.architecture.normalization is None
-        if not large and not 0 < np.abs(x).max() < SMALL:
-            return False
-        mean, deviation = x[:, place].mean(), x[:, place].std()
+        mean, deviation, reach = (scale * np.asarray(x) for x in _columns(given.x.take(few)))
+        size = np.sqrt(mean**2 + deviation**2)
+    place = int(size.argmax())
+    large = size[place] > LARGE and model.network.architecture.normalization is None
+    if not large and not 0 < reach < SMALL:
+        return False
     warn(
-        f"X: found inputs far from scaled: column {place}, the largest, has mean {mean:.3g} and "
-        f"standard deviation {deviation:.3g} in the {len(x)} rows looked at. Training may fail, "
-        "or be slow. Bring each column to mean 0 and standard deviation 1: "
+        f"X: found inputs far from scaled: column {place}, the largest, has mean {mean[place]:.3g} "
+        f"and standard deviation {deviation[place]:.3g} in the {len(few)} rows looked at. Training "
+        "may fail, or be slow. Bring each column to mean 0 and standard deviation 1: "
         "xpmlp.MLP(..., scaling='standard'), or scikit-learn's StandardScaler; divide pixels by 255"
     )
     return True
 
 
-def _some(x: Rows, scaling: Scaling) -> np.ndarray:
-    """Return some rows as the first layer takes them, float64."""
-    rows = x.take(spaced(x.count, min(ROWS, max(NUMBERS // x.array.shape[1], 1))))
-    dense = type(rows) is HostRows  # others come from the device, or by way of it
-    seen = rows.array if dense else x.backend.to_numpy(rows.part(0, rows.count))
-    seen = np.asarray(seen).astype(np.float64)
-    if x.scaled or scaling.scale is None:
-        return seen
-    return (seen - (0.0 if scaling.shift is None else scaling.shift)) * scaling.scale
+def _columns(x: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return each column's mean and standard deviation, and the largest |x|; none become dense."""
+    if isinstance(x, SparseRows):
+        return *x.moments(), np.abs(x.array.values).max(initial=0)
+    host = np.asarray(x.backend.to_numpy(x.array) if not x.on_host else x.array).astype(np.float64)
+    return host.mean(axis=0), host.std(axis=0), np.abs(host).max()
 
 
 def warn_of_loss(training: Any) -> None:
@@ -75,6 +72,8 @@ def warn_of_loss(training: Any) -> None:
     """
     model, given, losses = training.mlp, training.given, training.history.get("loss", [])
     losses, outputs = losses[training.first :], model.sizes[-1]
+    if training.stopped and any(getattr(c, "restore_best", False) for c in training.callbacks):
+        return  # the weights from before are back
     if not losses or (len(losses) < 3 and losses[-1] <= 2 * min(losses)):
         return
     some = spaced(len(given.target), min(1024, max(NUMBERS // outputs, 1)))
