@@ -106,6 +106,10 @@ class MLP(Model):
     metadata : dict
         Anything to save with the model, as JSON: class names, for example.
 
+    Notes
+    -----
+    A fitted model keeps its compiled steps for the next fit: ``forget_compiled()`` frees them.
+
     Raises
     ------
     InvalidValueError, InvalidTypeError
