@@ -107,6 +107,7 @@ class MLP(Model):
         Where the last training run ended; None before the first, and after one that failed.
     metadata : dict
         Anything to save with the model, as JSON: class names, for example.
+
     Raises
     ------
     InvalidValueError, InvalidTypeError
