@@ -248,6 +248,12 @@ def backend(request: pytest.FixtureRequest) -> Any:
     return make_backend(request.param)
 
 
+@pytest.fixture(autouse=True)
+def _record_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let NumPy record the first step: tests are too short for a recording to pay."""
+    monkeypatch.setattr("xpmlp_backends.numpy.backend.PAYS", 1)
+
+
 @pytest.fixture
 def torch_backend() -> Any:
     """PyTorch on the CPU, for tests that need a second backend."""

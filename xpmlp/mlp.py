@@ -43,6 +43,8 @@ Result = TypeVar("Result")
 class MLP(Model):
     """A multilayer perceptron.
 
+    A fitted model keeps its compiled steps for the next fit: ``forget_compiled()`` frees them.
+
     Parameters
     ----------
     sizes : sequence of int
@@ -182,7 +184,8 @@ class MLP(Model):
             Where NumPy data are kept. ``"device"`` copies all of them before the first step.
             ``"host"`` copies the rows of some hundred steps at a time, while earlier steps run.
             ``"auto"`` chooses the host for data that take more than 0.7 of a GPU's free memory,
-            and for sparse data, which ``"device"`` refuses. The steps are the same in each case.
+            and for sparse data, which ``"device"`` refuses. The steps are the same in each case;
+            but with ``"auto"`` NumPy multiplies thin sparse data as they are, up to rounding.
         continued : bool
             Continue the previous fit, possibly on new data, keeping optimizer state, counters and
             history.

@@ -171,6 +171,17 @@ class SparseRows(HostRows):
         return self.array.first_nonfinite()
 
 
+class ThinRows(SparseRows):
+    """Sparse rows that stay sparse in the first layer's products, where steps read them."""
+
+    on_host: ClassVar[bool] = False
+
+    def part(self, start: int, stop: int, size: int = 0) -> Any:
+        """Return rows ``start`` to ``stop`` as SciPy's matrix."""
+        whole = stop - start == self.count
+        return self.array.tocsr() if whole else self.array.sparse_rows(slice(start, stop))
+
+
 class DeviceRows(HostRows):
     """Examples in an array of the backend's own."""
 

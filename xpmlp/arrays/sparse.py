@@ -12,6 +12,9 @@ import numpy as np
 from xpmlp.arrays.dlpack import is_numpy_array
 from xpmlp.errors import InvalidTypeError
 
+THIN = 0.05
+"""Up to this share of stored numbers a sparse product is faster than a dense one."""
+
 
 class SparseMatrix:
     """A sparse matrix whose rows are read as those of a NumPy array: dense, as a copy.
@@ -44,6 +47,15 @@ class SparseMatrix:
         made = SparseMatrix(self._csr)
         made.dtype, made._scaling = np.dtype(dtype), (shift, scale)
         return made
+
+    @property
+    def is_thin(self) -> bool:
+        """Whether products with the matrix are faster than with its dense rows."""
+        return self._scaling is None and self._csr.nnz <= THIN * prod(self.shape)
+
+    def sparse_rows(self, which: Any) -> Any:
+        """Return some rows as SciPy's matrix, for products."""
+        return self._csr[which]
 
     @property
     def parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -285,7 +285,13 @@ class Model:
         return settings_of(custom) if custom else None
 
     def forget_compiled(self) -> None:
-        """Forget compiled steps and forward passes, and the memory they keep."""
+        """Free the memory of compiled steps and forward passes.
+
+        After a fit a model keeps them for the next fit and for predictions: recorded NumPy steps
+        with their intermediate results, CUDA graphs, compiled functions. Weights and the state from
+        which ``fit(continued=True)`` continues stay. The next fit compiles, or records, its step
+        again, and gives the same results.
+        """
         self.compiled: dict[Any, Run] = {}
         self.forward_pass: Any = None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.arrays.rows import HostRows, Rows, rows
+from xpmlp.arrays.rows import HostRows, Rows, SparseRows, ThinRows, rows
 from xpmlp.model.base import Model
 from xpmlp.model.memory import release, rows_within_chunk
 from xpmlp.model.task import total_sum_of_squares
@@ -28,12 +28,25 @@ def inputs(model: Model, X: Any, name: str = "X") -> Rows:
     return rows(model.backend, X, model.sizes[0], model.dtype, name, wide)
 
 
+def thin(model: Model, x: Rows) -> Rows:
+    """Return sparse examples for products as they are, if that is possible and faster."""
+    if (
+        isinstance(x, SparseRows)
+        and "sparse" in model.backend.capabilities
+        and x.array.is_thin
+        and model.network.layers[0].name == "dense1"  # neither dropout nor a residual connection
+        and not any(a is not None for a in model.scaling.arrays(x, model.dtype))
+    ):
+        return ThinRows(x.backend, x.array, x.scaled)
+    return x
+
+
 def forward_batches(model: Model, x: Rows, finish: Callable[[Model, Array], Array]) -> Array:
     """Return ``finish(model, outputs)`` for all rows, with the outputs before the loss's link.
 
     Rows on the host are copied to the device batch by batch, and the results back.
     """
-    backend, weights = model.backend, model.weights
+    backend, weights, x = model.backend, model.weights, thin(model, x)
     there = backend.owns(x.array)
 
     def some_rows(run: Forward, start: int, stop: int) -> Array:
@@ -82,7 +95,7 @@ def evaluate_batches(model: Model, x: Rows, target: np.ndarray) -> dict[str, flo
 
 
 def _evaluate(model: Model, x: Rows, target: np.ndarray) -> dict[str, float]:
-    backend, xp, task = model.backend, model.backend.xp, model.task
+    backend, xp, task, x = model.backend, model.backend.xp, model.task, thin(model, x)
     metric = task.metric
     flat, statistics = model.weights.flat, model.weights.statistics
     y = HostRows(backend, target)

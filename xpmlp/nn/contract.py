@@ -100,7 +100,8 @@ class Execution(NamedTuple):
     Attributes
     ----------
     mode : str
-        ``"eager"``, ``"recorded"``, ``"captured in CUDA graphs"``, ``"compiled"``.
+        ``"eager"``, ``"recorded"``, ``"captured in CUDA graphs"``, ``"compiled"``. NumPy records
+        only from some 32 steps on, so a short fit is eager.
     notes : tuple of str
         What did not run in the backend's fastest mode, and why; empty if everything did.
     """
@@ -152,8 +153,9 @@ class Backend(Protocol):
     device : object
         Where arrays are, as the library names it; messages show ``str(device)``.
     capabilities : frozenset of str
-        Of ``"gpu"`` (arrays live on a GPU), ``"float64"`` (float64 arrays can be made) and
-        ``"mutable"`` (arrays can be written to).
+        Of ``"gpu"`` (arrays live on a GPU), ``"float64"`` (float64 arrays can be made),
+        ``"mutable"`` (arrays can be written to) and ``"sparse"`` (steps take a ``SparseMatrix``,
+        and forward passes SciPy's, as the X of a network that begins with a dense layer).
     ops : Ops
         The operations worth fusing; they differ from the reference only in speed.
     precision : {"float32", "tf32", "bf16"}

@@ -152,6 +152,9 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
                 _lbfgs.minimize(self, examples, held_out, callbacks)
         except ArithmeticError as error:  # DivergenceError is one
             raise InvalidValueError(f"{NOT_FINITE} ({error})") from error
+        finally:
+            if not (incremental or self.warm_start):  # the next fit makes a network of its own
+                self.mlp_.forget_compiled()
         callbacks.end_fit()
         return self
 

@@ -75,7 +75,7 @@ def train(
     finally:
         e.converged_ = monitor.stopped
         if e.early_stopping and (monitor.stopped or not incremental):
-            e.mlp_.load_state_dict(e._best)
+            e.mlp_.load_state_dict(e.__dict__.pop("_best"))  # a warm start begins with them
             if incremental:  # later calls count from 0 again
                 e._no_improvement_count = 0
 

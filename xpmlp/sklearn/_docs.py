@@ -84,7 +84,8 @@ callbacks : sequence of Callback, optional
 
 ATTRIBUTES = """\
 coefs_, intercepts_ : list of array
-    Weights, shape (inputs, outputs), and biases of each layer, in the library of X.
+    Weights, shape (inputs, outputs), and biases of each layer, in the library of X. Assigning to
+    an item changes the network; so does writing to an array, unless it is read-only.
 loss_ : float
     Loss of the last epoch.
 loss_curve_ : list of float

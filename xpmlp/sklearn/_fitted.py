@@ -3,14 +3,18 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from xpmlp.errors import InvalidValueError
 from xpmlp.mlp import MLP
 from xpmlp.model.pickling import BackendRef
 from xpmlp.nn.contract import Array, Backend
 from xpmlp.sklearn._arrays import backend_ref, check_inputs, check_same_library, resolve, to_host
+from xpmlp.sklearn._layers import LayerArrays, layer_arrays
+
+SUFFIX = {"coefs_": "W", "intercepts_": "b"}
+"""The fitted attributes' names in the network."""
 
 
 class FittedMLP(BaseEstimator):
@@ -30,43 +34,45 @@ class FittedMLP(BaseEstimator):
         """Whether there is a network."""
         return hasattr(self, "mlp_")
 
-    def _tensors(self, suffix: str) -> list[Array]:
-        """Return each layer's weights or biases on X's backend; views, if it is the model's too."""
-        mlp, backend = self.mlp_, resolve(self._input_backend)
-        views = mlp.network.layout.views(mlp.backend.xp, mlp.weights.flat)
-        found = [views[f"dense{i}.{suffix}"] for i in range(1, len(mlp.sizes))]
-        if isinstance(found[0], np.ndarray) if backend is None else backend.owns(found[0]):
-            return found
-        host = [mlp.backend.to_numpy(x) for x in found]
-        return host if backend is None else [backend.asarray(x) for x in host]
+    def _layer_arrays(self, name: str) -> list[Array]:
+        return layer_arrays(self.mlp_, SUFFIX[name], resolve(self._input_backend))
 
-    def _set_tensors(self, suffix: str, values: Sequence[Any]) -> None:
-        mlp = self.mlp_
-        given = {f"dense{i}.{suffix}": to_host(v) for i, v in enumerate(values, start=1)}
+    def _set_layers(self, name: str, values: Sequence[Any]) -> None:
+        mlp, layers = self.mlp_, len(self.mlp_.sizes) - 1
+        if len(values) != layers:
+            raise InvalidValueError(
+                f"{name}: found {len(values)}; expected {layers} arrays, one for each layer"
+            )
+        given = {f"dense{i}.{SUFFIX[name]}": to_host(v) for i, v in enumerate(values, start=1)}
         mlp.load_state_dict(mlp.state_dict() | given)
 
     @property
     def coefs_(self) -> list[Array]:
-        """Weight matrices, shape (inputs, outputs) each, in the library of the training data."""
-        return self._tensors("W")
+        """Weight matrices, shape (inputs, outputs) each, in the library of the training data.
+
+        Assigning to the list or to an item changes the network. So does writing to an array, if
+        its library can write to the network's memory. NumPy's copies of another library's weights
+        are read-only, and training and assignments make new arrays.
+        """
+        return LayerArrays(self, "coefs_")
 
     @coefs_.setter
     def coefs_(self, values: Sequence[Any]) -> None:
-        self._set_tensors("W", values)
+        self._set_layers("coefs_", values)
 
     @property
     def intercepts_(self) -> list[Array]:
-        """Biases, shape (outputs,) each."""
-        return self._tensors("b")
+        """Biases, shape (outputs,) each; to be changed like ``coefs_``."""
+        return LayerArrays(self, "intercepts_")
 
     @intercepts_.setter
     def intercepts_(self, values: Sequence[Any]) -> None:
-        self._set_tensors("b", values)
+        self._set_layers("intercepts_", values)
 
     @property
     def _fitted_array(self) -> Array:
         """A fitted array, with whose library scikit-learn compares that of X."""
-        return self.intercepts_[0]
+        return self._layer_arrays("intercepts_")[0]
 
     def to(self, backend: str | Backend, device: str | None = None) -> Self:
         """Move a fitted estimator to another backend, in place: fit on a GPU, predict on a laptop.

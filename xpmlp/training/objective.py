@@ -4,7 +4,7 @@ It is a training step without an update: the same formulas, compiled the same wa
 gradients are summed over blocks of rows, so that memory never holds the activations of all rows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from xpmlp.errors import InvalidValueError
 from xpmlp.model.base import Model
 from xpmlp.model.memory import rows_within_chunk
-from xpmlp.model.predict import ROWS
+from xpmlp.model.predict import ROWS, thin
 from xpmlp.nn.contract import Array, Plan
 from xpmlp.nn.optimizers import Optimizer, Updated
 from xpmlp.nn.penalty import Penalty
@@ -74,6 +74,7 @@ class Objective:
             )
         given = prepare(mlp, X, y, sample_weight).placed(mlp.backend, "auto")
         mlp.scaling = given.scaling
+        given = replace(given, x=thin(mlp, given.x))
         mlp.set_task(given.task)
         self._mlp, self._layout = mlp, mlp.network.layout
         self.rows = given.x.count
@@ -94,7 +95,8 @@ class Objective:
         )
         self._run = mlp.backend.compile(step)
         self._plans = self._planned(block)
-        self._shares, self._total = self._weights(block, given.weight)
+        self._shares, total = self._weights(block, given.weight)
+        self._penalty = mlp.penalty.of_batch(np, total)
 
     def __call__(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the loss and its gradient.
@@ -108,19 +110,20 @@ class Objective:
         loss : float
         gradient : ndarray of float64, shape (layout.size,)
         """
-        backend, xp = self._mlp.backend, self._mlp.backend.xp
+        backend, loss, gradient = self._mlp.backend, 0.0, 0.0
         params = backend.asarray(flat, self._mlp.dtype)
         state = first_state(backend.ops, params, self._mlp.weights.statistics, 0)
         shares = iter(self._shares)
-        loss, gradient = xp.zeros_like(state.loss), xp.zeros_like(state.params)
         for data, plan, start, stop in self._source.chunks(self._plans):
             for k in range(start, stop):
-                share = next(shares)
                 state = self._run(state, data, plan, k, k + 1)
-                loss, gradient = loss + share * state.loss, gradient + share * state.grad
-        return self._penalized(
-            flat, float(backend.to_numpy(loss)), backend.to_numpy(gradient).astype(np.float64)
-        )
+                if len(self._shares) == 1:
+                    loss, gradient = state.loss, state.grad
+                else:
+                    share = next(shares)
+                    loss, gradient = loss + share * state.loss, gradient + share * state.grad
+        found = backend.to_numpy(gradient).astype(np.float64, copy=False)
+        return self._penalized(flat, float(backend.to_numpy(loss)), found)
 
     def start(self) -> np.ndarray:
         """Return the model's parameters: float64, shape (layout.size,)."""
@@ -133,7 +136,7 @@ class Objective:
     def _penalized(
         self, flat: np.ndarray, loss: float, gradient: np.ndarray
     ) -> tuple[float, np.ndarray]:
-        penalty = self._mlp.penalty.of_batch(np, self._total)
+        penalty = self._penalty
         params, grads = self._layout.views(np, flat), self._layout.views(np, gradient)
         names = self._mlp.network.weights
         for name in names:

@@ -33,6 +33,14 @@ SMALL = 64
 RECORDINGS = 4
 """Most batch shapes whose memory is kept: an epoch has two."""
 
+RECORDED = Execution("recorded")
+
+PAYS = 32
+"""Calls on few rows from which on it pays to record, which takes as long as some 25 of them."""
+
+MANY = 1024
+"""With as many rows two calls pay: arrays so large take long to allocate each time."""
+
 
 class NumpyBackend(EagerBackend):
     """Recorded steps, and operations that write where their result is wanted.
@@ -48,6 +56,8 @@ class NumpyBackend(EagerBackend):
     BackendError
         If they are asked for and numba does not work here.
     """
+
+    capabilities = EagerBackend.capabilities | {"sparse"}
 
     def __init__(self, fused: bool | None = None) -> None:
         super().__init__("numpy", xp, "cpu")
@@ -103,44 +113,88 @@ def create(device: str | None = None, fused: bool | None = None) -> NumpyBackend
     return NumpyBackend(fused)
 
 
-class RecordedRun(Loop):
-    """``run(state, data, plan, start, stop)``: records a step for new shapes, then replays it.
+class Demand:
+    """Says when recording a shape pays, by how often it has come.
 
-    A step that cannot be recorded runs eagerly, which ``execution`` then says. NumPy's own
-    warnings are silenced: a diverging loss is reported.
+    A recording that goes before it has paid must come twice as often to be made again, so that many
+    shapes in turn are not recorded in vain.
+    """
+
+    def __init__(self) -> None:
+        self._calls: dict[Any, int] = {}
+        self._needed: dict[Any, int] = {}
+
+    def pays(self, shape: Any, rows: int, calls: int = 1) -> bool:
+        """Count calls that are about to be made, and return whether replaying them is faster."""
+        self._calls[shape] = self._calls.get(shape, 0) + calls * (16 if rows >= MANY else 1)
+        return self._calls[shape] >= self._needed.get(shape, PAYS)
+
+    def make_room(self, recordings: dict[Any, Any]) -> None:
+        """Remove the recording that was not used for longest, if there are as many as are kept."""
+        if len(recordings) == RECORDINGS:
+            shape = next(iter(recordings))
+            del recordings[shape]
+            needed = self._needed.get(shape, PAYS)
+            if self._calls.pop(shape) < needed + PAYS:
+                self._needed[shape] = 2 * needed
+
+
+class RecordedRun(Loop):
+    """``run(state, data, plan, start, stop)``: records a step when that pays, then replays it.
+
+    Few steps of a shape run eagerly, and so does a step that cannot be recorded, with a note in
+    ``execution``. The numbers are the same, bit for bit. NumPy's own warnings are silenced: a
+    diverging loss is reported.
     """
 
     def __init__(self, step: Step) -> None:
         super().__init__(step)
-        self.execution = Execution("recorded")
         self._state: State | None = None
         self._recordings: dict[Any, _Recording] = {}
+        self._demand = Demand()
+        self._refused = False
 
     def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
         """Apply the step for k in ``range(start, stop)``; the run owns the returned memory."""
         with np.errstate(all="ignore"):
-            if self.execution.mode != "eager" and start < stop:
+            shapes = tuple(None if x is None else (x.shape[1:], x.dtype) for x in (*data, *plan))
+            asked = shapes, plan.rows.shape[1], stop - start
+            fixed = start < stop and isinstance(data.X, np.ndarray)  # sparse rows vary in size
+            if fixed and not self._refused and self._demand.pays(*asked):
                 try:
-                    return self._replay(state, data, plan, start, stop)
+                    return self._replay(shapes, state, data, plan, start, stop)
                 except Unrecordable as error:
                     logger.warning("backend numpy: this step runs eagerly, because %s", error)
                     note = f"the step could not be recorded: {error}"
-                    self.execution = Execution("eager", (note,))
+                    self.execution, self._refused = Execution("eager", (note,)), True
             return super().__call__(state, data, plan, start, stop)
 
-    def _replay(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
+    def _replay(
+        self, shapes: Any, state: State, data: Data, plan: Plan, start: int, stop: int
+    ) -> State:
         state = map_state(np.asarray, state)
-        shapes = tuple(None if x is None else (x.shape[1:], x.dtype) for x in (*data, *plan))
-        if shapes not in self._recordings:
-            self._record(shapes, state, data, plan, start)
+        recording = self._recordings.pop(shapes, None)
+        if recording is None:
+            recording, self._state = self._record(state, data, plan, start)
+            self._demand.make_room(self._recordings)
+            start += 1
+        elif self._state is not None:  # the gradient is scratch, and need not be copied
+            copy_state(np.copyto, self._state, state._replace(grad=self._state.grad))
+        self._recordings[shapes] = recording
+        recording.replay(data, plan, start, stop)
+        self.execution = RECORDED
         assert self._state is not None
-        # The gradient is scratch, and need not be copied.
-        copy_state(np.copyto, self._state, state._replace(grad=self._state.grad))
-        self._recordings[shapes].replay(data, plan, start, stop)
         return self._state
 
-    def _record(self, shapes: Any, state: State, data: Data, plan: Plan, k: int) -> None:
-        """Record the step, and compare the recording with the step itself."""
+    def _record(self, state: State, data: Data, plan: Plan, k: int) -> tuple["_Recording", State]:
+        """Record step k, and compare what it replays with the step itself.
+
+        Returns
+        -------
+        recording : _Recording
+        state : State
+            The memory that it works on, after step k.
+        """
         fixed = self._state
         if fixed is None:
             copies = together(state_arrays(state))
@@ -155,13 +209,11 @@ class RecordedRun(Loop):
             expected = self._step(map_state(np.array, before), data, plan, k)
             for found, right in zip(state_arrays(fixed), state_arrays(expected), strict=True):
                 _compare(found, np.asarray(right))
-        finally:
+        except BaseException:
             copy_state(np.copyto, state, before)  # state may be the run's fixed memory
+            raise
         made.forget_data()
-        self._state = fixed
-        if len(self._recordings) == RECORDINGS:
-            del self._recordings[next(iter(self._recordings))]
-        self._recordings[shapes] = made
+        return made, fixed
 
 
 class _Recording:
@@ -195,7 +247,7 @@ class _Recording:
 
 
 class RecordedForward:
-    """A forward pass that is recorded for small inputs, where Python takes most of the time.
+    """A forward pass that is recorded for small inputs that come often, where Python is slow.
 
     One thread at a time replays a recording; others call the pass itself meanwhile.
     """
@@ -204,12 +256,14 @@ class RecordedForward:
         self._forward = forward
         self._weights: tuple[Any, ...] = ()
         self._recordings: dict[Any, tuple[Tape, Array]] = {}
+        self._demand = Demand()
         self._refused = False
         self._lock = Lock()
 
     def __call__(self, params: Array, statistics: Array, X: Array) -> Array:
         """Return the outputs of the rows of X."""
-        if self._refused or X.shape[0] > SMALL or not self._lock.acquire(blocking=False):
+        fixed = isinstance(X, np.ndarray) and X.shape[0] <= SMALL
+        if self._refused or not fixed or not self._lock.acquire(blocking=False):
             return self._forward(params, statistics, X)
         try:
             return self._replay(params, statistics, X)
@@ -223,13 +277,17 @@ class RecordedForward:
         if not self._weights or self._weights[0] is not params:
             self._weights = params, statistics
             self._recordings.clear()
+            self._demand = Demand()
         shape = (X.shape, X.dtype)
-        if shape not in self._recordings:
-            if len(self._recordings) == RECORDINGS:
-                del self._recordings[next(iter(self._recordings))]
+        if not self._demand.pays(shape, X.shape[0]):
+            return self._forward(params, statistics, X)
+        made = self._recordings.pop(shape, None)
+        if made is None:
             with np.errstate(all="ignore"):  # warnings come from the replay
-                self._recordings[shape] = self._record(params, statistics, X)
-        tape, out = self._recordings[shape]
+                made = self._record(params, statistics, X)
+        self._demand.make_room(self._recordings)
+        self._recordings[shape] = made
+        tape, out = made
         for call in tape.calls([X]):
             call()
         return out.copy()

@@ -14,7 +14,7 @@ from xpmlp.nn.activations import ACTIVATIONS, Activation
 from xpmlp.nn.contract import Array
 from xpmlp.nn.ops import Ops
 from xpmlp.nn.penalty import Penalty, counts
-from xpmlp_backends.numpy import loops
+from xpmlp_backends.numpy import inplace, loops
 from xpmlp_backends.numpy.inplace import SLOTS, dense, dense_activation, dense_grad, products_grad
 from xpmlp_backends.numpy.record import empty, launch
 
@@ -22,11 +22,12 @@ from xpmlp_backends.numpy.record import empty, launch
 def fused(ops: Ops) -> Ops:
     """Return the operations, with numba's loops where they are faster than NumPy."""
     replaced = (
-        dense_activation_grad, gather_batch, label_cross_entropy,
+        dense_activation_grad, label_cross_entropy,
         softmax_cross_entropy, batch_mean, is_largest, accumulate, dropout_mask,
     )  # fmt: skip
     return replace(
         ops,
+        gather_batch=partial(inplace.gather_batch, gather_batch),
         dense=partial(dense, partial(launch, loops.add_bias)),
         dense_grad=partial(dense_grad, partial(launch, loops.column_sums)),
         dense_activation=partial(dense_activation, partial(launch, loops.bias_relu)),

@@ -31,6 +31,7 @@ def in_place(ops: Ops) -> Ops:
     updates["adam"] = adam
     return replace(
         ops,
+        gather_batch=partial(gather_batch, ops.gather_batch),
         dense=partial(dense, _add_bias),
         dense_grad=partial(dense_grad, _column_sums),
         dense_activation=partial(dense_activation, _bias_relu),
@@ -42,10 +43,18 @@ def in_place(ops: Ops) -> Ops:
 
 def dense(add_bias: Any, x: Array, W: Array, b: Array | None) -> Array:
     """x W + b; ``add_bias(z, b)`` adds b to the rows of z in place."""
-    z = empty(x, (x.shape[0], W.shape[1]), x.dtype)
-    launch(DOT, x, W, z)
+    z = _times(x, W)
     if b is not None:
         add_bias(z, b)
+    return z
+
+
+def _times(x: Any, W: Array) -> Array:
+    """x W, in memory of its own; x may be a sparse matrix."""
+    if not isinstance(x, np.ndarray):
+        return x @ W
+    z = empty(x, (x.shape[0], W.shape[1]), x.dtype)
+    launch(DOT, x, W, z)
     return z
 
 
@@ -77,8 +86,21 @@ def products_grad(
         launch(DOT, dz, W.T, dx)
     if dW is None:
         dW = empty(dz, W.shape, dz.dtype)
-    launch(DOT, x.T, dz, dW)
+    if isinstance(x, np.ndarray):
+        launch(DOT, x.T, dz, dW)
+    else:
+        np.copyto(dW, x.T @ dz)
     return dx, dW
+
+
+def gather_batch(
+    dense: Any, X: Any, y: Array, weight: Array | None, rows: Array, *rest: Any
+) -> tuple[Array, Array, Array | None]:
+    """The batch, whose x is a sparse matrix if X is one; ``dense`` gathers all others."""
+    if isinstance(X, np.ndarray):
+        return dense(X, y, weight, rows, *rest)
+    x = X.sparse_rows(rows).astype(rest[-1], copy=False)
+    return x, y[rows], None if weight is None else weight[rows]
 
 
 def dense_activation(
@@ -91,8 +113,7 @@ def dense_activation(
     if f is not ACTIVATIONS["relu"]:
         z = ops.dense(x, W, b)
         return z, ops.activation(ops, z, f)
-    h = empty(x, (x.shape[0], W.shape[1]), x.dtype)
-    launch(DOT, x, W, h)
+    h = _times(x, W)
     bias_relu(h, b)
     return h, h
 
