@@ -85,7 +85,7 @@ def test_something_that_is_no_backend_is_refused(wrong: Any) -> None:
 def test_each_backend_keeps_the_contract(backend: Any) -> None:
     assert isinstance(backend, Backend)
     assert xpmlp.backend(backend) is backend
-    assert backend.capabilities <= {"gpu", "float64", "mutable"}
+    assert backend.capabilities <= {"gpu", "float64", "mutable", "sparse"}
     assert isinstance(backend.ops, Ops)
     assert str(backend.device)
     backend.synchronize()
