@@ -479,6 +479,7 @@ def test_kinds_of_input_are_not_mixed(backend: Any) -> None:
             mlp.evaluate(x, Y)
 
 
+@pytest.mark.filterwarnings("ignore:X. found inputs far from scaled:UserWarning")
 def test_without_scaling_uint8_is_a_number_like_any_other() -> None:
     a, b = (fitted(x=x, scaling=None) for x in (pixels(), pixels().astype(float)))
     for name, value in a.state_dict().items():

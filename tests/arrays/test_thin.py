@@ -96,6 +96,7 @@ def test_an_objective_of_sparse_rows() -> None:
     assert_close(values[0][1], values[1][1], of_max=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:X. found inputs far from scaled:UserWarning")
 def test_a_divergence_is_located() -> None:
     mlp = model(make_backend("numpy"), activation="identity")
     with pytest.raises(DivergenceError, match=r"epoch \d+ of 50"):

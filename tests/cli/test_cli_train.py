@@ -178,7 +178,9 @@ def test_divergence_keeps_the_last_good_epoch(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Spoil(Callback):
-        def on_epoch_begin(self, training: Any) -> None:
+        every = 1
+
+        def on_batch_end(self, training: Any) -> None:
             if training.epoch == 2:
                 training.state = training.state._replace(params=training.state.params * np.nan)
 

@@ -261,6 +261,7 @@ def test_bad_arguments(options: Any, match: str, tmp_path: Path, monkeypatch: An
 # Divergence
 
 
+@pytest.mark.filterwarnings("ignore:X. found inputs far from scaled:UserWarning")
 @pytest.mark.parametrize("loss", sorted(LOSSES))
 def test_an_explosion_leaves_the_last_good_checkpoint(
     loss: str, tmp_path: Path, tried: Any

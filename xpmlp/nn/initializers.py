@@ -80,8 +80,9 @@ def drawn(spec: object, activation: str, rng: Any, n_in: int, n_out: int) -> Any
     InvalidValueError, InvalidTypeError
         For a custom initializer's result of another shape, or that is not of finite numbers.
     """
+    made = initializer(spec, activation)(rng, n_in, n_out)
     try:
-        W = np.asarray(initializer(spec, activation)(rng, n_in, n_out))
+        W = np.asarray(made)
     except ValueError as error:
         raise InvalidTypeError(
             f"{_named(spec)} NumPy cannot make one array of it: {error}"
