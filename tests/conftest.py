@@ -153,9 +153,14 @@ def pytest_configure(config: pytest.Config) -> None:
 ON_JAX = 3
 """Most cases of a test on JAX but with --full: what it compiles takes half of the suite's time."""
 
+EVERY = {"numpy-plain": 5, "numpy-readonly": 5, "strict": 2}
+"""Of what else runs on these, as a rule every so manieth: with --slow, all."""
+
+LEFT = pytest.StashKey[int]()
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what the size of the suite leaves to a larger one."""
+    """Leave out what the size of the suite leaves to a larger one; the summary says how many."""
     if config.getoption("--full"):
         return
     slow, seen = config.getoption("--slow"), Counter[str]()
@@ -174,15 +179,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         seen[name] += 1
         if item.get_closest_marker("slow") or (sampled and (seen[name] - 1) % sampled.args[0]):
             return False
-        for variant in ("numpy-plain", "numpy-readonly"):  # of NumPy: every third test is on them
+        for variant, every in EVERY.items():
             if _is_on(item, variant):
                 seen[variant] += 1
-                return seen[variant] % 3 == 1
+                return seen[variant] % every == 1
         return True
 
-    for item in items:
-        if not stays(item):
-            item.add_marker(pytest.mark.skip(reason="slow, or a further case: --slow runs it"))
+    kept = [item for item in items if stays(item)]
+    config.stash[LEFT] = len(items) - len(kept)
+    if hasattr(config, "workeroutput"):  # of pytest-xdist: the process that writes the summary
+        config.workeroutput["left"] = config.stash[LEFT]
+    items[:] = kept
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over from a worker of pytest-xdist how many cases were left out."""
+    node.config.stash[LEFT] = node.workeroutput.get("left", 0)
 
 
 def _function(item: pytest.Item) -> str:
@@ -218,7 +231,7 @@ def tried(record_property: Any) -> Any:
     return lambda line: record_property("tried", line)
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Say what was tried, and why tests were skipped: a skip that nobody sees is a defect."""
     lines = [
         line
@@ -230,6 +243,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(f"tried: {line}")
     for name, reason in MISSING.items():
         terminalreporter.write_line(f"not tested: backend {name!r}: {reason}")
+    if left := config.stash.get(LEFT, 0):
+        terminalreporter.write_line(
+            f"{left} slow tests or further cases: --slow runs more, --full all"
+        )
     reports = terminalreporter.stats.get("skipped", [])
     if importlib.util.find_spec("numba") is None:
         terminalreporter.write_line("numpy: tested without numba, which is not installed")

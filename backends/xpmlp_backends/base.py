@@ -152,6 +152,7 @@ class Loop:
     def __init__(self, step: Step, notes: tuple[str, ...] = ()) -> None:
         self._step = step
         self.execution = Execution("eager", notes)
+        self.epochs = 1
 
     def __call__(self, state: State, data: Data, plan: Plan, start: int, stop: int) -> State:
         """Apply the step for ``k`` in ``range(start, stop)``."""

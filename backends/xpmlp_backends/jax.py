@@ -142,6 +142,7 @@ class CompiledRun:
     """``run(state, data, plan, start, stop)``: one compiled loop over the plan's rows."""
 
     execution = Execution("compiled")
+    epochs = 1
 
     def __init__(self, jax: Any, step: Step) -> None:
         def scan(state: State, data: Data, plan: Plan) -> State:

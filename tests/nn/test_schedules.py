@@ -140,3 +140,33 @@ def test_a_rate_that_is_none_is_refused_before_its_epoch(value: float) -> None:
         mlp.fit(X, y, epochs=3, batch_size=1, optimizer=xpmlp.SGD(schedule))
     assert mlp.epochs_trained == 1
     assert np.isfinite(mlp.predict_proba(X)).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda v: schedules.Cosine(0.1, final=v), "final"),
+        (lambda v: schedules.StepDecay(0.1, factor=v), "factor"),
+        (lambda v: schedules.StepDecay(0.1, every=v), "every"),
+        (lambda v: schedules.Exponential(0.1, factor=v), "factor"),
+        (lambda v: schedules.InverseTime(0.1, decay=v), "decay"),
+        (lambda v: schedules.WarmUp(0.1, epochs=v), "epochs"),
+        (lambda v: schedules.OneCycle(0.1, start=v), "start"),
+        (lambda v: schedules.OneCycle(0.1, end=v), "end"),
+        (lambda v: schedules.OneCycle(0.1, rise=v), "rise"),
+        (lambda v: schedules.ReduceOnPlateau(0.1, minimum=v), "minimum"),
+        (lambda v: schedules.ReduceOnPlateau(0.1, patience=v), "patience"),
+        (lambda v: schedules.Constant(v), "rate"),
+    ],
+)
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf"), "0.1", None, True])
+def test_a_setting_that_would_make_a_rate_negative_is_refused(
+    make: Any, name: str, value: Any
+) -> None:
+    with pytest.raises(InvalidValueError, match=f": {name} is .*expected a"):
+        make(value)
+
+
+def test_a_rise_that_never_ends_is_refused() -> None:
+    with pytest.raises(InvalidValueError, match="rise is 1; expected a share below 1"):
+        schedules.OneCycle(0.1, rise=1)

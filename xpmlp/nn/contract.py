@@ -119,7 +119,16 @@ class Memory(NamedTuple):
 
 
 class Run(Protocol):
-    """A loop over a step."""
+    """A loop over a step.
+
+    Attributes
+    ----------
+    epochs : int
+        How many epochs like this one are to come, itself included, as far as the training knows:
+        a backend may weigh whether to compile.
+    """
+
+    epochs: int
 
     @property
     def execution(self) -> Execution:

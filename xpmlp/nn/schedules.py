@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import cos, inf, pi
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 from xpmlp.errors import InvalidValueError
 
@@ -23,12 +23,19 @@ class Schedule:
     """Base class of the schedules; ``rate`` is the initial rate, or the peak after a warm-up."""
 
     rate: float
+    positive: ClassVar[tuple[str, ...]] = ("rate",)
+    """Names of settings that are above 0; those in ``not_negative`` may be 0."""
+    not_negative: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rate, Real) or not 0 < float(self.rate) < inf:
-            raise InvalidValueError(
-                f"{type(self).__name__}: rate is {self.rate!r}; expected a positive number"
-            )
+        for name in (*self.positive, *self.not_negative):
+            value, above = getattr(self, name), name in self.positive
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            if not number or not 0 <= value < inf or (above and value == 0):
+                expected = "a positive number" if above else "a number, 0 or more"
+                raise InvalidValueError(
+                    f"{type(self).__name__}: {name} is {value!r}; expected {expected}"
+                )
 
     def at(self, time: float, total: float) -> float:
         """Return the rate at ``time`` epochs of ``total``."""
@@ -55,6 +62,8 @@ class StepDecay(Schedule):
 
     every: float = 10.0
     factor: float = 0.5
+    positive = ("rate", "every")
+    not_negative = ("factor",)
 
     def at(self, time: float, total: float) -> float:
         return float(self.rate * self.factor ** (time // self.every))
@@ -65,6 +74,7 @@ class Exponential(Schedule):
     """η = rate · factor^time."""
 
     factor: float = 0.95
+    not_negative = ("factor",)
 
     def at(self, time: float, total: float) -> float:
         return float(self.rate * self.factor**time)
@@ -75,6 +85,7 @@ class InverseTime(Schedule):
     """η = rate/(1 + decay · time)."""
 
     decay: float = 1.0
+    not_negative = ("decay",)
 
     def at(self, time: float, total: float) -> float:
         return self.rate / (1.0 + self.decay * time)
@@ -85,6 +96,7 @@ class Cosine(Schedule):
     """η falls from rate to final along half a cosine (Loshchilov and Hutter 2017)."""
 
     final: float = 0.0
+    not_negative = ("final",)
 
     def at(self, time: float, total: float) -> float:
         return self.final + (self.rate - self.final) * 0.5 * (1.0 + cos(pi * min(time / total, 1)))
@@ -99,6 +111,7 @@ class WarmUp(Schedule):
 
     epochs: float = 1.0
     then: Schedule | None = None
+    not_negative = ("epochs",)
 
     def at(self, time: float, total: float) -> float:
         if time < self.epochs:
@@ -118,6 +131,13 @@ class OneCycle(Schedule):
     rise: float = 0.3
     start: float = 25.0
     end: float = 1e4
+    positive = ("rate", "start", "end")
+    not_negative = ("rise",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rise >= 1:
+            raise InvalidValueError(f"OneCycle: rise is {self.rise!r}; expected a share below 1")
 
     def at(self, time: float, total: float) -> float:
         low, last = self.rate / self.start, self.rate / (self.start * self.end)
@@ -141,6 +161,8 @@ class ReduceOnPlateau(Schedule):
     patience: int = 10
     min_delta: float = 1e-4
     minimum: float = 0.0
+    positive = ("rate", "patience")
+    not_negative = ("factor", "min_delta", "minimum")
 
     def rates(
         self, epoch: int, steps: int, total: float, history: Mapping[str, Sequence[float]]

@@ -232,6 +232,7 @@ class Training:
         xp, old, again = self.mlp.backend.xp, self.state, None
         rates = self.optimizer.rates(self.epoch, self.steps, self.epochs, self.history)
         self._run = self.mlp.compiled_step(self.optimizer, self.metrics)
+        self._run.epochs = self.epochs - self.epoch
         if self.step == 0:
             if self.callbacks:  # one of them may have set the model's weights
                 old = self._with_weights(old)

@@ -124,10 +124,15 @@ class Demand:
         self._calls: dict[Any, int] = {}
         self._needed: dict[Any, int] = {}
 
-    def pays(self, shape: Any, rows: int, calls: int = 1) -> bool:
-        """Count calls that are about to be made, and return whether replaying them is faster."""
-        self._calls[shape] = self._calls.get(shape, 0) + calls * (16 if rows >= MANY else 1)
-        return self._calls[shape] >= self._needed.get(shape, PAYS)
+    def pays(self, shape: Any, rows: int, calls: int = 1, times: int = 1) -> bool:
+        """Count calls that are about to be made, and return whether replaying them is faster.
+
+        ``times`` is how often so many calls will come, as far as is known.
+        """
+        calls *= 16 if rows >= MANY else 1
+        before = self._calls.get(shape, 0)
+        self._calls[shape] = before + calls
+        return before + calls * times >= self._needed.get(shape, PAYS)
 
     def make_room(self, recordings: dict[Any, Any]) -> None:
         """Remove the recording that was not used for longest, if there are as many as are kept."""
@@ -158,7 +163,7 @@ class RecordedRun(Loop):
         """Apply the step for k in ``range(start, stop)``; the run owns the returned memory."""
         with np.errstate(all="ignore"):
             shapes = tuple(None if x is None else (x.shape[1:], x.dtype) for x in (*data, *plan))
-            asked = shapes, plan.rows.shape[1], stop - start
+            asked = shapes, plan.rows.shape[1], stop - start, self.epochs
             fixed = start < stop and isinstance(data.X, np.ndarray)  # sparse rows vary in size
             if fixed and not self._refused and self._demand.pays(*asked):
                 try:
