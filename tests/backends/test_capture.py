@@ -224,6 +224,7 @@ def test_each_thread_launches_graphs_of_its_own(device: Any) -> None:
     assert len(run._captures) == 2
 
 
+@pytest.mark.filterwarnings("ignore:X. found inputs far from scaled:UserWarning")
 def test_other_shapes_and_dtypes_get_graphs_of_their_own(device: Any) -> None:
     mlp, other = model(device, scaling=None), model(eager(device), scaling=None)
     X, y = example(40)

@@ -57,6 +57,8 @@ def test_a_healthy_training_gets_no_warning(name: str) -> None:
     assert names(run(CASES[name])) == []
 
 
+@pytest.mark.filterwarnings("ignore:X. found inputs far from scaled:UserWarning")
+@pytest.mark.filterwarnings("ignore:the training loss ran away:UserWarning")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of runs that overflow
 @pytest.mark.parametrize("name", SICK)
 @pytest.mark.sampled(3)

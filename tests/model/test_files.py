@@ -42,6 +42,7 @@ from xpmlp.storage import tensorfile as container
 # Back as it was
 
 
+@pytest.mark.filterwarnings("ignore:the training loss ran away:UserWarning")
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.sampled(3)
 def test_all_comes_back_and_trains_on_alike(name: str, tmp_path: Path) -> None:

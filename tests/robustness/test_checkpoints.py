@@ -384,6 +384,7 @@ def forgeries(original: bytes) -> list[tuple[str, bytes]]:
     return made
 
 
+@pytest.mark.filterwarnings("ignore:the training loss ran away:UserWarning")
 def test_a_forged_training_is_refused_or_harmless(tmp_path: Path, tried: Any, draws: Any) -> None:
     """A right digest over what makes no sense: an error of ours, or a model that works."""
     path, refused = tmp_path / "c.xpmlp", 0

@@ -21,7 +21,7 @@ from xpmlp.data import load, load_evaluation, read_idx
 from xpmlp.data.csv_file import MAX_ROW
 from xpmlp.errors import DataError
 
-SECONDS = 10.0  # what grows with the square of the size takes minutes below
+SECONDS = 60.0  # what grows with the square of the size takes minutes below
 
 
 @contextmanager

@@ -158,3 +158,11 @@ def test_a_loss_that_only_wavers_is_healthy() -> None:
     for optimizer in (xpmlp.Adam(0.01), xpmlp.Adam(0.02)):
         history = mlp.fit(*DIGITS, epochs=30, optimizer=optimizer)
     assert history["loss"][-1] < 0.5
+
+
+@pytest.mark.parametrize("y", [np.zeros(30, dtype=int), np.full(30, 0.1)])
+def test_targets_that_do_not_vary_are_no_runaway(y: np.ndarray) -> None:
+    """A constant guess has no loss then, and every other loss is many times as large."""
+    X = np.random.default_rng(3).normal(size=(30, 3))
+    outputs = 2 if y.dtype == int else 1
+    xpmlp.MLP([3, 4, outputs], seed=1).fit(X, y, epochs=5, optimizer=xpmlp.Adam(0.1))

@@ -76,8 +76,10 @@ def warn_of_loss(training: Any) -> None:
         return  # the weights from before are back
     if not losses or (len(losses) < 3 and losses[-1] <= 2 * min(losses)):
         return
-    some = spaced(len(given.target), min(1024, max(NUMBERS // outputs, 1)))
-    guess = max(abs(constant_loss(given.task, given.target[some], outputs)), 1e-12)
+    target = given.target[spaced(len(given.target), min(1024, max(NUMBERS // outputs, 1)))]
+    if not np.ptp(target, axis=0).any():
+        return  # a constant guess has no loss, with which to compare
+    guess = abs(constant_loss(given.task, target, outputs))
     rose = losses[-1] - min(losses) > guess
     jumped = len(losses) > 2 and max(losses) > 10 * guess and losses[-1] > guess
     small = max(model.penalty.l1, model.penalty.l2) <= 1e-3  # a strong penalty is most of the loss
