@@ -242,7 +242,7 @@ def test_what_is_computed_is_seen() -> None:
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_any_data(name: str, draws: Any, tried: Any) -> None:
-    refused, taken = pass_any_data(fitted("numpy"), name, draws(30, 500, 5000))
+    refused, taken = pass_any_data(fitted("numpy"), name, draws(30, 200, 5000))
     tried(f"{refused + taken} data for {name}: {taken} taken, {refused} refused, 0 otherwise")
 
 

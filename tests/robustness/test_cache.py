@@ -128,7 +128,7 @@ def load_repeatedly(address, folder, rounds, barrier):
 
 
 def test_processes_share_a_cache(tmp_path, mirror, tried, draws):
-    processes, rounds = draws(4, 8), draws(5, 50)
+    processes, rounds = draws(4, 8), draws(5, 20, 50)
     barrier = multiprocessing.get_context("fork").Barrier(processes)
     children = [
         started(lambda: load_repeatedly(mirror("good"), tmp_path, rounds, barrier))

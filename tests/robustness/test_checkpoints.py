@@ -322,7 +322,7 @@ def test_no_damage_goes_unseen(tmp_path: Path, tried: Any, draws: Any) -> None:
     path = tmp_path / "c.xpmlp"
     path.write_bytes(original)
     expected = content(Checkpoint.read(path))
-    count = draws(500, 3_000, 12_000)
+    count = draws(500, 1_500, 12_000)
     loaded = survivors(path, original, Checkpoint.read, CheckpointError, count=count)
     assert all(content(one) == expected for one in loaded)
     tried(f"{count:,} mutations of a checkpoint: 0 silent, 0 other exceptions")

@@ -139,7 +139,7 @@ def test_saves_that_are_killed_at_random_times(tmp_path: Path, draws: Any, tried
     path = tmp_path / NAME
     whole = [bytes([k]) * 2**20 for k in range(2)]
     write_atomically(path, whole[0])
-    rng, kills = np.random.default_rng(7), draws(10, 200, 1000)
+    rng, kills = np.random.default_rng(7), draws(10, 50, 1000)
     left = 0
 
     def write_on() -> None:
@@ -161,7 +161,7 @@ def test_saves_that_are_killed_at_random_times(tmp_path: Path, draws: Any, tried
 def test_processes_that_write_one_file(tmp_path: Path, draws: Any) -> None:
     """None removes the temporary of another that lives, and a reader sees whole files only."""
     path = tmp_path / NAME
-    whole, times = [bytes([k]) * 10_000 for k in range(4)], draws(50, 200)
+    whole, times = [bytes([k]) * 10_000 for k in range(4)], draws(50, 100, 200)
     write_atomically(path, whole[0])
 
     def write_often(some: bytes) -> None:

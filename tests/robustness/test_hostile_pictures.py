@@ -113,7 +113,7 @@ def tried_pictures(path: Path, made: Iterator[bytes], predict: Predict) -> tuple
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_mutations(kind: str, tmp_path: Path, predict: Predict, draws: Any, tried: Any) -> None:
-    count = draws(100, 1000) if kind == "png" else draws(20, 60, 1000)
+    count = draws(100, 250, 1000) if kind == "png" else draws(20, 60, 1000)
     counts = tried_pictures(tmp_path / "digit.png", mutants(KINDS[kind](), count, 1), predict)
     assert counts[0] > min(count / 6, 10)
     tried(f"{count:,} mutations of a picture ({kind}): a prediction or one line, exit 2")

@@ -64,7 +64,7 @@ def often(times: int, expected: float) -> bool:
 @pytest.mark.parametrize("name", SIGNALS)
 def test_a_signal_at_any_moment(name: str, tmp_path: Path, tried: Any, draws: Any) -> None:
     """The step is finished and saved, then the program's own answer is given."""
-    number, rng, moments = SIGNALS[name][0], random.Random(1), draws(5, 25, 100)
+    number, rng, moments = SIGNALS[name][0], random.Random(1), draws(5, 10, 100)
 
     def run() -> Run:
         return Run(epochs=20, optimizer=xpmlp.SGD(1e-9), patience=99)
@@ -338,7 +338,7 @@ def test_a_command_that_is_interrupted(name: str, table: Path, tried: Any, draws
     """It says how to resume, and its status is the one that shells know."""
     (number, status), rng = SIGNALS[name], random.Random(6)
     expected, seconds = whole_run(table)
-    moments, said, late, training = draws(3, 20, 100), 0, 0, seconds / 2
+    moments, said, late, training = draws(3, 8, 100), 0, 0, seconds / 2
     for n in range(moments):
         folder, log = table.with_name(f"{name}-{n}"), table.with_name(f"log-{n}")
         child = start(arguments(table, folder), log)
@@ -369,7 +369,7 @@ def test_a_command_that_is_interrupted(name: str, table: Path, tried: Any, draws
 def test_killed_at_any_moment(table: Path, tried: Any, draws: Any) -> None:
     """A fifth of the kills comes at any time of the process, the others while it trains."""
     expected, seconds = whole_run(table)
-    kills, rng, midway = draws(6, 200, 1000), random.Random(7), 0
+    kills, rng, midway = draws(6, 40, 1000), random.Random(7), 0
     log, training = table.with_name("log"), seconds / 2
     for n in range(kills):
         folder = table.with_name(f"{n}")
