@@ -690,6 +690,7 @@ def fresh(before: str, **environment: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_numba_is_used_where_it_works() -> None:
     pytest.importorskip("numba")
     assert fresh("") == ["True"]

@@ -20,6 +20,7 @@ def run(command: Any, *arguments: str) -> int:
     return 0
 
 
+@pytest.mark.slow
 def test_it_trains_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(xor, "--out", str(tmp_path), "--gif") == 0
     out = capsys.readouterr().out

@@ -61,7 +61,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 def test_a_picture_of_each_kind(kind: str, tmp_path: Path, rng: np.random.Generator) -> None:
     columns, classes, facts = KINDS[kind]
     X = rng.normal(size=(160, columns))

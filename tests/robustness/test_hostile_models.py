@@ -294,6 +294,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("protocol", [0, pickle.HIGHEST_PROTOCOL])
+@pytest.mark.sampled(2)
 def test_a_pickle_never_runs(protocol: int, tmp_path: Path) -> None:
     bomb = pickle.dumps(Bomb(), protocol)
     (tmp_path / "m.xpmlp").write_bytes(bomb)

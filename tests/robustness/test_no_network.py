@@ -128,7 +128,7 @@ assert all(name.startswith("xpmlp_backends.") for name in without), without
 
 
 @pytest.mark.parametrize("name", ["numpy", "numpy-plain", "torch", "jax"])
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 def test_training(name: str, tmp_path: Path, tried: Any) -> None:
     make_backend(name)
     fused = {"XPMLP_FUSED": "0"} if name == "numpy-plain" else {}

@@ -36,6 +36,7 @@ class Meter(xpmlp.Callback):
             training.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
 def test_memory_stays_flat(tmp_path: Path, draws: Any, tried: Any) -> None:
     # Long epochs: a history of 40,000 short ones takes 8 MiB, as it must.

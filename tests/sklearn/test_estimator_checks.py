@@ -48,7 +48,7 @@ def marked(case: Any) -> Any:
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.sampled(11)
+@pytest.mark.sampled(19)
 def test_check(estimator: Any, check: Any) -> None:
     if "array_api" in str(check) and VERSION < (1, 9):
         pytest.skip("scikit-learn before 1.9 wants classes_ to be where X is")

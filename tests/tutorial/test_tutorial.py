@@ -30,6 +30,7 @@ def looks_drawn(path: Path, least: tuple[int, int] = (600, 300)) -> None:
 # XOR
 
 
+@pytest.mark.slow
 def test_ten_hidden_neurons_reach_97_percent_on_fresh_points() -> None:
     shares = [xor.learn(10, seed=seed, backend="numpy").accuracy for seed in range(10)]
     assert np.mean(shares) >= 0.97
@@ -60,6 +61,7 @@ def test_long_trainings_have_no_more_frames_and_more_of_them_early() -> None:
     assert np.sum(epochs <= 50) > np.sum(epochs > 150)
 
 
+@pytest.mark.slow
 def test_the_panels_as_a_picture_and_as_an_animation(tmp_path: Path) -> None:
     run = xor.learn(10, backend="numpy")
     began = process_time()
