@@ -150,7 +150,7 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("suite")
 
 
-ON_JAX = 3
+ON_JAX = 2
 """Most cases of a test on JAX but with --full: what it compiles takes half of the suite's time."""
 
 EVERY = {"numpy-plain": 5, "numpy-readonly": 5, "strict": 2}
