@@ -396,3 +396,19 @@ def test_saving_does_not_change_the_model(tmp_path: Path) -> None:
     before = copy.deepcopy(content(trained("everything")))
     trained("everything").save(str(tmp_path / "m.xpmlp"))
     assert content(trained("everything")) == before
+
+
+def scaled_layer(name: str, units: int) -> xpmlp.nn.layers.Layer:
+    """Layer normalization under a name of the user's."""
+    return xpmlp.nn.normalization.layer_norm(name, units)
+
+
+def test_a_custom_layer_is_passed_in_again(tmp_path: Path) -> None:
+    X = np.random.default_rng(3).normal(size=(20, 3))
+    mlp = xpmlp.MLP([3, 4, 1], normalization=scaled_layer, backend="numpy", seed=1)
+    mlp.fit(X, X[:, 0], epochs=1)
+    mlp.save(tmp_path / "m.xpmlp")
+    found = xpmlp.load(tmp_path / "m.xpmlp", "numpy", custom={"scaled_layer": scaled_layer})
+    assert_close(found.predict(X), mlp.predict(X))
+    with pytest.raises(CheckpointError, match="it uses a custom layer 'scaled_layer'; pass it"):
+        xpmlp.load(tmp_path / "m.xpmlp", "numpy")
