@@ -43,8 +43,6 @@ Result = TypeVar("Result")
 class MLP(Model):
     """A multilayer perceptron.
 
-    A fitted model keeps its compiled steps for the next fit: ``forget_compiled()`` frees them.
-
     Parameters
     ----------
     sizes : sequence of int
@@ -225,6 +223,7 @@ class MLP(Model):
         if data_on not in ("auto", "device", "host"):
             raise unknown_name("data_on", data_on, ("auto", "device", "host"))
         callbacks, shuffle, kept = check_callbacks(callbacks), check_order(shuffle), None
+        metrics, go_on = flag("metrics", metrics), flag("continued", continued)
         if (checkpoints, checkpoint_every, resume) != (None, None, False):
             kept = Checkpoints.of(checkpoints, checkpoint_every, resume)
         asked = Request(batch_size or 0, chosen.slots)
@@ -239,9 +238,9 @@ class MLP(Model):
                 optimizer=chosen,
                 epochs=epochs,
                 shuffle=shuffle,
-                metrics=flag("metrics", metrics),
+                metrics=metrics,
                 callbacks=kept.around(callbacks) if kept else callbacks,
-                after=continue_from(self.progress, chosen) if continued and not saved else None,
+                after=continue_from(self.progress, chosen) if go_on and not saved else None,
             )
 
     # Use

@@ -55,6 +55,23 @@ def test_a_flag_is_true_or_false(name: str, value: Any) -> None:
         xpmlp.MLP([2, 3, 3, 1], **{name: value})
 
 
+FLAGS: dict[str, Any] = {
+    "restore_best": lambda v: xpmlp.EarlyStopping(restore_best=v),
+    "best_only": lambda v: xpmlp.SaveModel("m.xpmlp", best_only=v),
+    "checkpoints: best": lambda v: xpmlp.Checkpoints("run", best=v),
+    "rate_inside": lambda v: xpmlp.Momentum(rate_inside=v),
+    "epsilon_hat": lambda v: xpmlp.Adam(epsilon_hat=v),
+    "MSE: average": lambda v: xpmlp.losses.MSE(average=v),
+    "continued": lambda v: xpmlp.MLP([2, 1]).fit(np.eye(2), np.ones(2), continued=v),
+}
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_every_other_flag_is_one_too(name: str) -> None:
+    with pytest.raises(InvalidTypeError, match=f"{name}: found 'no'; expected True or False"):
+        FLAGS[name]("no")
+
+
 def test_a_flag_of_numpy_is_one() -> None:
     assert "dense1.b" not in xpmlp.MLP([2, 1], bias=np.bool_(False)).parameters
 

@@ -203,3 +203,22 @@ def test_the_list_of_an_earlier_network_is_refused() -> None:
     made.fit(x, Y)
     with pytest.raises(XpmlpError, match="of a network that has been replaced"):
         coefs[0] = coefs[0] * 2
+
+
+@pytest.mark.parametrize("name", ["jax", "strict"])
+def test_no_writable_copy_is_handed_out_for_tensors(name: str) -> None:
+    """PyTorch has no read-only tensors: the arrays are the network's own then."""
+    torch = pytest.importorskip("torch")
+    make_backend("torch")
+    backend = make_backend(name)
+    X = torch.linspace(-1.0, 1.0, 60).reshape(20, 3)
+    made = MLPClassifier((4,), max_iter=2, backend=backend).fit(X, np.arange(20) % 2)
+    assert backend.owns(made.coefs_[0])
+    before = np.asarray(made.predict_proba(X))
+    if name == "jax":
+        with pytest.raises(TypeError):
+            made.coefs_[0][:] = 0.0
+    else:
+        made.coefs_[0][...] = 0.0
+        assert np.abs(np.asarray(made.predict_proba(X)) - before).max() > 1e-6
+    assert isinstance(made.predict(X), torch.Tensor)

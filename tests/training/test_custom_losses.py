@@ -311,3 +311,15 @@ def test_a_loss_that_is_cut_off_far_out_is_taken(backend: Any) -> None:
     X, y = np.eye(3, dtype=np.float32), np.array([0, 1, 2])
     history = xpmlp.MLP([3, 3], loss=cross_entropy, backend=backend, seed=1).fit(X, y, epochs=1)
     assert history.execution
+
+
+def test_a_path_with_a_value_that_is_not_measured_is_refused(tmp_path: Path) -> None:
+    """Without a metric, SaveModel says which fields there are."""
+    other = type("Other", (xpmlp.Callback,), {})()
+    mlp = xpmlp.MLP([3, 2], loss=gaussian, seed=1)
+    X, y = np.random.default_rng(0).normal(size=(20, 3)), np.linspace(-1, 1, 20)
+    save = xpmlp.SaveModel(tmp_path / "{epoch}-{accuracy:.2f}.xpmlp")
+    with pytest.raises(InvalidValueError, match="fields epoch, loss"):
+        mlp.fit(X, y, epochs=1, callbacks=[other, save])
+    mlp.fit(X, y, epochs=1, callbacks=[other, xpmlp.SaveModel(tmp_path / "{epoch}.xpmlp")])
+    assert (tmp_path / "1.xpmlp").exists()

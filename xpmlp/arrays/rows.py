@@ -316,7 +316,8 @@ def _device_array(
         raise InvalidTypeError(f"{name}: found dtype {x.dtype}; expected real numbers")
     becomes = _becomes(x, dtype)
     if wide:  # not every library has other dtypes than these; a wider one is read as it is
-        becomes, dtype = dtype_name(x) not in (*KEPT, "int64"), "float32"
+        becomes = dtype_name(x) not in (*KEPT, "int64")
+        dtype = "float64" if "float64" in backend.capabilities else dtype
     if other:
         x = import_array(backend, x, name, dtype if becomes else None)
         return np.ascontiguousarray(x) if is_numpy_array(x) else x

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from math import inf
 from typing import Any
 
-from xpmlp.errors import InvalidValueError
+from xpmlp.errors import InvalidValueError, flag
 from xpmlp.training.callback import Callback
 from xpmlp.training.loop import Training
 
@@ -87,7 +87,7 @@ class EarlyStopping(Callback):
         self.patience = patience
         self.monitor = monitor
         self.min_delta = min_delta
-        self.restore_best = restore_best
+        self.restore_best = flag("restore_best", restore_best)
         self.best_epoch: int | None = None
         self._weights: Any = None
 

@@ -7,7 +7,7 @@ from string import Formatter
 from typing import Any
 
 from xpmlp.callbacks.early_stopping import Best
-from xpmlp.errors import InvalidValueError
+from xpmlp.errors import InvalidValueError, flag
 from xpmlp.model import files
 from xpmlp.training.callback import Callback
 from xpmlp.training.loop import Training
@@ -52,7 +52,7 @@ class SaveModel(Callback):
         self.path = os.fspath(path)
         self.epochs = epochs
         self.monitor = monitor
-        self.best_only = best_only
+        self.best_only = flag("best_only", best_only)
         self.saved: Path | None = None
 
     def on_train_begin(self, training: Training) -> None:
@@ -108,8 +108,8 @@ class SaveModel(Callback):
 
     def _may_be_added(self, training: Training) -> set[str]:
         """Return the fields of the path that a custom callback before this one may measure."""
-        metric = training.mlp.task.metric.name
-        ours = {"epoch", *training.measures, "val_loss", metric, f"val_{metric}"}
+        measures = training.mlp.task.measures
+        ours = {"epoch", *training.measures, *measures, *(f"val_{name}" for name in measures)}
         before = training.callbacks[: training.callbacks.index(self)]
         if all(type(callback).__module__.startswith("xpmlp.") for callback in before):
             return set()

@@ -14,7 +14,7 @@ from xpmlp.callbacks.display import power_of_two
 from xpmlp.callbacks.early_stopping import Best
 from xpmlp.checkpoints.fingerprint import settings
 from xpmlp.checkpoints.snapshot import Checkpoint, packed
-from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError
+from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError, flag
 from xpmlp.storage import tensorfile
 from xpmlp.storage.atomic import remove_stale
 from xpmlp.storage.locking import locked
@@ -85,7 +85,7 @@ class Checkpoints(Callback):
         # Absolute: a program may go elsewhere while it trains.
         self.folder = expanded(folder, "checkpoints").absolute()
         self.every = 0 if every is None else whole("checkpoints: every", every)
-        self.keep, self.best = whole("checkpoints: keep", keep), bool(best)
+        self.keep, self.best = whole("checkpoints: keep", keep), flag("checkpoints: best", best)
         self.monitor, self.pause = monitor, not_negative("checkpoints: pause", pause)
         self.tell = tell
         self.saved: Path | None = None

@@ -100,22 +100,23 @@ class Scaling:
             return False
         return self.mode == "standard" and task.kind == task.loss.targets == "values"
 
-    def fitted_to_targets(
-        self, backend: Backend, task: Task, y: np.ndarray, outputs: int
-    ) -> "Scaling":
-        """Return it fitted to real targets; itself if it is already, or does not scale them."""
-        if not self.scales_targets(task) or self.target_scale is not None:
-            return self
-        mean, deviation = standard(HostRows(backend, task.encode(y, outputs, "float64")))
-        return replace(self, target_shift=mean, target_scale=deviation)
-
     def encode(
         self, task: Task, y: np.ndarray, outputs: int, dtype: str, name: str = "y"
     ) -> np.ndarray:
-        """Check targets, and return them as the loss takes them: ``Task.encode``, standardized."""
+        """Check targets; those that are standardized stay in float64 until then."""
+        return task.encode(y, outputs, "float64" if self.scales_targets(task) else dtype, name)
+
+    def fitted_to_targets(self, backend: Backend, task: Task, target: np.ndarray) -> "Scaling":
+        """Return it fitted to encoded targets; itself if it is already, or scales none."""
+        if not self.scales_targets(task) or self.target_scale is not None:
+            return self
+        mean, deviation = standard(HostRows(backend, target))
+        return replace(self, target_shift=mean, target_scale=deviation)
+
+    def of_targets(self, task: Task, target: np.ndarray, dtype: str, name: str = "y") -> np.ndarray:
+        """Return encoded targets as the loss takes them: standardized, in ``dtype``."""
         if not self.scales_targets(task):
-            return task.encode(y, outputs, dtype, name)
-        target = task.encode(y, outputs, "float64", name)
+            return target
         if self.target_scale is None:
             return narrowed(target, dtype)
         made = narrowed((target - self.target_shift) / self.target_scale, dtype)
@@ -151,8 +152,8 @@ class Scaling:
             )
         if not self.pixels and found == "uint8":
             raise InvalidTypeError(
-                f"{name}: found uint8; this model was fitted on {'other numbers'}, which it does "
-                "not scale. Convert with the scale the training data had"
+                f"{name}: found uint8; this model was fitted on other numbers, which it does not "
+                "scale. Convert with the scale the training data had"
             )
 
     def arrays(self, x: Rows, dtype: str) -> tuple[Array | None, Array | None]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, ClassVar
 
-from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
+from xpmlp.errors import InvalidTypeError, InvalidValueError, flag, unknown_name
 from xpmlp.nn.functions import Array, clamp, log_softmax, one_hot, sigmoid, softplus
 
 __all__ = [
@@ -98,6 +98,9 @@ class MSE(Loss):
 
     average: bool = False
     name = "mse"
+
+    def __post_init__(self) -> None:
+        flag("MSE: average", self.average)
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
         e = z - y

@@ -14,7 +14,7 @@ from math import inf
 from numbers import Real
 from typing import Any, ClassVar
 
-from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
+from xpmlp.errors import InvalidTypeError, InvalidValueError, flag, unknown_name
 from xpmlp.nn.functions import Array
 from xpmlp.nn.schedules import Schedule
 
@@ -197,6 +197,7 @@ class Momentum(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         _fraction(self, "momentum", closed=True)
+        flag("rate_inside", self.rate_inside)
 
     def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
         """Return the factor of v, η or 1, and that of g."""
@@ -277,6 +278,7 @@ class Adam(Optimizer):
         _fraction(self, "beta1")
         _fraction(self, "beta2")
         _positive(self, "epsilon")
+        flag("epsilon_hat", self.epsilon_hat)
 
     def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
         """Return η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ) and the factor of decay, 1 here."""

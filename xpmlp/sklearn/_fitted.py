@@ -72,7 +72,8 @@ class FittedMLP(BaseEstimator):
     @property
     def _fitted_array(self) -> Array:
         """A fitted array, with whose library scikit-learn compares that of X."""
-        return self._layer_arrays("intercepts_")[0]
+        found, backend = self._layer_arrays("intercepts_")[0], resolve(self._input_backend)
+        return found if backend is None or backend.owns(found) else backend.asarray(to_host(found))
 
     def to(self, backend: str | Backend, device: str | None = None) -> Self:
         """Move a fitted estimator to another backend, in place: fit on a GPU, predict on a laptop.

@@ -13,8 +13,10 @@ from xpmlp.nn.contract import Array, Backend
 def layer_arrays(mlp: MLP, suffix: str, backend: Backend | None) -> list[Array]:
     """Return each layer's weights or biases on X's backend; None is the host.
 
-    They are views of the network's memory if both libraries can write to it. Copies in NumPy are
-    read-only, so that nothing written to them is lost unnoticed.
+    They are views of the network's memory if both libraries can write to it. Otherwise nobody can
+    write to them, so that nothing is lost unnoticed: copies in NumPy are read-only, JAX's arrays
+    are anyway, and where X's library would make copies that can be written to, they are the
+    network's own arrays.
     """
     own = mlp.backend
     views = mlp.network.layout.views(own.xp, mlp.weights.flat)
@@ -23,6 +25,8 @@ def layer_arrays(mlp: MLP, suffix: str, backend: Backend | None) -> list[Array]:
         return found
     if backend is not None and _can_share(own, backend, found[0]):
         return [import_array(backend, x, suffix) for x in found]
+    if backend is not None and "mutable" in backend.capabilities:
+        return found
     host = [own.to_numpy(x) for x in found]
     if backend is not None:
         return [backend.asarray(x) for x in host]

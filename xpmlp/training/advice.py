@@ -58,10 +58,8 @@ def warn_of_inputs(model: Model, given: TrainingData) -> bool:
 
 def _columns(x: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return each column's mean and standard deviation, and the largest |x|; none become dense."""
-    if isinstance(x, SparseRows):
-        return *x.moments(), np.abs(x.array.values).max(initial=0)
-    host = np.asarray(x.backend.to_numpy(x.array) if not x.on_host else x.array).astype(np.float64)
-    return host.mean(axis=0), host.std(axis=0), np.abs(host).max()
+    values = x.array.values if isinstance(x, SparseRows) else np.concatenate(list(x.blocks()))
+    return *x.moments(), np.abs(values.astype(np.float64)).max(initial=0)
 
 
 def warn_of_loss(training: Any) -> None:

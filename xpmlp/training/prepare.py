@@ -151,19 +151,19 @@ def prepare(
         if validation_data is not None:
             raise InvalidValueError("give validation_data or validation_split, not both")
         kept, aside = split(model.seed, x.count, validation_split)
-        held = (x.take(aside), host_y[aside])
-        x, host_y = x.take(kept), host_y[kept]
+        held = (x.take(aside), target[aside])
+        x, target = x.take(kept), target[kept]
         weight = None if weight is None else _some(weight[kept])
     elif validation_data is not None:
         if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
             raise InvalidTypeError("validation_data: expected a pair (X, y)")
-        held = pair(model, *validation_data, "validation ")
-    scaling = model.scaling.fitted(x)
-    scaling = scaling.fitted_to_targets(model.backend, task, host_y, outputs)
-    x, target = scaling.applied(x, dtype), scaling.encode(task, host_y, outputs, dtype)
+        held_x, held_y = pair(model, *validation_data, "validation ")
+        held = (held_x, model.scaling.encode(task, held_y, outputs, dtype, "validation y"))
+    scaling = model.scaling.fitted(x).fitted_to_targets(model.backend, task, target)
+    x, target = scaling.applied(x, dtype), scaling.of_targets(task, target, dtype)
     if held is not None:
         held_x = scaling.applied(held[0], dtype, "validation X")
-        held = (held_x, scaling.encode(task, held[1], outputs, dtype, "validation y"))
+        held = (held_x, scaling.of_targets(task, held[1], dtype, "validation y"))
     _check_loss(model, task, scaling, x, target)
     around_mean = total_sum_of_squares(target) if task.kind == "values" else 0.0
     return TrainingData(x, target, weight, task, scaling, around_mean, held)
@@ -225,8 +225,9 @@ def examples(model: Model, X: Any, y: Any) -> tuple[Rows, np.ndarray]:
         In the form the loss takes.
     """
     x, host_y = pair(model, X, y)
-    target = model.scaling.encode(model.task, host_y, model.sizes[-1], model.dtype)
-    return model.scaling.applied(x, model.dtype), target
+    scaling, task, dtype = model.scaling, model.task, model.dtype
+    target = scaling.encode(task, host_y, model.sizes[-1], dtype)
+    return scaling.applied(x, dtype), scaling.of_targets(task, target, dtype)
 
 
 def split(seed: int, n: int, share: float) -> tuple[np.ndarray, np.ndarray]:
