@@ -22,6 +22,10 @@ class CublasLtError(Exception):
 class CublasLt:
     """``nvmath.bindings.cublasLt``: matrices lie column by column.
 
+    As strict as the real one: an algorithm is for the alignment that was asked for, the last one
+    that is listed splits k and so has no epilogue, a handle is for the device where it was made,
+    and ReLU makes 0 of NaN.
+
     Parameters
     ----------
     unsupported : set of str
@@ -60,7 +64,7 @@ class CublasLt:
         return len(self.objects)
 
     def create(self) -> int:
-        return self._new("handle")
+        return self._new(device.here.device)
 
     def get_version(self) -> int:
         return 130000
@@ -98,6 +102,9 @@ class CublasLt:
             raise CublasLtError("CUBLAS_STATUS_NOT_SUPPORTED")
         found = np.zeros(min(wanted, len(self.costs)), self.matmul_heuristic_result_dtype)
         found["algo"]["data_"][:, 0] = np.arange(len(found)) + 1
+        wishes = self.objects[preference]
+        found["algo"]["data_"][:, 1:5] = [wishes[name] for name in (5, 6, 7, 8)]
+        found["algo"]["data_"][-1, 5] = len(found) > 1  # splits k
         ctypes.memmove(results, found.ctypes.data, found.nbytes)
         ctypes.memmove(count, np.array([len(found)], np.int32).ctypes.data, 4)
 
@@ -106,13 +113,19 @@ class CublasLt:
         b_layout: int, beta: int, c: int, c_layout: int, d: int, d_layout: int, algorithm: int,
         workspace: int, size: int, stream: int,
     ) -> None:  # fmt: skip
-        assert stream == device.Stream.current.ptr
+        assert stream == device.current_stream().ptr
         assert workspace
         assert (c, c_layout) == (d, d_layout)
         described = dict(self.objects[operation])
-        which = int.from_bytes(ctypes.string_at(algorithm, 8), "little") - 1
+        device.on_this_device("a handle", self.objects[handle])
+        which, *alignments, splits = np.frombuffer(ctypes.string_at(algorithm, 48), "<u8").tolist()
+        which -= 1
         if self.costs[which] == float("inf"):
             raise CublasLtError("CUBLAS_STATUS_INTERNAL_ERROR")
+        if any(at % aligned for at, aligned in zip((a, b, c, d), alignments, strict=True)):
+            raise CublasLtError("CUBLAS_STATUS_NOT_SUPPORTED: misaligned address")
+        if splits and described[7] != 1:
+            raise CublasLtError("CUBLAS_STATUS_NOT_SUPPORTED: an epilogue with split-K")
         places = (a, a_layout, b, b_layout, d, d_layout)
         device.put("product", lambda: self._compute(described, which, *places))
 
@@ -146,7 +159,7 @@ class CublasLt:
                 extra[...] = factors[0].sum(axis=1, dtype=np.float64)
             else:
                 result = result + extra[:, None]
-                result = np.maximum(result, 0) if epilogue == 6 else result
+                result = np.where(result > 0, result, 0) if epilogue == 6 else result
         out[...] = result
 
     @staticmethod

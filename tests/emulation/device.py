@@ -1,24 +1,79 @@
-"""Streams, graphs and arrays of an imitated GPU, in the host's memory.
+"""Devices, streams, graphs, memory and arrays of an imitated GPU, in the host's memory.
 
-Graphs note what is put on the stream and do it when they are launched; new memory is full of NaN.
+Graphs note what is put on the stream, and do it when they are launched. They hold addresses, not
+arrays, so memory that is freed too early is lent again and overwritten. Memory that is lent is
+full of NaN. Devices and streams are current for a thread, and what is on another device is refused.
 """
 
 import ctypes
-import shutil
+import threading
+import weakref
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-SHIM = Path(__file__).with_name("shim.h")
-OPTIONS = ("-std=c++17", "-O1", "-shared", "-fPIC", "-ffp-contract=off", "-U_FORTIFY_SOURCE")
-COMPILER = shutil.which("g++")
-
 
 class CudaError(RuntimeError):
     """What CUDA would refuse."""
+
+
+WAITS: list[str] = []
+"""Whatever the host waited for, in order; tests clear it."""
+
+
+# Devices
+
+
+COUNT = 2
+"""Devices of the machine."""
+
+
+class _Thread(threading.local):
+    """What is current for a thread."""
+
+    def __init__(self) -> None:
+        self.device = 0
+        self.streams = list(NULL_STREAMS)
+        self.allocators: list[Any] = [None]
+
+
+class Device:
+    compute_capability = "90"
+    mem_info = (1 << 30, 2 << 30)
+
+    def __init__(self, number: int | None = None) -> None:
+        self.id = here.device if number is None else number
+        if not 0 <= self.id < COUNT:
+            raise CudaError("cudaErrorInvalidDevice: invalid device ordinal")
+        self._outer: list[int] = []  # of all threads: an object is for one of them
+
+    def __enter__(self) -> None:
+        self._outer.append(here.device)
+        here.device = self.id
+
+    def __exit__(self, *error: object) -> None:
+        here.device = self._outer.pop()
+
+    def use(self) -> None:
+        here.device = self.id
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Device) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return self.id
+
+    def __str__(self) -> str:
+        return f"<emulated CUDA device {self.id}>"
+
+
+def on_this_device(what: str, number: int) -> None:
+    """As CuPy, which computes where the current device is."""
+    if number != here.device:
+        raise ValueError(f"{what} is on device {number}, while device {here.device} is current")
 
 
 # Streams and graphs
@@ -27,30 +82,37 @@ class CudaError(RuntimeError):
 class Stream:
     """A stream; work on it is done at once, or noted while it captures."""
 
-    current: "Stream"
     count = 0
 
     def __init__(self, non_blocking: bool = False) -> None:
         Stream.count += 1
-        self.ptr, self.nodes = Stream.count, None
-        self._outer: list[Stream] = []
+        self._begin(Stream.count, here.device)
+
+    def _begin(self, ptr: int, device_id: int) -> "Stream":
+        self.ptr, self.device_id, self.nodes = ptr, device_id, None
+        return self
 
     def __enter__(self) -> "Stream":
-        self._outer.append(Stream.current)
-        Stream.current = self
+        on_this_device("a stream", self.device_id)
+        self._outer = [*getattr(self, "_outer", []), here.streams[self.device_id]]
+        here.streams[self.device_id] = self
         return self
 
     def __exit__(self, *error: object) -> None:
-        Stream.current = self._outer.pop()
+        here.streams[self.device_id] = self._outer.pop()
 
     def begin_capture(self) -> None:
+        if self.ptr == 0:
+            raise CudaError("cannot capture on the default (legacy) stream")
+        if self.is_capturing():
+            raise CudaError("cudaErrorIllegalState: the stream already captures")
         self.nodes: list[Any] | None = []
-        self.memory: list[Any] = []
+        self.pools: list[Any] = []
 
     def end_capture(self) -> "Graph":
         nodes, self.nodes = self.nodes, None
         assert nodes is not None
-        return Graph(nodes, self.memory)
+        return Graph(nodes, self.pools, self.device_id)
 
     def wait_event(self, event: "Event") -> None: ...
 
@@ -58,20 +120,36 @@ class Stream:
         return self.nodes is not None
 
     def synchronize(self) -> None:
+        waiting("a stream")
         if self.is_capturing():
             raise CudaError("a capturing stream cannot be waited for")
 
 
-Stream.current = Stream()
+NULL_STREAMS = [Stream.__new__(Stream)._begin(0, number) for number in range(COUNT)]
+here = _Thread()
+
+
+def current_stream() -> Stream:
+    return here.streams[here.device]
+
+
+def waiting(what: str) -> None:
+    """Note that the host waits, which no capture allows."""
+    if current_stream().is_capturing():
+        raise CudaError(f"{what} was waited for while a stream captures")
+    WAITS.append(what)
 
 
 class Graph:
-    """What a stream noted, with the memory that was lent meanwhile, as a private pool has it."""
+    """What a stream noted; its memory stays as long as the pools that lent it."""
 
-    def __init__(self, nodes: list[tuple[str, Callable[[], object]]], memory: list[Any]) -> None:
-        self.nodes, self._memory = nodes, memory
+    def __init__(
+        self, nodes: list[tuple[str, Callable[[], object]]], pools: list[Any], device_id: int
+    ) -> None:
+        self.nodes, self._pools, self.device_id = nodes, pools, device_id
 
     def launch(self, stream: Stream | None = None) -> None:
+        on_this_device("a graph", self.device_id)
         with np.errstate(all="ignore"):
             for _, work in self.nodes:
                 work()
@@ -82,8 +160,9 @@ class Graph:
 
 def put(name: str, work: Callable[[], object]) -> None:
     """Do work, or note it."""
-    if Stream.current.is_capturing():
-        Stream.current.nodes.append((name, work))  # type: ignore[union-attr]
+    stream = current_stream()
+    if stream.is_capturing():
+        stream.nodes.append((name, work))  # type: ignore[union-attr]
     else:
         work()
 
@@ -91,49 +170,107 @@ def put(name: str, work: Callable[[], object]) -> None:
 class Event:
     """A moment of the imitated clock."""
 
-    def __init__(self, disable_timing: bool = False) -> None: ...
+    def __init__(self, disable_timing: bool = False) -> None:
+        self.device_id = here.device
 
     def record(self, stream: Any = None) -> None:
+        assert stream is None or stream.device_id == self.device_id
         self.time = Clock.now
 
-    def synchronize(self) -> None: ...
+    def synchronize(self) -> None:
+        waiting("an event")
 
 
 class Clock:
     now = 0.0
 
 
-# Arrays
+# Memory
 
 
-class Device:
-    id = 0
-    compute_capability = "90"
-    mem_info = (1 << 30, 2 << 30)
+ALIGNMENT = 512
+"""Bytes; as CuPy's memory is aligned."""
 
-    def __init__(self, number: int = 0) -> None: ...
 
-    def __enter__(self) -> None: ...
+class MemoryPool:
+    """Lends blocks, and lends them again when nobody has an array there any more."""
 
-    def __exit__(self, *error: object) -> None: ...
+    def __init__(self, allocator: Any = None) -> None:
+        self._free: dict[tuple[int, int], list[Any]] = {}
+        self._lent: dict[int, Any] = {}
+        self._blocks: list[Any] = []  # a graph may still have their addresses
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Device)
+    def malloc(self, size: int) -> Any:
+        """Return memory of so many bytes, as an object that lives as long as it is lent."""
+        key = (here.device, -(-max(size, 1) // ALIGNMENT) * ALIGNMENT)
+        free = self._free.setdefault(key, [])
+        block = free.pop() if free else self._new(key[1])
+        lease = (ctypes.c_char * key[1]).from_buffer(block)
+        name = id(lease)
 
-    def __hash__(self) -> int:
+        def returned(_: Any) -> None:
+            del self._lent[name]
+            free.append(block)
+
+        self._lent[name] = weakref.ref(lease, returned)
+        if current_stream().is_capturing() and self not in current_stream().pools:
+            current_stream().pools.append(self)
+        return lease
+
+    def _new(self, size: int) -> Any:
+        raw = np.empty(size + ALIGNMENT, np.uint8)
+        begin = -raw.ctypes.data % ALIGNMENT
+        self._blocks.append(raw[begin : begin + size])
+        return self._blocks[-1]
+
+    def free_all_blocks(self) -> None: ...
+
+    def used_bytes(self) -> int:
         return 0
 
-    def __str__(self) -> str:
-        return "<emulated CUDA device>"
-
-    def synchronize(self) -> None: ...
+    free_bytes = total_bytes = used_bytes
 
 
-DEVICE = Device()
+DEFAULT = MemoryPool()
+
+
+@contextmanager
+def using_allocator(allocator: Any) -> Any:
+    here.allocators.append(allocator)
+    try:
+        yield
+    finally:
+        here.allocators.pop()
+
+
+def empty(shape: Any, dtype: Any = np.float64) -> Any:
+    """New memory, full of NaN or of a large number: nobody may read it."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape)) * dtype.itemsize
+    lease = (here.allocators[-1] or DEFAULT.malloc)(size)
+    made = np.frombuffer(lease, np.uint8, size).view(dtype).reshape(shape)
+    made[...] = np.nan if made.dtype.kind == "f" else (1 if made.dtype.kind == "b" else 99)
+    return made.view(Array)
+
+
+def by_address(x: Any) -> Any:
+    """The same memory, which this array does not keep: all that a graph has."""
+    if isinstance(x, list | tuple):
+        return type(x)(map(by_address, x))
+    if not isinstance(x, Array):
+        return x
+    interface = {**np.ndarray.__getattribute__(x, "__array_interface__"), "version": 3}
+    return np.asarray(SimpleNamespace(__array_interface__=interface))
+
+
+# Arrays
 
 
 class Array(np.ndarray[Any, Any]):
     """An array of the imitated device: a NumPy array that notes what is done to it."""
+
+    def __array_finalize__(self, made_from: Any) -> None:
+        self.number = getattr(made_from, "number", here.device)
 
     @property
     def data(self) -> Any:  # type: ignore[override]
@@ -141,11 +278,12 @@ class Array(np.ndarray[Any, Any]):
 
     def _filled(self, address: int, size: int, stream: Any) -> None:
         assert size <= self.nbytes
+        assert stream.device_id == self.number
         ctypes.memmove(self.ctypes.data, address, size)
 
     @property
     def device(self) -> Any:  # type: ignore[override]
-        return DEVICE
+        return Device(self.number)
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
         return array.view(Array)
@@ -158,14 +296,18 @@ class Array(np.ndarray[Any, Any]):
         return found
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        put("copy", lambda: np.ndarray.__setitem__(self, index, value))
+        on_this_device("an array", self.number)
+        to, value = by_address(self), by_address(value)
+        put("copy", lambda: np.ndarray.__setitem__(to, index, value))
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        if ufunc is np.matmul and Stream.current.is_capturing():
+        if ufunc is np.matmul and current_stream().is_capturing():
             raise CudaError("cuBLAS cannot be captured")
         return noted(ufunc.__name__, getattr(ufunc, method), inputs, options)
 
     def __array_function__(self, func: Any, types: Any, args: Any, options: Any) -> Any:
+        if func is np.concatenate and len(args[0]) > 8 and current_stream().is_capturing():
+            raise CudaError("concatenate of more than 8 arrays copies from the host")
         return noted(func.__name__, func, args, options)
 
     def astype(self, dtype: Any, *, copy: bool = True) -> Any:
@@ -177,8 +319,7 @@ class Array(np.ndarray[Any, Any]):
         return noted("copy", np.array, (self,), {})
 
     def _read(self, name: str) -> Any:
-        if Stream.current.is_capturing():
-            raise CudaError("a value was read while a stream captures")
+        waiting("a value")
         return getattr(np.ndarray, name)(self)
 
     def __float__(self) -> float:
@@ -189,6 +330,17 @@ class Array(np.ndarray[Any, Any]):
 
     def __int__(self) -> int:
         return self._read("__int__")
+
+
+def checked(x: Any) -> None:
+    """Refuse arrays of other devices, and the host's."""
+    if isinstance(x, list | tuple):
+        for each in x:
+            checked(each)
+    elif isinstance(x, Array):
+        on_this_device("an array", x.number)
+    elif isinstance(x, np.ndarray):
+        raise TypeError("Unsupported type <class 'numpy.ndarray'>")
 
 
 def plain(x: Any) -> Any:
@@ -202,71 +354,60 @@ def plain(x: Any) -> Any:
 
 def noted(name: str, function: Callable[..., Any], args: Any, options: dict[str, Any]) -> Any:
     """Call a function of NumPy, now and whenever the graph that notes it is launched."""
-    args, named = plain(args), {key: plain(value) for key, value in options.items()}
-
-    def call() -> Any:
-        return function(*args, **named)
-
-    if not Stream.current.is_capturing():
-        return wrapped(call())
+    checked((*args, *options.values()))
+    named = {key: plain(value) for key, value in options.items()}
+    if not current_stream().is_capturing():
+        return wrapped(function(*plain(args), **named))
     with np.errstate(all="ignore"):
-        result = plain(wrapped(call()))
-    inputs = [x for x in (*args, *named.values()) if isinstance(x, np.ndarray)]
+        result = wrapped(function(*plain(args), **named))
+    inputs = [x for x in (*plain(args), *named.values()) if isinstance(x, np.ndarray)]
+    again, named = by_address(args), {key: by_address(value) for key, value in options.items()}
     if "out" in options:
-        put(name, call)
-    elif not any(np.may_share_memory(result, x) for x in inputs):  # else it is a view
-        put(name, lambda: np.copyto(result, call()))
-    return kept(result)
+        put(name, lambda: function(*again, **named))
+    elif not any(np.may_share_memory(plain(result), x) for x in inputs):  # else it is a view
+        to = by_address(result)
+        put(name, lambda: np.copyto(to, function(*again, **named)))
+    return result
 
 
 def wrapped(x: Any) -> Any:
     """The same in our class; what is no array stays as it is."""
     if isinstance(x, tuple):
         return tuple(map(wrapped, x))
-    if isinstance(x, np.generic):
-        return array(x)
-    if isinstance(x, np.ndarray) and x.base is None:  # new, and so to be where CuPy would have it
-        return array(x)
+    if isinstance(x, np.generic) or (isinstance(x, np.ndarray) and x.base is None):
+        return _copied(np.asarray(x))  # new, and so to be where CuPy would have it
     return x.view(Array) if isinstance(x, np.ndarray) else x
 
 
-ALIGNMENT = 512
-"""Bytes; as CuPy's memory is aligned."""
-
-
-def empty(shape: Any, dtype: Any = np.float64) -> Any:
-    """New memory, full of NaN or of a large number: nobody may read it."""
-    dtype = np.dtype(dtype)
-    count = int(np.prod(shape)) * dtype.itemsize
-    block = np.empty(count + ALIGNMENT, np.uint8)
-    begin = -block.ctypes.data % ALIGNMENT
-    made = block[begin : begin + count].view(dtype).reshape(shape)
-    made[...] = np.nan if made.dtype.kind == "f" else (1 if made.dtype.kind == "b" else 99)
-    return kept(made)
-
-
-def array(x: Any, dtype: Any = None) -> Any:
-    """A copy on the device."""
-    host = np.asarray(plain(x), dtype=dtype)
+def _copied(host: np.ndarray) -> Any:
     made = empty(host.shape, host.dtype)
     np.copyto(plain(made), host)
     return made
 
 
-def kept(x: Any) -> Any:
-    """Keep an array as long as the graph that is being captured."""
-    if Stream.current.is_capturing():
-        Stream.current.memory.append(x)
-    return x.view(Array)
+def array(x: Any, dtype: Any = None) -> Any:
+    """A copy on the device."""
+    if current_stream().is_capturing() and not isinstance(x, Array):
+        raise CudaError("a copy from the host cannot be captured")
+    return _copied(np.asarray(plain(x), dtype=dtype))
+
+
+def asnumpy(x: Any) -> np.ndarray:
+    """A copy on the host."""
+    waiting("an array")
+    return np.array(plain(x))
 
 
 def zeros(shape: Any, dtype: Any = np.float64) -> Any:
     made = empty(shape, dtype)
-    put("memset", lambda: np.ndarray.fill(made, 0))
+    to = by_address(made)
+    put("memset", lambda: to.fill(0))
     return made
 
 
 def copyto(to: Any, source: Any) -> None:
     assert to.shape == source.shape, (to.shape, source.shape)
     assert isinstance(source, Array)
-    put("copy", lambda: np.copyto(plain(to), plain(source), casting="same_kind"))
+    checked((to, source))
+    to, source = by_address(to), by_address(source)
+    put("copy", lambda: np.copyto(to, source, casting="same_kind"))

@@ -4,27 +4,14 @@ Products go through an imitation of cuBLASLt, so a wrong layout gives a wrong re
 are the real ones.
 """
 
-from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import array_api_compat.numpy as numpy_xp
 import numpy as np
+from emulation import device as imitated
 from emulation.cublaslt import CublasLt
-from emulation.device import (
-    DEVICE,
-    Array,
-    CudaError,
-    Device,
-    Event,
-    Stream,
-    array,
-    copyto,
-    empty,
-    noted,
-    wrapped,
-    zeros,
-)
+from emulation.device import Array, noted, wrapped
 from emulation.kernels import RawModule
 from xpmlp_backends.cupy.backend import CupyBackend
 
@@ -41,40 +28,24 @@ class OnHost(type):
 dlpack._NUMPY = OnHost("OnHost", (), {})  # type: ignore[assignment]
 
 
-class MemoryPool:
-    def __init__(self, allocator: Any = None) -> None: ...
-
-    def malloc(self, size: int) -> None: ...
-
-    def free_all_blocks(self) -> None: ...
-
-    def used_bytes(self) -> int:
-        return 0
-
-    free_bytes = total_bytes = used_bytes
-
-
 class OutOfMemoryError(MemoryError):
     """CuPy's."""
-
-
-@contextmanager
-def using_allocator(allocator: Any) -> Any:
-    yield
 
 
 def cupy_module() -> Any:
     """As much of CuPy as the adapter names."""
     cuda = SimpleNamespace(
-        Stream=Stream,
-        Event=Event,
-        Device=Device,
-        MemoryPool=MemoryPool,
-        using_allocator=using_allocator,
-        get_current_stream=lambda: Stream.current,
+        Stream=imitated.Stream,
+        Event=imitated.Event,
+        Device=imitated.Device,
+        MemoryPool=imitated.MemoryPool,
+        using_allocator=imitated.using_allocator,
+        get_current_stream=imitated.current_stream,
         get_elapsed_time=lambda start, stop: (stop.time - start.time) * 1e3,
         runtime=SimpleNamespace(
-            getDeviceProperties=lambda number: {"name": b"emulated"}, CUDARuntimeError=CudaError
+            getDeviceProperties=lambda number: {"name": b"emulated"},
+            getDeviceCount=lambda: imitated.COUNT,
+            CUDARuntimeError=imitated.CudaError,
         ),
         alloc_pinned_memory=bytearray,
         memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
@@ -83,18 +54,18 @@ def cupy_module() -> Any:
         ndarray=Array,
         cuda=cuda,
         RawModule=RawModule,
-        empty=empty,
-        zeros=zeros,
+        empty=imitated.empty,
+        zeros=imitated.zeros,
         where=np.where,
         sign=np.sign,
-        empty_like=lambda x: empty(x.shape, x.dtype),
+        empty_like=lambda x: imitated.empty(x.shape, x.dtype),
         add=np.add,
-        copyto=copyto,
+        copyto=imitated.copyto,
         matmul=np.matmul,
         ascontiguousarray=lambda x: noted("copy", np.ascontiguousarray, (x,), {}),
-        array=array,
-        asnumpy=lambda x: np.array(x.view(np.ndarray)),
-        get_default_memory_pool=MemoryPool,
+        array=imitated.array,
+        asnumpy=imitated.asnumpy,
+        get_default_memory_pool=lambda: imitated.DEFAULT,
     )
     module = ModuleType("cupy")
     vars(module).update(vars(members))
@@ -115,12 +86,23 @@ class Namespace:
             return found
 
         def function(*args: Any, device: Any = None, **options: Any) -> Any:
+            if name == "asarray" and not isinstance(args[0], Array):
+                return imitated.array(args[0], **{k: v for k, v in options.items() if k == "dtype"})
             made = found(*args, **options)
-            return made if isinstance(made, Array) else wrapped(made)
+            if isinstance(made, Array) or not isinstance(made, np.ndarray):
+                return made
+            result = wrapped(made)
+            if imitated.current_stream().is_capturing():  # zeros, arange: a kernel each time
+                to = imitated.by_address(result)
+                imitated.put(name, lambda: np.copyto(to, made))
+            return result
 
         return function
 
 
-def backend(lt: Any = None, precision: str = "float32", capture: bool = True) -> Any:
-    """The CuPy adapter on the imitated device."""
-    return CupyBackend(cupy_module(), Namespace(), DEVICE, lt or CublasLt(), precision, capture)
+def backend(
+    lt: Any = None, precision: str = "float32", capture: bool = True, number: int = 0
+) -> Any:
+    """The CuPy adapter on an imitated device."""
+    made = imitated.Device(number)
+    return CupyBackend(cupy_module(), Namespace(), made, lt or CublasLt(), precision, capture)

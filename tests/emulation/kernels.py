@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from emulation.device import Array, CudaError, put
+from emulation.device import Array, CudaError, on_this_device, put
 
 SHIM = Path(__file__).with_name("shim.h")
 OPTIONS = ("-std=c++17", "-O1", "-shared", "-fPIC", "-ffp-contract=off", "-U_FORTIFY_SOURCE")
@@ -54,7 +54,7 @@ def compiled(code: str, names: tuple[str, ...]) -> Any:
                 [COMPILER, *options, str(Path(work) / "kernels.cpp"), "-o", str(made)], check=True
             )
             made.replace(library)
-    return ctypes.CDLL(str(library))
+    return ctypes.PyDLL(str(library))  # one thread at a time: a block runs on fibers
 
 
 class RawModule:
@@ -83,7 +83,7 @@ class RawKernel:
         held = [self._checked(*each) for each in zip(arguments, self._types, strict=True)]
         pointers = (ctypes.c_void_p * len(held))(*(x.ctypes.data for x in held))
 
-        def work(keep: Any = (held, arguments)) -> None:
+        def work(keep: Any = held) -> None:
             if failure := self._call(pointers, shape):
                 raise CudaError(f"{self.name}: {failure.decode()}")
 
@@ -98,6 +98,7 @@ class RawKernel:
             assert argument == 0, self.name
             return np.array(argument)
         assert isinstance(argument, Array), (self.name, type(argument), kind)
+        on_this_device("an array", argument.number)
         assert argument.flags.c_contiguous, (self.name, argument.strides)
         expected = POINTS.get(kind.removeprefix("P").removeprefix("K"))
         assert expected in (None, str(argument.dtype)), (self.name, argument.dtype, kind)
