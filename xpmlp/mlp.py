@@ -10,23 +10,11 @@ from typing import Any, Self, TypeVar
 from xpmlp.arrays.checks import whole
 from xpmlp.arrays.dlpack import give_back
 from xpmlp.checkpoints.folder import Checkpoints
-from xpmlp.errors import (
-    DeviceMemoryError,
-    InvalidValueError,
-    XpmlpError,
-    flag,
-    unknown_name,
-)
+from xpmlp.errors import DeviceMemoryError, InvalidValueError, XpmlpError, flag, unknown_name
 from xpmlp.model import files, keywords, pickling
-from xpmlp.model.base import Model, backend_for
+from xpmlp.model.base import Model, backend_for, on_device
 from xpmlp.model.memory import Request, advice_on_training, advice_on_use, release
-from xpmlp.model.predict import (
-    decisions,
-    evaluate_batches,
-    forward_batches,
-    inputs,
-    probabilities,
-)
+from xpmlp.model.predict import decisions, evaluate_batches, forward_batches, inputs, probabilities
 from xpmlp.model.summary import summary
 from xpmlp.nn.contract import Array, Backend
 from xpmlp.nn.optimizers import Optimizer
@@ -264,9 +252,11 @@ class MLP(Model):
         DeviceMemoryError
             If the device's memory is too small for a single row.
         """
-        x, target = examples(self, X, y)
-        advise = partial(advice_on_use, self, "evaluate")
-        return self._within_memory(advise, evaluate_batches, x, target)
+
+        def score(model: Model) -> dict[str, float]:
+            return evaluate_batches(model, *examples(model, X, y))
+
+        return self._within_memory(partial(advice_on_use, self, "evaluate"), score)
 
     @keywords.known("predict")
     def predict(self, X: Any) -> Array:
@@ -338,10 +328,13 @@ class MLP(Model):
     # Inside
 
     def _forward(self, X: Any, finish: Callable[[Model, Array], Array], call: str) -> Array:
-        x = self.scaling.applied(inputs(self, X), self.dtype)
-        advise = partial(advice_on_use, self, call)
-        return give_back(self.backend, X, self._within_memory(advise, forward_batches, x, finish))
+        def computed(model: Model) -> Array:
+            x = model.scaling.applied(inputs(model, X), model.dtype)
+            return give_back(model.backend, X, forward_batches(model, x, finish))
 
+        return self._within_memory(partial(advice_on_use, self, call), computed)
+
+    @on_device
     def _within_memory(
         self, advise: Callable[[], str], attempt: Callable[..., Result], *args: Any, **options: Any
     ) -> Result:

@@ -1,7 +1,7 @@
 """``EagerBackend``, the public base class of backends, and what the adapters share below it."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from importlib import import_module
 from typing import Any, Self
@@ -49,6 +49,7 @@ class EagerBackend:
     ``capabilities``              ``{"float64", "mutable"}``
     ``asarray``, ``uploader``     copies with ``xp.asarray``
     ``from_dlpack``               ``xp.from_dlpack``
+    ``current``                   nothing: arrays say where they are
     ``synchronize``, ``memory``   for a CPU: nothing to wait for, no memory of its own
     ``ran_out``                   true for a ``MemoryError``
     ``device_name``, ``place``    ``str(device)``
@@ -93,6 +94,10 @@ class EagerBackend:
     def with_precision(self, precision: str) -> Self:
         """Return the backend itself: it computes in float32, which is only more exact."""
         return self
+
+    def current(self) -> AbstractContextManager[Any]:
+        """Return a context that does nothing."""
+        return nullcontext()
 
     def asarray(self, host: Any, dtype: str | None = None) -> Array:
         """Copy a NumPy array to the device, in ``dtype`` (a name) or as it is."""

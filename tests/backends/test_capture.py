@@ -431,6 +431,18 @@ def test_a_step_is_about_a_dozen_kernels(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(names) == 15
 
 
+def test_an_epoch_ends_with_one_wait_of_the_host() -> None:
+    mlp = model(emulated.backend(), dropout=0.2)
+    data, waits = example(200), []
+    mlp.fit(*data, epochs=1, batch_size=8)
+    for epochs in (1, 2, 5):
+        imitated.WAITS.clear()
+        mlp.fit(*data, epochs=epochs, batch_size=8)
+        waits.append(len(imitated.WAITS))
+    assert waits[1] == waits[0] + 1
+    assert waits[2] == waits[0] + 4
+
+
 def test_a_graph_that_copies_from_the_host_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     describe = imitated.Graph.debug_dot_str
     monkeypatch.setattr(

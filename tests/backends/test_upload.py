@@ -304,7 +304,7 @@ def cupy_lane(recorder: Recorder, asked: dict[str, Any]) -> Lane:
     cuda = fake_cuda(recorder, asked)
     cuda.alloc_pinned_memory = lambda size: memoryview(bytearray(size))
     empty = lambda shape, dtype: np.zeros(shape, dtype).view(CupyArray)  # noqa: E731
-    return of_cupy(SimpleNamespace(cuda=cuda, empty=empty), Entered())
+    return of_cupy(SimpleNamespace(cuda=cuda, empty=empty))
 
 
 def torch_lane(recorder: Recorder, asked: dict[str, Any]) -> Lane:

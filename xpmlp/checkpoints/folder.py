@@ -272,7 +272,7 @@ class Checkpoints(Callback):
         OSError
             If it cannot be written; the older checkpoints are unchanged.
         """
-        training.refuse_divergence(weights=True)
+        training.refuse_divergence()
         path = self.folder / f"step-{training.total:09d}.xpmlp"
         tensorfile.write(path, *packed(training, self._settings))
         self.saved, self._written = path, perf_counter()

@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import Any, Self
+from functools import wraps
+from typing import Any, ParamSpec, Self, TypeVar
 
 import xpmlp_backends
 
@@ -27,6 +28,9 @@ from xpmlp.nn.random import as_seed, fresh_seed
 from xpmlp.nn.step import TrainingStep
 
 logger = logging.getLogger("xpmlp")
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 STEPS = 4
 """Most compiled steps that are kept."""
@@ -294,6 +298,18 @@ class Model:
         """
         self.compiled: dict[Any, Run] = {}
         self.forward_pass: Any = None
+
+
+def on_device(function: Callable[P, Result]) -> Callable[P, Result]:
+    """Return a function of a model, its first argument, that runs with its device current."""
+
+    @wraps(function)
+    def run(*args: P.args, **options: P.kwargs) -> Result:
+        model: Any = args[0]
+        with model.backend.current():
+            return function(*args, **options)
+
+    return run
 
 
 def check_precision(precision: str, dtype: str) -> None:

@@ -6,6 +6,7 @@ write another.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from xpmlp.nn.functions import Array as Array
@@ -184,6 +185,13 @@ class Backend(Protocol):
 
         A device that has only float32 returns the backend itself: float32 is more exact than what
         was asked for. ``precision`` of the returned backend says what it uses.
+        """
+
+    def current(self) -> AbstractContextManager[Any]:
+        """Return a context in which this device is the library's current one, for this thread.
+
+        Whoever computes with arrays enters it, calls of runs included: CuPy computes on the current
+        device. Copies from and to the host do so themselves.
         """
 
     def owns(self, x: object) -> bool:

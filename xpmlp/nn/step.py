@@ -6,7 +6,7 @@ the same code runs in a plain loop on NumPy, inside ``jit`` on JAX, and captured
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from xpmlp.nn.contract import Array, Data, Plan, State
 from xpmlp.nn.layers import Layer, Pass
@@ -100,6 +100,40 @@ class TrainingStep:
             for name, view in views.items()
         }
         return self.ops.pack(self.network.layout, bounded, flat, views)
+
+
+COUNTED = 4096
+"""Float32 holds both parts of a count of steps, divided by this, exactly."""
+
+
+def summary(xp: Any, state: State) -> Array:
+    """Return all that is read at an epoch's end, in one array: one wait for the device.
+
+    Returns
+    -------
+    Array, shape (5,)
+        The sums of loss and metric; the count of steps that left the first finite, divided by
+        ``COUNTED`` and the remainder; and 1 if parameters and running statistics are finite.
+    """
+    dtype, steps = state.totals.dtype, state.finite[:1]
+    good = xp.all(xp.isfinite(state.params)) & xp.all(xp.isfinite(state.statistics))
+    counts = (steps // COUNTED, steps % COUNTED, xp.reshape(good, (1,)))
+    return xp.concat([state.totals, *(xp.astype(count, dtype) for count in counts)])
+
+
+class Seen(NamedTuple):
+    """A ``summary`` on the host: sums, finite steps, and whether the weights are finite."""
+
+    loss: float
+    score: float
+    steps: int
+    finite: bool
+
+    @classmethod
+    def of(cls, summary: Any) -> "Seen":
+        """Read the array."""
+        loss, score, many, few, finite = map(float, summary)
+        return cls(loss, score, int(many) * COUNTED + int(few), bool(finite))
 
 
 def first_state(

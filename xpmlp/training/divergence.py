@@ -1,6 +1,6 @@
 """Where a NaN comes from: the first number of a training step that is not finite."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,17 +52,30 @@ class EpochStart:
     state: State | None  # a copy of the whole state, if ``first`` is not 0
 
     def locate(
-        self, model: Model, run: Run, source: BatchSource, state: State, step: int
-    ) -> object:
-        """Run the epoch again up to a step, from its first ``state``, and find what diverged."""
-        xp, found = model.backend.xp, None
-        step -= self.first
+        self,
+        model: Model,
+        run: Run,
+        source: BatchSource,
+        begin: Callable[[], State],
+        step: int | None,
+    ) -> tuple[int, object]:
+        """Run the epoch again, and find what diverged and in which step, counted from 0.
+
+        ``begin()`` is the state with which the epoch began. ``step`` is the first whose loss was
+        not finite; None if all were, and a weight is not.
+        """
+        xp, found, exact = model.backend.xp, None, step is None
+        if step is None:
+            step = self._first_not_finite(xp, run, source, begin())
+        state, ahead = begin(), step - self.first
         for data, plan, start, stop in source.chunks(self.plans, self.first):
-            if step >= stop - start:
-                state, step = run(state, data, plan, start, stop), step - (stop - start)
+            if ahead >= stop - start:
+                state, ahead = run(state, data, plan, start, stop), ahead - (stop - start)
                 continue
-            k = start + step
+            k = start + ahead
             state = run(state, data, plan, start, k)
+            if not exact and step > self.first and not _finite(xp, state):  # an earlier step did it
+                return self.locate(model, run, source, begin, None)
             before = xp.asarray(state.params, copy=True)
             rows = plan.rows[k, :]
             X = scaled(xp, xp.take(data.X, rows, axis=0), data.shift, data.scale, before.dtype)
@@ -70,10 +83,25 @@ class EpochStart:
             after = run(state, data, plan, k, k + 1).params
             found = locate(model, X, y, before, after)
             break
-        return found or (
+        return step, found or (
             "the loss or a running statistic is not finite. Try a smaller learning rate, or "
             "clip_norm=1.0"
         )
+
+    def _first_not_finite(self, xp: Any, run: Run, source: BatchSource, state: State) -> int:
+        """Return the first step after which a weight or a running statistic is not finite."""
+        step = self.first
+        for data, plan, start, stop in source.chunks(self.plans, self.first):
+            for k in range(start, stop):
+                state = run(state, data, plan, k, k + 1)
+                if not _finite(xp, state):
+                    return step
+                step += 1
+        return step - 1
+
+
+def _finite(xp: Any, state: State) -> bool:
+    return all(bool(xp.all(xp.isfinite(x))) for x in (state.params, state.statistics))
 
 
 def locate(

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Any
-
-import numpy as np
 
 from xpmlp.errors import DivergenceError, InvalidValueError
 from xpmlp.model.base import Model
@@ -13,7 +12,7 @@ from xpmlp.model.memory import Request
 from xpmlp.model.predict import evaluate_batches, thin
 from xpmlp.nn.contract import Array, Execution, Run, State
 from xpmlp.nn.optimizers import Optimizer
-from xpmlp.nn.step import first_state
+from xpmlp.nn.step import Seen, first_state, summary
 from xpmlp.training.advice import warn_of_inputs, warn_of_loss
 from xpmlp.training.batches import Chunk, Order, Planner, batch_source
 from xpmlp.training.callback import Callback
@@ -150,6 +149,7 @@ class Training:
                 self._train_epoch()
                 self._notify("on_epoch_end")
                 self.step = 0
+            self.history.memory = self.mlp.backend.memory()
             self.mlp.progress = self._ended()
         finally:
             self._end(begun)
@@ -196,20 +196,17 @@ class Training:
         )
 
     def _train_epoch(self) -> None:
-        backend, xp = self.mlp.backend, self.mlp.backend.xp
+        xp = self.mlp.backend.xp
         self._started = perf_counter() - self._spent
         start = self._start = self._begin_epoch()
         for chunk in self.source.chunks(start.plans, self.step):
             self._take_steps(chunk)
         if self.epoch + 1 < self.epochs:
             self._planner.look_ahead()  # while a GPU still computes
-        loss, score = backend.to_numpy(self.state.totals).astype(np.float64)
-        backend.synchronize()
+        seen = self.refuse_divergence()  # this waits for the device
         seconds, self._spent = self.seconds, 0.0
         mode, notes = self._run.execution
         self.history.execution = Execution(mode, (*notes, *filter(None, [self.given.note])))
-        self.history.memory = backend.memory()
-        self.refuse_divergence(weights=True)
         weights = self.mlp.weights
         weights.flat = xp.asarray(self.state.params, copy=True)
         weights.statistics = xp.asarray(self.state.statistics, copy=True)
@@ -217,9 +214,9 @@ class Training:
         self.mlp.epochs_trained += 1
         self.finished += 1
         self.taken += self.steps
-        metric, values = self.mlp.task.metric, {"loss": loss / self.examples}
+        metric, values = self.mlp.task.metric, {"loss": seen.loss / self.examples}
         if self.metrics:
-            values[metric.name] = metric.finish(score, self.examples, self.given.around_mean)
+            values[metric.name] = metric.finish(seen.score, self.examples, self.given.around_mean)
         values |= {"learning_rate": start.rates[-1], "seconds": seconds}
         if self.validation is not None:
             held_out = evaluate_batches(self.mlp, *self.validation)
@@ -280,35 +277,34 @@ class Training:
             if due and self._start is not None:
                 self._call_due(due, self._start)
 
-    def refuse_divergence(self, weights: bool = False) -> None:
-        """Raise if a loss of this epoch was not finite.
-
-        Parameters
-        ----------
-        weights : bool
-            Whether to check the weights and running statistics as well.
+    def refuse_divergence(self) -> Seen:
+        """Return what this epoch has summed up; raise if a loss or a weight is not finite.
 
         Raises
         ------
         DivergenceError
         """
-        xp, state = self.mlp.backend.xp, self.state
-        if self._start is None:
-            return
-        good = int(self.mlp.backend.to_numpy(state.finite)[0]) >= self.step
-        if good and weights:
-            good = all(bool(xp.all(xp.isfinite(x))) for x in (state.params, state.statistics))
-        if not good:
-            # The loss of this step, from 0, was not finite; or only the weights after the last.
-            step = min(int(self.mlp.backend.to_numpy(self.state.finite)[0]), self.step - 1)
-            state = self._start.state or self._initial_state(self._start.moments)
-            found = self._start.locate(self.mlp, self._run, self.source, state, step)
-            kept = f"of epoch {self.finished}" if self.finished else "from before the training"
-            raise DivergenceError(
-                f"the training diverged in epoch {self.epoch + 1} of {self.epochs}, step "
-                f"{step + 1} of {self.steps}: {found}. The learning rate was "
-                f"{self._start.rates[step]:.3g}; the model keeps the weights {kept}"
-            )
+        backend, start = self.mlp.backend, self._start
+        seen = Seen.of(backend.to_numpy(summary(backend.xp, self.state)))
+        if start is None or (seen.finite and seen.steps >= self.step):
+            return seen
+        # The losses may be finite where weights are not: some activations make 0 of NaN.
+        bad = seen.steps if seen.steps < self.step else None
+        again = partial(self._restarted, start)
+        step, found = start.locate(self.mlp, self._run, self.source, again, bad)
+        kept = f"of epoch {self.finished}" if self.finished else "from before the training"
+        raise DivergenceError(
+            f"the training diverged in epoch {self.epoch + 1} of {self.epochs}, step "
+            f"{step + 1} of {self.steps}: {found}. The learning rate was "
+            f"{start.rates[step]:.3g}; the model keeps the weights {kept}"
+        )
+
+    def _restarted(self, start: EpochStart) -> State:
+        """Return the state with which this epoch began."""
+        s = start.state
+        if s is None:
+            return self._initial_state(start.moments)
+        return first_state(self.mlp.backend.ops, s.params, s.statistics, s.moments)
 
 
 def train(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xpmlp.errors import InvalidValueError
-from xpmlp.model.base import Model
+from xpmlp.model.base import Model, on_device
 from xpmlp.model.memory import rows_within_chunk
 from xpmlp.model.predict import ROWS, thin
 from xpmlp.nn.contract import Array, Plan
@@ -72,11 +72,16 @@ class Objective:
                 f"found max_norm={mlp.penalty.max_norm:g}, a bound after each step that is no part "
                 "of the loss; leave it out, or train with sgd or adam"
             )
+        self._mlp, self.backend, self._layout = mlp, mlp.backend, mlp.network.layout
+        self._prepare(X, y, sample_weight)
+
+    @on_device
+    def _prepare(self, X: Any, y: Any, sample_weight: Any) -> None:
+        mlp = self._mlp
         given = prepare(mlp, X, y, sample_weight).placed(mlp.backend, "auto")
         mlp.scaling = given.scaling
         given = replace(given, x=thin(mlp, given.x))
         mlp.set_task(given.task)
-        self._mlp, self._layout = mlp, mlp.network.layout
         self.rows = given.x.count
         block = min(rows_within_chunk(mlp, ROWS), self.rows)
         data = given.for_steps(mlp.backend, mlp.dtype)
@@ -98,6 +103,7 @@ class Objective:
         self._shares, total = self._weights(block, given.weight)
         self._penalty = mlp.penalty.of_batch(np, total)
 
+    @on_device
     def __call__(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the loss and its gradient.
 

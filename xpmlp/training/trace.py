@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.model.base import Model
+from xpmlp.model.base import Model, on_device
 from xpmlp.nn.contract import Array
 from xpmlp.nn.layers import Grads, Layer, Pass, map_layers, watch
 from xpmlp.nn.ops import scaled
@@ -64,6 +64,7 @@ class Trace:
     gradient: dict[str, np.ndarray]
 
 
+@on_device
 def trace(
     mlp: Model,
     X: Any,

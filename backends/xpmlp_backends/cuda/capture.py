@@ -27,6 +27,14 @@ CAPTURES = 4
 """Most kinds of batches and data whose graphs are kept: an epoch has two."""
 
 
+class _Thread(threading.local):
+    def __init__(self) -> None:
+        self.mark = object()  # unlike a thread's number, no later thread has it
+
+
+_thread = _Thread()
+
+
 class Uncapturable(Exception):  # noqa: N818 - the step then runs eagerly
     """A step does something that cannot be captured."""
 
@@ -116,7 +124,7 @@ class CapturedRun(Loop):
         kind, make = self._graphs.stand_in(data)
         # Graphs keep the scratch memory of the thread that captured them.
         shapes = tuple((tuple(x.shape[1:]), str(x.dtype)) for x in plan)
-        key = (kind, shapes, threading.get_ident())
+        key = (kind, shapes, _thread.mark)
         if key not in self._captures:
             self._captures[key] = self._captured(make(), state, data, plan, start)
             if len(self._captures) > CAPTURES:

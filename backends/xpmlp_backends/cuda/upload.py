@@ -8,6 +8,7 @@ marks the slot as used; and while they run, the next chunk is gathered and copie
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import cycle
 from math import prod
 from typing import Any, NamedTuple
@@ -102,30 +103,22 @@ class PinnedUploader:
                 slot.used.record(self._lane.current())
 
 
-def of_cupy(cupy: Any, device: Any) -> Lane:
-    """Return CuPy's streams and pinned memory."""
+def of_cupy(cupy: Any) -> Lane:
+    """Return streams and pinned memory of CuPy's current device."""
     cuda = cupy.cuda
-    with device:
-        stream = cuda.Stream(non_blocking=True)
+    stream = cuda.Stream(non_blocking=True)
 
     def pinned(shape: tuple[int, ...], dtype: Any) -> tuple[np.ndarray, Any]:
         memory = cuda.alloc_pinned_memory(prod(shape) * dtype.itemsize)
         made = np.ndarray(shape, dtype, memory)
         return made, made
 
-    def empty(shape: tuple[int, ...], dtype: Any) -> Array:
-        with device:
-            return cupy.empty(shape, dtype)
-
     def copy(to: Array, source: Any, rows: int) -> None:
         part = source[:rows]
         to.data.copy_from_host_async(part.ctypes.data, part.nbytes, stream)
 
-    def event() -> Any:
-        with device:
-            return cuda.Event(disable_timing=True)
-
-    return Lane(stream, cuda.get_current_stream, event, pinned, empty, copy)
+    event = partial(cuda.Event, disable_timing=True)
+    return Lane(stream, cuda.get_current_stream, event, pinned, cupy.empty, copy)
 
 
 def of_torch(torch: Any, device: Any) -> Lane:

@@ -7,6 +7,7 @@ is certain: an allocation, a matrix product and a kernel compiled at run time.
 
 import ctypes
 import sys
+from contextlib import AbstractContextManager
 from functools import cache, partial
 from importlib import import_module
 from threading import Lock
@@ -73,7 +74,9 @@ class CupyBackend(EagerBackend):
             self.products: Any = partial(_cublas, cupy)
             self.precision = "float32"
         else:
-            self.products = Products(cupy, lt, precision, partial(to_bfloat16, cupy, self.kernels))
+            with self.current():
+                rounded = partial(to_bfloat16, cupy, self.kernels)
+                self.products = Products(cupy, lt, precision, rounded)
         self.ops = CudaOps(cupy, self.kernels, self.products).table(ops)
 
     @property
@@ -87,32 +90,43 @@ class CupyBackend(EagerBackend):
             return self
         return _shared(self.cupy, self.xp, self.device.id, self._lt, precision, self._capture)
 
+    def current(self) -> AbstractContextManager[Any]:
+        """Return a context in which this GPU is the thread's current one."""
+        return self.cupy.cuda.Device(self.device.id)  # an object of its own: threads enter it
+
     def owns(self, x: object) -> bool:
         """Whether x is a CuPy array on this device."""
         return isinstance(x, self.cupy.ndarray) and x.device == self.device
 
     def asarray(self, host: Any, dtype: str | None = None) -> Array:
         """Copy to the GPU."""
-        with self.device:
+        with self.current():
             return self.cupy.array(host, dtype=dtype)
+
+    def from_dlpack(self, x: Any) -> Array:
+        """Import an array that is on this GPU."""
+        with self.current():
+            return super().from_dlpack(x)
 
     def to_numpy(self, x: Array) -> Any:
         """Copy to the host; waits for the device."""
-        return self.cupy.asnumpy(x)
+        with self.current():
+            return self.cupy.asnumpy(x)
 
     def synchronize(self) -> None:
         """Wait until the GPU has finished the current stream, which has all work of xpmlp."""
         # Not the whole device: that would break another thread's capture.
-        with self.device:
+        with self.current():
             self.cupy.cuda.get_current_stream().synchronize()
 
     def uploader(self, arrays: tuple[Any, ...], rows: int) -> Uploader:
         """Return a function that copies from pinned memory on a second stream."""
-        return PinnedUploader(of_cupy(self.cupy, self.device), arrays, rows)
+        with self.current():
+            return PinnedUploader(of_cupy(self.cupy), arrays, rows)
 
     def memory(self) -> Memory:
         """Return the GPU's memory; what CuPy's pool reserves but does not use counts as free."""
-        with self.device:
+        with self.current():
             free, total = self.device.mem_info
             pool = self.cupy.get_default_memory_pool()
             with self._lock:
@@ -221,8 +235,8 @@ def create(device: str | None = None, capture: bool = True) -> CupyBackend:
 
     try:
         number = int((device or "").removeprefix("cuda:")) if device else cupy.cuda.Device().id
-        found = cupy.cuda.Device(number)
-        found.use()
+        with cupy.cuda.Device(number):
+            pass
     except (ValueError, cupy.cuda.runtime.CUDARuntimeError) as error:
         count = cupy.cuda.runtime.getDeviceCount()
         raise BackendError(

@@ -14,6 +14,7 @@ from xpmlp.inspect.explain.forward import columns, forward, given, normalizes, o
 from xpmlp.inspect.explain.stages import Walk
 from xpmlp.inspect.gradcheck import loss_at, moved_loss, places
 from xpmlp.mlp import MLP
+from xpmlp.model.base import on_device
 from xpmlp.nn.gradcheck import STEP, differences
 from xpmlp.nn.optimizers import SGD, Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
@@ -25,6 +26,7 @@ LIMIT = 2_000
 """Numbers that somebody may still read."""
 
 
+@on_device
 def explain(
     mlp: MLP, X: Any, y: Any, optimizer: str | Optimizer | None = None, *, training: bool = False
 ) -> Explanation:

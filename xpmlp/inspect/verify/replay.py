@@ -108,7 +108,8 @@ class RecordingBackend:
         state = self._moved(self._first)
         yield self._first
         for plan, k in self._plans:
-            state = self._run(state, self._data, plan, k, k + 1)
+            with self.current():
+                state = self._run(state, self._data, plan, k, k + 1)
             yield _each(self.to_numpy, state)
 
     def replay(self, index: int, state: State) -> list[Value]:
@@ -131,7 +132,7 @@ class RecordingBackend:
         log = _Log(self.to_numpy)
         parts = replace(step, model=map_layers(step.model, log.layer))
         at_once = replace(step, model=map_layers(step.model, log.joined, joined=True))
-        with np.errstate(all="ignore"):  # infinity and NaN are reported
+        with self.current(), np.errstate(all="ignore"):  # infinity and NaN are reported
             end = self._watched(parts, log)(self._moved(state), self._data, plan, k)
             at_once(self._moved(state), self._data, plan, k)
         compiled = self._run(self._moved(state), self._data, plan, k, k + 1)
