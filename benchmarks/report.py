@@ -8,7 +8,7 @@ WIDTH = 80
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
     """Align columns, the first to the left and the others to the right; None is a dash."""
-    cells = [[_text(value) for value in row] for row in (head, *rows)]
+    cells = [[text_of(value) for value in row] for row in (head, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = []
     for first, *others in cells:
@@ -17,7 +17,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
     return lines
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     """Return a number with the three or four figures that count."""
     if value is None:
         return "-"

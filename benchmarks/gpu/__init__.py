@@ -50,7 +50,10 @@ def main(arguments: list[str]) -> None:
     }
     print(*about(results["environment"]), "", sep="\n", flush=True)
     try:
-        measure(results, options, budget)
+        if options.only != "mnist":
+            measure(results, options, budget)
+        if options.only != "steps":
+            _mnist(results, options, budget)
     except KeyboardInterrupt:
         results["failures"].append("interrupted")
     finish(results, options.out, budget)
@@ -66,6 +69,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--batches", type=int, nargs="+", choices=STEPS, help="only these")
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     parser.add_argument("--contestants", nargs="+", metavar="NAME", help="only these")
+    parser.add_argument("--only", choices=("steps", "mnist"), help="as the stages of scripts/gpu")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: to try it")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for what is written")
     return parser.parse_args(arguments)
@@ -99,8 +103,8 @@ def cases(options: argparse.Namespace) -> Iterator[tuple[str, int]]:
 
 
 def measure(results: dict[str, Any], options: argparse.Namespace, budget: Budget) -> None:
-    """Measure case after case while the budget lasts, then MNIST; keep what is there on disk."""
-    reserve = 0.0 if options.quick else RESERVE
+    """Measure case after case while the budget lasts; keep what is there on disk."""
+    reserve = 0.0 if options.quick or options.only else RESERVE
     waiting, needed = list(cases(options)), FIRST
     for index, (precision, batch) in enumerate(waiting):
         name = f"batch {batch}, {precision}"
@@ -117,7 +121,6 @@ def measure(results: dict[str, Any], options: argparse.Namespace, budget: Budget
         needed = case["least_seconds"]
         results["cases"].append(case)
         write_json(results, options.out)
-    _mnist(results, options, budget)
 
 
 def measure_case(
@@ -171,18 +174,21 @@ def _mnist(results: dict[str, Any], options: argparse.Namespace, budget: Budget)
         results["mnist"] = mnist.run(budget.left - 10)
     except mnist.LeftOutError as reason:
         results["left_out"]["MNIST"] = str(reason)
+        if options.only:
+            results["failures"].append(f"MNIST was left out: {reason}")
     except Exception as error:
         traceback.print_exc()
         results["failures"].append(f"MNIST: {type(error).__name__}: {error}")
 
 
 def finish(results: dict[str, Any], folder: Path, budget: Budget) -> None:
-    """Compare with the goals, print what is left to say, and write JSON, Markdown and picture."""
-    from benchmarks.gpu import goals
+    """Compare with the goals, say the rest, and write JSON, Markdown, picture and documentation."""
+    from benchmarks.gpu import estimate, goals
     from benchmarks.report import say
 
     results["goals"] = goals.compare(results["cases"])
-    results["failures"] += goals.failures(results["cases"])
+    if results["settings"]["only"] != "mnist":
+        results["failures"] += goals.failures(results["cases"])
     results["seconds"] = budget.spent
     say(closing(results))
     write_json(results, folder)
@@ -196,7 +202,7 @@ def finish(results: dict[str, Any], folder: Path, budget: Budget) -> None:
             gpu_steps(results["cases"], path.with_suffix(".png"))
     except ImportError as error:
         print(f"no picture: {error}")
-    print(f"written: {path}.json, .md and .png", flush=True)
+    print(f"written: {path}.json, .md and .png; {estimate.fill(results)}", flush=True)
 
 
 def lines(results: Mapping[str, Any]) -> list[str]:
@@ -211,7 +217,7 @@ def lines(results: Mapping[str, Any]) -> list[str]:
 
 def closing(results: Mapping[str, Any]) -> list[str]:
     """Return what is said after the cases: how it ran, floor, goals, MNIST, what was left out."""
-    from benchmarks.gpu import floor, goals, mnist, steps
+    from benchmarks.gpu import estimate, floor, goals, mnist, steps
     from benchmarks.report import not_there
 
     ways = [
@@ -224,6 +230,7 @@ def closing(results: Mapping[str, Any]) -> list[str]:
         ways,
         floor.autotune_lines(results["cases"]),
         floor.lines(results["cases"]),
+        estimate.lines(results["cases"]),
         goals.lines(results["goals"]),
         mnist.lines(results["mnist"]) if "mnist" in results else [],
         not_there(results["left_out"]),
@@ -239,6 +246,7 @@ def stem(results: Mapping[str, Any]) -> str:
     some = [str(batch) for batch in settings["batches"] or ()]
     some += settings["precisions"] if set(settings["precisions"]) != set(PRECISIONS) else []
     some += ["some"] * bool(settings["contestants"]) + ["quick"] * settings["quick"]
+    some += ["mnist"] * (settings["only"] == "mnist")
     return "-".join(["gpu", results["environment"]["date"], *some])
 
 

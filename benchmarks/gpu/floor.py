@@ -1,96 +1,26 @@
 """Our own floor: what a step of so many kernels, with these matrix products, takes at least.
 
-It has two parts, both in CUDA graphs and timed with CUDA events: as many empty kernels as the
-captured step has nodes, and each matrix product alone, again and again, its factors in the cache.
+It has two parts, both in CUDA graphs and timed with CUDA events: each matrix product alone, again
+and again, with its epilogue and its factors in the cache; and an empty kernel for each other node
+of the captured step. So the gap after each node is counted once.
 """
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from functools import partial
-from statistics import median
+from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
-from benchmarks.contestants import Xpmlp, prepare, products
-from benchmarks.gpu.steps import US
+from benchmarks.contestants import Xpmlp, prepare
+from benchmarks.gpu import parts
+from benchmarks.gpu.graphs import captured, time_graph, watching
+from benchmarks.gpu.steps import US, exactly, without_capture
 from benchmarks.problems import Problem
 from benchmarks.report import WIDTH, not_there, table
 from benchmarks.rounds import spread
 
-REPEATED = 20
-"""How often a product stands in its graph."""
-
-LAUNCHES, TIMINGS = 10, 15
-"""How often a graph is launched within a timing, and how often that is timed."""
-
-NODE = re.compile(r'^"graph_\d+_node_\d+"\s*\[', re.MULTILINE)
-"""The beginning of a node in the text that CUDA writes about a graph; an edge has no bracket."""
-
-VERBOSE = 1
-"""CUDA's flag for a text that has the kernels' names."""
-
 EMPTY = 'extern "C" __global__ void nothing() {}'
 
 
-class Captured(NamedTuple):
-    """A captured graph: its nodes, and how many steps they are."""
-
-    nodes: int
-    steps: int
-
-
-def captured(dot: str) -> Captured:
-    """Count nodes and steps of a graph; each step has one kernel with "adam" in its name."""
-    nodes = NODE.split(dot)[1:]
-    return Captured(len(nodes), sum("adam" in node.lower() for node in nodes))
-
-
-@contextmanager
-def watching(cupy: Any) -> Iterator[list[Any]]:
-    """Collect the graphs that are captured on CuPy's streams in the meantime."""
-    found: list[Any] = []
-    stream = cupy.cuda.Stream
-    before = stream.end_capture
-
-    def end_capture(self: Any) -> Any:
-        found.append(before(self))
-        return found[-1]
-
-    stream.end_capture = end_capture
-    try:
-        yield found
-    finally:
-        stream.end_capture = before
-
-
-def graph_times(cupy: Any, body: Callable[[], object]) -> list[float]:
-    """Capture what a function launches, and return the microseconds of a launch of its graph."""
-    cuda = cupy.cuda
-    stream, begin, end = cuda.Stream(non_blocking=True), cuda.Event(), cuda.Event()
-    times = []
-    with stream:
-        body()  # compiles
-        stream.synchronize()
-        stream.begin_capture()
-        try:
-            body()
-        except BaseException:
-            with suppress(Exception):
-                stream.end_capture()
-            raise
-        graph = stream.end_capture()
-        for _ in range(1 + TIMINGS):
-            begin.record(stream)
-            for _ in range(LAUNCHES):
-                graph.launch(stream)
-            end.record(stream)
-            end.synchronize()
-            times.append(cuda.get_elapsed_time(begin, end) * 1e3 / LAUNCHES)
-    return times[1:]
-
-
-def empty_kernels(cupy: Any, count: int) -> list[float]:
+def empty_kernels(cupy: Any, stream: Any, count: int) -> float:
     """Return the microseconds of a graph of so many kernels that do nothing."""
     kernel = cupy.RawKernel(EMPTY, "nothing")
 
@@ -98,30 +28,7 @@ def empty_kernels(cupy: Any, count: int) -> list[float]:
         for _ in range(count):
             kernel((1,), (1,), ())
 
-    return graph_times(cupy, body)
-
-
-def products_alone(cupy: Any, backend: Any, problem: Problem) -> list[dict[str, Any]]:
-    """Return the microseconds of each of the step's matrix products, by its fastest algorithm."""
-    found = []
-    for each in products(problem.sizes, problem.batch):
-        a, b, out = (_moved(backend, x) for x in each)
-        with backend.products.timed():
-            backend.products(a, b, out)
-        times = graph_times(cupy, partial(_again, backend.products, a, b, out))
-        name = f"{'x'.join(map(str, a.shape))} by {'x'.join(map(str, b.shape))}"
-        found.append({"product": name, "us": median(times) / REPEATED})
-    return found
-
-
-def _again(product: Callable[[Any, Any, Any], object], a: Any, b: Any, out: Any) -> None:
-    for _ in range(REPEATED):
-        product(a, b, out)
-
-
-def _moved(backend: Any, x: Any) -> Any:
-    """Move an array to the device; what is a transpose here is one there."""
-    return backend.asarray(x) if x.flags.c_contiguous else backend.asarray(x.T).T
+    return time_graph(cupy, stream, body).us
 
 
 def in_order(contestant: Xpmlp, problem: Problem, epochs: int) -> list[float]:
@@ -145,53 +52,75 @@ def measure(problem: Problem, precision: str, case: Mapping[str, Any]) -> dict[s
         contestant = Xpmlp(problem, "cupy", precision=precision)
         contestant.start()
         contestant.train(problem.steps)
-    backend = contestant.mlp.backend
-    row = case["rows"][US]
+    eager = exactly(problem, precision, without_capture())
+    return compare(cupy, graphs, contestant, eager, case["rows"][US])
+
+
+def compare(
+    cupy: Any, graphs: Sequence[Any], ours: Xpmlp, eager: Xpmlp, row: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Measure the parts of a floor, and compare with our row of the case.
+
+    Parameters
+    ----------
+    cupy : module
+    graphs : sequence of cupy.cuda.Graph
+        What ``ours`` captured.
+    ours, eager : Xpmlp
+        The same training, captured and eager.
+    row : dict
+    """
+    problem, backend = ours.problem, _with_products(ours.mlp.backend)
+    stream = cupy.cuda.Stream(non_blocking=True)
     epochs = max(row["steps_per_call"] // problem.steps, 1)
-    made, left_out = prepare(
+    made, left_out = prepare({"parts": lambda: parts.measure(cupy, stream, eager, backend)})
+    rest, reasons = prepare(
         {
-            "empty kernels": lambda: _empty_step(cupy, graphs),
-            "products": lambda: products_alone(cupy, _with_products(backend), problem),
-            "steps in order": lambda: spread(in_order(contestant, problem, epochs)),
-            "autotune table": lambda: _autotune(backend),
+            "empty kernels": lambda: _empty_step(cupy, stream, graphs, made.get("parts")),
+            "steps in order": lambda: spread(in_order(ours, problem, epochs)),
+            "autotune table": lambda: [list(row) for row in backend.products.table()],
         }
     )
-    return summary(made, left_out, row["us_per_step"]["median"])
-
-
-def _empty_step(cupy: Any, graphs: Iterable[Any]) -> dict[str, Any]:
-    counts = [captured(graph.debug_dot_str(VERBOSE)) for graph in graphs]
-    most = max((count for count in counts if count.steps), default=None)
-    if most is None:
-        raise RuntimeError(f"none of {len(counts)} captured graphs has a step with Adam")
-    return {
-        "nodes": most.nodes / most.steps,
-        "steps_per_graph": most.steps,
-        "us": median(empty_kernels(cupy, most.nodes)) / most.steps,
-    }
+    return summary(made | rest, left_out | reasons, row["us_per_step"]["median"])
 
 
 def _with_products(backend: Any) -> Any:
-    if not callable(getattr(backend, "products", None)):
-        raise RuntimeError("this CuPy backend has no products(a, b, out) that can be captured")
+    if not hasattr(backend.products, "timed"):  # cuBLAS's
+        raise RuntimeError("this CuPy backend has no products that can be captured")
     return backend
 
 
-def _autotune(backend: Any) -> list[list[Any]]:
-    if not hasattr(getattr(backend, "products", None), "table"):
-        raise RuntimeError("this CuPy backend's products have no table()")
-    return [list(row) for row in backend.products.table()]
+def _empty_step(
+    cupy: Any, stream: Any, graphs: Iterable[Any], timed: Sequence[Mapping[str, Any]] | None
+) -> dict[str, Any]:
+    """Time an empty kernel for each node of a step that is no product's."""
+    if timed is None:
+        raise RuntimeError("the nodes of the products are not known")
+    counts = [captured(graph) for graph in graphs]
+    most = max((count for count in counts if count.steps), default=None)
+    if most is None:
+        raise RuntimeError(f"none of {len(counts)} captured graphs has a step with Adam")
+    products = sum(each["nodes"] for each in timed if each["is_product"])
+    others = max(round(most.nodes - most.steps * products), 1)
+    us = empty_kernels(cupy, stream, others)
+    return {
+        "nodes": most.nodes / most.steps,
+        "others": others / most.steps,
+        "steps_per_graph": most.steps,
+        "us": us / most.steps,
+        "us_per_node": us / others,
+    }
 
 
 def summary(made: Mapping[str, Any], left_out: dict[str, str], ours: float) -> dict[str, Any]:
     """Add up the floor; without one of its parts there is none."""
-    empty, alone = made.get("empty kernels"), made.get("products")
-    products_us = sum(each["us"] for each in alone) if alone else None
-    floor = empty["us"] + products_us if empty and products_us is not None else None
+    empty, timed = made.get("empty kernels"), made.get("parts")
+    products = sum(each["us"] for each in timed if each["is_product"]) if timed else None
+    floor = empty["us"] + products if empty and products is not None else None
     return {
         "empty": empty,
-        "products": alone,
-        "products_us": products_us,
+        "parts": timed,
+        "products_us": products,
         "us": floor,
         "ours_us": ours,
         "times_the_floor": ours / floor if floor else None,
@@ -223,7 +152,7 @@ def lines(cases: Iterable[Mapping[str, Any]]) -> list[str]:
         )
         missing |= floor["left_out"]
     return [
-        "Our own floor: a graph of as many empty kernels, and the products alone",
+        "Our own floor: the products alone, and an empty kernel for each other node",
         *table(head, rows),
         '"in order" draws no order of the rows on the host',
         *not_there(missing),

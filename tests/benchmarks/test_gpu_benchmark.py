@@ -1,27 +1,23 @@
 """The GPU benchmark, tried without a GPU: who trains, what it says, when it fails, when it ends."""
 
 import json
-import os
-import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gpu_cases import a_case, everything
 
-from benchmarks import environment, gpu, report, rounds, training
+from benchmarks import environment, gpu, report, training
 from benchmarks.contestants import Contestant, Xpmlp, prepare
-from benchmarks.gpu import floor, goals, mnist, steps
+from benchmarks.gpu import estimate, goals, mnist, steps
 from benchmarks.gpu.budget import Budget
 from benchmarks.gpu.precision import Within, jax_products, torch_products
 from benchmarks.problems import Problem
 
-ROOT = Path(__file__).resolve().parents[2]
 CPU = {
     "xpmlp torch": "torch",
     "xpmlp jax": "jax",
@@ -36,6 +32,15 @@ CPU = {
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "SETTLE", 0.0)
     monkeypatch.setattr(steps, "CALL", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def no_documentation(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any) -> Path:
+    """Where a benchmark that ran on a GPU would write; nothing here did."""
+    path: Path = tmp_path_factory.mktemp("docs") / "gpu.md"
+    path.write_text("")
+    monkeypatch.setattr(estimate, "DOCS", path)
+    return path
 
 
 class Clock:
@@ -189,7 +194,8 @@ def test_what_there_is_no_time_for_is_left_out(
     assert shares == [360 / 9, 270 / 8, 180 / 7, 90 / 6]
     assert list(results["left_out"])[:2] == ["batch 1024, tf32", "batch 1024, float32"]
     assert results["left_out"]["batch 1024, tf32"] == "40 s were left; it needs 80 s"
-    assert "MNIST" in results["left_out"]
+    gpu._mnist(results, options, Budget(15.0, clock))
+    assert results["left_out"]["MNIST"] == "5 s were left; it needs 20 s"
     assert results["failures"] == []
     kept = json.loads((tmp_path / "gpu-2026-01-01.json").read_text())
     assert len(kept["cases"]) == 4
@@ -213,169 +219,36 @@ def test_a_case_that_breaks_is_said_and_the_others_are_measured(
     assert results["mnist"]["test_accuracy"] == 0.98
 
 
-# The floor
-
-DOT = """digraph dot {
-subgraph cluster_1 {
-label="graph_1" graph[style="dashed"];
-"graph_1_node_0"[style="bold" shape="record" label="{KERNEL
-| {ID | 0 (topoId: 2) | gather\\<\\<\\<1,128,0\\>\\>\\>}
-}"];
-"graph_1_node_1"[style="bold" shape="record" label="{KERNEL
-| {ID | 1 (topoId: 1) | _Z10xpmlp_AdamPf\\<\\<\\<1,128,0\\>\\>\\>}
-}"];
-"graph_1_node_2"[style="solid" shape="record" label="{
-MEMCPY
-| {{ID | node handle} | {2 (topoId: 0) | 0x0}}
-}"];
-"graph_1_node_0" -> "graph_1_node_1" [headlabel=0];
-"graph_1_node_1" -> "graph_1_node_2";
-}
-}
-"""
+def test_mnist_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(mnist, "run", lambda _: {"test_accuracy": 0.98, "seconds": 1.0})
+    gpu.main(["--only", "mnist", "--out", str(tmp_path)])
+    (path,) = tmp_path.glob("gpu-*-mnist.json")
+    assert json.loads(path.read_text())["cases"] == []
 
 
-def test_nodes_and_steps_are_counted() -> None:
-    assert floor.captured(DOT) == (3, 1)
-    assert floor.captured("digraph dot {}") == (0, 0)
+def test_mnist_alone_fails_if_it_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def run(_: float) -> dict[str, float]:
+        raise mnist.LeftOutError("there is no GPU")
+
+    monkeypatch.setattr(mnist, "run", run)
+    with pytest.raises(SystemExit, match=r"failed:\nMNIST was left out: there is no GPU$"):
+        gpu.main(["--only", "mnist", "--out", str(tmp_path)])
 
 
-class FakeCupy(SimpleNamespace):
-    """What the floor asks of CuPy: a launch takes 2 µs for each kernel in the graph."""
+def test_steps_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def case(precision: str, batch: int, *_: Any) -> dict[str, Any]:
+        return a_case(precision, batch)
 
-    def __init__(self) -> None:
-        outer, self.kernels, self.now = self, 0, 0.0
-
-        class Stream:
-            def __init__(self, non_blocking: bool = False) -> None:
-                self.begun = 0
-
-            def __enter__(self) -> None: ...
-
-            def __exit__(self, *_: object) -> None: ...
-
-            def synchronize(self) -> None: ...
-
-            def begin_capture(self) -> None:
-                self.begun = outer.kernels
-
-            def end_capture(self) -> Any:
-                count = outer.kernels - self.begun
-                return SimpleNamespace(
-                    launch=partial(outer.launch, count), debug_dot_str=lambda flags: DOT
-                )
-
-        class Event:
-            def record(self, _: object) -> None:
-                self.at = outer.now
-
-            def synchronize(self) -> None: ...
-
-        def elapsed(begin: Any, end: Any) -> float:
-            milliseconds: float = end.at - begin.at
-            return milliseconds
-
-        self.cuda = SimpleNamespace(Stream=Stream, Event=Event, get_elapsed_time=elapsed)
-
-    def launch(self, count: int, _: object) -> None:
-        self.now += 2e-3 * count
-
-    def kernel(self, *_: object) -> None:
-        self.kernels += 1
-
-    def RawKernel(self, code: str, name: str) -> Callable[..., None]:  # noqa: N802
-        assert name in code
-        return self.kernel
-
-
-def test_the_floor_is_what_its_graphs_take() -> None:
-    cupy = FakeCupy()
-    with floor.watching(cupy) as graphs:
-        cupy.cuda.Stream().end_capture()
-    cupy.cuda.Stream().end_capture()  # nobody watches any more
-    assert len(graphs) == 1
-    assert floor._empty_step(cupy, graphs) == {
-        "nodes": 3.0,
-        "steps_per_graph": 1,
-        "us": pytest.approx(6.0),
-    }
-    problem = Problem.make((784, 8, 10), 4, 1)
-    seen = []
-
-    def product(a: Any, b: Any, out: Any) -> None:
-        assert (a @ b).shape == out.shape
-        seen.append((a.flags.c_contiguous, b.flags.c_contiguous))
-        cupy.kernel()
-
-    product.timed = nullcontext  # type: ignore[attr-defined]
-    backend = SimpleNamespace(asarray=lambda x: x.copy(), products=product)
-    alone = floor.products_alone(cupy, backend, problem)
-    assert [each["product"] for each in alone] == [
-        *("4x784 by 784x8", "784x4 by 4x8"),
-        *("4x8 by 8x10", "8x4 by 4x10", "4x10 by 10x8"),
-    ]
-    assert [each["us"] for each in alone] == [pytest.approx(2.0)] * 5
-    assert set(seen) == {(True, True), (False, True), (True, False)}
-    made = {"empty kernels": floor._empty_step(cupy, graphs), "products": alone}
-    found = floor.summary(made, {}, 24.0)
-    assert found["us"] == pytest.approx(16.0)
-    assert found["times_the_floor"] == pytest.approx(1.5)
-
-
-def test_a_floor_without_its_parts_is_none_and_says_why() -> None:
-    made, left_out = prepare(
-        {
-            "empty kernels": lambda: floor._empty_step(FakeCupy(), []),
-            "products": lambda: floor._with_products(object()),
-        }
-    )
-    found = floor.summary(made, left_out, 30.0)
-    assert found["us"] is found["times_the_floor"] is None
-    text = "\n".join(floor.lines([a_case("tf32", 128) | {"floor": found}]))
-    assert "left out: empty kernels: none of 0 captured graphs" in text
-    assert "left out: products: this CuPy backend has no products" in text
+    monkeypatch.setattr(gpu, "measure_case", case)
+    monkeypatch.setattr(mnist, "run", None)
+    gpu.main(["--only", "steps", "--out", str(tmp_path), "--batches", "128"])
+    (path,) = tmp_path.glob("gpu-*-128.json")
+    assert len(json.loads(path.read_text())["cases"]) == 3
 
 
 # The goals, and what makes it fail
-
-
-def a_case(precision: str, batch: int, **us: float) -> dict[str, Any]:
-    """A case with everyone, at 100 µs unless said otherwise, and long names of what is missing."""
-    names = list(steps.makers(Problem.make((2, 4, 2), 8, 1), precision))
-    times = {name: us.get(name.replace(" ", "_"), 100.0) for name in names}
-    ours = times[steps.US]
-    rows: dict[str, Any] = {
-        name: {
-            "us_per_step": rounds.spread([time]) | {"rounds": [time]},
-            "times_ours": time / ours,
-            "steps_per_call": 30_720,
-            "first_seconds": 12.0,
-            "loss_off": 1.2e-6,
-        }
-        for name, time in times.items()
-    }
-    for name in goals.CAPTURED:
-        rows[name]["execution"] = {"mode": "captured in CUDA graphs", "notes": []}
-    parts = {
-        "empty kernels": {"nodes": 13.5, "steps_per_graph": 32, "us": 0.3 * ours},
-        "products": [{"product": "a", "us": 0.5 * ours}],
-        "steps in order": rounds.spread([ours]),
-        "autotune table": [("product", "candidates"), ("8192x784 by 784x512" * 6, 16)],
-    }
-    return {
-        "precision": precision,
-        "batch": batch,
-        "steps": 480,
-        "flops_per_step": 26_000_000_000,
-        "losses": {},
-        "tolerance": 1e-3,
-        "disagree": [],
-        "left_out": {"xpmlp jax": "it could not be imported, said at great length " * 3},
-        "rounds": 15,
-        "least_seconds": 20.0,
-        "rows": rows,
-        "floor": floor.summary(parts, {}, ours),
-    }
 
 
 def test_goals_are_met_or_missed() -> None:
@@ -420,34 +293,6 @@ def test_it_fails_for_other_losses_or_without_cupy() -> None:
 
 
 # What is written
-
-
-def everything(cases: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "environment": {
-            "date": "2026-01-01",
-            "python": "3.12.1",
-            "cpu": "A processor",
-            "cores_used": 16,
-            "load_average": 0.25,
-            "gpus": [{"name": "NVIDIA H200", "driver": "580.1", "memory": "143771 MiB"}],
-            "versions": {f"a-package-{k}": "0.1.0.dev0" for k in range(9)},
-            "variables": {"XLA_FLAGS": "--a-very-long-one " * 9},
-        },
-        "settings": {
-            "budget": 420.0,
-            "batches": None,
-            "precisions": gpu.PRECISIONS,
-            "contestants": None,
-            "quick": False,
-        },
-        "cases": cases,
-        "left_out": {"MNIST": "it is not there, which is said at great length " * 3},
-        "failures": ["a failure that is said at great length " * 3],
-        "goals": goals.compare(cases),
-        "mnist": {"test_accuracy": 0.985, "seconds": 123.4, "memory_used": 1.2e12},
-        "seconds": 400.0,
-    }
 
 
 def test_tables_fit_a_terminal_and_name_the_device() -> None:
@@ -505,35 +350,8 @@ def test_the_driver_is_asked_for_gpus(tmp_path: Path, monkeypatch: pytest.Monkey
     assert environment.gpus() == []
     if sys.platform == "win32":
         pytest.skip("a shell script is not a program here")
-    program(tmp_path / "nvidia-smi", "echo 'NVIDIA H200, 580.95.05, 143771 MiB'")
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'NVIDIA H200, 580.95.05, 143771 MiB'\n")
+    program.chmod(0o755)
     expected = {"name": "NVIDIA H200", "driver": "580.95.05", "memory": "143771 MiB"}
     assert environment.gpus() == [expected]
-
-
-def program(path: Path, body: str) -> None:
-    path.write_text(f"#!/bin/sh\n{body}\n")
-    path.chmod(0o755)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the script is for Linux")
-@pytest.mark.parametrize("broken", ["", "pytest", "benchmarks"])
-def test_one_script_does_everything(tmp_path: Path, broken: str) -> None:
-    program(tmp_path / "nvidia-smi", "echo a GPU")
-    program(tmp_path / "python", f'echo "$PYTHONPATH: $*"; [ "$2" != "{broken}" ]')
-    done = subprocess.run(
-        [str(ROOT / "scripts" / "gpu"), "out"],
-        cwd=tmp_path,
-        env={
-            "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
-            "PYTHON": str(tmp_path / "python"),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == bool(broken)
-    (log,) = (tmp_path / "out").glob("gpu-*.txt")
-    assert log.read_text() == done.stdout
-    wanted = ("-m xpmlp info", "-m pytest -m gpu", f"--budget 420 --out {tmp_path / 'out'}")
-    for each in ("a GPU", f"{ROOT}:{ROOT / 'backends'}", *wanted):
-        assert each in done.stdout
