@@ -239,7 +239,12 @@ def main() -> str | None:
     """Run all of them; return what failed, if anything did."""
     from xpmlp_backends.cupy.backend import create
 
-    failed = run(partial(create, None), CHECKS)
+    make = partial(create, None)
+    try:
+        make(True)
+    except xpmlp.errors.BackendError as error:
+        return str(error)
+    failed = run(make, CHECKS)
     return f"failed: {', '.join(failed)}" if failed else None
 
 

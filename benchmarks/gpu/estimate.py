@@ -128,6 +128,9 @@ def _why_not(results: Mapping[str, Any]) -> str | None:
     settings = results["settings"]
     if settings["quick"] or settings["device"] != "cuda" or not results["environment"]["gpus"]:
         return "this was no full run on a GPU"
+    begins = tuple(f"batch {BATCH}, {precision}:" for precision in PREDICTED)
+    if failed := [line for line in results["failures"] if line.startswith(begins)]:
+        return failed[0]
     measured = {c["precision"] for c in results["cases"] if c["batch"] == BATCH and has_parts(c)}
     if missing := [precision for precision in PREDICTED if precision not in measured]:
         return f"there are no parts of a step in {', '.join(missing)}"

@@ -51,16 +51,15 @@ def _found(packages: tuple[str, ...]) -> Iterator[str]:
 def lines() -> list[str]:
     """Return what is there, and what is missing."""
     found = versions()
-    there = [f"{name} {number}" for name, number in found.items() if number]
+    there = [f"Python {platform.python_version()}"]
+    there += [f"{name} {number}" for name, number in found.items() if number]
     missing = [name for name, number in found.items() if not number]
     texts = [
         *(f"GPU: {gpu['name']}, {gpu['memory']}, driver {gpu['driver']}" for gpu in gpus()),
-        f"installed: Python {platform.python_version()}, {', '.join(there)}",
+        f"installed: {', '.join(there)}",
         f"missing: {', '.join(missing) or 'nothing'}",
     ]
-    return [
-        line for text in texts for line in textwrap.wrap(text, 80, break_on_hyphens=False)
-    ]  # fmt: skip
+    return [line for text in texts for line in textwrap.wrap(text, 80, break_on_hyphens=False)]
 
 
 def why_not() -> str | None:
@@ -80,6 +79,7 @@ def main() -> int:
     runtime = import_module("cupy").cuda.runtime
     lt = import_module("xpmlp_backends.cupy.backend").cublaslt()
     print(
+        f"CuPy finds {runtime.getDeviceProperties(0)['name'].decode()}; "
         f"CUDA {runtime.runtimeGetVersion()}, of the driver {runtime.driverGetVersion()}; "
         f"cuBLASLt: {lt if isinstance(lt, str) else lt.get_version()}",
         flush=True,

@@ -253,6 +253,7 @@ def test_a_full_run_on_a_gpu_fills_the_table_in_again_and_again(docs: Path) -> N
         ({"quick": True}, "this was no full run on a GPU"),
         ({"device": "cpu"}, "this was no full run on a GPU"),
         ({"gpus": []}, "this was no full run on a GPU"),
+        ({"failures": ["batch 128, tf32: fell back"]}, "batch 128, tf32: fell back"),
         ({"cases": [a_case("tf32", 128)]}, "there are no parts of a step in float32"),
         ({"cases": [a_case("float32", 8192)]}, "there are no parts of a step in float32, tf32"),
     ],

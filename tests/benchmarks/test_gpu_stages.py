@@ -122,6 +122,26 @@ def test_modules_without_which_nothing_runs_are_looked_for_first(
     assert capsys.readouterr().out.splitlines()[-1] == expected
 
 
+def test_a_gpu_and_its_libraries_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runtime = SimpleNamespace(
+        getDeviceProperties=lambda number: {"name": b"NVIDIA H200"},
+        runtimeGetVersion=lambda: 13000,
+        driverGetVersion=lambda: 13010,
+    )
+    modules = {
+        "cupy": SimpleNamespace(cuda=SimpleNamespace(runtime=runtime)),
+        "xpmlp_backends": SimpleNamespace(why_not=lambda name: None),
+        "xpmlp_backends.cupy.backend": SimpleNamespace(cublaslt=lambda: "it cannot be used"),
+    }
+    monkeypatch.setattr(installed, "import_module", modules.__getitem__)
+    assert installed.main() == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "CuPy finds NVIDIA H200; CUDA 13000, of the driver 13010; cuBLASLt: it cannot be used"
+    )
+
+
 # The checks
 
 
@@ -136,6 +156,18 @@ def made() -> Any:
     """Makes the emulated backend, to capture or not."""
     make_backend("cupy-emulated")  # or a skip
     return {way: emulated.backend(capture=way) for way in (True, False)}.__getitem__
+
+
+def test_the_checks_end_at_once_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xpmlp_backends.cupy.backend.why_not", lambda: "no GPU")
+    assert str(correct.main()).startswith("backend 'cupy': no GPU.")
+
+
+def test_what_failed_is_the_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xpmlp_backends.cupy.backend.create", lambda device, capture: None)
+    for failed, said in ((["a", "b"], "failed: a, b"), ([], None)):
+        monkeypatch.setattr(correct, "run", lambda make, checks, failed=failed: failed)
+        assert correct.main() == said
 
 
 @pytest.mark.parametrize(
