@@ -27,6 +27,10 @@ CAPTURES = 4
 """Most kinds of batches and data whose graphs are kept: an epoch has two."""
 
 
+CAPTURING = threading.Lock()
+"""Held during a capture, by CuPy's graphs and PyTorch's: one at a time in the process."""
+
+
 class _Thread(threading.local):
     def __init__(self) -> None:
         self.mark = object()  # unlike a thread's number, no later thread has it

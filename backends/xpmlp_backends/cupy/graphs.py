@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpmlp.nn.contract import Array, Data
-from xpmlp_backends.cuda.capture import StandIn, Uncapturable
+from xpmlp_backends.cuda.capture import CAPTURING, StandIn, Uncapturable
 from xpmlp_backends.cupy.cublaslt import Products
 from xpmlp_backends.cupy.kernels import Kernels, contiguous
 from xpmlp_backends.cupy.ops import Addresses
@@ -42,7 +42,7 @@ class CupyGraphs:
     def capture(self, work: Callable[[], object]) -> Callable[[], object]:
         """Capture work; return what launches it."""
         stream = private_stream(self._cupy)
-        with stream, self._cupy.cuda.using_allocator(self._pool.malloc):
+        with CAPTURING, stream, self._cupy.cuda.using_allocator(self._pool.malloc):
             stream.begin_capture()
             try:
                 work()

@@ -1,10 +1,11 @@
 """CUDA graphs through PyTorch, for ``xpmlp_backends.cuda.capture``."""
 
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any
 
 from xpmlp.nn.contract import Array, Data
-from xpmlp_backends.cuda.capture import StandIn
+from xpmlp_backends.cuda.capture import CAPTURING, StandIn
 
 
 class TorchGraphs:
@@ -24,17 +25,23 @@ class TorchGraphs:
         self._stream.synchronize()
 
     def capture(self, work: Callable[[], object]) -> Callable[[], object]:
-        """Capture work; return what launches it."""
+        """Capture work; return what launches it.
+
+        Not with ``torch.cuda.graph``, which waits for the whole device and empties the cache: that
+        breaks the captures of other threads.
+        """
         cuda = self._torch.cuda
-        graph, before = cuda.CUDAGraph(), cuda.current_stream(self._device)
-        options = {"pool": self._pool, "stream": self._stream}
-        try:
+        graph = cuda.CUDAGraph()
+        with CAPTURING, cuda.stream(self._stream):
             # "thread_local": other threads may allocate meanwhile.
-            with cuda.graph(graph, capture_error_mode="thread_local", **options):
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
                 work()
-        except BaseException:
-            cuda.set_stream(before)  # it is not restored where the end of the capture fails
-            raise
+            except BaseException:
+                with suppress(Exception):  # it only ends the capture; the work's error is raised
+                    graph.capture_end()
+                raise
+            graph.capture_end()
         return graph.replay
 
     def new(self, x: Array) -> Array:
