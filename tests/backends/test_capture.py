@@ -1,5 +1,6 @@
 """Steps captured in CUDA graphs: on an imitated device, and on a real one with ``-m gpu``."""
 
+import ctypes
 import logging
 import threading
 from typing import Any
@@ -429,6 +430,59 @@ def test_a_step_is_about_a_dozen_kernels(monkeypatch: pytest.MonkeyPatch) -> Non
         "gather", "assess", "slope", "slope", "accumulate", "adam"
     ]  # fmt: skip
     assert len(names) == 15
+
+
+def test_dropout_after_two_layers_is_two_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = nodes(monkeypatch, dropout=0.3)
+    assert [name.partition("<")[0] for name in names if "<" in name] == [
+        "gather", "dropout", "dropout", "assess", "slope", "slope", "accumulate", "adam"
+    ]  # fmt: skip
+    assert len(names) == 17
+
+
+def test_bfloat16_rounds_each_array_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parameters at once, two hidden layers' outputs; other kernels round what they make."""
+    names = nodes(monkeypatch, precision="bf16")
+    assert names.count("product") == 8
+    kernels = [name.partition("<")[0] for name in names if name not in ("product", "copy")]
+    assert kernels == [
+        "gather", "to_bfloat16", "to_bfloat16", "to_bfloat16", "assess", "column_sums", "slope",
+        "column_sums", "slope", "column_sums", "accumulate", "adam",
+    ]  # fmt: skip
+    assert len(names) == 21  # with the loss's copy, once a chunk
+    with monkeypatch.context() as patch:
+        dropping = nodes(patch, precision="bf16", dropout=0.3)
+    assert len(dropping) == len(names)  # dropout rounds instead
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("options", [{}, {"residual": True}, {"normalization": "batch"}])
+def test_bfloat16_is_near_float32_and_not_the_same(options: Any, dropout: float) -> None:
+    mlp, history = trained(emulated.backend(), precision="bf16", dropout=dropout, **options)
+    assert history.execution == CAPTURED
+    assert mlp.backend.precision == "bf16"
+    _, exactly = trained(make_backend("numpy"), dropout=dropout, **options)
+    assert history["loss"] != exactly["loss"]
+    assert_close(history["loss"], exactly["loss"], rtol=2e-2)
+
+
+class Wrong(CublasLt):
+    """Whose sums of columns are wrong from two columns on."""
+
+    def _compute(self, described: Any, which: int, *places: int) -> None:
+        super()._compute(described, which, *places)
+        if described[7] == self.Epilogue.BGRADA:
+            address, columns = described[8], self.objects[places[1]][1]
+            (ctypes.c_float * columns).from_address(address)[0] += 1.0
+
+
+def test_wrong_sums_of_a_product_are_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    """By the captured step and the eager one alike: both have them from cuBLASLt."""
+    with caplog.at_level(logging.WARNING, "xpmlp"):
+        mlp, history = trained(emulated.backend(Wrong()))
+    assert history.execution == CAPTURED
+    assert "a kernel sums" in caplog.text
+    assert_same(mlp, trained(make_backend("numpy"))[0])
 
 
 def test_an_epoch_ends_with_one_wait_of_the_host() -> None:

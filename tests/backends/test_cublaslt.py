@@ -103,13 +103,13 @@ def test_precision_rounds_factors_and_nothing_else(device: Any, precision: str, 
         (device.asarray(a), device.asarray(b)),
         (device.asarray(np.ascontiguousarray(a.T)).T, device.asarray(np.ascontiguousarray(b.T)).T),
     ):
-        found = device.to_numpy(device.products(first, second))
+        found = device.to_numpy(device.ops.dense(first, second, None))
         # The hardware may cut where this rounds: then it is off by a factor's last bit.
         assert_close(found, rounded, of_max=max(2.0**-bits, 1e-6))
         assert found.dtype == np.float32
     if precision == "bf16":
         assert_close(found, rounded, of_max=2e-6)
-    double = device.products(*(device.asarray(x.astype(float)) for x in (a, b)))
+    double = device.ops.dense(*(device.asarray(x.astype(float)) for x in (a, b)), None)
     assert_close(device.to_numpy(double), a.astype(float) @ b.astype(float), of_max=1e-13)
 
 
@@ -122,7 +122,7 @@ def test_a_bias_gradient_is_a_sum_of_numbers_that_are_not_rounded(device: Any) -
 
 
 def test_bfloat16_is_rounded_to_the_nearest_and_to_even(device: Any) -> None:
-    from xpmlp_backends.cupy.ops import to_bfloat16
+    from xpmlp_backends.cupy.halves import to_bfloat16
 
     ml_dtypes = pytest.importorskip("ml_dtypes")
     rng = np.random.default_rng(0)

@@ -133,6 +133,11 @@ def mask(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Ar
         yield [dropout_keys(3, 0, 1, 1)[0, 0], (n, n_in), rate, Dtype]
 
 
+def dropout(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    for rate in (0.0, 0.1, 0.5, 0.99):
+        yield [Table, rng.standard_normal((n, n_in)), dropout_keys(3, 0, 1, 1)[0, 0], rate]
+
+
 def gather(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
     rows = rng.integers(0, n, 5).astype(np.int32)
     column, number = rng.random(n_in) + 0.5, np.array([1 / 255])
@@ -191,6 +196,11 @@ def pack(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Ar
     yield [layout, tensors]
 
 
+def unpack(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    layout = Layout({"W": (n_in, n_out), "b": (n_out,), "g": (n,)})
+    yield [layout, rng.standard_normal(layout.size)]
+
+
 def penalize(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
     W, dW = rng.standard_normal((n_in, n_out)), rng.standard_normal((n_in, n_out))
     W[0, 0] = 0.0
@@ -244,9 +254,12 @@ CASES: dict[str, Callable[..., Iterator[Arguments]]] = {
     "softmax_cross_entropy": softmax_cross_entropy,
     "sigmoid_cross_entropy": sigmoid_cross_entropy,
     "dropout_mask": mask,
+    "dropout": dropout,
+    "dropout_grad": dropout,
     "gather_batch": gather,
     "penalize": penalize,
     "pack": pack,
+    "unpack": unpack,
     "clip_by_norm": clip,
     "sgd": flat(0),
     "momentum": flat(1, 0.9),
@@ -272,6 +285,8 @@ def results(value: Any) -> list[Any]:
     """Flatten what an operation gives back: an array, or nested tuples of arrays and None."""
     if isinstance(value, tuple):
         return [one for part in value for one in results(part)]
+    if isinstance(value, dict):
+        return list(value.values())
     return [value]
 
 
@@ -298,8 +313,12 @@ def call(backend: Any, ops: Ops, name: str, arguments: Arguments, dtype: str) ->
         if "mutable" in backend.capabilities and type(backend).__name__ != "ReadonlyNumpy":
             out = backend.xp.asarray(out, copy=True)
         given += [out, layout.views(ops.xp, out)]
+    if name == "dropout_grad":
+        _, x, key, rate = given
+        given = [ops, x, ops.dropout(ops, x, key, rate)[1]]
     with np.errstate(invalid="ignore"):  # infinity minus infinity, in accumulate
         found = getattr(ops, name)(*given)
+    found = found[:1] if name == "dropout" else found  # the mask is the backend's own
     found = [None if r is None else backend.to_numpy(r) for r in results(found)]
     if name == "assess" and found[2] is not None:  # by rows or by sums of rows, as a backend likes
         found[2] = found[2].sum(keepdims=True)
@@ -358,6 +377,26 @@ def test_the_backends_operation_is_the_plain_formula(backend: Any, name: str, dt
                     assert_close(
                         ours, right, rtol=BAR[dtype], of_max=4 * BAR[dtype], atol=BAR[dtype]
                     )
+
+
+@pytest.mark.parametrize("name", ["relu", "tanh", "gelu"])
+@pytest.mark.parametrize("rate", [0.3, 0.0])
+def test_gradients_after_dropout(backend: Any, name: str, rate: float) -> None:
+    rng, f = np.random.default_rng(0), ACTIVATIONS[name]
+    x, W, dy = rng.standard_normal((9, 5)), rng.standard_normal((5, 7)), rng.standard_normal((9, 7))
+    key, b = dropout_keys(3, 0, 1, 1)[0, 0], rng.standard_normal(7)
+
+    def computed(backend: Any, ops: Ops) -> list[Any]:
+        given = [backend.asarray(a.copy()) for a in (x, W, b, dy, key)]
+        z, h = ops.dense_activation(ops, *given[:3], f)
+        y, mask = ops.dropout(ops, h, given[4], rate)
+        none = (None, None)
+        grads = ops.dense_activation_grad(ops, *given[:2], z, h, given[3], f, True, none, mask)
+        return [backend.to_numpy(a) for a in (y, *grads)]
+
+    expected = computed(make_backend("numpy"), Ops.reference(numpy_xp, "cpu"))
+    for found, right in zip(computed(backend, backend.ops), expected, strict=True):
+        assert_close(found, right, rtol=1e-13, atol=1e-14)
 
 
 def test_dense_grad_fills_the_places_it_is_given(backend: Any) -> None:
@@ -492,11 +531,17 @@ def test_keys_differ_for_seeds_epochs_steps_and_layers() -> None:
 @pytest.mark.parametrize("which", ["numpy", "numpy-plain", "cupy-emulated"])
 @pytest.mark.sampled(3)
 def test_nan_and_infinity_keep_their_meaning(which: str, name: str, special: float) -> None:
-    """Put into each array in turn, they come out of NumPy's own operations where they should."""
+    """Put into each array in turn, they come out of NumPy's own operations where they should.
+
+    But for NaN in cuBLASLt's ReLU, which makes 0 of it.
+    """
     rng = np.random.default_rng(0)
     host = make_backend(which)
-    reference = Ops.reference(numpy_xp, "cpu")
+    reference = Ops.reference(host.xp, host.device)
     for arguments in CASES[name](5, 4, 3, rng):
+        loses = (which, name) == ("cupy-emulated", "dense_activation") and (
+            arguments[-1].name == "relu"
+        )
         for i, argument in enumerate(arguments):
             if not isinstance(argument, np.ndarray) or argument.dtype != np.float64:
                 continue
@@ -510,4 +555,6 @@ def test_nan_and_infinity_keep_their_meaning(which: str, name: str, special: flo
                 if expected[k] is None:
                     continue
                 for test in (np.isnan, np.isposinf, np.isneginf):
+                    if test is np.isnan and loses:
+                        continue
                     np.testing.assert_array_equal(test(found[k]), test(expected[k]))

@@ -71,8 +71,12 @@ class Layer(NamedTuple):
         Composes parts in the way this layer does; see ``map_layers``.
     activation : Activation, optional
         The activation that the layer applies, last or alone.
+    drops : (float, int), optional
+        Of a dropout layer: the rate, and its number among the network's dropout layers.
     activated : callable (Activation) -> Layer, optional
         Returns this layer joined with an activation after it; ``chain`` uses it.
+    dropped : callable (float, int) -> Layer, optional
+        Returns this layer joined with dropout after it.
     """
 
     name: str
@@ -84,7 +88,9 @@ class Layer(NamedTuple):
     parts: tuple["Layer", ...] = ()
     compose: Callable[[list["Layer"]], "Layer"] | None = None
     activation: Activation | None = None
+    drops: tuple[float, int] | None = None
     activated: Callable[[Activation], "Layer"] | None = None
+    dropped: Callable[[float, int], "Layer"] | None = None
 
 
 def map_layers(layer: Layer, f: Callable[[Layer], Layer], joined: bool = False) -> Layer:
@@ -93,8 +99,9 @@ def map_layers(layer: Layer, f: Callable[[Layer], Layer], joined: bool = False) 
     With ``joined``, a dense map and the activation after it are one leaf, as in ``chain``.
     """
     if layer.compose is None:
-        return f(layer)._replace(activated=None)  # joined later, it would not be seen
-    parts = _joined(list(layer.parts)) if joined else layer.parts
+        # Joined later, it would not be seen.
+        return f(layer)._replace(activated=None, dropped=None)
+    parts = _activations_joined(list(layer.parts)) if joined else layer.parts
     return layer.compose([map_layers(part, f, joined) for part in parts])
 
 
@@ -146,21 +153,36 @@ def dense(name: str, n_in: int, n_out: int, bias: bool = True) -> Layer:
     return made._replace(activated=partial(_activated, made, W, b if bias else None))
 
 
-def _activated(dense: Layer, W: str, b: str | None, activation: Activation) -> Layer:
-    """h = f(x W + b): a dense map and its activation in one, for backends that fuse them."""
+def _activated(
+    dense: Layer,
+    W: str,
+    b: str | None,
+    activation: Activation,
+    rate: float | None = None,
+    index: int = 0,
+) -> Layer:
+    """h = f(x W + b), and dropout after it: one layer, for backends that fuse them."""
 
     def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
         z, h = ops.dense_activation(ops, x, p[W], p[b] if b else None, activation)
+        y, mask = h, None
+        if rate is not None and run.training:
+            y, mask = ops.dropout(ops, h, run.keys[index, :], rate)
 
-        def backward(dh: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
+        def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
             out = (run.grad.get(W), run.grad.get(b) if b else None)
-            dx, dW, db = ops.dense_activation_grad(ops, x, p[W], z, h, dh, activation, need_dx, out)
+            dx, dW, db = ops.dense_activation_grad(
+                ops, x, p[W], z, h, dy, activation, need_dx, out, mask
+            )
             return dx, {W: dW, b: db} if b else {W: dW}
 
-        return h, backward
+        return y, backward
 
     formula = f"h = {activation.name}(x W + b)"
-    return Layer(dense.name, forward, dense.shapes, {}, formula, activation=activation)
+    made = Layer(dense.name, forward, dense.shapes, {}, formula, activation=activation)
+    if rate is None:
+        return made._replace(dropped=partial(_activated, dense, W, b, activation))
+    return made
 
 
 def affine(xp: Any, x: Array, W: Array, b: Array | None) -> Array:
@@ -207,8 +229,14 @@ def dense_activation_grad(
     f: Activation,
     need_dx: bool,
     out: tuple[Array | None, Array | None] = (None, None),
+    mask: Any = None,
 ) -> tuple[Array | None, Array, Array]:
-    """Gradients of ``dense_activation``: those of the affine map at dz = dh · f′(z)."""
+    """Gradients of ``dense_activation``: those of the affine map at dz = dh · f′(z).
+
+    With a ``mask`` of ``ops.dropout``, ``dh`` is the gradient after that.
+    """
+    if mask is not None:
+        dh = ops.dropout_grad(ops, dh, mask)
     dz = ops.activation_grad(ops, z, h, dh, f)
     return ops.dense_grad(x, W, dz, need_dx, out)
 
@@ -246,16 +274,31 @@ def dropout(name: str, rate: float, index: int) -> Layer:
     """
 
     def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
-        mask = (
-            ops.dropout_mask(run.keys[index, :], x.shape, rate, x.dtype) if run.training else None
-        )
+        if not run.training:
+            return x, lambda dy, need_dx=True: (dy, {})
+        y, mask = ops.dropout(ops, x, run.keys[index, :], rate)
 
         def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
-            return dy if mask is None else dy * mask, {}
+            return ops.dropout_grad(ops, dy, mask) if need_dx else None, {}
 
-        return x if mask is None else x * mask, backward
+        return y, backward
 
-    return Layer(name, forward, {}, {}, f"y = x · mask, {rate:g} dropped")
+    return Layer(name, forward, {}, {}, f"y = x · mask, {rate:g} dropped", drops=(rate, index))
+
+
+def dropped(ops: Any, x: Array, key: Array, rate: float) -> tuple[Array, Any]:
+    """x · mask, and the mask; the reference of ``ops.dropout``.
+
+    A backend may return whatever else its ``dropout_grad`` and ``dense_activation_grad`` take for
+    a mask: it can be computed again from the key.
+    """
+    mask = ops.dropout_mask(key, x.shape, rate, x.dtype)
+    return x * mask, mask
+
+
+def dropped_grad(ops: Any, dy: Array, mask: Any) -> Array:
+    """dx = dy · mask; the reference of ``ops.dropout_grad``."""
+    return dy * mask
 
 
 def chain(name: str, layers: list[Layer]) -> Layer:
@@ -295,7 +338,18 @@ def chain(name: str, layers: list[Layer]) -> Layer:
 
 
 def _joined(layers: list[Layer]) -> list[Layer]:
-    """Join each dense map with the activation after it into one layer."""
+    """Join each dense map with the activation and the dropout after it into one layer."""
+    made: list[Layer] = []
+    for layer in _activations_joined(layers):
+        if made and made[-1].dropped is not None and layer.drops is not None:
+            made[-1] = made[-1].dropped(*layer.drops)
+        else:
+            made.append(layer)
+    return made
+
+
+def _activations_joined(layers: list[Layer]) -> list[Layer]:
+    """Join each dense map with the activation after it."""
     made: list[Layer] = []
     for layer in layers:
         if made and made[-1].activated is not None and layer.activation is not None:

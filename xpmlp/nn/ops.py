@@ -18,6 +18,8 @@ from xpmlp.nn.layers import (
     affine_grad,
     dense_activation,
     dense_activation_grad,
+    dropped,
+    dropped_grad,
 )
 from xpmlp.nn.losses import label_cross_entropy, sigmoid_cross_entropy, softmax_cross_entropy
 from xpmlp.nn.metrics import accumulate, assess, batch_mean, is_largest
@@ -76,6 +78,11 @@ def pack(xp: Any, device: Any, layout: Layout, tensors: Any, out: Array, views: 
     return layout.pack(xp, device, tensors, out, views)
 
 
+def unpack(xp: Any, layout: Layout, flat: Array) -> dict[str, Array]:
+    """Return a step's parameters as views of their buffer: ``Layout.views``."""
+    return layout.views(xp, flat)
+
+
 @dataclass(frozen=True)
 class Ops:
     """The table. Each operation's arguments are those of its reference, without ``xp``.
@@ -110,9 +117,12 @@ class Ops:
     is_largest: Operation
     accumulate: Operation
     dropout_mask: Operation
+    dropout: Operation
+    dropout_grad: Operation
     gather_batch: Operation
     penalize: Operation
     pack: Operation
+    unpack: Operation
     clip_by_norm: Operation
     sgd: Operation
     momentum: Operation
@@ -142,9 +152,12 @@ class Ops:
             is_largest=partial(is_largest, xp),
             accumulate=partial(accumulate, xp),
             dropout_mask=partial(dropout_mask, xp, device=device),
+            dropout=dropped,
+            dropout_grad=dropped_grad,
             gather_batch=partial(gather_batch, xp),
             penalize=partial(penalize, xp),
             pack=partial(pack, xp, device),
+            unpack=partial(unpack, xp),
             **{name: partial(update, xp) for name, update in UPDATES.items()},
         )
 

@@ -51,7 +51,7 @@ class TrainingStep:
         x, y, weight = ops.gather_batch(
             data.X, data.y, data.weight, rows, data.shift, data.scale, state.params.dtype
         )
-        params = layout.views(xp, state.params)
+        params = ops.unpack(layout, state.params)
         run = Pass(
             training=True,
             keys=plan.keys[k, ...] if self.network.dropouts else None,

@@ -23,7 +23,7 @@ from xpmlp_backends.cuda.upload import PinnedUploader, of_cupy
 from xpmlp_backends.cupy.cublaslt import Products
 from xpmlp_backends.cupy.graphs import CupyGraphs
 from xpmlp_backends.cupy.kernels import Kernels
-from xpmlp_backends.cupy.ops import CudaOps, to_bfloat16
+from xpmlp_backends.cupy.ops import CudaOps
 
 INSTALL = "pip install 'xpmlp[cuda13]' (CUDA 13 drivers, 580 and newer) or 'xpmlp[cuda12]'"
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
@@ -75,9 +75,9 @@ class CupyBackend(EagerBackend):
             self.precision = "float32"
         else:
             with self.current():
-                rounded = partial(to_bfloat16, cupy, self.kernels)
-                self.products = Products(cupy, lt, precision, rounded)
-        self.ops = CudaOps(cupy, self.kernels, self.products).table(ops)
+                self.products = Products(cupy, lt, precision)
+        rounds = self.precision == "bf16"
+        self.ops = CudaOps(cupy, self.kernels, self.products, rounds).table(ops)
 
     @property
     def place(self) -> str:

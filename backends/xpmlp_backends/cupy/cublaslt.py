@@ -106,17 +106,13 @@ class Products:
     lt : module
         ``nvmath.bindings.cublasLt``.
     precision : {"float32", "tf32", "bf16"}
-        What the factors of float32 products are rounded to; for bf16, ``rounded`` rounds them.
-    rounded : callable (Array) -> Array
-        Float32 to bfloat16, as uint16.
+        "tf32" lets cuBLASLt round float32 factors; for "bf16" they are given rounded.
     tuning : Tuning
         Times algorithms and keeps the choices.
     """
 
-    def __init__(
-        self, cupy: Any, lt: Any, precision: str, rounded: Any, tuning: Tuning | None = None
-    ) -> None:
-        self._cupy, self._lt, self.precision, self._rounded = cupy, lt, precision, rounded
+    def __init__(self, cupy: Any, lt: Any, precision: str, tuning: Tuning | None = None) -> None:
+        self._cupy, self._lt, self.precision = cupy, lt, precision
         self._handle = lt.create()
         self._recipes: dict[Shape, Recipe | None] = {}
         self._workspace = PerStream(cupy, lambda: cupy.empty(WORKSPACE, dtype=np.uint8))
@@ -140,7 +136,8 @@ class Products:
         ----------
         a : Array, shape (n, k)
         b : Array, shape (k, m)
-            Both float32 or both float64, row by row or the transpose of such an array.
+            Both float32, both float64, or both uint16 with the bits of bfloat16, whose product is
+            float32; row by row or the transpose of such an array.
         out : Array, shape (n, m), optional
             Where to write; row by row.
         bias : Array, shape (m,), optional
@@ -155,14 +152,10 @@ class Products:
         Array, shape (n, m), or None
             None if cuBLASLt cannot do all of it at once; nothing is written then.
         """
-        rounds = self.precision == "bf16" and str(a.dtype) == "float32"
-        if rounds and sums is not None:
-            return None  # the sums would be of rounded numbers
         if out is None:
-            out = self._cupy.empty((a.shape[0], b.shape[1]), dtype=a.dtype)
+            dtype = np.float32 if a.dtype == np.uint16 else a.dtype
+            out = self._cupy.empty((a.shape[0], b.shape[1]), dtype=dtype)
         a, b = self._placed(a), self._placed(b)
-        if rounds:
-            a, b = self._rounded(a), self._rounded(b)
         extra = bias if bias is not None else sums
         shape = self._shape(a, b, out, self._epilogue(bias, relu, sums))
         recipe = self._recipe(shape, (b, a, out), extra)
@@ -183,6 +176,11 @@ class Products:
             yield
         finally:
             self._here.timing = before
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether this thread is in such a context and not in a capture."""
+        return self._here.timing and not self._cupy.cuda.get_current_stream().is_capturing()
 
     def _placed(self, x: Array) -> Array:
         """Return x in an order that cuBLASLt accepts; only a slice is copied."""

@@ -4,10 +4,11 @@ Each method computes what the reference of the same name does (``xpmlp.nn.ops``)
 formula. None of them reads a value on the host, so a step of them can be captured.
 """
 
+import logging
 from dataclasses import replace
 from functools import partial
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,8 +16,9 @@ from xpmlp.nn import losses, metrics
 from xpmlp.nn.activations import ACTIVATIONS, Activation
 from xpmlp.nn.contract import Array
 from xpmlp.nn.ops import Ops
-from xpmlp_backends.base import pack_with
+from xpmlp_backends.base import differs, pack_with
 from xpmlp_backends.cupy.cublaslt import Products
+from xpmlp_backends.cupy.halves import Halves, to_bfloat16
 from xpmlp_backends.cupy.kernels import (
     GATHERED,
     THREADS,
@@ -27,6 +29,9 @@ from xpmlp_backends.cupy.kernels import (
     shares,
 )
 from xpmlp_backends.cupy.streams import PerStream
+from xpmlp_backends.cupy.updates import Updates
+
+logger = logging.getLogger("xpmlp")
 
 KERNEL_ACTIVATIONS = (
     "identity", "sign", "binary_step", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu",
@@ -74,33 +79,88 @@ class Addresses:
         self.table, self.X, self.y, self.weight = table, X, y, weight
 
 
-class CudaOps:
-    """The operations, on kernels and products."""
+class Mask(NamedTuple):
+    """Stands for a dropout mask, whose elements kernels compute again.
 
-    def __init__(self, cupy: Any, kernels: Kernels, products: Products) -> None:
+    Attributes
+    ----------
+    key : Array of int32, shape (2,)
+    threshold : int32
+        Hashes below it drop their elements.
+    kept : scalar of the data's dtype
+        What the others are multiplied by.
+    """
+
+    key: Array
+    threshold: Any
+    kept: Any
+
+    @classmethod
+    def of(cls, key: Array, rate: float, dtype: Any) -> "Mask":
+        """Return the mask of a key."""
+        return cls(key, np.int32(int(rate * 2**32) - 2**31), scalar(dtype)(1 / (1 - rate)))
+
+
+class CudaOps:
+    """The operations, on kernels and products.
+
+    Parameters
+    ----------
+    cupy : module
+    kernels : Kernels
+    products : Products
+    rounds : bool
+        Whether the factors of float32 products are rounded to bfloat16.
+    """
+
+    def __init__(
+        self, cupy: Any, kernels: Kernels, products: Products, rounds: bool = False
+    ) -> None:
         self.cupy, self.kernels, self.products = cupy, kernels, products
+        self.halves = Halves(cupy, kernels) if rounds else None
+        self._sums_right: dict[Any, bool] = {}
         self._arrived = PerStream(cupy, lambda: cupy.zeros(1, dtype=np.uint32))
 
     def table(self, ops: Ops) -> Ops:
         """Return the table of operations, with these in place of the reference."""
         replaced = (
             self.dense, self.dense_grad, self.dense_activation, self.activation, self.erf,
-            self.activation_grad, self.accumulate, self.dropout_mask, self.gather_batch, self.sgd,
-            self.adagrad, self.rmsprop, self.adam,
+            self.activation_grad, self.dense_activation_grad, self.accumulate, self.dropout,
+            self.dropout_grad, self.gather_batch,
         )  # fmt: skip
         return replace(
             ops,
             assess=partial(self.assess, ops.assess),
             pack=pack_with(self.cupy.copyto),
-            momentum=partial(self.momentum, nesterov=0),
-            nesterov=partial(self.momentum, nesterov=1),
+            unpack=partial(self.unpack, ops.unpack),
+            **Updates(self.kernels).table(),
             **{f.__name__: f for f in replaced},
         )
 
     # Dense maps
 
+    def _factors(self, *arrays: Array) -> tuple[Array, ...]:
+        """Return the factors of a product, rounded if they are to be."""
+        if self.halves is None:
+            return arrays
+        return tuple(self.halves.of(x) if x.dtype == np.float32 else x for x in arrays)
+
+    def _room(self, x: Array) -> Array | None:
+        """Return where a kernel writes its result x rounded; None if that is not needed."""
+        return self.halves.room(x) if self.halves and x.dtype == np.float32 else None
+
+    def unpack(self, plain: Any, layout: Any, flat: Array) -> dict[str, Array]:
+        """Views of the parameters, all of which are rounded at once."""
+        views: dict[str, Array] = plain(layout, flat)
+        if self.halves and flat.dtype == np.float32:
+            rounded = plain(layout, to_bfloat16(self.cupy, self.kernels, flat))
+            for name, view in views.items():
+                self.halves.keep(view, rounded[name])
+        return views
+
     def dense(self, x: Array, W: Array, b: Array | None, relu: bool = False) -> Array:
         """x W + b, or ReLU of it."""
+        x, W = self._factors(x, W)
         z = self.products(x, W, bias=b, relu=relu)
         if z is None:
             z = self.cupy.add(self.products(x, W), b)
@@ -114,11 +174,32 @@ class CudaOps:
         """dz Wᵀ, xᵀ dz and the column sums of dz."""
         dz = contiguous(self.cupy, dz)
         db = self.cupy.empty(dz.shape[1], dtype=dz.dtype) if out[1] is None else out[1]
-        dW = self.products(x.T, dz, out[0], sums=db)
+        x, W, factor = self._factors(x, W, dz)
+        dW = self._with_sums(x, dz, out[0], db) if factor is dz else None
         if dW is None:
-            dW = self.products(x.T, dz, out[0])
+            dW = self.products(x.T, factor, out[0])
             self.column_sums(dz, db)
-        return self.products(dz, W.T) if need_dx else None, dW, db
+        return self.products(factor, W.T) if need_dx else None, dW, db
+
+    def _with_sums(self, x: Array, dz: Array, out: Array | None, db: Array) -> Array | None:
+        """xᵀ dz, with the column sums of dz in db; None if cuBLASLt does not do both.
+
+        Its sums are compared with the kernel's when a shape is new: a wrong bias gradient would
+        be in the captured and in the eager step, and so be seen by nobody.
+        """
+        kind = (x.shape, dz.shape, str(dz.dtype))
+        if not self._sums_right.get(kind, True):
+            return None
+        dW = self.products(x.T, dz, out, sums=db)
+        if dW is not None and kind not in self._sums_right and self.products.may_wait:
+            expected = self.cupy.empty_like(db)
+            self.column_sums(dz, expected)
+            found, right = self.cupy.asnumpy(db), self.cupy.asnumpy(expected)
+            self._sums_right[kind] = same = not differs(found, right)
+            if not same:
+                logger.warning("cuBLASLt's sums of %s columns are wrong: a kernel sums", dz.shape)
+                return None
+        return dW
 
     def column_sums(self, x: Array, sums: Array) -> None:
         """Write the sums of a matrix's columns to ``sums``, shape (columns,)."""
@@ -156,14 +237,37 @@ class CudaOps:
         self.kernels.over(x.size, "activate", x.dtype, np.int32(len(KERNEL_ACTIVATIONS)), x, y)
         return y
 
-    def activation_grad(self, ops: Ops, z: Array, h: Array, dh: Array, f: Activation) -> Array:
-        """dz = dh · f′(z)."""
+    def activation_grad(
+        self, ops: Ops, z: Array, h: Array, dh: Array, f: Activation, mask: Mask | None = None
+    ) -> Array:
+        """dz = dh · f′(z), where dh is the gradient after dropout if there is a mask."""
         if not _has_kernel(f, z):
+            dh = dh if mask is None else self.dropout_grad(ops, dh, mask)
             return f.backward(ops, z, h, dh)
         z, h, dh = (contiguous(self.cupy, x) for x in (z, h, dh))
         dz = self.cupy.empty_like(dh)
-        self.kernels.over(z.size, "slope", z.dtype, _code(f.name), z, h, dh, dz)
+        key, *settings = mask or (None, np.int32(0), scalar(z.dtype)(0))
+        self.kernels.over(
+            z.size, "slope", z.dtype, _code(f.name), z, h, dh, key, *settings, dz, self._room(dz)
+        )
         return dz
+
+    def dense_activation_grad(
+        self,
+        ops: Ops,
+        x: Array,
+        W: Array,
+        z: Array,
+        h: Array,
+        dh: Array,
+        f: Activation,
+        need_dx: bool,
+        out: Any = (None, None),
+        mask: Mask | None = None,
+    ) -> tuple[Array | None, Array, Array]:
+        """The affine map's gradients at dz = dh · f′(z), in whose kernel the mask is applied."""
+        dz = self.activation_grad(ops, z, h, dh, f, mask)
+        return ops.dense_grad(x, W, dz, need_dx, out)
 
     # The batch and its loss
 
@@ -189,17 +293,22 @@ class CudaOps:
             f"gather, {GATHERED[str(X.dtype)]}", x.dtype, (n,), (min(THREADS, _warps(columns)),),
             table, *given, weight, rows,
             shift, _step(shift), scale, _step(scale),
-            np.int32(columns), _words(y), _words(weight), x, made[0],
+            np.int32(columns), _words(y), _words(weight), x, self._room(x), made[0],
             made[1] if weight is not None else None,
         )  # fmt: skip
         return x, made[0], made[1] if weight is not None else None
 
-    def dropout_mask(self, key: Array, shape: tuple[int, ...], rate: float, dtype: Any) -> Array:
-        """0 with probability ``rate``, else 1/(1 − rate): the same bits as everywhere."""
-        mask = self.cupy.empty(shape, dtype=dtype)
-        threshold, kept = np.int32(int(rate * 2**32) - 2**31), scalar(mask.dtype)(1 / (1 - rate))
-        self.kernels.over(mask.size, "dropout", mask.dtype, key, threshold, kept, mask)
-        return mask
+    def dropout(self, ops: Ops, x: Array, key: Array, rate: float) -> tuple[Array, Mask]:
+        """x · mask, with the same bits as everywhere; the mask is never in memory."""
+        mask = Mask.of(key, rate, x.dtype)
+        return self.dropout_grad(ops, x, mask), mask
+
+    def dropout_grad(self, ops: Ops, dy: Array, mask: Mask) -> Array:
+        """dy · mask."""
+        dy = contiguous(self.cupy, dy)
+        dx = self.cupy.empty_like(dy)
+        self.kernels.over(dy.size, "dropout", dy.dtype, *mask, dy, dx, self._room(dx))
+        return dx
 
     def assess(
         self, plain: Any, ops: Ops, loss: Any, metric: Any, z: Array, y: Array, weight: Any
@@ -221,7 +330,8 @@ class CudaOps:
             "assess", z.dtype, (blocks,), (THREADS,),
             np.int32(KERNEL_LOSSES.index(type(loss))), np.int32(number), z, y,
             weight, self._total(weight), np.int32(n), np.int32(columns), T(setting), T(threshold),
-            T(0.5 * float(np.finfo(str(z.dtype)).max)), dz, parts, self._arrived(), value, score,
+            T(0.5 * float(np.finfo(str(z.dtype)).max)), dz, self._room(dz), parts,
+            self._arrived(), value, score,
         )  # fmt: skip
         return value, dz, None if metric is None else score
 
@@ -244,61 +354,6 @@ class CudaOps:
             totals, carry, finite, value, T(n), score, np.int32(scores),
         )  # fmt: skip
         return totals, carry, finite
-
-    # Updates, in place
-
-    def sgd(self, p: Array, g: Array, rate: Array) -> Array:
-        """θ ← θ − η g."""
-        self.kernels.over(p.size, "sgd", p.dtype, p, g, rate)
-        return p
-
-    def momentum(
-        self, p: Array, g: Array, v: Array, rate: Array, mu: float, *, nesterov: int
-    ) -> Any:
-        """v ← μ v + g, θ ← θ − η v, or Nesterov's θ ← θ − η (g + μ v)."""
-        T = scalar(p.dtype)
-        self.kernels.over(p.size, "momentum", p.dtype, p, g, v, rate, T(mu), np.int32(nesterov))
-        return p, (v,)
-
-    def adagrad(self, p: Array, g: Array, s: Array, rate: Array, epsilon: float) -> Any:
-        """s ← s + g², θ ← θ − η g/(√s + ε)."""
-        self.kernels.over(p.size, "adagrad", p.dtype, p, g, s, rate, scalar(p.dtype)(epsilon))
-        return p, (s,)
-
-    def rmsprop(self, p: Array, g: Array, s: Array, rate: Array, rho: float, epsilon: float) -> Any:
-        """s ← ρ s + (1 − ρ) g², θ ← θ − η g/(√s + ε)."""
-        settings = map(scalar(p.dtype), (rho, 1.0 - rho, epsilon))
-        self.kernels.over(p.size, "rmsprop", p.dtype, p, g, s, rate, *settings)
-        return p, (s,)
-
-    def adam(
-        self,
-        p: Array,
-        g: Array,
-        m: Array,
-        v: Array,
-        c: Array,
-        beta1: float,
-        beta2: float,
-        epsilon: float,
-    ) -> Any:
-        """Adam and AdamW."""
-        settings = map(scalar(p.dtype), (beta1, 1.0 - beta1, beta2, 1.0 - beta2, epsilon))
-        # A thread takes four elements.
-        blocks = min(ceil(p.size / (4 * THREADS)), 4096)
-        self.kernels(
-            "adam", p.dtype, (blocks,), (THREADS,), p, g, m, v, c, *settings, np.int64(p.size)
-        )
-        return p, (m, v)
-
-
-def to_bfloat16(cupy: Any, kernels: Kernels, x: Array) -> Array:
-    """Round float32 to bfloat16, given as uint16 with the same order in memory."""
-    if not x.flags.c_contiguous:
-        return to_bfloat16(cupy, kernels, x.T).T
-    rounded = cupy.empty(x.shape, dtype=np.uint16)
-    kernels.over(x.size, "to_bfloat16", x.dtype, x, rounded)
-    return rounded
 
 
 def _has_kernel(f: Activation, z: Array) -> bool:

@@ -50,8 +50,11 @@ def dense_activation_grad(
     f: Activation,
     need_dx: bool,
     out: Any = (None, None),
+    mask: Array | None = None,
 ) -> tuple[Array | None, Array, Array]:
     """dz = dh · f′(z) and its column sums in one pass, then the products."""
+    if mask is not None:
+        dh = ops.dropout_grad(ops, dh, mask)
     if f.name not in SLOPES or f is not ACTIVATIONS[f.name]:
         return ops.dense_grad(x, W, ops.activation_grad(ops, z, h, dh, f), need_dx, out)
     dz = empty(dh, dh.shape, dh.dtype)

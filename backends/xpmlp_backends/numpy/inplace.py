@@ -137,8 +137,11 @@ def dense_activation_grad(
     f: Activation,
     need_dx: bool,
     out: Any = (None, None),
+    mask: Array | None = None,
 ) -> tuple[Array | None, Array, Array]:
     """The gradients, with ReLU's slope taken block by block."""
+    if mask is not None:
+        dh = ops.dropout_grad(ops, dh, mask)
     if f is ACTIVATIONS["relu"]:
         dz = empty(dh, dh.shape, dh.dtype)
         for rows in _blocks(dh):

@@ -1,15 +1,40 @@
-// Element by element: activations and their slopes, the batch, dropout masks, bfloat16.
+// Element by element: activations and their slopes, the batch, dropout, bfloat16. Where `half` is
+// not null, a kernel also writes its result rounded to bfloat16, for the products that take it.
 
 // h = f(z); z and h may be the same array.
 template <typename T> __global__ void activate(int which, const T* z, T* h, long long n) {
     for (long long i = first(); i < n; i += all()) h[i] = activation(which, z[i]);
 }
 
-// dz = dh f'(z); dh and dz may be the same array.
+// Element i of xpmlp.nn.random.dropout_mask; unsigned arithmetic has the same bits as int32's.
 template <typename T>
-__global__ void slope(int which, const T* z, const T* h, const T* dh, T* dz, long long n) {
-    for (long long i = first(); i < n; i += all())
-        dz[i] = dh[i] * derivative(which, z[i], h[i]);
+__device__ T mask(const int* key, int threshold, T kept, long long i) {
+    unsigned x = (unsigned)i * 0x9E3779B9u + (unsigned)key[0];
+    x = (x ^ (x >> 16)) * 0x7FEB352Du + (unsigned)key[1];
+    x = (x ^ (x >> 15)) * 0x846CA68Bu;
+    x = x ^ (x >> 16);
+    return (int)x >= threshold ? kept : T(0);
+}
+
+// y = x mask; x and y may be the same array.
+template <typename T>
+__global__ void dropout(const int* key, int threshold, T kept, const T* x, T* y,
+                        unsigned short* half, long long n) {
+    for (long long i = first(); i < n; i += all()) {
+        y[i] = x[i] * mask(key, threshold, kept, i);
+        if (half) half[i] = bfloat16(y[i]);
+    }
+}
+
+// dz = dh f'(z), or dh mask f'(z) where `key` is not null; dh and dz may be the same array.
+template <typename T>
+__global__ void slope(int which, const T* z, const T* h, const T* dh, const int* key,
+                      int threshold, T kept, T* dz, unsigned short* half, long long n) {
+    for (long long i = first(); i < n; i += all()) {
+        T dy = key ? dh[i] * mask(key, threshold, kept, i) : dh[i];
+        dz[i] = dy * derivative(which, z[i], h[i]);
+        if (half) half[i] = bfloat16(dz[i]);
+    }
 }
 
 // Copy a row of so many words of 4 bytes, by one block.
@@ -26,7 +51,7 @@ template <typename T, typename S>
 __global__ void gather(const void* const* table, const void* X, const void* y, const void* weight,
                        const int* rows, const T* shift, int shift_step, const T* scale,
                        int scale_step, int columns, int y_words, int weight_words, T* x_out,
-                       void* y_out, void* weight_out) {
+                       unsigned short* half, void* y_out, void* weight_out) {
     if (table) { X = table[0]; y = table[1]; weight = table[2]; }
     long long to = blockIdx.x, from = rows[to];
     const S* source = (const S*)X + from * columns;
@@ -36,6 +61,7 @@ __global__ void gather(const void* const* table, const void* X, const void* y, c
         if (shift) value -= shift[j * shift_step];
         if (scale) value *= scale[j * scale_step];
         target[j] = value;
+        if (half) half[to * columns + j] = bfloat16(value);
     }
     move_words(y, from, y_out, to, y_words);
     move_words(weight, from, weight_out, to, weight_words);
@@ -46,25 +72,7 @@ __global__ void point(const void** table, const void* X, const void* y, const vo
     table[0] = X; table[1] = y; table[2] = weight;
 }
 
-// The hash of xpmlp.nn.random.dropout_mask; unsigned arithmetic has the same bits as int32's.
-template <typename T>
-__global__ void dropout(const int* key, int threshold, T kept, T* mask, long long n) {
-    unsigned k0 = (unsigned)key[0], k1 = (unsigned)key[1];
-    for (long long i = first(); i < n; i += all()) {
-        unsigned x = (unsigned)i * 0x9E3779B9u + k0;
-        x = (x ^ (x >> 16)) * 0x7FEB352Du + k1;
-        x = (x ^ (x >> 15)) * 0x846CA68Bu;
-        x = x ^ (x >> 16);
-        mask[i] = (int)x >= threshold ? kept : T(0);
-    }
-}
-
-// Float to bfloat16, to the nearest, of two equally near ones to the even; NaN stays NaN.
+// Float to bfloat16: see `bfloat16`.
 __global__ void to_bfloat16(const float* x, unsigned short* out, long long n) {
-    for (long long i = first(); i < n; i += all()) {
-        unsigned bits = __float_as_uint(x[i]);
-        bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
-        bits += 0x7fffu + ((bits >> 16) & 1u);
-        out[i] = nan ? 0x7fc0 : (unsigned short)(bits >> 16);
-    }
+    for (long long i = first(); i < n; i += all()) out[i] = bfloat16(x[i]);
 }

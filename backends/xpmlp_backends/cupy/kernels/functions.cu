@@ -25,6 +25,14 @@ const unsigned ALL = 0xffffffffu;
 __device__ inline long long first() { return (long long)blockIdx.x * blockDim.x + threadIdx.x; }
 __device__ inline long long all() { return (long long)gridDim.x * blockDim.x; }
 
+// Rounded to bfloat16, to the nearest, of two equally near ones to the even; NaN stays NaN.
+__device__ inline unsigned short bfloat16(float x) {
+    unsigned bits = __float_as_uint(x);
+    bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+    bits += 0x7fffu + ((bits >> 16) & 1u);
+    return nan ? 0x7fc0 : (unsigned short)(bits >> 16);
+}
+
 template <typename T> __device__ T hold(T z, T bound) {
     return z > bound ? bound : z < -bound ? -bound : z;
 }

@@ -139,7 +139,7 @@ __device__ T row_metric(int metric, const T* z, const T* y, int label, int colum
 template <typename T>
 __global__ void assess(int loss, int metric, const T* z, const void* y, const T* weight,
                        const T* total, int n, int columns, T setting, T threshold, T bound, T* dz,
-                       T* parts, unsigned* arrived, T* value, T* score) {
+                       unsigned short* half, T* parts, unsigned* arrived, T* value, T* score) {
     int lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
     T loss_sum = 0, metric_sum = 0;  // of this warp, the same in all its lanes
     for (long long i = (long long)blockIdx.x * warps + threadIdx.x / WARP; i < n;
@@ -157,6 +157,8 @@ __global__ void assess(int loss, int metric, const T* z, const void* y, const T*
             }
             own = warp_sum(own);
         }
+        for (int j = lane; half && j < columns; j += WARP)
+            half[i * columns + j] = bfloat16(dz[i * columns + j]);
         loss_sum += own * share;
         if (metric != NO_METRIC)
             metric_sum += row_metric(metric, row, target, label, columns, threshold);
