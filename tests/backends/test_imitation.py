@@ -120,6 +120,22 @@ def test_an_algorithm_is_for_its_alignment(gpu: Any) -> None:
     assert shape.first.alignment == 256
 
 
+@pytest.mark.parametrize(
+    ("rows", "columns", "ld", "message"),
+    [(4, 4, 3, "leading dimension"), (5, 4, 5, "sides"), (4, 5, 4, "sides")],
+)
+def test_descriptions_that_do_not_fit(
+    gpu: Any, rows: int, columns: int, ld: int, message: str
+) -> None:
+    a, out = gpu.asarray(np.ones((4, 4), np.float32)), gpu.cupy.empty((4, 4), np.float32)
+    gpu.products(a, a, out)
+    ((_, recipe),) = gpu.products._recipes.items()
+    wrong = gpu._lt.matrix_layout_create(0, rows, columns, ld)
+    recipe.layouts = (wrong, *recipe.layouts[1:])
+    with pytest.raises(CublasLtError, match=message):
+        gpu.products._compute(recipe, (a, a, out), None)
+
+
 def test_an_algorithm_that_splits_k_has_no_epilogue(gpu: Any) -> None:
     a, out = gpu.asarray(np.ones((4, 4), np.float32)), gpu.cupy.empty((4, 4), np.float32)
     bias = gpu.asarray(np.ones(4, np.float32))

@@ -78,7 +78,6 @@ class CublasLt:
         self.objects[operation][name] = int.from_bytes(ctypes.string_at(buffer, size), "little")
 
     def matrix_layout_create(self, kind: int, rows: int, columns: int, ld: int) -> int:
-        assert ld >= rows
         return self._new((kind, rows, columns, ld))
 
     def matmul_preference_create(self) -> int:
@@ -126,8 +125,20 @@ class CublasLt:
             raise CublasLtError("CUBLAS_STATUS_NOT_SUPPORTED: misaligned address")
         if splits and described[7] != 1:
             raise CublasLtError("CUBLAS_STATUS_NOT_SUPPORTED: an epilogue with split-K")
+        (m, k), (depth, n) = (
+            self._sides(layout, described[name]) for layout, name in ((a_layout, 3), (b_layout, 4))
+        )
+        if k != depth or self._sides(d_layout, 0) != (m, n):
+            raise CublasLtError("CUBLAS_STATUS_INVALID_VALUE: the sides do not fit")
         places = (a, a_layout, b, b_layout, d, d_layout)
         device.put("product", lambda: self._compute(described, which, *places))
+
+    def _sides(self, layout: int, transposed: int) -> tuple[int, int]:
+        """The rows and columns of a factor, or of the result."""
+        _, rows, columns, ld = self.objects[layout]
+        if ld < rows:
+            raise CublasLtError("CUBLAS_STATUS_INVALID_VALUE: a leading dimension below the rows")
+        return (columns, rows) if transposed else (rows, columns)
 
     def _matrix(self, address: int, layout: int) -> Any:
         kind, rows, columns, ld = self.objects[layout]
