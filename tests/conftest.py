@@ -13,6 +13,8 @@ from pathlib import Path
 
 # Float64 on JAX needs this before JAX is imported; its default mode has a test of its own.
 os.environ.setdefault("JAX_ENABLE_X64", "1")
+# JAX compiles hundreds of tiny steps here: that takes time, not how fast they run.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # scikit-learn wants this for its array API checks, before SciPy is imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 # What is timed in tests is not the user's.

@@ -81,8 +81,11 @@ def gather_batch(
 ) -> tuple[Array, Array, Array | None]:
     """(X[rows] − shift) · scale, y[rows] and weight[rows]."""
     x = empty(rows, (rows.shape[0], X.shape[1]), dtype)
-    sizes = {a.shape[0] for a in (shift, scale) if a is not None}
-    launch(loops.gather_by_column if sizes - {1} else loops.gather, X, rows, shift, scale, x)
+    # Numbers instead of None: each combination of types is compiled by itself.
+    shift = np.zeros(1, dtype) if shift is None else shift
+    scale = np.ones(1, dtype) if scale is None else scale
+    each = shift.shape[0] > 1 or scale.shape[0] > 1
+    launch(loops.gather_by_column if each else loops.gather, X, rows, shift, scale, x)
     weight = None if weight is None else np.take(weight, rows, axis=0)
     return x, np.take(y, rows, axis=0), weight
 

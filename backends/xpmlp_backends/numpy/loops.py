@@ -123,31 +123,21 @@ def slope(which: int, dh: Array, h: Array, dz: Array, db: Array) -> None:
 
 
 @Kernel
-def gather(X: Array, rows: Array, shift: Array | None, scale: Array | None, out: Array) -> None:
+def gather(X: Array, rows: Array, shift: Array, scale: Array, out: Array) -> None:
     for i in range(rows.shape[0]):
         x, y = X[rows[i]], out[i]
         for j in range(x.shape[0]):
-            v = out.dtype.type(x[j])  # before any arithmetic, which would promote to float64
-            if shift is not None:
-                v = v - shift[0]
-            if scale is not None:
-                v = v * scale[0]
-            y[j] = v
+            # Converted before any arithmetic, which would promote to float64.
+            y[j] = (out.dtype.type(x[j]) - shift[0]) * scale[0]
 
 
 @Kernel
-def gather_by_column(
-    X: Array, rows: Array, shift: Array | None, scale: Array | None, out: Array
-) -> None:
+def gather_by_column(X: Array, rows: Array, shift: Array, scale: Array, out: Array) -> None:
     for i in range(rows.shape[0]):
         x, y = X[rows[i]], out[i]
         for j in range(x.shape[0]):
-            v = out.dtype.type(x[j])
-            if shift is not None:
-                v = v - shift[j if shift.shape[0] > 1 else 0]
-            if scale is not None:
-                v = v * scale[j if scale.shape[0] > 1 else 0]
-            y[j] = v
+            a = shift[j if shift.shape[0] > 1 else 0]
+            y[j] = (out.dtype.type(x[j]) - a) * scale[j if scale.shape[0] > 1 else 0]
 
 
 @Kernel
