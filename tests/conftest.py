@@ -65,6 +65,7 @@ NAMES = (
     "strict",
     "torch",
     "jax",
+    "dpnp",
     "cupy-emulated",
     "cupy",
 )
@@ -129,7 +130,7 @@ def make_backend(name: str) -> Any:
         strict.set_array_api_strict_flags(boolean_indexing=False, data_dependent_shapes=False)
     if name == "numpy" and "numba" in REQUIRED:
         importlib.import_module("numba")
-    return xpmlp_backends.backend(name, "cpu" if name in ("torch", "jax") else None)
+    return xpmlp_backends.backend(name, "cpu" if name in ("torch", "jax", "dpnp") else None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

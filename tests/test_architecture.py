@@ -14,7 +14,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"xpmlp": ROOT / "xpmlp", "xpmlp_backends": ROOT / "backends" / "xpmlp_backends"}
-LIBRARIES = {"numpy", "cupy", "cupyx", "torch", "jax", "jaxlib", "array_api_strict", "scipy"}
+LIBRARIES = {
+    *("numpy", "cupy", "cupyx", "torch", "jax", "jaxlib", "dpnp", "dpctl", "array_api_strict"),
+    "scipy",
+}
 ON_THE_HOST = {"random.py", "initializers.py", "parameters.py"}
 """Files of ``xpmlp/nn`` that draw and lay out numbers on the host, with NumPy."""
 
@@ -190,7 +193,7 @@ import sys, xpmlp
 from xpmlp_backends.numpy import backend as _numpy
 backend = _numpy.create(fused={fused})
 xpmlp.MLP([2, 3, 2], backend=backend).fit([[0.0, 1.0], [1.0, 0.0]], [0, 1], epochs=1)
-others = {{"torch", "jax", "cupy", "scipy", "sklearn", "array_api_strict"}}
+others = {{"torch", "jax", "cupy", "dpnp", "dpctl", "scipy", "sklearn", "array_api_strict"}}
 print(*(others & set(sys.modules)))
 """
     assert set(run(code).stdout.split()) <= allowed
@@ -232,7 +235,7 @@ assert again.evaluate(X, y) == mlp.evaluate(X, y)
 assert (again.predict(X) == mlp.predict(X)).all()
 assert xpmlp.check_gradient(mlp, X[:8], y[:8]).error <= 1e-6
 from xpmlp.errors import BackendError
-for name in ("torch", "jax", "cupy"):
+for name in ("torch", "jax", "cupy", "dpnp"):
     try:
         xpmlp.MLP([2, 1], backend=name)
     except BackendError as error:

@@ -1,4 +1,4 @@
-"""One multilayer perceptron, on NumPy, CuPy, PyTorch or JAX arrays.
+"""One multilayer perceptron, on NumPy, CuPy, PyTorch, JAX or dpnp arrays.
 
 >>> import xpmlp
 >>> mlp = xpmlp.MLP([784, 512, 512, 10], dropout=0.2, backend="auto", seed=0)

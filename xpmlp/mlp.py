@@ -76,7 +76,8 @@ class MLP(Model):
         and everything else stay float32. CPUs and other devices without the rounded formats
         compute in float32: ``mlp.backend.precision`` says what is used.
     backend : str or Backend
-        ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"auto"``, or the name of a plugin.
+        ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"dpnp"``, ``"auto"``, or the name of a
+        plugin.
     device : str, optional
         As the library names it: ``"cuda:1"``.
     seed : int, optional

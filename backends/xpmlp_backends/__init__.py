@@ -1,6 +1,6 @@
 """The adapters for NumPy, CuPy, PyTorch and JAX. No library is imported before it is asked for."""
 
 from xpmlp_backends.base import EagerBackend
-from xpmlp_backends.registry import PUBLIC, TABLE, backend, backend_of, why_not
+from xpmlp_backends.registry import PUBLIC, TABLE, auto, backend, backend_of, why_not
 
-__all__ = ["PUBLIC", "TABLE", "EagerBackend", "backend", "backend_of", "why_not"]
+__all__ = ["PUBLIC", "TABLE", "EagerBackend", "auto", "backend", "backend_of", "why_not"]

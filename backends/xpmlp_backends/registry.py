@@ -20,11 +20,12 @@ TABLE = {
     "cupy": "xpmlp_backends.cupy.backend",
     "torch": "xpmlp_backends.torch.backend",
     "jax": "xpmlp_backends.jax",
+    "dpnp": "xpmlp_backends.dpnp",
     "strict": "xpmlp_backends.strict",
 }
 """Module of each built-in backend; each has ``create(device) -> Backend``."""
 
-PUBLIC = ("numpy", "cupy", "torch", "jax")
+PUBLIC = ("numpy", "cupy", "torch", "jax", "dpnp")
 """The built-in backends for users; ``strict`` is for tests."""
 
 
@@ -34,12 +35,13 @@ def backend(spec: str | Backend | None = "auto", device: str | None = None) -> B
     Parameters
     ----------
     spec : str, Backend or None
-        ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, a third party's name, or ``"auto"``:
-        CuPy if a GPU works, else NumPy. A backend object is returned as it is. None means the
-        environment variable ``XPMLP_BACKEND``, or else ``"auto"``.
+        ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"dpnp"``, a third party's name, or
+        ``"auto"``: CuPy if an NVIDIA GPU works, else dpnp if its GPU works, else NumPy. A backend
+        object is returned as it is. None means the environment variable ``XPMLP_BACKEND``, or else
+        ``"auto"``.
     device : str, optional
-        In the library's own terms: ``"cuda:1"`` for torch, ``"1"`` for CuPy, ``"cpu"``. With
-        ``"auto"`` it selects the GPU, and is ignored where none works.
+        In the library's own terms: ``"cuda:1"`` for torch, ``"1"`` for CuPy, ``"gpu:1"`` for dpnp.
+        With ``"auto"`` it selects the GPU, and is ignored where none works.
 
     Raises
     ------
@@ -98,18 +100,29 @@ def why_not(name: str) -> str | None:
     return None
 
 
+def auto() -> tuple[str, str]:
+    """Return the name of the backend that ``"auto"`` stands for here, and why."""
+    no_nvidia = why_not("cupy")
+    if no_nvidia is None:
+        return "cupy", "CuPy finds a GPU that works"
+    no_gpu = import_module(TABLE["dpnp"]).no_gpu()
+    if no_gpu is None:
+        return "dpnp", "dpnp finds a GPU that works"
+    return "numpy", f"{no_nvidia}, and {no_gpu}"
+
+
 def _create(name: str, device: str | None) -> Backend:
     return import_module(TABLE[name]).create(device)
 
 
 def _auto(device: str | None) -> Backend:
-    reason = why_not("cupy")
-    if reason is None:
-        made = _create("cupy", device)
-        logger.info("backend auto: cupy on %s", made.device)
-        return made
-    logger.info("backend auto: numpy, because %s", reason)
-    return _create("numpy", None)
+    name, because = auto()
+    if name == "numpy":
+        logger.info("backend auto: numpy, because %s", because)
+        return _create(name, None)
+    made = _create(name, device or ("gpu" if name == "dpnp" else None))
+    logger.info("backend auto: %s on %s", name, made.device)
+    return made
 
 
 def _plugins() -> list[Any]:

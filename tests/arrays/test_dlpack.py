@@ -24,7 +24,13 @@ def library(request: pytest.FixtureRequest, backend: Any) -> Any:
     """Another library than the backend's, on the CPU."""
     if request.param == backend.name or "gpu" in backend.capabilities:
         pytest.skip("its own arrays, or another device")
+    in_the_hosts_memory(backend)
     return make_backend(request.param)
+
+
+def in_the_hosts_memory(backend: Any) -> None:
+    if backend.name == "dpnp":
+        pytest.skip("dpnp's arrays are on a device, also on a CPU: test_dpnp.py")
 
 
 @pytest.fixture
@@ -169,6 +175,7 @@ def test_floats_that_not_every_library_knows(backend: Any, name: str, dtype: str
     library = make_backend(name)
     if "gpu" in backend.capabilities or library.name == backend.name:
         pytest.skip("its own arrays, or another device")
+    in_the_hosts_memory(backend)
     values = np.array([[0.5, -2.0, 3.5], [1.0, 0.25, -0.125]])
     theirs = library.asarray(values, "float32")
     theirs = library.xp.astype(theirs, getattr(library.xp, dtype))
@@ -215,6 +222,7 @@ def test_nan_and_infinity_are_found(backend: Any, library: Any, value: float) ->
 
 
 def test_gradients_are_not_followed(backend: Any, torch: Any) -> None:
+    in_the_hosts_memory(backend)
     x = torch.tensor(X, requires_grad=True)
     mlp = fitted(backend, x)
     np.testing.assert_array_equal(mlp.predict(X), fitted(backend).predict(X))
@@ -226,6 +234,7 @@ def test_gradients_are_not_followed(backend: Any, torch: Any) -> None:
 
 
 def test_a_negated_view_keeps_its_sign(backend: Any, torch: Any) -> None:
+    in_the_hosts_memory(backend)
     x = torch.complex(torch.zeros(ROWS, COLUMNS, dtype=torch.float64), torch.tensor(X)).conj().imag
     assert x.is_neg()
     np.testing.assert_array_equal(backend.to_numpy(rows(backend, x, COLUMNS, "float64").array), -X)

@@ -118,6 +118,9 @@ def test_the_environment_names_the_backend(monkeypatch: pytest.MonkeyPatch) -> N
         ("jax", "cpu:99"),
         ("jax", "cpu:x"),
         ("jax", "nonsense"),
+        ("dpnp", "cuda:0"),
+        ("dpnp", "cpu:99"),
+        ("dpnp", "cpu:x"),
     ],
 )
 def test_a_wrong_device_is_refused_by_name(name: str, device: str) -> None:
@@ -140,7 +143,7 @@ def test_a_device_beside_a_backend_object_is_not_ignored(call: Any) -> None:
         call()
 
 
-@pytest.mark.parametrize("name", ["torch", "jax", "cupy", "strict"])
+@pytest.mark.parametrize("name", ["torch", "jax", "cupy", "dpnp", "strict"])
 def test_a_missing_library_is_named_with_its_install_command(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +172,7 @@ def test_why_not_agrees_with_asking_for_the_backend(name: str) -> None:
 
 
 def test_importing_the_package_imports_no_library_but_numpy() -> None:
-    libraries = {"torch", "jax", "cupy", "numba", "array_api_compat", "array_api_strict"}
+    libraries = {"torch", "jax", "cupy", "dpnp", "numba", "array_api_compat", "array_api_strict"}
     code = f"import sys, xpmlp_backends; print(*({libraries} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code],

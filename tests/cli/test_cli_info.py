@@ -22,7 +22,19 @@ def test_for_people(capsys: Capture) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     heads = [line.split()[0] for line in lines if line[:1].strip()]
-    rows = {"xpmlp", "system", "CPU", "BLAS", "numba", "numpy", "cupy", "torch", "jax", "auto"}
+    rows = {
+        "xpmlp",
+        "system",
+        "CPU",
+        "BLAS",
+        "numba",
+        "numpy",
+        "cupy",
+        "torch",
+        "jax",
+        "dpnp",
+        "auto",
+    }
     assert rows <= set(heads)
 
 
@@ -30,7 +42,7 @@ def test_for_scripts(capsys: Capture) -> None:
     assert main(["info", "--json", "-"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["backends"]["numpy"]["works"]
-    assert found["auto"]["backend"] in ("numpy", "cupy")
+    assert found["auto"]["backend"] in ("numpy", "cupy", "dpnp")
     assert found["backends"]["cupy"]["works"] == (found["auto"]["backend"] == "cupy")
     assert 1 <= found["cpus"] <= found["cpus_in_machine"]
 

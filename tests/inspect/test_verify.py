@@ -40,7 +40,7 @@ def verified(backends: Any, mlp: xpmlp.MLP | None = None, **options: Any) -> Par
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", ["numpy-readonly", "strict", "torch", "jax"])
+@pytest.mark.parametrize("name", ["numpy-readonly", "strict", "torch", "jax", "dpnp"])
 @pytest.mark.sampled(3)
 def test_backends_agree_over_100_steps(name: str, dtype: str) -> None:
     mlp = network(dtype, activation="tanh", dropout=0.2, input_dropout=0.1, l2=1e-3, max_norm=2.0)
@@ -317,7 +317,7 @@ def test_planted_fault_is_found(plan: Plan) -> None:
     assert all(not d.largest > 1e-10 for d in parity.differences[: parity.beyond - 1])
 
 
-@pytest.mark.parametrize("name", ["strict", "torch", "jax"])
+@pytest.mark.parametrize("name", ["strict", "torch", "jax", "dpnp"])
 def test_planted_fault_is_found_on(name: str) -> None:
     mlp = network(loss="mse", activation="identity")  # little for JAX to compile
     parity = verified(("numpy", plant("dense", dense_2, name)), mlp, steps=5, optimizer="sgd")

@@ -127,7 +127,7 @@ assert all(name.startswith("xpmlp_backends.") for name in without), without
     guarded(before + IMPORTS + after, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["numpy", "numpy-plain", "torch", "jax"])
+@pytest.mark.parametrize("name", ["numpy", "numpy-plain", "torch", "jax", "dpnp"])
 @pytest.mark.slow
 def test_training(name: str, tmp_path: Path, tried: Any) -> None:
     make_backend(name)

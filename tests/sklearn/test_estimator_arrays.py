@@ -74,7 +74,7 @@ def test_a_regressor_stays_where_its_data_are(backend: Any, outputs: int) -> Non
     assert type(score) is float
 
 
-@pytest.mark.parametrize("name", ["torch", "jax", "strict"])
+@pytest.mark.parametrize("name", ["torch", "jax", "dpnp", "strict"])
 def test_nobody_has_to_name_the_backend(name: str) -> None:
     backend = make_backend(name)
     found = MLPClassifier(**FAST).fit(backend.asarray(X), Y)

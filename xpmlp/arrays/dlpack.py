@@ -51,9 +51,10 @@ def refusal(backend: Backend, x: Any, name: str) -> InvalidTypeError:
 def shares_memory(backend: Backend, x: Array) -> bool:
     """Whether an array of another library is in the memory in which the backend computes.
 
-    Always False for the backend's own library: ``owns`` has told its devices apart already.
+    Always False for another device of the backend's own library, which DLPack may not tell apart.
+    An array on its device need not be its own: dpnp has several queues and two types of arrays.
     """
-    if array_namespace(x) is backend.xp:
+    if array_namespace(x) is backend.xp and str(device(x)) != str(backend.device):
         return False
     here = _place(backend.asarray(np.zeros(1, dtype=np.float32)))
     return here is not None and _place(x) == here
@@ -100,7 +101,7 @@ def give_back(backend: Backend, X: Any, result: Array) -> Array:
         return result if is_numpy_array(result) else backend.to_numpy(result)
     if is_numpy_array(result):  # not every library has all of NumPy's strides
         result = np.ascontiguousarray(result)
-    # As on the way in, the libraries wait for each other's streams.
+    backend.synchronize()  # dpnp passes arrays on to another queue without waiting
     made = array_namespace(X).from_dlpack(result)
     return made if device(made) == device(X) else to_device(made, device(X))
 

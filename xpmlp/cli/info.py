@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 from typing import Any
 
-from xpmlp_backends import PUBLIC, why_not
+from xpmlp_backends import PUBLIC, auto
 
 import xpmlp
 from xpmlp.cli.libraries import EXTRAS, installed, look, refusal, where
@@ -51,13 +51,10 @@ def _base() -> dict[str, Any]:
 
 
 def _rest() -> dict[str, Any]:
-    reason = why_not("cupy")
+    name, because = auto()
     return {
         "plugins": [point.name for point in entry_points(group="xpmlp.backends")],
-        "auto": {
-            "backend": "numpy" if reason else "cupy",
-            "because": reason or "CuPy finds a GPU that works",
-        },
+        "auto": {"backend": name, "because": because},
         "extras": {package: installed(package) for package in EXTRAS},
     }
 

@@ -14,6 +14,7 @@ PACKAGES = {
     "cupy": ("cupy-cuda13x", "cupy-cuda12x", "cupy"),
     "torch": ("torch",),
     "jax": ("jax",),
+    "dpnp": ("dpnp",),
 }
 """The names under which each backend's library is distributed."""
 

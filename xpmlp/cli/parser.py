@@ -64,7 +64,7 @@ def build() -> "_Parser":
     """Return the parser of ``xpmlp``."""
     parser = _Parser(
         prog="xpmlp",
-        description="A multilayer perceptron on NumPy, CuPy, PyTorch or JAX.",
+        description="A multilayer perceptron on NumPy, CuPy, PyTorch, JAX or dpnp.",
         epilog="Start with: xpmlp train",
     )
     parser.add_argument("--version", action="version", version=f"xpmlp {__version__}")

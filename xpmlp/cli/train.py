@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xpmlp_backends import why_not
+from xpmlp_backends import auto
 
 import xpmlp
 from xpmlp.arrays.checks import whole
@@ -175,7 +175,7 @@ def describe(args: Namespace, data: Dataset, mlp: MLP, out: Output) -> None:
     out.row("network", f"{network}: {count}, {args.dtype}{rounding(mlp)}")
     why = ""
     if (args.backend or os.environ.get("XPMLP_BACKEND") or "auto") == "auto":
-        why = f", chosen because {why_not('cupy') or 'CuPy finds a GPU that works'}"
+        why = f", chosen because {auto()[1]}"
     out.row("backend", f"{mlp.backend.name} on {mlp.backend.device}{why}")
 
 

@@ -157,7 +157,7 @@ class Backend(Protocol):
     Attributes
     ----------
     name : str
-        ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, or a third party's.
+        ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"dpnp"``, or a third party's.
     xp : module
         The library's array API namespace.
     device : object

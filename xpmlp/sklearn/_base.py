@@ -93,8 +93,8 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
         Parameters
         ----------
         X : array-like, sparse matrix or data frame, shape (n, features)
-            Anything that NumPy can read, or an array of CuPy, PyTorch or JAX, which stays where it
-            is.
+            Anything that NumPy can read, or an array of CuPy, PyTorch, JAX or dpnp, which stays
+            where it is.
         y : array-like, shape (n,) or (n, outputs)
             On the host, or an array of any library. For a classifier numbers or text, or for
             several labels 0 and 1 in shape (n, labels); for a regressor numbers.

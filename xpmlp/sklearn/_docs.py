@@ -74,8 +74,8 @@ dtype : {"float32", "float64"}, optional
 precision : {"float32", "tf32", "bf16"}
     Precision of a GPU's matrix products.
 backend : str or Backend, optional
-    "numpy", "cupy", "torch", "jax", "auto". By default that of X; if NumPy can read X, that of the
-    environment variable ``XPMLP_BACKEND``, or NumPy.
+    "numpy", "cupy", "torch", "jax", "dpnp", "auto". By default that of X; if NumPy can read X, that
+    of the environment variable ``XPMLP_BACKEND``, or NumPy.
 device : str, optional
     The library's name of a device: "cuda:1".
 callbacks : sequence of Callback, optional
