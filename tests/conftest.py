@@ -153,8 +153,8 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("suite")
 
 
-ON_JAX = 2
-"""Most cases of a test on JAX but with --full: what it compiles takes half of the suite's time."""
+AT_MOST = {"jax": 2, "dpnp": 3}
+"""Most cases of a test on these but with --full: they compile, and take as long as all others."""
 
 EVERY = {"numpy-plain": 5, "numpy-readonly": 5, "strict": 2}
 """Of what else runs on these, as a rule every so manieth: with --slow, all."""
@@ -166,16 +166,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what the size of the suite leaves to a larger one; the summary says how many."""
     if config.getoption("--full"):
         return
-    slow, seen = config.getoption("--slow"), Counter[str]()
-    of_jax = Counter(_function(item) for item in items if _is_on(item, "jax"))
+    slow, seen = config.getoption("--slow"), Counter[Any]()
+    cases = Counter((_function(item), on) for item in items for on in AT_MOST if _is_on(item, on))
 
     def stays(item: pytest.Item) -> bool:
         name = _function(item)
-        if _is_on(item, "jax"):  # evenly over the cases
-            k, n = seen[f"{name} on JAX"], of_jax[name]
-            seen[f"{name} on JAX"] += 1
-            if k * ON_JAX // n == (k - 1) * ON_JAX // n:
-                return False
+        for on, most in AT_MOST.items():
+            if _is_on(item, on):  # evenly over the cases
+                k, n = seen[name, on], cases[name, on]
+                seen[name, on] += 1
+                if k * most // n == (k - 1) * most // n:
+                    return False
         if slow:
             return True
         sampled = item.get_closest_marker("sampled")
