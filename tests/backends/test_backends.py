@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from conftest import BACKENDS, assert_close, make_backend
 from xpmlp_backends import TABLE, EagerBackend, why_not
+from xpmlp_backends import dpnp as _dpnp
 from xpmlp_backends.cupy import backend as _cupy
 
 import xpmlp
@@ -418,25 +419,38 @@ def test_auto_says_which_backend_and_why(
 ) -> None:
     monkeypatch.setattr(_cupy, "why_not", lambda: "the moon is full")
     monkeypatch.setattr(_cupy, "create", raises(AssertionError("CuPy cannot work")))
+    monkeypatch.setattr(_dpnp, "no_gpu", lambda: "it rains")
     with caplog.at_level(logging.INFO, "xpmlp"):
         assert xpmlp.backend("auto").name == "numpy"
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("xpmlp", logging.INFO)
-    assert record.getMessage() == "backend auto: numpy, because the moon is full"
+    assert record.getMessage() == "backend auto: numpy, because the moon is full, and it rains"
 
 
+@pytest.mark.parametrize(
+    ("nvidia", "name", "device", "asked"),
+    [(True, "cupy", "1", "1"), (False, "dpnp", "gpu:1", "gpu:1"), (False, "dpnp", None, "gpu")],
+)
 def test_auto_takes_a_gpu_that_works(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    nvidia: bool,
+    name: str,
+    device: str | None,
+    asked: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    asked = []
-    monkeypatch.setattr(_cupy, "why_not", lambda: None)
-    monkeypatch.setattr(
-        _cupy, "create", lambda device: asked.append(device) or SimpleNamespace(device="GPU one")
-    )
+    """NVIDIA's first."""
+    monkeypatch.setattr(_cupy, "why_not", lambda: None if nvidia else "no GPU")
+    monkeypatch.setattr(_dpnp, "no_gpu", lambda: None)
+    for module in (_cupy, _dpnp):
+        create = partial(SimpleNamespace, module=module)
+        monkeypatch.setattr(module, "create", lambda device, make=create: make(device=device))
     with caplog.at_level(logging.INFO, "xpmlp"):
-        assert xpmlp.backend("auto", "1").device == "GPU one"
-    assert asked == ["1"]
-    assert [record.getMessage() for record in caplog.records] == ["backend auto: cupy on GPU one"]
+        made = xpmlp.backend("auto", device)
+    assert (made.module, made.device) == ({"cupy": _cupy, "dpnp": _dpnp}[name], asked)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"backend auto: {name} on {asked}"
+    ]
 
 
 def test_without_a_gpu_cupy_is_refused_and_auto_is_numpy(caplog: pytest.LogCaptureFixture) -> None:

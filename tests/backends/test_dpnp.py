@@ -1,13 +1,21 @@
 """dpnp: its queue, its devices, what is said where it finds none, and when ``auto`` takes it."""
 
 import importlib
+import os
 import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import array_api_compat.numpy as xp
 import numpy as np
 import pytest
 from conftest import make_backend
-from xpmlp_backends import backend_of
+from xpmlp_backends import backend_of, why_not
+from xpmlp_backends import dpnp as _dpnp
 
 import xpmlp
 from xpmlp.arrays.dlpack import give_back
@@ -111,6 +119,22 @@ def test_copies_own_their_memory(dpnp: Any) -> None:
     np.testing.assert_array_equal(rows, X[::5, 1:])
 
 
+@pytest.mark.parametrize("number", [True, 3, -7, 0.1, -0.0, np.nan, -np.inf])
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "float32", "float64"])
+def test_numbers_that_the_device_writes_are_those_that_were_copied(
+    dpnp: Any, number: Any, dtype: str
+) -> None:
+    ones = np.ones(2, dtype)
+    if number == -7 and dtype == "uint8":
+        with pytest.raises(OverflowError):
+            dpnp.asarray(ones) * number
+        return
+    found = dpnp.to_numpy(dpnp.asarray(ones) * number)
+    expected = ones * np.asarray(number, found.dtype)
+    assert found.dtype.kind == (ones * number).dtype.kind
+    assert found.tobytes() == expected.tobytes()
+
+
 # Its devices
 
 
@@ -144,3 +168,104 @@ def test_too_much_memory_is_told_from_other_errors(dpnp: Any) -> None:
         RuntimeError("Native API returns: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)")
     )
     assert not dpnp.ran_out(RuntimeError("Native API returns: 30 (UR_RESULT_ERROR_INVALID_VALUE)"))
+
+
+# A GPU, and none
+
+
+def on_gpu(**facts: Any) -> Any:
+    """The backend on a device with these facts, NumPy computing in the place of dpnp."""
+    facts = {"is_gpu": True, "has_aspect_fp64": True, "global_mem_size": 2**34} | facts
+    device = SimpleNamespace(name="Fake 100", filter_string="level_zero:gpu:0", **facts)
+    return _dpnp.DpnpBackend(xp, SimpleNamespace(sycl_device=device))
+
+
+def test_what_a_gpu_can_and_is_called() -> None:
+    assert on_gpu().capabilities == {"gpu", "float64", "mutable"}
+    assert on_gpu(has_aspect_fp64=False).capabilities == {"gpu", "mutable"}
+    assert (on_gpu().place, on_gpu().device_name()) == ("level_zero:gpu:0", "Fake 100")
+
+
+@pytest.mark.parametrize(
+    ("said", "memory"), [({"free_memory": 2**33}, (2**33, 2**33, 2**34)), ({}, (0, 2**34, 2**34))]
+)
+def test_a_gpus_memory(said: Any, memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    utils = SimpleNamespace(intel_device_info=lambda device: said)
+    monkeypatch.setitem(sys.modules, "dpctl.utils", utils)
+    assert on_gpu().memory() == memory
+
+
+def test_float64_where_the_device_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """dpnp then refuses it with an error of Python's."""
+    backend = on_gpu(has_aspect_fp64=False)
+
+    def refuses(*arguments: Any, **options: Any) -> Any:
+        raise ValueError("Requested dtype is not supported by the device")
+
+    monkeypatch.setattr(backend, "asarray", refuses)
+    with pytest.raises(BackendError, match="backend 'dpnp' has no float64; use dtype='float32'"):
+        xpmlp.MLP([2, 1], backend=backend, dtype="float64")
+
+
+@pytest.mark.parametrize(
+    ("installed", "found", "devices", "ones", "reason"),
+    [
+        (True, True, True, np.ones, None),
+        (False, True, True, np.ones, "dpnp is not installed"),
+        (True, False, True, np.ones, "dpnp finds no GPU"),
+        (True, True, False, np.ones, "dpnp finds no GPU"),
+        (True, True, True, np.zeros, "dpnp's GPU computes wrong results"),
+        (True, True, True, None, "dpnp's GPU does not work: TypeError: 'NoneType'"),
+    ],
+)
+def test_a_gpu_counts_only_if_it_computes(
+    installed: bool, found: bool, devices: bool, ones: Any, reason: str | None, monkeypatch: Any
+) -> None:
+    library = SimpleNamespace(
+        float32="float32", ones=ones and (lambda shape, dtype, device: ones(shape, dtype))
+    )
+    monkeypatch.setitem(sys.modules, "dpctl", SimpleNamespace(has_gpu_devices=lambda: devices))
+    monkeypatch.setitem(sys.modules, "dpnp", library)
+    monkeypatch.setattr(_dpnp, "find_spec", lambda name: installed or None)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(os.path, "exists", lambda path: found and path == "/dev/dri")
+    said = _dpnp.no_gpu.__wrapped__()
+    assert said == reason or (reason and said.startswith(reason))
+
+
+def fresh(code: str, **environment: str) -> str:
+    """What a new process prints."""
+    path = os.pathsep.join(sys.path)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": path, "XPMLP_BACKEND": ""} | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
+
+@pytest.mark.skipif(Path("/dev/dri").exists() or Path("/dev/dxg").exists(), reason="GPUs are here")
+def test_auto_does_not_import_it_where_no_gpu_can_be(tmp_path: Path) -> None:
+    (tmp_path / "dpnp.py").write_text("raise SystemExit('dpnp was imported')")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import xpmlp_backends as b; "
+    said = fresh(code + "print(b.backend('auto').name, b.auto()[1])")
+    if why_not("cupy"):
+        assert said.startswith("numpy ")
+        assert said.endswith(", and dpnp finds no GPU")
+
+
+def test_what_to_set_is_said_and_helps() -> None:
+    make_backend("dpnp")
+    code = "import xpmlp_backends as b; print(b.why_not('dpnp'))"
+    said = fresh(code, OCL_ICD_FILENAMES="")
+    if said == "None":
+        pytest.skip("the system has an OpenCL device of its own")
+    variable, path = re.findall(r"set (\w+)=(\S+) before Python starts", said)[0]
+    assert Path(path).is_file()
+    assert fresh(code, **{variable: path}) == "None"
+
+
+def test_without_the_runtime_the_install_command_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_dpnp, "files", lambda name: [])
+    assert "install Intel's OpenCL runtime: pip install 'xpmlp[dpnp]'" in _dpnp.no_device()

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from functools import wraps
 from typing import Any, ParamSpec, Self, TypeVar
@@ -333,7 +334,8 @@ def backend_for(spec: Any, device: str | None, dtype: str, precision: str) -> Ba
     """
     found = xpmlp_backends.backend(spec, device)
     if dtype != "float32" and dtype not in found.capabilities:
-        found.asarray([0.0], dtype)  # raises with the library's own remedy, if it has one
+        with suppress(ValueError):
+            found.asarray([0.0], dtype)  # raises with the library's own remedy, if it has one
         raise BackendError(f"backend {found.name!r} has no {dtype}; use dtype='float32'")
     found = found.with_precision(precision)
     if found.precision != precision:
