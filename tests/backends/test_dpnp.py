@@ -135,6 +135,58 @@ def test_numbers_that_the_device_writes_are_those_that_were_copied(
     assert found.tobytes() == expected.tobytes()
 
 
+@pytest.mark.slow
+def test_digits_are_learned(dpnp: Any, tried: Any) -> None:
+    data = xpmlp.data.load_digits()
+    mlp = xpmlp.MLP([64, 128, 10], dropout=0.2, backend=dpnp, seed=0)
+    mlp.fit(data.X, data.y, epochs=12, batch_size=64, optimizer=xpmlp.Adam(5e-3))
+    accuracy = mlp.evaluate(data.X_test, data.y_test)["accuracy"]
+    assert len(data.y_test) > 350
+    tried(f"digits on dpnp: {accuracy:.1%} of the test part")
+    assert accuracy >= 0.97
+
+
+@pytest.mark.parametrize(("dtype", "bar"), [("float64", 1e-10), ("float32", 1e-4)])
+def test_a_hundred_steps_end_at_numpys_weights(
+    dpnp: Any, dtype: str, bar: float, tried: Any
+) -> None:
+    """And have its losses, as ``test_training.py`` says of every backend; here relative."""
+    rng = np.random.default_rng(11)
+    X = rng.standard_normal((64, 6)).astype(dtype)
+    y = np.argmax(X[:, :3] + 0.3 * X[:, 3:], axis=1)
+    (history, weights), (their_history, theirs) = (
+        trained(make_backend(name), X, y, dtype) for name in ("numpy", "dpnp")
+    )
+    losses = relative(np.asarray(their_history), np.asarray(history))
+    furthest = max(relative(theirs[name], weights[name]) for name in weights)
+    tried(f"100 steps on dpnp in {dtype}: losses within {losses:.1e}, weights {furthest:.1e}")
+    assert max(losses, furthest) <= bar
+
+
+class Losses(xpmlp.Callback):
+    """Every step's loss."""
+
+    every = 1
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_batch_end(self, training: Any) -> None:
+        self.values.append(training.batch_loss)
+
+
+def trained(backend: Any, X: Any, y: Any, dtype: str) -> tuple[list[float], dict[str, np.ndarray]]:
+    mlp = xpmlp.MLP([6, 16, 16, 3], backend=backend, dtype=dtype, dropout=0.2, l2=1e-3, seed=3)
+    seen = Losses()
+    mlp.fit(X, y, epochs=25, batch_size=16, optimizer=xpmlp.Adam(1e-2), callbacks=[seen])
+    assert len(seen.values) == 100
+    return seen.values, mlp.state_dict()
+
+
+def relative(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.max(np.abs(found - expected)) / np.max(np.abs(expected)))
+
+
 # Its devices
 
 

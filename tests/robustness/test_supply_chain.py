@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-ASKED = ["xpmlp[dev,jax,nvrtc,torch]", "pytest-cov"]
+ASKED = ["xpmlp[dev,jax,nvrtc,dpnp,torch]", "pytest-cov"]
 """What .ci/run asks for; ``dev`` brings ``test``, which brings ``cli``, ``fast``, ``sklearn``."""
 
 
