@@ -7,7 +7,7 @@ import xpmlp
 
 data = xpmlp.data.load("xor")
 losses: dict[str, list[float]] = {}
-for name in ("numpy", "torch", "jax", "cupy"):
+for name in ("numpy", "torch", "jax", "cupy", "dpnp"):
     if reason := why_not(name):
         print(f"{name}: not here ({reason})")
         continue

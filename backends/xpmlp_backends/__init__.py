@@ -1,4 +1,4 @@
-"""The adapters for NumPy, CuPy, PyTorch and JAX. No library is imported before it is asked for."""
+"""The adapters of the array libraries. No library is imported before it is asked for."""
 
 from xpmlp_backends.base import EagerBackend
 from xpmlp_backends.registry import PUBLIC, TABLE, auto, backend, backend_of, why_not
