@@ -154,7 +154,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 AT_MOST = {"jax": 2, "dpnp": 2}
-"""Most cases of a test on these but with --full: they compile, and take half of the suite's time."""
+"""Most cases of a test on these but with --full: they compile, which takes half of the time."""
 
 EVERY = {"numpy-plain": 5, "numpy-readonly": 5, "strict": 2}
 """Of what else runs on these, as a rule every so manieth: with --slow, all."""
