@@ -97,6 +97,7 @@ def test_the_mathematics_names_no_array_library() -> None:
     assert set().union(*found.values()) == {"numpy"}
 
 
+@pytest.mark.slow
 def test_imports_have_no_circle() -> None:
     try:
         TopologicalSorter({name: modules_imported(name) for name in modules()}).prepare()

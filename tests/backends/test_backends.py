@@ -300,14 +300,12 @@ class FakeDevice(str):
         made.id = number
         return made
 
-    def use(self) -> None:
-        if self.id > 0:
-            raise FakeCudaError("cudaErrorInvalidDevice: invalid device ordinal")
-
     def synchronize(self) -> None:
         FakeDevice.waits += 1
 
-    def __enter__(self) -> None: ...
+    def __enter__(self) -> None:
+        if self.id > 0:
+            raise FakeCudaError("cudaErrorInvalidDevice: invalid device ordinal")
 
     def __exit__(self, *args: object) -> None: ...
 
@@ -742,6 +740,7 @@ def test_numba_asked_for_and_missing() -> None:
 
 @pytest.mark.parametrize("fault", ["no folder", "full"])
 @pytest.mark.sampled(2)
+@pytest.mark.slow
 def test_compiled_loops_that_cannot_be_kept_are_used(fault: str, tmp_path: Path) -> None:
     """A cache that is a file is no folder; one whose files cannot be written stands for full."""
     pytest.importorskip("numba")

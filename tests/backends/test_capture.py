@@ -457,6 +457,7 @@ def test_bfloat16_rounds_each_array_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("options", [{}, {"residual": True}, {"normalization": "batch"}])
+@pytest.mark.slow
 def test_bfloat16_is_near_float32_and_not_the_same(options: Any, dropout: float) -> None:
     mlp, history = trained(emulated.backend(), precision="bf16", dropout=dropout, **options)
     assert history.execution == CAPTURED
@@ -476,6 +477,7 @@ class Wrong(CublasLt):
             (ctypes.c_float * columns).from_address(address)[0] += 1.0
 
 
+@pytest.mark.slow
 def test_wrong_sums_of_a_product_are_noticed(caplog: pytest.LogCaptureFixture) -> None:
     """By the captured step and the eager one alike: both have them from cuBLASLt."""
     with caplog.at_level(logging.WARNING, "xpmlp"):

@@ -12,6 +12,8 @@ from emulation import emulated
 import xpmlp
 from xpmlp.inspect.explain import explain
 
+pytestmark = pytest.mark.slow
+
 rng = np.random.default_rng(0)
 X, Y = rng.random((70, 5)).astype(np.float32), rng.integers(0, 3, 70)
 

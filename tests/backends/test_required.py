@@ -27,6 +27,7 @@ def run(required: str, folder: Path, chosen: str = "numpy") -> subprocess.Comple
 
 
 @pytest.mark.skipif(not GUIDE.exists(), reason="this is no checkout")
+@pytest.mark.slow
 def test_the_guides_backend_is_tested_if_it_is_required(tmp_path: Path) -> None:
     code, group = (
         re.findall(rf"```{kind}\n(.*?)```", GUIDE.read_text(), flags=re.DOTALL)[0]
@@ -46,6 +47,7 @@ def test_the_guides_backend_is_tested_if_it_is_required(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["nosuchlib", "Numpy"])
+@pytest.mark.slow
 def test_an_unknown_name_fails_at_once(name: str, tmp_path: Path) -> None:
     ran = run(f"numpy,{name}", tmp_path)
     assert ran.returncode == pytest.ExitCode.USAGE_ERROR, ran.stdout

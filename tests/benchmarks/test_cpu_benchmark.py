@@ -198,6 +198,7 @@ def test_tables_fit_a_terminal(module: Any) -> None:
         assert len(line) <= report.WIDTH, line
 
 
+@pytest.mark.slow
 def test_what_is_written(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     results = everything()

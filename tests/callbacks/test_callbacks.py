@@ -458,6 +458,7 @@ def test_callbacks_can_be_copied_and_used_again(
         assert type(copy.deepcopy(one)) is type(callback)
 
 
+@pytest.mark.slow
 def test_the_command_line_is_not_imported_for_it() -> None:
     code = """
 import sys, xpmlp

@@ -273,6 +273,7 @@ def test_evaluation_errors(write, text, options, message):
         evaluate(write(text), **options)
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_take_about_a_second(tmp_path):
     values = np.random.default_rng(0).normal(size=(10_000, 50))
     path = tmp_path / "large.csv"

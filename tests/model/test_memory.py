@@ -410,6 +410,7 @@ def peak(sizes: tuple[int, ...], batch: int, options: dict[str, Any]) -> tuple[i
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.sampled(3)
+@pytest.mark.slow
 def test_the_estimate_is_somewhat_more_than_a_step_takes(name: str) -> None:
     sizes, options = NETWORKS[name]
     (small, _), (large, mlp) = peak(sizes, 3000, options), peak(sizes, 6000, options)

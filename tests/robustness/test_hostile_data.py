@@ -128,6 +128,7 @@ def test_csv_of_one_row_that_never_ends(
         csv.field_size_limit(before)
 
 
+@pytest.mark.slow
 def test_csv_of_many_columns_takes_a_time_that_grows_with_them(tmp_path: Path, draws: Any) -> None:
     n = draws(30_000, 100_000)
     names = [f"c{i}" for i in range(n)]
@@ -141,6 +142,7 @@ def test_csv_of_many_columns_takes_a_time_that_grows_with_them(tmp_path: Path, d
     assert y.tolist() == [0, 1]
 
 
+@pytest.mark.slow
 def test_one_long_label_costs_no_more_than_itself(tmp_path: Path, draws: Any) -> None:
     n = draws(50_000, 200_000)
     (tmp_path / "a.csv").write_text("1,a\n" * n + f"1,{'b' * 256}\n")

@@ -113,6 +113,7 @@ def tried_pictures(path: Path, made: Iterator[bytes], predict: Predict) -> tuple
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.sampled(3)
+@pytest.mark.slow
 def test_mutations(kind: str, tmp_path: Path, predict: Predict, draws: Any, tried: Any) -> None:
     count = draws(100, 250, 1000) if kind == "png" else draws(20, 60, 1000)
     counts = tried_pictures(tmp_path / "digit.png", mutants(KINDS[kind](), count, 1), predict)
@@ -120,6 +121,7 @@ def test_mutations(kind: str, tmp_path: Path, predict: Predict, draws: Any, trie
     tried(f"{count:,} mutations of a picture ({kind}): a prediction or one line, exit 2")
 
 
+@pytest.mark.slow
 def test_mutations_behind_right_checksums(
     tmp_path: Path, predict: Predict, draws: Any, tried: Any
 ) -> None:

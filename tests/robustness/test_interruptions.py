@@ -366,6 +366,7 @@ def test_a_command_that_is_interrupted(name: str, table: Path, tried: Any, draws
     )
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment(table: Path, tried: Any, draws: Any) -> None:
     """A fifth of the kills comes at any time of the process, the others while it trains."""
     expected, seconds = whole_run(table)

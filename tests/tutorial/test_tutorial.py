@@ -115,6 +115,7 @@ def test_the_run_explodes_and_the_remedies_change_that(
     looks_drawn(tmp_path / "exploding.png", (1200, 600))
 
 
+@pytest.mark.slow
 def test_the_paragraph_says_of_every_run_what_came_of_it(
     outcomes: list[exploding.Outcome],
 ) -> None:
