@@ -13,8 +13,11 @@ from pathlib import Path
 
 # Float64 on JAX needs this before JAX is imported; its default mode has a test of its own.
 os.environ.setdefault("JAX_ENABLE_X64", "1")
-# JAX compiles hundreds of tiny steps here: that takes time, not how fast they run.
+# JAX compiles thousands of tiny steps here: that takes time, not how fast they run.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="xpmlp-jax-"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 # scikit-learn wants this for its array API checks, before SciPy is imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 # What is timed in tests is not the user's.
@@ -136,6 +139,7 @@ def make_backend(name: str) -> Any:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Three sizes of the suite: minutes, a quarter of an hour as in CI, and hours."""
     parser.addoption("--slow", action="store_true", help="as CI: slow tests too, larger counts")
+    parser.addoption("--rest", action="store_true", help="what --slow adds to the run in minutes")
     parser.addoption("--full", action="store_true", help="--slow, and what docs/reliability.md has")
 
 
@@ -148,12 +152,15 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(
                 f"XPMLP_REQUIRE_BACKENDS: {unknown_name('backend', name, known)}"
             )
-    slow = config.getoption("--slow") or config.getoption("--full")
-    hypothesis.settings.register_profile("suite", max_examples=200 if slow else 60)
+    hypothesis.settings.register_profile("suite", max_examples=200 if _is_slow(config) else 60)
     hypothesis.settings.load_profile("suite")
 
 
-AT_MOST = {"jax": 2, "dpnp": 2}
+def _is_slow(config: pytest.Config) -> bool:
+    return any(map(config.getoption, ("--slow", "--rest", "--full")))
+
+
+AT_MOST = {"jax": 1, "dpnp": 1}
 """Most cases of a test on these but with --full: they compile, which takes half of the time."""
 
 EVERY = {"numpy-plain": 5, "numpy-readonly": 5, "strict": 2}
@@ -166,20 +173,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what the size of the suite leaves to a larger one; the summary says how many."""
     if config.getoption("--full"):
         return
-    slow, seen = config.getoption("--slow"), Counter[Any]()
+    seen = Counter[Any]()
     cases = Counter((_function(item), on) for item in items for on in AT_MOST if _is_on(item, on))
 
-    def stays(item: pytest.Item) -> bool:
+    def in_slow(item: pytest.Item) -> bool:
         name = _function(item)
         for on, most in AT_MOST.items():
             if _is_on(item, on):  # evenly over the cases
                 k, n = seen[name, on], cases[name, on]
                 seen[name, on] += 1
-                if k * most // n == (k - 1) * most // n:
-                    return False
-        if slow:
-            return True
-        sampled = item.get_closest_marker("sampled")
+                return (k + 1) * most // n != k * most // n
+        return True
+
+    def in_minutes(item: pytest.Item) -> bool:
+        name, sampled = _function(item), item.get_closest_marker("sampled")
         seen[name] += 1
         if item.get_closest_marker("slow") or (sampled and (seen[name] - 1) % sampled.args[0]):
             return False
@@ -188,6 +195,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 seen[variant] += 1
                 return seen[variant] % every == 1
         return True
+
+    def stays(item: pytest.Item) -> bool:
+        if not in_slow(item):
+            return False
+        if config.getoption("--slow"):
+            return True
+        if not config.getoption("--rest"):
+            return in_minutes(item)
+        # What draws, draws more often with --slow.
+        draws = "draws" in getattr(item, "fixturenames", ())
+        return not in_minutes(item) or draws or hasattr(item.obj, "is_hypothesis_test")  # type: ignore[attr-defined]
 
     kept = [item for item in items if stays(item)]
     config.stash[LEFT] = len(items) - len(kept)
@@ -224,7 +242,7 @@ def draws(request: pytest.FixtureRequest) -> Callable[..., int]:
     def chosen(few: int, some: int, many: int | None = None) -> int:
         if request.config.getoption("--full"):
             return some if many is None else many
-        return some if request.config.getoption("--slow") else few
+        return some if _is_slow(request.config) else few
 
     return chosen
 
