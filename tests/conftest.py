@@ -203,9 +203,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             return True
         if not config.getoption("--rest"):
             return in_minutes(item)
-        # What draws, draws more often with --slow.
+        # What draws, draws more often with --slow; what compiles is no part of CI's first run.
         draws = "draws" in getattr(item, "fixturenames", ())
-        return not in_minutes(item) or draws or hasattr(item.obj, "is_hypothesis_test")  # type: ignore[attr-defined]
+        compiles = any(_is_on(item, on) for on in AT_MOST)
+        tries = hasattr(getattr(item, "obj", None), "is_hypothesis_test")
+        return not in_minutes(item) or draws or tries or compiles
 
     kept = [item for item in items if stays(item)]
     config.stash[LEFT] = len(items) - len(kept)

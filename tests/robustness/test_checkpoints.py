@@ -406,6 +406,17 @@ def test_a_forged_training_is_refused_or_harmless(tmp_path: Path, tried: Any, dr
     assert refused > 0.8 * len(made)
 
 
+@pytest.mark.parametrize("taken", [-1, 2**60])
+def test_a_number_of_steps_that_cannot_be_is_refused(taken: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.xpmlp"
+    path.write_bytes(small_checkpoint(tmp_path / "all"))
+    made = Checkpoint.read(path)
+    made.config["training"]["taken"] = taken
+    container.write(path, made.config, made.tensors)
+    with pytest.raises(CheckpointError, match=f"{taken} steps"):
+        go_on(path, tmp_path / "b")
+
+
 @pytest.mark.parametrize("best", [np.nan, np.inf, -np.inf, np.zeros(2)])
 @pytest.mark.sampled(4)
 def test_forged_weights_of_the_best_epoch_are_refused(best: Any, tmp_path: Path) -> None:
