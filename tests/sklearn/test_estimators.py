@@ -19,6 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 import xpmlp
 from xpmlp.errors import GradientError, InvalidTypeError, InvalidValueError
 from xpmlp.sklearn import MLPClassifier, MLPRegressor
+from xpmlp.sklearn._arrays import to_host
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -40,7 +41,7 @@ def regressor(**settings: Any) -> MLPRegressor:
 def distance(a: Any, b: Any) -> float:
     """How far the weights of two estimators are apart."""
     pairs = zip(a.coefs_ + a.intercepts_, b.coefs_ + b.intercepts_, strict=True)
-    return max(float(np.abs(u - v).max()) for u, v in pairs)
+    return max(float(np.abs(to_host(u) - to_host(v)).max()) for u, v in pairs)
 
 
 # Weights

@@ -1,5 +1,6 @@
 """``MLPClassifier``."""
 
+from contextlib import nullcontext
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -158,7 +159,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """Return the logarithms of the probabilities."""
         p = self._outputs(X, "predict_log_proba", lambda mlp, X: mlp.predict_proba(X))
         backend = other_backend(p)
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore"), nullcontext() if backend is None else backend.current():
             return np.log(p) if backend is None else backend.xp.log(p)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -239,14 +240,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _as_classes(self, index: Array) -> Array:
         """Return the classes of these indices, in the indices' library if it has such values."""
         backend = other_backend(index)
+        if backend is not None:
+            with backend.current():
+                return self._as_classes_on(backend, index)
         if self._kind == "multilabel":
-            if backend is None:
-                return index.astype(np.int64)
+            return index.astype(np.int64)
+        return self.classes_[index * 0 if len(self.classes_) == 1 else index]
+
+    def _as_classes_on(self, backend: Backend, index: Array) -> Array:
+        if self._kind == "multilabel":
             return backend.xp.astype(index, backend.xp.int64)
         if len(self.classes_) == 1:
             index = index * 0
-        classes = None if backend is None else self._classes_on(backend)
-        if backend is None or classes is None:
+        classes = self._classes_on(backend)
+        if classes is None:
             return self.classes_[to_host(index)]
         return backend.xp.take(classes, index, axis=0)
 
