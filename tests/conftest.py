@@ -139,7 +139,8 @@ def make_backend(name: str) -> Any:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Three sizes of the suite: minutes, a quarter of an hour as in CI, and hours."""
     parser.addoption("--slow", action="store_true", help="as CI: slow tests too, larger counts")
-    parser.addoption("--rest", action="store_true", help="what --slow adds to the run in minutes")
+    parser.addoption("--first", action="store_true", help="of --slow: minutes, nothing compiled")
+    parser.addoption("--rest", action="store_true", help="of --slow: all that --first leaves out")
     parser.addoption("--full", action="store_true", help="--slow, and what docs/reliability.md has")
 
 
@@ -201,13 +202,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             return False
         if config.getoption("--slow"):
             return True
+        minutes = in_minutes(item)
+        first = minutes and not any(_is_on(item, on) for on in AT_MOST)
+        if config.getoption("--first"):
+            return first
         if not config.getoption("--rest"):
-            return in_minutes(item)
-        # What draws, draws more often with --slow; what compiles is no part of CI's first run.
+            return minutes
+        # What draws, draws more often here.
         draws = "draws" in getattr(item, "fixturenames", ())
-        compiles = any(_is_on(item, on) for on in AT_MOST)
-        tries = hasattr(getattr(item, "obj", None), "is_hypothesis_test")
-        return not in_minutes(item) or draws or tries or compiles
+        return not first or draws or hasattr(getattr(item, "obj", None), "is_hypothesis_test")
 
     kept = [item for item in items if stays(item)]
     config.stash[LEFT] = len(items) - len(kept)

@@ -197,7 +197,7 @@ class CudaOps:
             found, right = self.cupy.asnumpy(db), self.cupy.asnumpy(expected)
             self._sums_right[kind] = same = not differs(found, right)
             if not same:
-                logger.warning("cuBLASLt's sums of %s columns are wrong: a kernel sums", dz.shape)
+                logger.warning("cuBLASLt's sums of dz %s are wrong: a kernel sums", dz.shape)
                 return None
         return dW
 
