@@ -235,10 +235,7 @@ def dense_activation_grad(
 
     With a ``mask`` of ``ops.dropout``, ``dh`` is the gradient after that.
     """
-    if mask is not None:
-        dh = ops.dropout_grad(ops, dh, mask)
-    dz = ops.activation_grad(ops, z, h, dh, f)
-    return ops.dense_grad(x, W, dz, need_dx, out)
+    return ops.dense_grad(x, W, ops.activation_grad(ops, z, h, dh, f, mask), need_dx, out)
 
 
 def activation(ops: Any, z: Array, f: Activation) -> Array:
@@ -246,8 +243,12 @@ def activation(ops: Any, z: Array, f: Activation) -> Array:
     return f.function(ops, z)
 
 
-def activation_grad(ops: Any, z: Array, h: Array, dh: Array, f: Activation) -> Array:
-    """dz = dh · f′(z); the reference of ``ops.activation_grad``."""
+def activation_grad(
+    ops: Any, z: Array, h: Array, dh: Array, f: Activation, mask: Any = None
+) -> Array:
+    """dz = dh · f′(z), with ``dh`` as above; the reference of ``ops.activation_grad``."""
+    if mask is not None:
+        dh = ops.dropout_grad(ops, dh, mask)
     return f.backward(ops, z, h, dh)
 
 

@@ -125,7 +125,7 @@ class CudaOps:
         """Return the table of operations, with these in place of the reference."""
         replaced = (
             self.dense, self.dense_grad, self.dense_activation, self.activation, self.erf,
-            self.activation_grad, self.dense_activation_grad, self.accumulate, self.dropout,
+            self.activation_grad, self.accumulate, self.dropout,
             self.dropout_grad, self.gather_batch,
         )  # fmt: skip
         return replace(
@@ -251,23 +251,6 @@ class CudaOps:
             z.size, "slope", z.dtype, _code(f.name), z, h, dh, key, *settings, dz, self._room(dz)
         )
         return dz
-
-    def dense_activation_grad(
-        self,
-        ops: Ops,
-        x: Array,
-        W: Array,
-        z: Array,
-        h: Array,
-        dh: Array,
-        f: Activation,
-        need_dx: bool,
-        out: Any = (None, None),
-        mask: Mask | None = None,
-    ) -> tuple[Array | None, Array, Array]:
-        """The affine map's gradients at dz = dh · f′(z), in whose kernel the mask is applied."""
-        dz = self.activation_grad(ops, z, h, dh, f, mask)
-        return ops.dense_grad(x, W, dz, need_dx, out)
 
     # The batch and its loss
 
