@@ -117,7 +117,8 @@ def test_everything_else_on_the_second_device() -> None:
     assert mlp.to(emulated.backend(number=0)).weights.flat.device.id == 0
     diagnosis = xpmlp.Diagnosis()
     model(1, scaling="standard").fit(X, Y, epochs=2, callbacks=[diagnosis], shuffle=True)
-    assert diagnosis.findings is not None
+    assert diagnosis.course is not None
+    assert len(diagnosis.course.measurements) == 3
     assert xpmlp.verify(
         xpmlp.MLP([5, 8, 3], seed=1), X, Y, backends=("numpy", emulated.backend(number=1))
     ).agrees

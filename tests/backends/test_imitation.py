@@ -11,7 +11,6 @@ from emulation.cublaslt import CublasLtError
 from xpmlp_backends.cupy.cublaslt import Recipe
 
 import xpmlp
-from xpmlp.nn.contract import PRECISIONS
 
 
 @pytest.fixture
@@ -184,9 +183,3 @@ def test_streams_and_graphs_are_for_their_device(gpu: Any) -> None:
 def test_host_arrays_do_not_mix(gpu: Any) -> None:
     with pytest.raises(TypeError, match="Unsupported type"):
         gpu.asarray(np.ones(3)) + np.ones(3)
-
-
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_an_imitated_training_is_in_its_precision(precision: str) -> None:
-    mlp = xpmlp.MLP([5, 4, 3], backend=emulated.backend(precision=precision), precision=precision)
-    assert mlp.backend.precision == precision
