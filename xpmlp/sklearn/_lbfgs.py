@@ -1,11 +1,13 @@
 """``solver="lbfgs"``: SciPy's L-BFGS-B on the flat parameters, with gradients from the device."""
 
+from contextlib import AbstractContextManager
 from math import isfinite
 from typing import Any
 
 import numpy as np
 import scipy.optimize
 from sklearn.utils.optimize import _check_optimize_result
+from threadpoolctl import ThreadpoolController
 
 from xpmlp.sklearn._arrays import Examples
 from xpmlp.sklearn._callbacks import ScikitCallbacks
@@ -53,7 +55,7 @@ def minimize(
     e.n_iter_ = 0
     callbacks.begin_epoch()
     options = {"maxfun": e.max_fun, "maxiter": e.max_iter, "gtol": e.tol}
-    with np.errstate(all="ignore"):  # a loss that is not finite is reported below
+    with np.errstate(all="ignore"), _one_thread_of_scipy():  # a loss not finite is reported below
         result = scipy.optimize.minimize(
             *(value, objective.start()),
             method="L-BFGS-B",
@@ -68,3 +70,14 @@ def minimize(
     e.n_iter_ = _check_optimize_result("lbfgs", result, e.max_iter)
     if not isfinite(e.loss_) or not np.isfinite(result.x).all():
         raise ArithmeticError(f"the loss is {e.loss_} after {e.n_iter_} iterations")
+
+
+def _one_thread_of_scipy() -> AbstractContextManager[Any]:
+    """Limit SciPy's own BLAS to one thread.
+
+    Its wheels bring one beside NumPy's, and the threads of both wait in a loop for their next call:
+    two pools on two cores took three times as long. SciPy's share is sums of vectors.
+    """
+    pools = ThreadpoolController()
+    own = [pool["filepath"] for pool in pools.info() if "scipy.libs" in pool["filepath"]]
+    return pools.select(filepath=own).limit(limits=1)

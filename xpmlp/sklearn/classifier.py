@@ -169,7 +169,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _learn_targets(self, y: np.ndarray, first: bool, incremental: bool) -> None:
         if not hasattr(self, "classes_") or (first and not incremental):
-            self._label_binarizer = LabelBinarizer().fit(y)
+            self._label_binarizer = _binarizer(y)
             self.classes_ = self._label_binarizer.classes_
         elif self.warm_start and set(found := unique_labels(y)) != set(self.classes_):
             raise ValueError(
@@ -269,3 +269,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _binarizer(y: np.ndarray) -> LabelBinarizer:
+    """Return scikit-learn's record of the classes, fitted.
+
+    Its own ``fit`` takes as long as 20 steps of a small network: it looks three times for what y
+    is, which the dtype says of whole numbers and text.
+    """
+    made = LabelBinarizer()
+    if y.ndim != 1 or y.dtype.kind not in "biuU":
+        return made.fit(y)
+    made.classes_, made.sparse_input_ = np.unique(y), False
+    made.y_type_ = "binary" if len(made.classes_) <= 2 else "multiclass"
+    return made

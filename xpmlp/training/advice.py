@@ -58,8 +58,11 @@ def warn_of_inputs(model: Model, given: TrainingData) -> bool:
 
 def _columns(x: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return each column's mean and standard deviation, and the largest |x|; none become dense."""
-    values = x.array.values if isinstance(x, SparseRows) else np.concatenate(list(x.blocks()))
-    return *x.moments(), np.abs(values.astype(np.float64)).max(initial=0)
+    if isinstance(x, SparseRows):
+        return *x.moments(), np.abs(x.array.values.astype(np.float64)).max(initial=0)
+    values = np.concatenate([block.astype(np.float64) for block in x.blocks()])
+    reach = max(values.max(initial=0), -values.min(initial=0))
+    return values.mean(axis=0), values.std(axis=0), reach
 
 
 def warn_of_loss(training: Any) -> None:
