@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from xpmlp.callbacks import SaveModel as SaveModel
     from xpmlp.callbacks import ShowProgress as ShowProgress
     from xpmlp.checkpoints import Checkpoints as Checkpoints
+    from xpmlp.data.table import Table as Table
     from xpmlp.errors import XpmlpError as XpmlpError
     from xpmlp.inspect.diagnose import Diagnosis as Diagnosis
     from xpmlp.inspect.explain import explain as explain
@@ -48,6 +49,7 @@ _HOME = {
     "MLP": "xpmlp.mlp",
     "load": "xpmlp.mlp",
     "Checkpoints": "xpmlp.checkpoints",
+    "Table": "xpmlp.data.table",
     "check_gradient": "xpmlp.inspect.gradcheck",
     "History": "xpmlp.training.history",
     "Objective": "xpmlp.training.objective",

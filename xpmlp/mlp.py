@@ -70,6 +70,9 @@ class MLP(Model):
         ``"auto"`` divides uint8 inputs by 255. ``"standard"`` standardizes inputs, and as many real
         targets as outputs, by mean and standard deviation of the first training data; losses are in
         those units, predictions in the targets' own. None changes nothing.
+    table : Table or "auto", optional
+        Turns data frames of pandas, polars or Arrow into inputs, scaled already; learned at the
+        first fit if it has not been fitted. Arrays are taken for inputs.
     dtype : {"float32", "float64"}
     precision : {"float32", "tf32", "bf16"}
         What the factors of a float32 model's matrix products may be rounded to; sums, weights
@@ -144,9 +147,9 @@ class MLP(Model):
         ----------
         X : array-like or sparse matrix, shape (n, sizes[0])
             NumPy, or an array of any library on the model's device: it is imported by DLPack,
-            without a copy where possible, and keeps its dtype. SciPy's sparse matrices and arrays
-            stay sparse on the host; only the rows of some steps at a time become dense, so
-            ``batch_size=None`` makes all of them dense at once.
+            without a copy where possible, and keeps its dtype. With a ``table``, a data frame.
+            SciPy's sparse matrices and arrays stay sparse on the host; only the rows of some steps
+            at a time become dense, so ``batch_size=None`` makes all of them dense at once.
         y : array-like, shape (n,) or (n, sizes[-1])
             Class indices, one-hot rows, 0/1, or real values: fewer columns for a custom loss, too.
         epochs : int

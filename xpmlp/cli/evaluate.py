@@ -1,13 +1,15 @@
-"""``xpmlp evaluate``: loss and accuracy on labeled data, and each class."""
+"""``xpmlp evaluate``: loss and accuracy on labeled data, each class, or the typical error."""
 
 from argparse import Namespace
 from typing import Any
+
+import numpy as np
 
 from xpmlp.cli.models import Trained
 from xpmlp.cli.output import Output
 from xpmlp.errors import DataError, short
 from xpmlp.inspect.plots import confusion_counts
-from xpmlp.training.history import number, percent, score
+from xpmlp.training.history import number, percent
 
 
 def run(args: Namespace) -> None:
@@ -20,25 +22,98 @@ def run(args: Namespace) -> None:
     """
     out = Output(args.json)
     trained = Trained.load(args)
-    X, y = trained.data(args)
-    if y is None:
-        raise DataError(f"{args.data}: found no labels to compare with; use xpmlp predict")
-    mlp = trained.mlp
+    mlp, found = trained.mlp, trained.data(args)
+    for note in found.notes:
+        out.row("note", note)
+    if found.y is None:
+        label = ", ".join(mlp.metadata.get("label") or ())
+        raise DataError(
+            f"{args.data}: found no labels to compare with"
+            + (f", expected the column {label}" if label else "")
+            + "; use xpmlp predict"
+        )
+    X, y = labelled(found.X, found.y, out)
     values = mlp.evaluate(X, y)
-    record: dict[str, Any] = {**values, "rows": len(X), "backend": mlp.backend.name}
-    metric = mlp.task.measures[-1]
-    name, loss = {"r2": "R2"}.get(metric, metric), number(values["loss"])
-    lines = [f"{len(X):,} rows: {name} {score(metric, values[metric])}, loss {loss}"]
+    record: dict[str, Any] = {**values, "rows": len(y), "backend": mlp.backend.name}
     if trained.seen(args):
         out.say(
             f"note: the model was trained on part of a file of this name ({args.data}), so these "
             "values may be too good; result.json of the run has those of the test part"
         )
-    if trained.classes:
+    if mlp.task.kind == "multilabel":
+        record["labels"] = per_label(y, mlp.predict(X), trained.classes or ())
+        lines = [f"{len(y):,} rows: {percent(values['accuracy'])} of the labels right", ""]
+        lines += table(record["labels"], "label")
+    elif trained.classes:
         record["classes"] = per_class(y, mlp.predict(X), trained.classes)
+        lines = of_classes(y, values, trained.classes, record)
         lines += ["", *table(record["classes"])]
+    else:
+        lines = of_values(y, mlp.predict(X), values, record)
     out.show(lines)
     out.record(record)
+
+
+def labelled(X: Any, y: Any, out: Output) -> tuple[Any, Any]:
+    """Return the rows that have a label, and say how many have none."""
+    none = np.isnan(y) if y.dtype.kind == "f" else y < 0
+    none = none.any(axis=1) if y.ndim == 2 else none
+    if not none.any():
+        return X, y
+    out.row("note", f"rows without a label are left out: {none.sum():,}")
+    return X[~none], y[~none]
+
+
+def of_classes(y: Any, values: Any, classes: tuple[str, ...], record: dict[str, Any]) -> list[str]:
+    """Return accuracy and log loss, beside what the most frequent class alone would give."""
+    counts = np.bincount(y, minlength=len(classes))
+    most = int(counts.argmax())
+    record["most_frequent"] = {"class": classes[most], "share": float(counts[most] / len(y))}
+    right, share = values["accuracy"], counts[most] / len(y)
+    guess = f"always {short(classes[most], 24)!r}, the most frequent class: {percent(share)}"
+    meaning = (
+        "The model is no better than the most frequent class."
+        if right <= share
+        else f"Of 100 rows the model gets about {round(100 * right)} right."
+    )
+    return [
+        f"{len(y):,} rows: accuracy {percent(right)}, log loss {number(values['loss'])}",
+        guess,
+        meaning,
+    ]
+
+
+def of_values(y: Any, predicted: Any, values: Any, record: dict[str, Any]) -> list[str]:
+    """Return the typical error in the targets' units, beside that of always predicting the mean."""
+    error, spread = np.abs(predicted - y), np.abs(y - y.mean(axis=0))
+    found = {
+        "typical_error": np.median(error),
+        "mean_error": error.mean(),
+        "of_mean": spread.mean(),
+    }
+    record |= {name: float(value) for name, value in found.items()}
+    lines = [f"{len(y):,} rows: R2 {values['r2']:.4f}, loss {number(values['loss'])}"]
+    lines.append(
+        f"typical error {found['typical_error']:.4g} (half of the rows are closer), mean error "
+        f"{found['mean_error']:.4g}"
+    )
+    lines.append(f"always the mean, {y.mean():.6g}: mean error {found['of_mean']:.4g}")
+    times = found["of_mean"] / max(found["mean_error"], 1e-300)
+    lines.append(
+        "The model is no better than always predicting the mean."
+        if times <= 1
+        else f"The model's errors are {times:.1f} times smaller than those of the mean."
+    )
+    return lines
+
+
+def per_label(y: Any, predicted: Any, labels: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return rows, recall and precision of each of several labels; see ``per_class``."""
+    found = []
+    for k, name in enumerate(labels):
+        row = per_class(y[:, k], np.asarray(predicted)[:, k], ("no", "yes"))[1]
+        found.append(row | {"class": name, "mistaken_for": None})
+    return found
 
 
 def per_class(y: Any, predicted: Any, classes: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -68,12 +143,11 @@ def per_class(y: Any, predicted: Any, classes: tuple[str, ...]) -> list[dict[str
     return found
 
 
-def table(found: list[dict[str, Any]]) -> list[str]:
+def table(found: list[dict[str, Any]], what: str = "class") -> list[str]:
     """Lay ``per_class`` out in 80 columns."""
     width = max(5, *(min(24, len(row["class"])) for row in found))
-    lines = [
-        f"{'class':<{width}} {'rows':>8} {'recall':>10} {'precision':>10}  most often mistaken for"
-    ]
+    last = "  most often mistaken for" if what == "class" else ""
+    lines = [f"{what:<{width}} {'rows':>8} {'recall':>10} {'precision':>10}{last}"]
     for row in found:
         recall, precision = (
             "-" if row[key] is None else percent(row[key]) for key in ("recall", "precision")

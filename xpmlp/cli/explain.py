@@ -49,7 +49,8 @@ def _example(options: Namespace, chosen: Optimizer) -> Explanation:
             f"example to explain: xpmlp explain {options.model} xor --row 1"
         )
     trained = Trained.load(options)
-    X, y = trained.data(options)
+    found = trained.data(options)
+    X, y = found.X, found.y
     if y is None:
         raise DataError(f"{options.data}: found no labels; a step needs the target of its example")
     if not 1 <= options.row <= len(X):

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from xpmlp.cli.runs import MODEL
-from xpmlp.data import NAMES, load_evaluation
-from xpmlp.errors import InvalidValueError
+from xpmlp.data import NAMES, Evaluation, Known, load_evaluation
+from xpmlp.data.table import Table
 from xpmlp.mlp import MLP, load
 from xpmlp.storage.paths import expanded
 
@@ -31,37 +31,47 @@ class Trained:
         ------
         CheckpointError
             If the file is broken.
-        InvalidValueError
-            If the model predicts several labels at once, which the command line cannot show.
         """
         path = expanded(args.model, "MODEL")
         mlp = load(path / MODEL if path.is_dir() else path, args.backend, args.device)
-        if mlp.task.kind == "multilabel":
-            raise InvalidValueError(
-                f"{path}: this model gives several labels to a row; use it from Python"
-            )
         count = 0 if mlp.task.kind == "values" else max(2, mlp.sizes[-1])
         names = _texts(mlp.metadata.get("classes"), count) or tuple(map(str, range(count)))
         return cls(mlp, names or None, _image(mlp.metadata.get("image"), mlp.sizes[0]))
 
-    def data(self, args: Namespace) -> tuple[Any, Any]:
+    def data(self, args: Namespace, as_text: bool = False) -> Evaluation:
         """Load inputs, and targets or None, in the form the model takes."""
         metadata = self.mlp.metadata
         share, seed = metadata.get("test_fraction"), metadata.get("seed")
         return load_evaluation(
             args.data,
             classes=self.classes,
-            features=_texts(metadata.get("features"), self.mlp.sizes[0]),
             n_features=self.mlp.sizes[0],
+            known=self._known(),
             label=args.label,
+            header=args.header,
+            as_text=as_text,
             data_dir=args.data_dir,
             test_fraction=share if isinstance(share, float) else 0.2,
             seed=seed if isinstance(seed, int) else 0,
         )
 
+    def _known(self) -> Known:
+        """Return what the model knows of tables; one trained on arrays takes as many numbers."""
+        metadata, width = self.mlp.metadata, self.mlp.sizes[0]
+        if self.mlp.table is not None:
+            columns, label = (_names(metadata.get(key)) for key in ("columns", "label"))
+            return Known(self.mlp.table, columns, label)
+        numbered = [f"column {place + 1}" for place in range(width)]
+        return Known(Table.of_numbers(_texts(metadata.get("features"), width) or numbered))
+
     def seen(self, args: Namespace) -> bool:
         """Whether the rows may be training rows: all rows of a file of the same name."""
         return args.data not in NAMES and Path(args.data).stem == self.mlp.metadata.get("data")
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """Return a list of names from a file as a tuple; empty if it is not valid."""
+    return _texts(value, len(value) if isinstance(value, list) else 0) or ()
 
 
 def _texts(value: Any, count: int) -> tuple[str, ...] | None:

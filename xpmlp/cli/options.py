@@ -13,7 +13,7 @@ ACTIVATIONS = (
 OPTIMIZERS = "sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw"
 
 _DTYPES = ("float32", "float64")
-_LABELED = "digits, mnist, xor, or a .npz or .csv file with labels"
+_LABELED = "digits, mnist, xor, an .npz file, or a table (.csv, .parquet, ...), with labels"
 
 Parser = argparse.ArgumentParser
 
@@ -31,9 +31,14 @@ _COMMON: dict[str, dict[str, Any]] = {
     "--device": {"metavar": "NAME", "help": "as the library names it, such as cuda:1"},
     "--json": {"metavar": "FILE", "help": "write the result as JSON to a file; - is stdout"},
     "--label": {
+        "action": "append",
         "metavar": "COLUMN",
-        "help": "label column of a text file, name or number from 0 (default: label, ..., or the "
-        "last)",
+        "help": "label column of a table, name or number from 0; several times for several labels "
+        "(default: that of the training; or label, target, class, y, or the last)",
+    },
+    "--header": {
+        "action": argparse.BooleanOptionalAction,
+        "help": "whether the first row of a text file has the names (default: seen from the cells)",
     },
     "--normalization": {"choices": ("layer", "batch"), "help": "between layers (default: none)"},
     "--seed": {"type": int, "default": 0, "metavar": "N", "help": "random seed (default: 0)"},
@@ -49,7 +54,7 @@ def _common(parser: Any, *names: str) -> None:
 def _model_and_data(parser: Parser, data: str, **optional: Any) -> None:
     parser.add_argument("model", metavar="MODEL", help="a model file, or a run folder", **optional)
     parser.add_argument("data", metavar="DATA", help=data, **optional)
-    _common(parser, "--data-dir", "--label", "--backend", "--device")
+    _common(parser, "--data-dir", "--label", "--header", "--backend", "--device")
 
 
 def _train(parser: Parser) -> None:
@@ -61,7 +66,10 @@ def _train(parser: Parser) -> None:
         "influence nothing."
     )
     add = parser.add_argument
-    data = "digits, mnist, xor, or a .npz or .csv file (default: digits)"
+    data = (
+        "digits, mnist, xor, an .npz file, or a table: .csv, .tsv, .txt, .data, .parquet, .jsonl, "
+        "packed (.gz, .zip) or not (default: digits)"
+    )
     add("data", nargs="?", default="digits", metavar="DATA", help=data)
 
     group = parser.add_argument_group("network")
@@ -98,8 +106,17 @@ def _train(parser: Parser) -> None:
     add("--resume", metavar="FOLDER", help=folder)
 
     group = parser.add_argument_group("data")
-    _common(group, "--data-dir", "--label")
+    _common(group, "--data-dir", "--label", "--header")
     add = group.add_argument
+    mark = "decimal mark of a text file (default: seen from the numbers)"
+    add("--decimal", choices=(".", ","), help=mark)
+    for option, what in (
+        ("--drop", "columns to leave out"),
+        ("--categorical", "columns to take as categories, whatever they look like"),
+        ("--numeric", "columns to take as numbers; cells that are none count as missing"),
+    ):
+        add(option, nargs="+", action="extend", metavar="COLUMN", help=what)
+    add("--dry-run", action="store_true", help="stop after printing what each column is")
     share = "fraction of rows held out for testing, if the data have no test part (default: 0.2)"
     add("--test-fraction", type=float, default=0.2, metavar="P", help=share)
     task = "what the labels of a file are (default: inferred from the values)"
@@ -132,6 +149,8 @@ def _predict(parser: Parser) -> None:
     _model_and_data(parser, data)
     _common(parser, "--json")
     parser.add_argument("--limit", type=int, metavar="N", help="first N rows only (default: all)")
+    new = "write the rows with their predictions to a .csv, .tsv, .parquet or .jsonl file"
+    parser.add_argument("--out", metavar="FILE", help=new)
 
 
 def _info(parser: Parser) -> None:

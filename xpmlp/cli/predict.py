@@ -4,9 +4,12 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xpmlp.cli.images import SUFFIXES, read_image
 from xpmlp.cli.models import Trained
 from xpmlp.cli.output import Output
+from xpmlp.cli.tables import OUT, write
 from xpmlp.errors import DataError, InvalidValueError, short
 from xpmlp.storage.paths import expanded
 from xpmlp.training.history import percent
@@ -52,42 +55,98 @@ def _picture(trained: Trained, path: Path, out: Output) -> None:
 
 
 def _rows(trained: Trained, args: Namespace, out: Output) -> None:
-    X, y = trained.data(args)
-    X, y = X[: args.limit], y[: args.limit] if y is not None else None
-    found = _predictions(trained, X, y)
-    width = min(24, max(len(row["prediction"]) for row in found)) if trained.classes else 0
-    out.show([_line(row, width) for row in found])
-    out.record(found)
+    path = None if args.out is None else expanded(args.out, "--out")
+    if path is not None and path.suffix.lower() not in OUT:
+        raise InvalidValueError(f"--out {path}: expected a file with one of {', '.join(OUT)}")
+    found = trained.data(args, as_text=path is not None and path.suffix.lower() in (".csv", ".tsv"))
+    for note in found.notes:
+        out.row("note", note)
+    some = slice(args.limit)
+    X, y = found.X[some], None if found.y is None else found.y[some]
+    columns = _columns(trained, X)
+    if path is not None:
+        write(path, found.frame and found.frame[some], columns)
+        out.say(f"{len(X):,} rows with their predictions in {path}")
+    records = _records(trained, columns, y)
+    if path is None:
+        out.show(_lines(trained, records))
+    out.record(records)
 
 
-def _predictions(trained: Trained, X: Any, y: Any) -> list[dict[str, Any]]:
-    """Return each row's most probable class or its value or values, and the label if known."""
-    rows: list[dict[str, Any]]
-    labels = None if y is None else y.tolist()
-    if trained.classes:
-        chances = trained.mlp.predict_proba(X)
-        best = zip(chances.argmax(axis=1), chances.max(axis=1), strict=True)
-        rows = [{"prediction": trained.classes[k], "probability": float(p)} for k, p in best]
-        labels = None if labels is None else [trained.classes[k] for k in labels]
-    else:
-        rows = [{"prediction": value.tolist()} for value in trained.mlp.predict(X)]
-    for index, row in enumerate(rows):
-        rows[index] = {"row": index + 1} | row
-        if labels is not None:
-            rows[index]["label"] = labels[index]
+def _columns(trained: Trained, X: Any) -> dict[str, Any]:
+    """Return the prediction, and of classes all probabilities, by the name of a column."""
+    mlp, classes = trained.mlp, trained.classes
+    if mlp.task.kind == "multilabel":
+        chances = mlp.predict_proba(X)
+        named = dict(zip(classes or (), (chances >= 0.5).T.astype(int), strict=True))
+        made = {f"prediction {name}": values for name, values in named.items()}
+        return made | {f"probability {n}": p for n, p in zip(classes or (), chances.T, strict=True)}
+    if classes:
+        chances = mlp.predict_proba(X)
+        made = {"prediction": np.array(classes, object)[chances.argmax(axis=1)]}
+        return made | {f"probability {n}": p for n, p in zip(classes, chances.T, strict=True)}
+    values = mlp.predict(X)
+    if values.ndim == 1:
+        return {"prediction": values}
+    names = mlp.metadata.get("label") or range(1, values.shape[1] + 1)
+    return {f"prediction {n}": v for n, v in zip(names, values.T, strict=True)}
+
+
+def _records(trained: Trained, columns: dict[str, Any], y: Any) -> list[dict[str, Any]]:
+    """Return each row's prediction, its probability, and the label if there is one."""
+    classes, many = trained.classes, "prediction" not in columns
+    predicted = [columns[name].tolist() for name in columns if name.startswith("prediction")]
+    values: Any = [list(row) for row in zip(*predicted, strict=True)] if many else predicted[0]
+    rows = [{"row": index + 1, "prediction": value} for index, value in enumerate(values)]
+    chances = [columns[name] for name in columns if name.startswith("probability ")]
+    if trained.mlp.task.kind == "multilabel":
+        for row, each in zip(rows, np.transpose(chances).tolist(), strict=True):
+            on = values[row["row"] - 1]
+            row["prediction"] = [name for name, yes in zip(classes or (), on, strict=True) if yes]
+            row["probabilities"] = dict(zip(classes or (), each, strict=True))
+    elif classes:
+        for row, chance in zip(rows, np.max(chances, axis=0).tolist(), strict=True):
+            row["probability"] = chance
+    for row, label in zip(rows, [] if y is None else y.tolist(), strict=False):
+        row["label"] = _label(trained, label)
     return rows
 
 
-def _line(row: dict[str, Any], width: int) -> str:
-    """Format a row, with the label if it differs from the prediction."""
-    if "probability" not in row:
-        label = f"   label {_values_text(row['label'])}" if "label" in row else ""
-        return f"{row['row']:>7}  {_values_text(row['prediction'])}{label}"
-    name = f"{short(row['prediction'], width):<{width}}"
-    wrong = row.get("label", row["prediction"]) != row["prediction"]
-    label = f"   label {short(row['label'], 24)}" if wrong else ""
-    return f"{row['row']:>7}  {name} {percent(row['probability']):>9}{label}"
+def _label(trained: Trained, label: Any) -> Any:
+    """Return a label as it was in the data; None where there is none."""
+    if trained.mlp.task.kind == "multilabel":
+        return [name for name, on in zip(trained.classes or (), label, strict=True) if on == 1]
+    if trained.classes:
+        return None if label < 0 else trained.classes[label]
+    return None if label != label else label
 
 
-def _values_text(value: Any) -> str:
-    return " ".join(f"{v:.6g}" for v in (value if isinstance(value, list) else [value]))
+def _lines(trained: Trained, rows: list[dict[str, Any]]) -> list[str]:
+    """Lay the rows out in columns, with a header; the true label is marked where it differs."""
+    title = ["row", "prediction", *(["probability"] if "probability" in rows[0] else [])]
+    title += ["label"] if any("label" in row for row in rows) else []
+    cells = [title]
+    for row in rows:
+        line = [f"{row['row']:,}", _text(row["prediction"])]
+        line += [percent(row["probability"])] if "probability" in row else []
+        if "label" in title:
+            label = row.get("label")
+            wrong = trained.classes and label is not None and label != row["prediction"]
+            line.append(("" if label is None else _text(label)) + ("  wrong" if wrong else ""))
+        cells.append(line)
+    widths = [max(len(line[k]) for line in cells) for k in range(len(title))]
+    texts = {"prediction", "label"} if trained.classes else set()
+    lined = [
+        [
+            c.ljust(w) if t in texts else c.rjust(w)
+            for t, c, w in zip(title, line, widths, strict=True)
+        ]
+        for line in cells
+    ]
+    return ["  ".join(line).rstrip() for line in lined]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_text, value)) or "none"
+    return f"{value:.6g}" if isinstance(value, int | float) else short(str(value), 24)

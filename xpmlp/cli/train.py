@@ -31,8 +31,10 @@ from xpmlp.cli.runs import (
     RunFolder,
     arguments_of,
 )
+from xpmlp.cli.tables import understood
 from xpmlp.data import NAMES, Dataset, load
 from xpmlp.data.mnist import FOLDER_VARIABLE
+from xpmlp.data.table import Table
 from xpmlp.errors import MissingExtraError
 from xpmlp.inspect.diagnose.diagnosis import Diagnosis
 from xpmlp.inspect.plots import Part, training_picture
@@ -51,7 +53,7 @@ PAUSE = 60.0
 VALIDATION_SPLIT = 0.1
 """Fraction of the training rows that early stopping watches."""
 
-LOADING = ("data_dir", "label", "test_fraction", "task", "seed")
+LOADING = ("data_dir", "label", "test_fraction", "task", "seed", "header", "decimal")
 """Options for loading the data."""
 
 MODELING = (
@@ -85,9 +87,12 @@ def run(args: Namespace) -> None:
         whole("--checkpoint-every", args.checkpoint_every)
     out = Output(args.json, args.quiet)
     given = {name: getattr(args, name) for name in LOADING}
-    data = load(args.data, **given)
+    data = load(args.data, **given, text=args.categorical or ())
+    table = understood(args, data, out)
+    if args.dry_run:
+        return
     fill_in(args, len(data.X))
-    mlp = network(args, data)
+    mlp = network(args, data, table)
     rate = getattr(schedules, SCHEDULES[args.schedule])(args.lr)
     chosen = replace(optimizer(args.optimizer), learning_rate=rate)
     path, ours = (begun, False) if begun else RunFolder.free(args.out, data.name)
@@ -141,15 +146,17 @@ def settings(args: Namespace, mlp: MLP) -> list[str]:
     return arguments(Namespace(**vars(args) | found))
 
 
-def network(args: Namespace, data: Dataset) -> MLP:
+def network(args: Namespace, data: Dataset, table: Table | None) -> MLP:
     """Make the network for the data; its metadata has what ``evaluate`` and ``predict`` need."""
-    sizes = [data.X.shape[1], *args.hidden, data.outputs]
+    width = data.X.shape[1] if table is None else table.width
     given = {name: getattr(args, name) for name in MODELING}
-    mlp = MLP(sizes, args.activation, scaling=data.scaling, **given)
+    given |= {"scaling": data.scaling, "targets": data.targets, "table": table}
+    mlp = MLP([width, *args.hidden, data.outputs], args.activation, **given)
     mlp.metadata = {
         "data": data.name,
         "classes": data.classes and list(data.classes),
-        "features": data.features and list(data.features),
+        "columns": list(data.columns),
+        "label": list(data.label),
         "image": data.image_shape and pixel_facts(data.X, data.image_shape),
         # With these the same test part is found again.
         "test_fraction": args.test_fraction,
@@ -163,7 +170,9 @@ def describe(args: Namespace, data: Dataset, mlp: MLP, out: Output) -> None:
     shape = f" ({data.image_shape[0]}x{data.image_shape[1]} images)" if data.image_shape else ""
     goal = f"{len(data.classes)} classes" if data.classes else "real values to predict"
     rows = f"{len(data.X):,} training rows, {len(data.X_test):,} test rows"
-    out.row("data", f"{data.name}: {rows}; {data.X.shape[1]} features{shape}, {goal}")
+    goal = f"{data.outputs} labels" if data.targets else goal
+    columns = "columns" if mlp.table else "features"
+    out.row("data", f"{data.name}: {rows}; {data.X.shape[1]} {columns}{shape}, {goal}")
     layers = [
         args.activation,
         f"{args.normalization} normalization" if args.normalization else "",

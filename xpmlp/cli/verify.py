@@ -8,6 +8,8 @@ import xpmlp_backends
 
 from xpmlp.cli.output import Output
 from xpmlp.data import load
+from xpmlp.data.frame import Frame
+from xpmlp.data.table import Table
 from xpmlp.inspect.verify.parity import verify
 from xpmlp.mlp import MLP
 from xpmlp.nn.optimizers import optimizer
@@ -25,6 +27,8 @@ def run(options: Namespace) -> int:
         # JAX reads this when it is first imported, and has no float64 without.
         os.environ.setdefault("JAX_ENABLE_X64", "1")
     data = load(options.data, data_dir=options.data_dir, seed=options.seed)
+    if isinstance(data.X, Frame):
+        data = replace(data, X=Table().fit(data.X).transform(data.X))
     mlp = MLP(
         [data.X.shape[1], *options.hidden, data.outputs],
         options.activation,

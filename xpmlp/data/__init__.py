@@ -1,4 +1,4 @@
-"""Data sets for training and evaluation: built-in ones, MNIST, and .npz and .csv files.
+"""Data sets for training and evaluation: built-in ones, MNIST, .npz files and tables.
 
 >>> from xpmlp.data import load
 >>> load("xor").X.shape
@@ -6,20 +6,24 @@
 """
 
 import os
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from xpmlp.data.columns import Choose, evaluation_columns, training_columns
-from xpmlp.data.csv_file import read_csv
-from xpmlp.data.dataset import Array, Dataset, PathLike, Table, reading, split
+from xpmlp.data.columns import Label, label_columns, named_alike
+from xpmlp.data.dataset import Array, Content, Dataset, PathLike, reading, split
+from xpmlp.data.frame import Frame
 from xpmlp.data.idx import read_idx
-from xpmlp.data.labels import encode_labels, map_labels
+from xpmlp.data.labels import encode_column, encode_labels, is_yes_or_no, map_column, map_labels
 from xpmlp.data.mnist import load_mnist
 from xpmlp.data.npz import read_npz
+from xpmlp.data.tables import PACKED, SUFFIXES, kind_of, read_table
 from xpmlp.data.toy import load_digits, make_xor
-from xpmlp.errors import DataError, InvalidValueError, unknown_name
+from xpmlp.data.values import NO_LABEL
+from xpmlp.errors import DataError, InvalidValueError, short, unknown_name
 from xpmlp.storage.paths import expanded
 
 __all__ = [
@@ -36,31 +40,33 @@ __all__ = [
 NAMES = ("digits", "mnist", "xor")
 """The data sets that `load` knows by name."""
 
-_CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".data")
-
 
 def load(
     name: PathLike,
     *,
     data_dir: PathLike | None = None,
-    label: str | int | None = None,
+    label: Label = None,
     test_fraction: float = 0.2,
     task: str | None = None,
     seed: int = 0,
+    header: bool | None = None,
+    decimal: str | None = None,
+    text: Sequence[str] = (),
 ) -> Dataset:
     """Load a data set for training.
 
     Parameters
     ----------
     name : str or path
-        ``"digits"``, ``"mnist"``, ``"xor"``, or a file: .npz, or text with separated values
-        (.csv, .tsv, .txt, .data). A file named like a data set needs a path: ``"./digits"``.
+        ``"digits"``, ``"mnist"``, ``"xor"``, or a file: .npz, or a table (.csv, .tsv, .txt, .data,
+        .parquet, .jsonl, each of them packed as .gz or .zip, too). A file named like a data set
+        needs a path: ``"./digits"``.
     data_dir : str or path, optional
         Folder with the MNIST files, see `load_mnist`. Only for MNIST.
-    label : str or int, optional
-        The label column of a text file by name or number, counted from 0 or, with -1, from the
-        end. By default a column named label, target, class or y (in this order, in any case),
-        else the last. Only for text files.
+    label : str, int or list of them, optional
+        The label column of a table by name or number, counted from 0 or, with -1, from the end. By
+        default a column named label, target, class or y (in this order, in any case), else the
+        last. Several columns are several labels or targets. Only for tables.
     test_fraction : float
         Share of the rows that become the test part, at least 0 (none) and below 1. Not used for
         MNIST, XOR and .npz files that have a test part.
@@ -69,11 +75,19 @@ def load(
         ``max(20, sqrt(n))`` distinct values are classes.
     seed : int
         Seed of the split, and of the points of XOR.
+    header : bool, optional
+        Whether the first row of a text file has the names; by default seen from the cells.
+    decimal : {".", ","}, optional
+        The decimal mark of a text file; by default seen from the numbers.
+    text : sequence of str
+        Columns of a table to be kept as they are spelled.
 
     Returns
     -------
     Dataset
-        Training and test part. Class names are sorted, by value if they are numbers.
+        Training and test part. Class names are sorted, by value if they are numbers, and spelled
+        as in the file. The inputs of a table are a `Frame`, which an ``xpmlp.Table`` turns into
+        numbers.
 
     Raises
     ------
@@ -94,46 +108,145 @@ def load(
     if name == "xor":
         return make_xor(seed=seed)
     path = _existing_file(name)
-    table = _read_table(path, partial(training_columns, label=label, source=str(path)))
-    return _with_split(table, path, test_fraction, task, seed)
+    if _is_npz(path):
+        return _with_split(read_npz(path), path, test_fraction, task, seed)
+
+    def spelled(names: Sequence[str]) -> set[str]:
+        return {*label_columns(names, label, str(path))[0], *text}
+
+    frame = read_table(path, header=header, decimal=decimal, text=spelled)
+    return _from_table(frame, path, label, test_fraction, task, seed)
 
 
-def _check_label(label: str | int | None, name: PathLike) -> None:
+def _check_label(label: Label, name: PathLike) -> None:
     if label is not None and (name in NAMES or _is_npz(Path(name))):
         raise InvalidValueError(
-            f"label: found {label!r} for {name}; only text files have a label column, leave it out"
+            f"label: found {label!r} for {name}; only tables have a label column, leave it out"
         )
 
 
-def _with_split(
-    table: Table, path: Path, test_fraction: float, task: str | None, seed: int
+def _from_table(
+    frame: Frame, path: Path, label: Label, test_fraction: float, task: str | None, seed: int
 ) -> Dataset:
-    if table.y is None:
+    columns, notes = frame.names, list(frame.notes)
+    names, why = label_columns(columns, label, str(path))
+    labels = [frame.column(name).without(NO_LABEL) for name in names]
+    there = ~np.any([column.missing for column in labels], axis=0)
+    if not there.any():
+        raise DataError(f"{path}: found no label in column {', '.join(names)}")
+    if not there.all():
+        notes.append(f"rows without a label are left out: {(~there).sum():,}")
+        frame, labels = frame[there], [replace(c, values=c.values[there]) for c in labels]
+    found = [encode_column(c, task, frame.where, n) for n, c in zip(names, labels, strict=True)]
+    y, classes = found[0]
+    if len(found) > 1:
+        y, classes = _several(found, names, str(path))
+    train, test = split(len(frame), test_fraction, seed)
+    X = frame.without(names)
+    train, test = X.order(train), X.order(test)
+    stem = path.name.split(".")[0] or path.stem
+    return Dataset(
+        stem,
+        *(X[train], y[train], X[test], y[test]),
+        classes=classes,
+        features=X.names,
+        scaling="standard",
+        label=names,
+        why=why,
+        columns=columns,
+        notes=tuple(notes),
+    )
+
+
+def _several(
+    found: Sequence[tuple[Array, tuple[str, ...] | None]], names: Sequence[str], source: str
+) -> tuple[Array, tuple[str, ...] | None]:
+    """Join label columns: yes or no in each are several labels, numbers several targets."""
+    if all(classes is None for _, classes in found):
+        return np.column_stack([y for y, _ in found]), None
+    if all(classes is not None and is_yes_or_no(classes) for _, classes in found):
+        return np.column_stack([y for y, _ in found]), tuple(names)
+    kinds = [
+        f"{name} ({len(classes)} classes)" if classes else f"{name} (numbers)"
+        for name, (_, classes) in zip(names, found, strict=True)
+    ]
+    raise DataError(
+        f"{source}: found the label columns {', '.join(kinds)}; expected 0 and 1, or yes and no, "
+        "in each of them, or numbers in each"
+    )
+
+
+def _with_split(
+    content: Content, path: Path, test_fraction: float, task: str | None, seed: int
+) -> Dataset:
+    if content.y is None:
         raise DataError(f"{path}: found no array 'y' or 'y_train', expected labels to train on")
-    n = len(table.X)
-    if table.X_test is None or table.y_test is None:
-        y, classes = encode_labels(table.y, task, table.where)
+    n = len(content.X)
+    if content.X_test is None or content.y_test is None:
+        y, classes = encode_labels(content.y, task, content.where)
         train, test = split(n, test_fraction, seed)
-        parts = table.X[train], y[train], table.X[test], y[test]
+        parts = content.X[train], y[train], content.X[test], y[test]
     else:
         # Encoded together, so that both parts have the same classes.
-        y, classes = encode_labels(np.concatenate([table.y, table.y_test]), task, table.where)
-        parts = table.X, y[:n], table.X_test, y[n:]
-    scaling = "auto" if table.X.dtype == np.uint8 else "standard"
-    return Dataset(path.stem, *parts, classes, table.image_shape, table.features, scaling)
+        both = np.concatenate([content.y, content.y_test])
+        y, classes = encode_labels(both, task, content.where)
+        parts = content.X, y[:n], content.X_test, y[n:]
+    scaling = "auto" if content.X.dtype == np.uint8 else "standard"
+    return Dataset(path.stem, *parts, classes, content.image_shape, content.features, scaling)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What a model knows of the table that it was trained on.
+
+    Attributes
+    ----------
+    table : Table
+    columns : tuple of str
+        All columns of the file, in order; empty if the model was trained on arrays.
+    label : tuple of str
+        Those of them that were labels.
+    """
+
+    table: Any
+    columns: tuple[str, ...] = ()
+    label: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Rows for a trained model.
+
+    Attributes
+    ----------
+    X : ndarray or Frame
+    y : ndarray or None
+        Class indices, -1 for a row without a label, or targets, NaN for one; None without labels.
+    notes : tuple of str
+        What is worth saying about the file.
+    frame : Frame or None
+        All columns of a table.
+    """
+
+    X: Any
+    y: Array | None
+    notes: tuple[str, ...] = ()
+    frame: Frame | None = None
 
 
 def load_evaluation(
     name: PathLike,
     *,
     classes: tuple[str, ...] | None,
-    features: tuple[str, ...] | None = None,
-    n_features: int | None = None,
-    label: str | int | None = None,
+    n_features: int,
+    known: Known,
+    label: Label = None,
+    header: bool | None = None,
+    as_text: bool = False,
     data_dir: PathLike | None = None,
     test_fraction: float = 0.2,
     seed: int = 0,
-) -> tuple[Array, Array | None]:
+) -> Evaluation:
     """Load inputs, and targets if there are any, for a model that is already trained.
 
     For digits, MNIST, XOR, and .npz files that have a test part, this is the test part; for other
@@ -145,58 +258,83 @@ def load_evaluation(
         As for `load`.
     classes : tuple of str or None
         The model's class names: labels become their indices. None for regression.
-    features : tuple of str, optional
-        The model's feature names, found in a text file's header in any order. Without a header
-        the columns keep their order.
-    n_features : int, optional
-        The model's number of features, if `features` is not known.
-    label : str or int, optional
-        The label column of a text file. By default the only column that is not a feature, else as
-        for `load`. A file with the features only has no labels.
+    n_features : int
+        The model's number of inputs.
+    known : Known
+        What the model knows of tables. Columns that it does not know are named in the notes.
+    label : str, int or list of them, optional
+        The label column of a table; by default that of the training, if the file has it.
+    header : bool, optional
+        As for `load`.
+    as_text : bool
+        Whether to keep all columns of a table as they are spelled.
     data_dir, test_fraction, seed
         As given to `load` for training, so that no training row is evaluated.
-
-    Returns
-    -------
-    X : ndarray of shape (n, features)
-        Inputs, as in `Dataset`.
-    y : ndarray or None
-        Class indices (int64) or real targets (float64); None if the file has no labels.
 
     Raises
     ------
     DataError
-        As `load`, and if the number or names of the features differ from the model's, or a label
-        is not one of `classes`.
+        As `load`, and if columns are missing, or a label is not one of `classes`.
     DownloadError, InvalidValueError, MissingExtraError
         As `load`.
     """
-    if features is not None:
-        n_features = len(features)
-    y: Array | None
     _check_label(label, name)
     if name in NAMES:
         data = load(name, data_dir=data_dir, test_fraction=test_fraction, seed=seed)
         names = np.array(data.classes)[data.y_test]
-        X = data.X_test
         y = map_labels(names, classes, lambda index: f"{name}: test row {index}")
+        found = Evaluation(data.X_test, y)
+    elif not _is_npz(path := _existing_file(name)):
+        return _rows(path, known, classes, label, header, as_text)
     else:
-        path = _existing_file(name)
-        choose = partial(evaluation_columns, features=features, n_features=n_features)
-        table = _read_table(path, partial(choose, label=label, source=str(path)))
-        X, y, where = table.X, table.y, table.where
-        if table.X_test is not None and table.where_test is not None:
-            X, y, where = table.X_test, table.y_test, table.where_test
-        y = map_labels(y, classes, where) if y is not None else None
-    if n_features is not None and X.shape[1] != n_features:
+        content = read_npz(path)
+        X, y, where = content.X, content.y, content.where
+        if content.X_test is not None and content.where_test is not None:
+            X, y, where = content.X_test, content.y_test, content.where_test
+        found = Evaluation(X, map_labels(y, classes, where) if y is not None else None)
+    if found.X.shape[1] != n_features:
         raise DataError(
-            f"{name}: found {X.shape[1]} features, expected {n_features}, as the model has"
+            f"{name}: found {found.X.shape[1]} features, expected {n_features}, as the model has"
         )
-    return X, y
+    return found
 
 
-def _read_table(path: Path, choose: Choose) -> Table:
-    return read_npz(path) if _is_npz(path) else read_csv(path, choose)
+def _rows(
+    path: Path,
+    known: Known,
+    classes: tuple[str, ...] | None,
+    label: Label,
+    header: bool | None,
+    as_text: bool,
+) -> Evaluation:
+    def spelled(names: Sequence[str]) -> set[str]:
+        said = () if label is None else label_columns(names, label, str(path))[0]
+        return set(names) if as_text else {*known.table.texts, *known.label, *said}
+
+    frame = read_table(path, header=header, text=spelled, known=known.table.names)
+    columns, labels = known.columns, known.label
+    if not columns:  # then the label is the column that is no input
+        others = [name for name in frame.names if name not in known.table.names]
+        labels = tuple(others) if frame.named and len(others) == 1 else ("label",)
+        columns = (*known.table.names, *labels)
+    frame = named_alike(frame, columns, labels, str(path))
+    known.table.check(frame.names, str(path))
+    if label is not None:
+        labels, _ = label_columns(frame.names, label, str(path))
+    notes = list(frame.notes)
+    if extra := [name for name in frame.names if name not in (*columns, *labels)]:
+        notes.append(f"columns that the model does not know are ignored: {short(', '.join(extra))}")
+    y = None
+    if labels and set(labels) <= set(frame.names):
+        several = len(labels) > 1 and classes is not None
+        found = [
+            map_column(frame.column(name).without(NO_LABEL), classes, several, frame.where)
+            for name in labels
+        ]
+        joined = found[0] if len(found) == 1 else np.column_stack(found)
+        y = None if (joined != joined).all() or (joined == -1).all() else joined
+    X = frame if known.columns else known.table.transform(frame)
+    return Evaluation(X, y, tuple(notes), frame)
 
 
 def _is_npz(path: Path) -> bool:
@@ -206,7 +344,9 @@ def _is_npz(path: Path) -> bool:
 def _existing_file(name: PathLike) -> Path:
     """Return the path of a file of a known kind; errors suggest what was meant."""
     path = expanded(name, "data")
-    known = f"one of {', '.join(NAMES)}, or a file: {', '.join(('.npz', *_CSV_SUFFIXES))}"
+    known = (
+        f"one of {', '.join(NAMES)}, or a file: .npz, {', '.join(SUFFIXES)} ({', '.join(PACKED)})"
+    )
     with reading(path):  # a folder on the way may not be readable
         exists, is_folder = path.exists(), path.is_dir()
     if is_folder:
@@ -219,6 +359,6 @@ def _existing_file(name: PathLike) -> Path:
         if looks_like_path:
             raise DataError(f"no such file: {path}; expected {known}")
         raise unknown_name("data set or file", os.fspath(name), NAMES)
-    if path.suffix.lower() not in (".npz", *_CSV_SUFFIXES):
+    if not _is_npz(path) and kind_of(path) is None:
         raise DataError(f"{path}: found a file of unknown kind, expected {known}")
     return path

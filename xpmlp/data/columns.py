@@ -1,102 +1,87 @@
-"""Which columns of a table are features, and which is the label."""
+"""Which columns of a table are labels, and how the columns of a new file are found."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
+from xpmlp.data.frame import Frame
 from xpmlp.errors import DataError, short
 
 LABEL_NAMES = ("label", "target", "class", "y")
 """Names, in any case, by which a label column is recognized; the first that occurs wins."""
 
-Choose = Callable[[tuple[str, ...] | None, int], tuple[list[int], int | None]]
-"""Chooses, by column names (None without a header) and number of columns, the feature columns
-and the label column (None for no label)."""
+Label = str | int | Sequence[str | int] | None
 
 
-def training_columns(
-    names: tuple[str, ...] | None, width: int, *, label: str | int | None, source: str
-) -> tuple[list[int], int]:
-    """Choose the label column, and all other columns as features.
+def label_columns(names: Sequence[str], label: Label, source: str) -> tuple[tuple[str, ...], str]:
+    """Return the names of the label columns, and why they are.
 
-    `names` is None without a header; `source` is the file, for messages. `label` is the column's
-    name or number (from 0, or from the end with -1; as text, too, unless a column has that name);
-    None is the first of `LABEL_NAMES` that occurs, else the last. Raises a DataError if there is
-    no such column, or only one column.
+    Parameters
+    ----------
+    names : sequence of str
+        Of all columns.
+    label : str, int, or a list of them, optional
+        Name, or number from 0, or with -1 from the end (as text, too, unless a column has that
+        name). By default the first of `LABEL_NAMES` that occurs, else the last column.
+
+    Raises
+    ------
+    DataError
+        If there is no such column, or no other.
     """
-    if width < 2:
+    if len(names) < 2:
         raise DataError(
-            f"{source}: found one column, expected features and a label separated by comma, "
-            "semicolon or tab"
+            f"{source}: found one column, expected features and a label, separated by comma, "
+            "semicolon, tab, | or spaces"
         )
-    column = _label_column(names, width, label, source)
-    return [c for c in range(width) if c != column], column
-
-
-def _label_column(
-    names: tuple[str, ...] | None, width: int, label: str | int | None, source: str
-) -> int:
-    names = names or ()
     if label is None:
         lowered = [name.lower() for name in names]
-        return next((lowered.index(n) for n in LABEL_NAMES if n in lowered), width - 1)
+        known = next((name for name in LABEL_NAMES if name in lowered), None)
+        if known is not None:
+            return (names[lowered.index(known)],), "because of its name"
+        return (names[-1],), "the last column; --label names another"
+    given = [label] if isinstance(label, str | int) else list(label)
+    found = tuple(dict.fromkeys(_named(names, each, source) for each in given))
+    if not 0 < len(found) < len(names):
+        raise DataError(f"{source}: found {len(found)} label columns of {len(names)}")
+    return found, "as you said"
+
+
+def _named(names: Sequence[str], label: str | int, source: str) -> str:
     if label in names:
-        return names.index(str(label))
+        return str(label)
     try:
-        number = int(label)
-    except ValueError:
-        number = width
-    if not -width <= number < width:
-        known = f" or one of the names {short(', '.join(names))}" if names else "; it has no header"
+        return names[int(label)]
+    except (ValueError, IndexError):
         raise DataError(
-            f"{source}: found no label column {label!r}, expected a number from 0 to {width - 1}"
-            f"{known}"
-        )
-    return number % width
+            f"{source}: found no label column {label!r}, expected a number from 0 to "
+            f"{len(names) - 1} or one of the names {short(', '.join(names), 200)}"
+        ) from None
 
 
-def evaluation_columns(
-    names: tuple[str, ...] | None,
-    width: int,
-    *,
-    features: tuple[str, ...] | None,
-    n_features: int | None,
-    label: str | int | None,
-    source: str,
-) -> tuple[list[int], int | None]:
-    """Choose the features of a trained model, in its order, and the label column or None.
+def named_alike(frame: Frame, columns: Sequence[str], label: Sequence[str], source: str) -> Frame:
+    """Return a new file's columns with the names that they had in training.
 
-    With a header the features are found by name; a file of `n_features` columns has no label.
-    The other parameters are those of `training_columns`. Raises a DataError if a feature is
-    missing, or it is not clear which other column is the label.
+    A header names them. Without one, or if training had none, they are found by place: all the
+    columns of training, or all but the label.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        All columns of the training file, in order.
+    label : sequence of str
+        Those of them that were labels.
+
+    Raises
+    ------
+    DataError
+        If there are more or fewer columns, without names to tell them apart.
     """
-    if names is not None and features is not None:
-        place = {name: column for column, name in enumerate(names)}
-        missing = [name for name in features if name not in place]
-        if missing:
-            raise DataError(
-                f"{source}: found no column {short(', '.join(missing))}, expected the model's "
-                f"features: {short(', '.join(features))}"
-            )
-        columns = [place[name] for name in features]
-    else:
-        expected = len(features) if features is not None else n_features
-        if width == expected:
-            return list(range(width)), None
-        columns, column = training_columns(names, width, label=label, source=source)
-        if expected is not None and width != expected + 1:
-            raise DataError(
-                f"{source}: found {width} columns, expected the model's {expected} features, or "
-                f"{expected + 1} columns with a label"
-            )
-        return columns, column
-    others = sorted(set(range(width)) - set(columns))
-    if not others:
-        return columns, None
-    if len(others) == 1 and label is None:
-        return columns, others[0]
-    column = _label_column(names, width, label, source)
-    if column in columns:
+    if frame.named and not all(name.startswith("column ") for name in columns):
+        return frame
+    alike = [list(columns), [name for name in columns if name not in label]]
+    names = next((names for names in alike if len(names) == len(frame.names)), None)
+    if names is None:
         raise DataError(
-            f"{source}: found the feature {names[column]} as label column, expected one of "
-            f"{short(', '.join(names[other] for other in others))}: say which with --label"
+            f"{source}: found {len(frame.names)} columns without names, expected {len(columns)} as "
+            f"in training, or {len(columns) - len(label)} without the label"
         )
-    return columns, column
+    return frame.renamed(names)

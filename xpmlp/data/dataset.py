@@ -29,10 +29,11 @@ class Dataset:
     ----------
     name : str
         What was loaded: ``"mnist"``, or the name of the file without its suffix.
-    X, X_test : ndarray of shape (n, features)
-        Inputs in the file's own dtype: uint8 for images, float64 for CSV. Finite.
+    X, X_test : ndarray or Frame, shape (n, features)
+        Inputs in the file's own dtype, finite; or the columns of a table, for `xpmlp.Table`.
     y, y_test : ndarray
-        Class indices, int64 of shape (n,), or real targets, float64 of shape (n,) or (n, k).
+        Class indices, int64 of shape (n,); 0 and 1 for several labels, int64 of shape (n, labels);
+        or real targets, float64 of shape (n,) or (n, k).
     classes : tuple of str or None
         The names of classes 0 to C-1; None for regression.
     image_shape : (int, int) or None
@@ -43,26 +44,41 @@ class Dataset:
         How a model should scale the inputs. ``"auto"``: divide uint8 by 255, leave other dtypes
         alone; ``"standard"``: subtract the mean of the training inputs and divide by their
         standard deviation.
+    label : tuple of str
+        The label columns of a table, and in ``why`` the reason.
+    columns : tuple of str
+        All columns of a table, in the order of the file.
+    notes : tuple of str
+        What is worth saying about how a table was read.
     """
 
     name: str
-    X: Array
+    X: Any
     y: Array
-    X_test: Array
+    X_test: Any
     y_test: Array
     classes: tuple[str, ...] | None = None
     image_shape: tuple[int, int] | None = None
     features: tuple[str, ...] | None = None
     scaling: str = "auto"
+    label: tuple[str, ...] = ()
+    why: str = ""
+    columns: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def outputs(self) -> int:
-        """Number of classes, or of targets in a row."""
+        """Number of classes, or of labels or targets in a row."""
         return len(self.classes) if self.classes else self.y[:1].size
+
+    @property
+    def targets(self) -> str | None:
+        """The argument of ``xpmlp.MLP``: "multilabel" for several labels, else None."""
+        return "multilabel" if self.classes and self.y.ndim == 2 else None
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class Content:
     """The content of a file, before labels are encoded and rows are split; see `Dataset`.
 
     `y` and `y_test` are numbers or text as in the file; None if it has none. `where` and

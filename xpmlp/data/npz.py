@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xpmlp.data.dataset import Array, PathLike, Table, opened, require_finite
+from xpmlp.data.dataset import Array, Content, PathLike, opened, require_finite
 from xpmlp.data.labels import MAX_LABEL
 from xpmlp.errors import DataError, short
 
@@ -31,7 +31,7 @@ _NPZ_NAMES = {
 }
 
 
-def read_npz(path: PathLike) -> Table:
+def read_npz(path: PathLike) -> Content:
     """Read an .npz file: X, y, X_test, y_test, or x_train, y_train, x_test, y_test.
 
     Only X is needed; other arrays are not read. X becomes (n, features) in the file's dtype:
@@ -54,7 +54,7 @@ def read_npz(path: PathLike) -> Table:
     X, image_shape = _inputs(arrays["X"], f"{path}: array 'X'")
     y = _labels(arrays["y"], len(X), f"{path}: array 'y'") if "y" in arrays else None
     if "X_test" not in arrays:
-        return Table(X, y, _row_of(path, "y"), image_shape=image_shape)
+        return Content(X, y, _row_of(path, "y"), image_shape=image_shape)
     X_test, test_image_shape = _inputs(arrays["X_test"], f"{path}: array 'X_test'")
     if (X_test.dtype, X_test.shape[1], test_image_shape) != (X.dtype, X.shape[1], image_shape):
         raise DataError(
@@ -67,7 +67,7 @@ def read_npz(path: PathLike) -> Table:
             f"{path}: array 'y_test': found shape {y_test.shape}, expected rows like those of "
             f"'y' with shape {y.shape}"
         )
-    return Table(
+    return Content(
         X, y, _row_of(path, "y"), X_test, y_test, _row_of(path, "y_test"), image_shape=image_shape
     )
 

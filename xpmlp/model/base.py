@@ -11,7 +11,7 @@ import xpmlp_backends
 
 from xpmlp.arrays.checks import not_negative
 from xpmlp.errors import BackendError, InvalidValueError, unknown_name
-from xpmlp.model import keywords
+from xpmlp.model import keywords, tables
 from xpmlp.model.custom import check_derivative, check_layers, check_optimizer
 from xpmlp.model.scaling import Scaling
 from xpmlp.model.settings import settings_of
@@ -48,6 +48,8 @@ class Model:
     weights : Weights
     penalty : Penalty
     scaling : Scaling
+    table : Table or None
+        Turns data frames into inputs.
     loss, output, targets
         As given; ``task`` follows from them and from the targets.
     known_task : Task or None
@@ -96,11 +98,12 @@ class Model:
         backend: str | Backend | None = None,
         device: str | None = None,
         seed: int | None = None,
+        table: Any = None,
     ) -> None:
         self.arguments = {
             name: value
             for name, value in locals().items()
-            if name not in ("self", "backend", "device")
+            if name not in ("self", "backend", "device", "table")
         }
         if dtype not in ("float32", "float64"):
             raise unknown_name("dtype", dtype, ("float32", "float64"))
@@ -116,6 +119,7 @@ class Model:
         self.reseed(fresh_seed() if seed is None else seed)
         self.penalty = Penalty(l1, l2, max_norm, penalty_on)
         self.scaling = Scaling.make(scaling)
+        self.table = None if table is None else tables.table_of(table, self.sizes[0])
         self.loss, self.output, self.targets = loss, output, targets
         if targets not in (None, *KINDS):
             raise unknown_name("targets", targets, KINDS)
@@ -218,6 +222,8 @@ class Model:
         Model.__init__(made, **arguments, backend=backend, device=device)
         if "scaling" not in changes:
             made.scaling = self.scaling
+        if "table" not in changes:
+            made.table = self.table
         if not {"loss", "output", "targets"} & set(changes):
             made.known_task, made.loss = self.known_task, self.loss
         made.seed_is_drawn = self.seed_is_drawn and "seed" not in changes
@@ -229,7 +235,9 @@ class Model:
         """Return a function that undoes whatever training changes from now on."""
         weights = self.weights.flat, self.weights.statistics
         task, seed = self.known_task, self.seed
-        rest = {name: getattr(self, name) for name in ("epochs_trained", "scaling", "progress")}
+        rest = {
+            name: getattr(self, name) for name in ("epochs_trained", "scaling", "table", "progress")
+        }
 
         def undo() -> None:
             self.weights.flat, self.weights.statistics = weights

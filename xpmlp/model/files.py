@@ -66,6 +66,9 @@ def describe(mlp: Model, values: Mapping[str, Any]) -> tuple[dict[str, Any], dic
     for name in SCALING:
         if (value := getattr(mlp.scaling, name)) is not None:
             tensors[f"scaling.{name}"] = np.asarray(value, dtype=np.float64)
+    if mlp.table is not None and mlp.table.features:
+        config["table"], arrays = mlp.table.to_config()
+        tensors |= {f"table.{name}": value for name, value in arrays.items()}
     return config, tensors
 
 
@@ -141,12 +144,26 @@ def _fill(mlp: Model, config: Mapping[str, Any], tensors: Mapping[str, np.ndarra
     if epochs < 0:
         raise CheckpointError(f"epochs_trained is {epochs}")
     others = () if "training" not in config else ("training.",)
-    own = {n: t for n, t in tensors.items() if not n.startswith(("scaling.", *others))}
+    own = {n: t for n, t in tensors.items() if not n.startswith(("scaling.", "table.", *others))}
     mlp.load_state_dict(own)
     if task is not None:
         mlp.set_task(task)
     mlp.scaling = replace(mlp.scaling, pixels=pixels, **arrays)
+    mlp.table = _table(config, tensors, mlp.sizes[0])
     mlp.epochs_trained = epochs
+
+
+def _table(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], inputs: int) -> Any:
+    """Return the model's table; older files, and those of other models, have none."""
+    if config.get("table") is None:
+        return None
+    from xpmlp.data.table import Table
+
+    kept = {n.removeprefix("table."): a for n, a in tensors.items() if n.startswith("table.")}
+    made = Table.from_config(config["table"], kept)
+    if made.width != inputs:
+        raise CheckpointError(f"its table makes {made.width} inputs; the network has {inputs}")
+    return made
 
 
 def _columns(config: Mapping[str, Any], mlp: Model) -> int | None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from xpmlp.arrays.rows import HostRows, Rows, SparseRows, ThinRows, rows
+from xpmlp.model import tables
 from xpmlp.model.base import Model
 from xpmlp.model.memory import release, rows_within_chunk
 from xpmlp.model.task import total_sum_of_squares
@@ -22,8 +23,13 @@ ROWS = 4096
 """Rows of a batch: enough for full speed, and few enough that the activations fit."""
 
 
-def inputs(model: Model, X: Any, name: str = "X") -> Rows:
-    """Check examples for a model; ``Scaling.applied`` then brings them to its scale."""
+def inputs(model: Model, X: Any, name: str = "X", table: Any = None) -> Rows:
+    """Check examples for a model; ``Scaling.applied`` then brings them to its scale.
+
+    ``table`` turns data frames into inputs; by default it is the model's.
+    """
+    if (table := table or model.table) is not None:
+        X = tables.transformed(table, X, model.dtype)
     wide = model.scaling.mode == "standard"
     return rows(model.backend, X, model.sizes[0], model.dtype, name, wide)
 

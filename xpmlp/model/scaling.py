@@ -53,15 +53,18 @@ class Scaling:
             raise unknown_name("scaling", mode, ("auto", "standard", "none"))
         return cls(mode)
 
-    def fitted(self, x: Rows) -> "Scaling":
-        """Return it fitted to the training inputs; itself if it is fitted already."""
+    def fitted(self, x: Rows, ready: bool = False) -> "Scaling":
+        """Return it fitted to the training inputs; itself if it is fitted already.
+
+        Inputs that are ``ready`` stay as they are: a table has standardized them.
+        """
         if self.pixels is not None:
             self.check(x)
             return self
         pixels = self.mode == "auto" and x.dtype == "uint8"
         if pixels:
             return Scaling(self.mode, True, None, np.array([1 / 255]))
-        if self.mode == "standard":
+        if self.mode == "standard" and not ready:
             mean, deviation = standard(x)
             return Scaling(self.mode, False, mean, 1 / deviation)
         return Scaling(self.mode, False)

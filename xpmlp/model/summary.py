@@ -30,6 +30,7 @@ def summary(mlp: Model) -> str:
             *lines,
             f"{mlp.network.layout.count:,} parameters, {mlp.dtype}{rounding(mlp)}",
             f"loss: {loss}",
+            *([] if mlp.table is None else ["", mlp.table.summary()]),
             f"backend: {mlp.backend.name} on {mlp.backend.device}",
         ]
     )

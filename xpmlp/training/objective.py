@@ -79,7 +79,7 @@ class Objective:
     def _prepare(self, X: Any, y: Any, sample_weight: Any) -> None:
         mlp = self._mlp
         given = prepare(mlp, X, y, sample_weight).placed(mlp.backend, "auto")
-        mlp.scaling = given.scaling
+        mlp.scaling, mlp.table = given.scaling, given.table
         given = replace(given, x=thin(mlp, given.x))
         mlp.set_task(given.task)
         self.rows = given.x.count

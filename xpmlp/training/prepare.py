@@ -10,6 +10,7 @@ import xpmlp_backends
 from xpmlp.arrays.checks import to_host, weights
 from xpmlp.arrays.rows import Rows, SparseRows
 from xpmlp.errors import InvalidTypeError, InvalidValueError
+from xpmlp.model import tables
 from xpmlp.model.base import Model
 from xpmlp.model.custom import check_loss
 from xpmlp.model.memory import gibibytes, too_large
@@ -43,6 +44,7 @@ class TrainingData:
     weight : ndarray, shape (n,), or None
     task : Task
     scaling : Scaling
+    table : Table or None
     around_mean : float
         Σ (y − mean)² of the targets, for R²; 0 for classes.
     validation : (Rows, ndarray) or None
@@ -56,6 +58,7 @@ class TrainingData:
     weight: np.ndarray | None
     task: Task
     scaling: Scaling
+    table: Any
     around_mean: float
     validation: tuple[Rows, np.ndarray] | None
     note: str | None = None
@@ -140,14 +143,18 @@ def prepare(
     InvalidValueError, InvalidTypeError
         See ``MLP.fit``.
     """
-    outputs, dtype = model.sizes[-1], model.dtype
-    x, host_y = pair(model, X, y)
+    outputs, dtype, table = model.sizes[-1], model.dtype, model.table
+    splits = not (isinstance(validation_split, Real) and validation_split == 0)
+    if table is not None:
+        kept = split(model.seed, len(X), validation_split)[0] if splits else None
+        table = tables.fitted(table, X, model.sizes[0], kept)
+    x, host_y = pair(model, X, y, table=table)
     kind = model.targets or kind_of(host_y, outputs, model.loss)
     task = Task.of(host_y, outputs, kind, model.loss, model.output)
     target = model.scaling.encode(task, host_y, outputs, dtype)
     weight: Any = weights(model.backend, sample_weight, x.count, dtype)
     held: Any = None
-    if not (isinstance(validation_split, Real) and validation_split == 0):
+    if splits:
         if validation_data is not None:
             raise InvalidValueError("give validation_data or validation_split, not both")
         kept, aside = split(model.seed, x.count, validation_split)
@@ -157,16 +164,18 @@ def prepare(
     elif validation_data is not None:
         if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
             raise InvalidTypeError("validation_data: expected a pair (X, y)")
-        held_x, held_y = pair(model, *validation_data, "validation ")
+        held_x, held_y = pair(model, *validation_data, "validation ", table)
         held = (held_x, model.scaling.encode(task, held_y, outputs, dtype, "validation y"))
-    scaling = model.scaling.fitted(x).fitted_to_targets(model.backend, task, target)
+    scaling = model.scaling.fitted(x, ready=table is not None).fitted_to_targets(
+        model.backend, task, target
+    )
     x, target = scaling.applied(x, dtype), scaling.of_targets(task, target, dtype)
     if held is not None:
         held_x = scaling.applied(held[0], dtype, "validation X")
         held = (held_x, scaling.of_targets(task, held[1], dtype, "validation y"))
     _check_loss(model, task, scaling, x, target)
     around_mean = total_sum_of_squares(target) if task.kind == "values" else 0.0
-    return TrainingData(x, target, weight, task, scaling, around_mean, held)
+    return TrainingData(x, target, weight, task, scaling, table, around_mean, held)
 
 
 def _check_loss(model: Model, task: Task, scaling: Scaling, x: Rows, target: np.ndarray) -> None:
@@ -188,7 +197,7 @@ def _check_loss(model: Model, task: Task, scaling: Scaling, x: Rows, target: np.
 def settle(model: Model, X: Any, y: Any) -> tuple[Array, Array]:
     """Set task and scaling by these data, as ``fit`` does; return X and y as steps take them."""
     data = prepare(model, X, y).placed(model.backend)
-    model.scaling = data.scaling
+    model.scaling, model.table = data.scaling, data.table
     model.set_task(data.task)
     return data.for_steps(model.backend, model.dtype)[:2]
 
@@ -203,9 +212,11 @@ def _some(weight: np.ndarray) -> np.ndarray:
     return weight
 
 
-def pair(model: Model, X: Any, y: Any, prefix: str = "") -> tuple[Rows, np.ndarray]:
+def pair(
+    model: Model, X: Any, y: Any, prefix: str = "", table: Any = None
+) -> tuple[Rows, np.ndarray]:
     """Check examples and targets: numbers, of as many rows. The examples stay where they are."""
-    x = inputs(model, X, f"{prefix}X")
+    x = inputs(model, X, f"{prefix}X", table)
     host_y = to_host(model.backend, y, f"{prefix}y", of_text=_OF_NAMES)
     if host_y.ndim == 0 or len(host_y) != x.count:
         raise InvalidValueError(
