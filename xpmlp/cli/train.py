@@ -91,7 +91,7 @@ def run(args: Namespace) -> None:
     table = understood(args, data, out)
     if args.dry_run:
         return
-    fill_in(args, len(data.X))
+    fill_in(args, len(data.X), numbers=data.classes is None)
     mlp = network(args, data, table)
     rate = getattr(schedules, SCHEDULES[args.schedule])(args.lr)
     chosen = replace(optimizer(args.optimizer), learning_rate=rate)

@@ -148,6 +148,10 @@ class Frame:
         """Return as many rows as a `Table` learns from: all."""
         return self
 
+    def room(self, width: int, dtype: str) -> Array:
+        """Return an array for inputs of all rows."""
+        return np.empty((len(self), width), dtype)
+
     def matrix(self) -> Array | None:
         """Return the numbers as float64, shape (n, columns); None if some are texts or missing."""
         kept = [c.values for c in self.columns.values() if c.values.dtype == np.float64]
@@ -182,6 +186,11 @@ def frame_of(X: Any, name: str = "X") -> Frame:
     """
     if isinstance(X, Frame):
         return X
+    if isinstance(X, np.ndarray | list):
+        rows = np.asarray(X, object)
+        if rows.ndim != 2:
+            raise InvalidTypeError(f"{name}: found shape {rows.shape}; expected rows and columns")
+        X = {f"x{k}": rows[:, k] for k in range(rows.shape[1])}
     if not isinstance(X, Mapping):
         X = _columns(X, name)
     made = {str(key): _column(values, f"{name}[{key!r}]") for key, values in X.items()}

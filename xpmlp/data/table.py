@@ -183,8 +183,12 @@ class Table:
         if not self.width:
             reasons = "; ".join(f"{f.name}: {f.note}" for f in self.features)
             raise InvalidValueError(f"found no column to learn from: {short(reasons, 300)}")
-        measured = [values for _, values, _ in found]
-        self.fill, self.shift, self.scale = _statistics(np.concatenate(measured, 1), self.scaling)
+        made = [
+            _statistics(values[~np.isnan(values)], self.scaling)
+            for _, measured, _ in found
+            for values in measured.T
+        ]
+        self.fill, self.shift, self.scale = np.array(made).reshape(-1, 3).T.copy()
         return self
 
     def transform(self, X: Any, dtype: str = "float64") -> Array:
@@ -199,8 +203,11 @@ class Table:
         """
         frame = frame_of(X)
         self.check(frame.names)
-        blocks = [self._block(block, dtype) for block in frame.blocks()]
-        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        made, start = frame.room(self.width, dtype), 0
+        for block in frame.blocks():
+            self._fill(made[start : start + len(block)], block)
+            start += len(block)
+        return made
 
     def check(self, names: Sequence[str], source: str = "X") -> None:
         """Refuse a table that lacks a column: DataError."""
@@ -211,8 +218,9 @@ class Table:
                 f"{short(', '.join(used), 200)}"
             )
 
-    def _block(self, frame: Frame, dtype: str) -> Array:
-        made, at, place = np.empty((len(frame), self.width), dtype), 0, 0
+    def _fill(self, made: Array, frame: Frame) -> None:
+        """Write the inputs of some rows."""
+        at = place = 0
         for feature in self.features:
             if feature.kind == "left out":
                 continue
@@ -239,7 +247,6 @@ class Table:
             if feature.indicator:
                 made[:, at] = missing
                 at += 1
-        return made
 
     def _measured(self, feature: Feature, column: Column, frame: Frame) -> Array:
         """Return numbers or parts of dates, NaN where there is nothing, shape (n, k)."""
@@ -392,8 +399,8 @@ def _times(column: Column) -> tuple[Array, Array]:
 def _times_of_most(column: Column, none: Array) -> tuple[Array, Array]:
     """Return the dates of a column in which some cells are none."""
     levels = column.levels or ()
-    good = [k for k, level in enumerate(levels[:1000]) if dates([level])]
-    if len(good) < READABLE * min(len(levels), 1000):
+    few = levels[:: -(-len(levels) // 20) or 1]
+    if sum(dates([level]) is not None for level in few) < READABLE * len(few):
         return none, ~column.missing
     good = [k for k, level in enumerate(levels) if dates([level])]
     made = dates([levels[k] for k in good])
@@ -490,24 +497,26 @@ def _written(column: Column, mark: str) -> str:
     return "in groups of thousands" if any(other in texts for other in marks) else ""
 
 
-def _statistics(values: Array, scaling: str | None) -> tuple[Array, Array, Array]:
-    """Return each column's median, its centre, and 1/its spread; from the numbers there are."""
-    if not values.shape[1]:
-        return np.zeros(0), np.zeros(0), np.zeros(0)
-    with np.errstate(all="ignore"):
-        low, median, high = np.nanquantile(values, (0.25, 0.5, 0.75), axis=0)
-        # Of (x - middle)/half, so that no digits are lost to a large mean.
-        least, most = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
-        middle, half = least / 2 + most / 2, most / 2 - least / 2
-        unit = np.where(half > 0, half, 1.0)
-        small = (values - middle) / unit
-        mean, spread = middle + unit * np.nanmean(small, axis=0), unit * np.nanstd(small, axis=0)
-    if scaling == "robust":
-        mean, spread = median, np.where(high > low, (high - low) / 1.349, spread)
+def _statistics(values: Array, scaling: str | None) -> tuple[float, float, float]:
+    """Return the median of some numbers, their centre, and 1/their spread."""
+    low, median, high = (
+        np.quantile(values, (0.25, 0.5, 0.75))
+        if scaling == "robust"
+        else (0.0, np.median(values), 0.0)
+    )
     if scaling is None:
-        mean, spread = np.zeros_like(mean), np.ones_like(mean)
-    constant = ~(spread > 16 * np.finfo(np.float64).eps * np.abs(mean))
-    return median, mean, 1 / np.where(constant, 1.0, spread)
+        return float(median), 0.0, 1.0
+    # Of (x - middle)/half, so that no digits are lost to a large mean.
+    least, most = values.min(), values.max()
+    middle, half = least / 2 + most / 2, most / 2 - least / 2
+    unit = half if half > 0 else 1.0
+    small = (values - middle) / unit
+    center, spread = middle + unit * small.mean(), unit * small.std()
+    if scaling == "robust":
+        center, spread = median, (high - low) / 1.349 if high > low else spread
+    if not spread > 16 * np.finfo(np.float64).eps * abs(center):
+        spread = 1.0
+    return float(median), float(center), float(1 / spread)
 
 
 def _feature(config: Mapping[str, Any]) -> Feature:

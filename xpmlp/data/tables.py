@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -21,7 +22,7 @@ import numpy as np
 
 from xpmlp.data.dataset import PathLike, opened
 from xpmlp.data.frame import Frame
-from xpmlp.data.stored import StoredFrame, columns_of
+from xpmlp.data.stored import Rows, StoredFrame
 from xpmlp.data.values import MISSING, decimal_mark, is_plain, numbers
 from xpmlp.errors import DataError, MissingExtraError, short
 
@@ -133,6 +134,7 @@ class _Source:
         made = duckdb.connect(str(folder / "rows") if self.big else ":memory:", config=options)
         made.execute(f"SET allowed_paths=['{self.plain}']")
         made.execute("SET enable_external_access=false")
+        made.execute("SET enable_progress_bar=false")
         made.execute("SET lock_configuration=true")
         return made
 
@@ -181,7 +183,9 @@ class _Source:
         mark = self._mark(cells)
         kept = self.text(names)
         found = [n not in kept and _are_plain(c, mark) for n, c in zip(names, cells, strict=True)]
-        frame = self._fetch_separated(names, found, dialect, named)
+        nothing = {t for c, f in zip(cells, found, strict=True) if f for t in c if t in MISSING}
+        scan = partial(_scan, self.plain, dialect, found, named, nothing - {""} and nothing | {""})
+        frame = self._fetch_separated(names, found, scan)
         frame.named, frame.decimal, frame.notes = named, mark, tuple(self.notes)
         frame.where = _LineOf(self.path, self.plain, dialect, named)
         return frame
@@ -214,7 +218,7 @@ class _Source:
         rows = self.connection.execute(f"FROM {scan} LIMIT {LOOKED_AT}").fetchall()
         if not rows:
             raise DataError(f"{self.path}: found no rows, expected rows of data")
-        return [[text.strip() for text in column] for column in zip(*rows, strict=True)]
+        return [[(text or "").strip() for text in column] for column in zip(*rows, strict=True)]
 
     def _is_header(self, first: list[list[str]]) -> bool:
         """Whether the first row has names."""
@@ -233,12 +237,12 @@ class _Source:
         return "."
 
     def _fetch_separated(
-        self, names: list[str], found: list[bool], dialect: dict[str, Any], named: bool
+        self, names: list[str], found: list[bool], scan: Callable[[], str]
     ) -> Frame:
         """Read all rows; what is no number after all makes its column text."""
         while True:
             try:
-                return self._fetch(names, _scan(self.plain, dialect, found, named), "*")
+                return self._fetch(names, scan(), "*")
             except Exception as error:
                 match = re.search(r'converting column "c(\d+)"', str(error))
                 if match is None:
@@ -268,14 +272,14 @@ class _Source:
         return frame
 
     def _fetch(self, names: list[str], scan: str, select: str) -> Frame:
-        if self.big:
-            self.connection.execute(f"CREATE OR REPLACE TABLE rows AS SELECT {select} FROM {scan}")
-            return StoredFrame(names, self.connection, self.folder)
-        found = self.connection.execute(f"SELECT {select} FROM {scan}").fetchnumpy()
-        frame = Frame(columns_of(names, found), str)
-        if not len(frame):
+        rows = Rows(self.connection, f"SELECT {select} FROM {scan}")
+        if not rows.count:
             raise DataError(f"{self.path}: found no rows, expected rows of data")
+        if self.big:
+            return StoredFrame(names, rows, self.folder)
+        frame = Frame(rows.fetch({name: place for place, name in enumerate(names)}), str)
         frame.kept = self.folder  # messages look up lines in it
+        self.connection.close()
         return frame
 
 
@@ -391,17 +395,28 @@ def _are_aligned(cell: str) -> bool:
     return len(parts) > 1 and sum(map(is_plain, parts)) > 1
 
 
-def _scan(plain: Path, dialect: Mapping[str, Any], found: Sequence[bool], header: bool) -> str:
-    """Return DuckDB's call that reads the file; ``found`` says which columns are numbers."""
+def _scan(
+    plain: Path,
+    dialect: Mapping[str, Any],
+    found: Sequence[bool],
+    header: bool,
+    nothing: Collection[str] = (),
+) -> str:
+    """Return DuckDB's call that reads the file.
+
+    ``found`` says which columns are numbers, and ``nothing`` has their cells without one. Of text
+    only what is empty is nothing.
+    """
     kinds = ", ".join(f"'c{k}': '{'DOUBLE' if f else 'VARCHAR'}'" for k, f in enumerate(found))
     texts = ", ".join(f"'c{k}'" for k, f in enumerate(found) if not f)
     options = [
         f"'{plain}', auto_detect=false, columns={{{kinds}}}, header={str(header).lower()}",
         *(f"{n}='{_quoted(dialect[n])}'" for n in ("delim", "quote", "escape", "comment")),
         f"skip={dialect['skip']}, max_line_size={MAX_ROW}",
-        *([f"force_not_null=[{texts}]"] if texts else []),
-        "nullstr=[" + ", ".join(f"'{text}'" for text in sorted(MISSING)) + "]",
     ]
+    if nothing:
+        options.append("nullstr=[" + ", ".join(f"'{text}'" for text in sorted(nothing)) + "]")
+        options += [f"force_not_null=[{texts}]"] * bool(texts)
     return f"read_csv({', '.join(options)})"
 
 

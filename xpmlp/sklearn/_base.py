@@ -130,6 +130,7 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
         hidden = _parameters.hidden_sizes(self.hidden_layer_sizes)
         first = not hasattr(self, "mlp_") or not (self.warm_start or incremental)
         passed = X, y
+        X = self._as_inputs(X, learn=first)
         X, y = check_pair(self, X, y, reset=first, numeric=self._numeric)
         weight = self._row_weights(y, check_weights(sample_weight, len(y)), incremental)
         self._learn_targets(y, first, incremental)
@@ -205,6 +206,7 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
             backend=self._choose_backend(backend),
             device=self.device,
             seed=seed,
+            table=None if self.table is None else self.table_,
         )
 
     def _network_settings(self) -> dict[str, Any]:
@@ -273,7 +275,7 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
         """Check validation data passed to ``fit``."""
         if X is None:
             return None
-        X, y = check_pair(self, X, y, reset=False, numeric=self._numeric)
+        X, y = check_pair(self, self._as_inputs(X), y, reset=False, numeric=self._numeric)
         return Examples(X, y, self._encode(y), check_weights(weight, len(y)))
 
     @property

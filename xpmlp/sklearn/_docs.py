@@ -78,6 +78,9 @@ backend : str or Backend, optional
     of the environment variable ``XPMLP_BACKEND``, or NumPy.
 device : str, optional
     The library's name of a device: "cuda:1".
+table : Table or "auto", optional
+    Turns the columns of a data frame, or of an array of objects, into inputs: categories, dates,
+    and missing values, too. It scales the numbers.
 callbacks : sequence of Callback, optional
     xpmlp's callbacks, such as ``xpmlp.SaveModel("best.xpmlp")``, for all solvers but "lbfgs". Pass
     those of scikit-learn 1.9 to ``set_callbacks``."""
@@ -99,6 +102,8 @@ history_ : History
     ``val_score`` and xpmlp's metric.
 converged_ : bool
     Whether a stopping rule has ended training, or would have in ``partial_fit``.
+table_ : xpmlp.Table
+    With ``table``: what the columns were found to be. ``n_features_in_`` counts its inputs.
 mlp_ : xpmlp.MLP
     The network: ``mlp_.save(path)``, ``xpmlp.explain(mlp_, X, y)``.
 n_iter_, t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_

@@ -3,6 +3,8 @@
 from copy import deepcopy
 from typing import Any
 
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
 
 from xpmlp.errors import InvalidTypeError, InvalidValueError
@@ -53,7 +55,9 @@ def to_sklearn(estimator: Any) -> Any:
     made.intercepts_ = [values[f"dense{i}.b"] for i in layers]
     # What its early stopping returns to if a later fit does not improve.
     made._best_coefs, made._best_intercepts = deepcopy((made.coefs_, made.intercepts_))
-    return made
+    if estimator.table is None:
+        return made
+    return make_pipeline(FunctionTransformer(estimator.table_.transform), made)
 
 
 def from_sklearn(cls: Any, estimator: Any, parameters: dict[str, Any]) -> Any:

@@ -1,11 +1,14 @@
 """A fitted estimator: predictions, access to its weights, and moves to other backends."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any, Self
 
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from xpmlp.data.frame import frame_of
+from xpmlp.data.table import Table
 from xpmlp.errors import InvalidValueError
 from xpmlp.mlp import MLP
 from xpmlp.model.pickling import BackendRef
@@ -27,8 +30,20 @@ class FittedMLP(BaseEstimator):
     def _outputs(self, X: Any, method: str, call: Callable[[MLP, Array], Array]) -> Array:
         """Check X, and return ``call(mlp, X)``, which is an array of X's library."""
         check_is_fitted(self)
+        X = self._as_inputs(X)
         check_same_library(self, X, method)
         return call(self.mlp_, check_inputs(self, X, reset=False))
+
+    def _as_inputs(self, X: Any, learn: bool = False) -> Any:
+        """Return the columns of a table as inputs; anything else as it is."""
+        table: Any = getattr(self, "table", None)
+        if table is None:
+            return X
+        frame = frame_of(X)
+        if learn:
+            made = Table() if isinstance(table, str) else copy(table)
+            self.table_ = made if made.features else made.fit(frame)
+        return self.table_.transform(frame)
 
     def __sklearn_is_fitted__(self) -> bool:
         """Whether there is a network."""

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from xpmlp.callbacks import Callback
+from xpmlp.data.table import Table
 from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.nn.activations import ACTIVATIONS, Activation
 from xpmlp.nn.contract import PRECISIONS
@@ -37,6 +38,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "precision": [StrOptions(set(PRECISIONS))],
     "device": [str, None],
     "callbacks": [list, tuple, None],
+    "table": [StrOptions({"auto"}), Table, None],
 }
 """Constraints of parameters that scikit-learn does not have, or for which it allows less."""
 

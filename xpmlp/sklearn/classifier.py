@@ -107,6 +107,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         backend: Any = None,
         device: str | None = None,
         callbacks: Any = None,
+        table: Any = None,
     ) -> None:
         self._store(locals())
 

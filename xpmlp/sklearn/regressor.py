@@ -84,6 +84,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         backend: Any = None,
         device: str | None = None,
         callbacks: Any = None,
+        table: Any = None,
     ) -> None:
         self._store(locals())
 
