@@ -138,9 +138,7 @@ def _from_table(
         notes.append(f"rows without a label are left out: {(~there).sum():,}")
         frame, labels = frame[there], [replace(c, values=c.values[there]) for c in labels]
     found = [encode_column(c, task, frame.where, n) for n, c in zip(names, labels, strict=True)]
-    y, classes = found[0]
-    if len(found) > 1:
-        y, classes = _several(found, names, str(path))
+    y, classes = found[0] if len(found) == 1 else _several(found, names, str(path))
     train, test = split(len(frame), test_fraction, seed)
     X = frame.without(names)
     train, test = X.order(train), X.order(test)
@@ -282,8 +280,8 @@ def load_evaluation(
     if name in NAMES:
         data = load(name, data_dir=data_dir, test_fraction=test_fraction, seed=seed)
         names = np.array(data.classes)[data.y_test]
-        y = map_labels(names, classes, lambda index: f"{name}: test row {index}")
-        found = Evaluation(data.X_test, y)
+        labels = map_labels(names, classes, lambda index: f"{name}: test row {index}")
+        found = Evaluation(data.X_test, labels)
     elif not _is_npz(path := _existing_file(name)):
         return _rows(path, known, classes, label, header, as_text)
     else:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -213,7 +215,7 @@ def _columns(X: Any, name: str) -> dict[str, Any]:
             f"{name}: found {type(X).__name__}; expected a data frame of pandas, polars or Arrow, "
             "or a dict of columns"
         ) from error
-    return {column: _plain(nw, frame[column]) for column in frame.columns}
+    return {c: _plain(nw, s) for c, s in zip(frame.columns, frame.iter_columns(), strict=True)}
 
 
 def _plain(nw: Any, series: Any) -> Any:
@@ -239,8 +241,10 @@ def _column(values: Any, name: str) -> Column:
         return Column(array.astype("datetime64[us]"))
     texts = [None if _is_nothing(value) else value for value in array.tolist()]
     kinds = {type(value) for value in texts} - {type(None)}
-    if kinds and kinds <= {int, float}:
-        return Column(np.array([np.nan if value is None else value for value in texts], float))
+    if kinds and all(issubclass(kind, _NUMBERS) and kind is not bool for kind in kinds):
+        return Column(np.array([np.nan if value is None else float(value) for value in texts]))
+    if kinds and all(issubclass(kind, date) for kind in kinds):
+        return Column(np.array([_time(value) for value in texts], "datetime64[us]"))
     odd = [kind for kind in kinds if not issubclass(kind, str | bool | int | float)]
     if odd:
         raise InvalidTypeError(
@@ -248,6 +252,14 @@ def _column(values: Any, name: str) -> Column:
             "times"
         )
     return Column.of_texts([None if value is None else str(value) for value in texts])
+
+
+_NUMBERS = (int, float, Decimal, np.integer, np.floating)
+
+
+def _time(value: Any) -> Any:
+    """Return a time without its zone."""
+    return value.replace(tzinfo=None) if isinstance(value, datetime) else value
 
 
 def _is_nothing(value: Any) -> bool:

@@ -9,11 +9,11 @@ import gzip
 import re
 import shutil
 import tempfile
+import weakref
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -96,6 +96,14 @@ def read_table(
         return source.typed() if source.kind not in TEXT else source.separated()
 
 
+class _Folder:
+    """A temporary folder, removed when nothing holds it any more."""
+
+    def __init__(self) -> None:
+        self.name = tempfile.mkdtemp(prefix="xpmlp-")
+        weakref.finalize(self, shutil.rmtree, self.name, ignore_errors=True)
+
+
 class _Source:
     """A file on its way to a `Frame`: its unpacked form, and a connection to DuckDB."""
 
@@ -110,7 +118,7 @@ class _Source:
     ) -> None:
         self.path, self.kind, self.header, self.decimal = path, kind_of(path), header, decimal
         self.text, self.known, self.notes = text, set(known), list[str]()
-        self.folder = tempfile.TemporaryDirectory(prefix="xpmlp-")
+        self.folder = _Folder()
         self.plain = Path(self.folder.name) / "table"
         _unpack(file, path, self.plain)
         self.big = self.plain.stat().st_size > BIG
@@ -168,10 +176,10 @@ class _Source:
     def _separated(self) -> Frame:
         dialect = self._dialect()
         first = self._first(dialect)
-        if any(_are_aligned(column[0]) for column in first):
+        if _are_spaced(first):
             with self._rewritten() as out, self.plain.open(encoding="utf-8-sig") as text:
                 for line in islice(text, dialect["skip"], None):
-                    out.write("\t".join(re.findall(r'"[^"]*"|\S+', line)) + "\n")
+                    out.write("\t".join(_SPACED.findall(line)) + "\n")
             quotes = {"delim": "\t", "quote": '"', "escape": '"', "skip": 0}
             dialect = self._dialect() | quotes
             first = self._first(dialect)
@@ -183,9 +191,7 @@ class _Source:
         mark = self._mark(cells)
         kept = self.text(names)
         found = [n not in kept and _are_plain(c, mark) for n, c in zip(names, cells, strict=True)]
-        nothing = {t for c, f in zip(cells, found, strict=True) if f for t in c if t in MISSING}
-        scan = partial(_scan, self.plain, dialect, found, named, nothing - {""} and nothing | {""})
-        frame = self._fetch_separated(names, found, scan)
+        frame = self._fetch_separated(names, found, dialect, named)
         frame.named, frame.decimal, frame.notes = named, mark, tuple(self.notes)
         frame.where = _LineOf(self.path, self.plain, dialect, named)
         return frame
@@ -214,11 +220,11 @@ class _Source:
             raise DataError(
                 f"{self.path}: found {dialect['width']:,} columns, expected at most {MAX_COLUMNS:,}"
             )
-        scan = _scan(self.plain, dialect, [False] * dialect["width"], header=False)
+        scan = _scan(self.plain, dialect, header=False)
         rows = self.connection.execute(f"FROM {scan} LIMIT {LOOKED_AT}").fetchall()
         if not rows:
             raise DataError(f"{self.path}: found no rows, expected rows of data")
-        return [[(text or "").strip() for text in column] for column in zip(*rows, strict=True)]
+        return [[text.strip() for text in column] for column in zip(*rows, strict=True)]
 
     def _is_header(self, first: list[list[str]]) -> bool:
         """Whether the first row has names."""
@@ -237,12 +243,14 @@ class _Source:
         return "."
 
     def _fetch_separated(
-        self, names: list[str], found: list[bool], scan: Callable[[], str]
+        self, names: list[str], found: list[bool], dialect: dict[str, Any], named: bool
     ) -> Frame:
         """Read all rows; what is no number after all makes its column text."""
+        scan = _scan(self.plain, dialect, named)
         while True:
+            cells = ", ".join(_cell(place) if f else f"c{place}" for place, f in enumerate(found))
             try:
-                return self._fetch(names, scan(), "*")
+                return self._fetch(names, scan, cells)
             except Exception as error:
                 match = re.search(r'converting column "c(\d+)"', str(error))
                 if match is None:
@@ -389,35 +397,39 @@ def _encoding(plain: Path) -> str | None:
     )
 
 
-def _are_aligned(cell: str) -> bool:
-    """Whether a cell holds several numbers with spaces between them."""
-    parts = cell.split()
-    return len(parts) > 1 and sum(map(is_plain, parts)) > 1
+_SPACED = re.compile(r'"[^"]*"|\S+')
 
 
-def _scan(
-    plain: Path,
-    dialect: Mapping[str, Any],
-    found: Sequence[bool],
-    header: bool,
-    nothing: Collection[str] = (),
-) -> str:
-    """Return DuckDB's call that reads the file.
+def _are_spaced(first: list[list[str]]) -> bool:
+    """Whether spaces separate the cells: several numbers in one, or as many parts in each row."""
+    if len(first) > 1:
+        return any(sum(map(is_plain, column[0].split())) > 1 for column in first)
+    parts = [_SPACED.findall(row) for row in first[0] if row]
+    numeric = [any(map(_is_number, row)) for row in parts[1:1000]]
+    return len(set(map(len, parts))) == 1 < len(parts[0]) and sum(numeric) > 0.5 * len(numeric)
 
-    ``found`` says which columns are numbers, and ``nothing`` has their cells without one. Of text
-    only what is empty is nothing.
-    """
-    kinds = ", ".join(f"'c{k}': '{'DOUBLE' if f else 'VARCHAR'}'" for k, f in enumerate(found))
-    texts = ", ".join(f"'c{k}'" for k, f in enumerate(found) if not f)
+
+def _scan(plain: Path, dialect: Mapping[str, Any], header: bool) -> str:
+    """Return DuckDB's call that reads the cells of the file as texts, c0, c1, ..."""
+    names = [f"'c{place}'" for place in range(dialect["width"])]
     options = [
-        f"'{plain}', auto_detect=false, columns={{{kinds}}}, header={str(header).lower()}",
+        f"'{plain}', auto_detect=false, header={str(header).lower()}",
+        "columns={" + ", ".join(f"{name}: 'VARCHAR'" for name in names) + "}",
         *(f"{n}='{_quoted(dialect[n])}'" for n in ("delim", "quote", "escape", "comment")),
         f"skip={dialect['skip']}, max_line_size={MAX_ROW}",
+        f"force_not_null=[{', '.join(names)}]",
     ]
-    if nothing:
-        options.append("nullstr=[" + ", ".join(f"'{text}'" for text in sorted(nothing)) + "]")
-        options += [f"force_not_null=[{texts}]"] * bool(texts)
     return f"read_csv({', '.join(options)})"
+
+
+def _cell(place: int) -> str:
+    """Return a cell as DuckDB's number, or nothing; another text is an error."""
+    nothing = ", ".join(f"'{text}'" for text in sorted(MISSING))
+    wrong = f"error('converting column \"c{place}\": ' || c{place})"
+    return (
+        f"coalesce(TRY_CAST(c{place} AS DOUBLE), CASE WHEN list_contains([{nothing}], "
+        f"trim(c{place})) THEN NULL ELSE {wrong} END) AS c{place}"
+    )
 
 
 def _quoted(text: str | None) -> str:
