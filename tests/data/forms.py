@@ -238,8 +238,9 @@ def of_lines() -> list[Form]:
         Form("sep=;", "sep=;\n" + sheet(CELLS, ";")),
         Form("comments above", "# flowers\n# measured, and counted\n" + TEXT),
         Form("a comment between", put("# flowers\n" + TEXT, 9, "# measured again from here")),
-        Form("a title above", "Flowers of the year\n" + TEXT),
-        Form("a title and a blank line above", "Flowers of the year\n\n" + TEXT),
+        Form("a title above", "Flowers of the year\n" + TEXT, note="'Flowers of the year'"),
+        Form("a title and a blank line above",
+             "Flowers of the year\n\n" + TEXT, note="'Flowers of the year'"),
     ]  # fmt: skip
 
 

@@ -307,7 +307,9 @@ def _rows(
 ) -> Evaluation:
     def spelled(names: Sequence[str]) -> set[str]:
         said = () if label is None else label_columns(names, label, str(path))[0]
-        return set(names) if as_text else {*known.table.texts, *known.label, *said}
+        others = [name for name in names if name not in known.table.names]
+        found = known.label if known.columns else others  # of the others one is the label
+        return set(names) if as_text else {*known.table.texts, *found, *said}
 
     frame = read_table(path, header=header, text=spelled, known=known.table.names)
     columns, labels = known.columns, known.label

@@ -75,7 +75,8 @@ def named_alike(frame: Frame, columns: Sequence[str], label: Sequence[str], sour
     DataError
         If there are more or fewer columns, without names to tell them apart.
     """
-    if frame.named and not all(name.startswith("column ") for name in columns):
+    named = any(not name.startswith("column ") for name in columns if name not in label)
+    if frame.named and named:
         return frame
     alike = [list(columns), [name for name in columns if name not in label]]
     names = next((names for names in alike if len(names) == len(frame.names)), None)

@@ -105,6 +105,7 @@ def map_column(
     Rows without a label get -1, or NaN. ``several`` says that it is one of several labels, which
     are 0 or 1. Raises a DataError, with the place, for a label that is not one of the classes.
     """
+    column = column.as_texts()
     levels = list(column.levels or ())
     if classes is None:
         values = numbers(levels, decimal_mark(levels) or ".")

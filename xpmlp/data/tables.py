@@ -12,6 +12,7 @@ import tempfile
 import weakref
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -42,6 +43,9 @@ LOOKED_AT = 10_000
 
 BIG = 256 * 2**20
 """Bytes from which on a file is read in parts, from a database on the disk."""
+
+DUCKDB = ("duckdb", "_duckdb")
+"""Modules of its errors."""
 
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL.*")
 
@@ -118,6 +122,7 @@ class _Source:
     ) -> None:
         self.path, self.kind, self.header, self.decimal = path, kind_of(path), header, decimal
         self.text, self.known, self.notes = text, set(known), list[str]()
+        self.recoded, self.dialect = False, dict[str, Any]()
         self.folder = _Folder()
         self.plain = Path(self.folder.name) / "table"
         _unpack(file, path, self.plain)
@@ -148,18 +153,29 @@ class _Source:
 
     def separated(self) -> Frame:
         """Read separated values."""
-        if encoding := _encoding(self.plain):
+        with self.plain.open("rb") as file:
+            start = file.read(2**20)
+        if encoding := _encoding(start[:1000]):
             self._recode(encoding, encoding.upper())
+        elif b"\0" in start:
+            line = len(start[: start.index(b"\0")].splitlines()) or 1
+            raise DataError(f"{self.path}: line {line}: found a NUL byte, expected text")
         try:
             return self._separated()
         except Exception as error:
-            if "unicode" not in str(error) or self.notes:
+            unreadable = isinstance(error, UnicodeDecodeError) or "unicode" in str(error)
+            if not unreadable or self.recoded:
+                if type(error).__module__ in DUCKDB and self.dialect:
+                    line = _LineOf(self.path, self.plain, self.dialect, False).bad()
+                    raise DataError(f"{self.path}: {_reason(str(error), line)}") from error
                 raise
+            self.notes.clear()
             self._recode("cp1252", "Windows-1252, because it is not UTF-8")
             return self._separated()
 
     def _recode(self, encoding: str, named: str) -> None:
         self.notes.append(f"read as {named}")
+        self.recoded = True
         with self._rewritten() as out, self.plain.open(encoding=encoding, errors="replace") as text:
             shutil.copyfileobj(text, out, 2**20)
 
@@ -176,10 +192,16 @@ class _Source:
     def _separated(self) -> Frame:
         dialect = self._dialect()
         first = self._first(dialect)
+        if dialect["skip"]:
+            self._say_skipped(dialect, len(first[0]))
+        if not dialect["quote"] and any(map(_are_quoted, first)):  # but one that does not end
+            dialect |= {"quote": '"', "escape": '"'}
+            first = self._first(dialect)
         if _are_spaced(first):
             with self._rewritten() as out, self.plain.open(encoding="utf-8-sig") as text:
-                for line in islice(text, dialect["skip"], None):
-                    out.write("\t".join(_SPACED.findall(line)) + "\n")
+                for number, line in enumerate(text):
+                    kept = _SPACED.findall(line) if number >= dialect["skip"] else []
+                    out.write("\t".join(kept) + "\n")
             quotes = {"delim": "\t", "quote": '"', "escape": '"', "skip": 0}
             dialect = self._dialect() | quotes
             first = self._first(dialect)
@@ -204,15 +226,35 @@ class _Source:
         ).fetchone()
         found = [None if value == "(empty)" else value for value in found]
         dialect = dict(zip(("delim", "quote", "escape", "comment", "skip"), found, strict=True))
-        if width == 1:  # nothing separates all rows alike: then the most frequent mark does
-            with self.plain.open(encoding="utf-8", newline="") as lines:
-                line = next(filter(str.strip, islice(lines, dialect["skip"], None)), "")
-            marks = {mark: line.count(mark) for mark in (",", ";", "\t", "|")}
-            best = max(marks, key=lambda mark: marks[mark])
-            if marks[best]:
-                quotes = {"quote": '"', "escape": '"'}
-                dialect, width = dialect | {"delim": best} | quotes, marks[best] + 1
-        return dialect | {"width": width}
+        if width == 1:  # nothing separates all rows alike: then what does so in most rows
+            with self.plain.open(encoding="utf-8", errors="replace", newline="") as lines:
+                found = [line.strip("\r\n") for line in islice(lines, 200)]
+            rows = [line for line in found if line.strip() and line[0] != "#"]
+            marks = {m: Counter(row.count(m) for row in rows if m in row) for m in ",;\t|"}
+            rank = {m: counts.most_common(1)[0] for m, counts in marks.items() if counts}
+            if rank:
+                best = max(rank, key=lambda m: (rank[m][1], rank[m][0]))
+                width = rank[best][0] + 1
+                skip = next(k for k, line in enumerate(found) if line.count(best) == width - 1)
+                quotes = {"quote": '"', "escape": '"', "skip": skip}
+                comment = "#" if any(line[:1] == "#" for line in found) else None
+                dialect |= {"delim": best, "comment": comment, **quotes}
+        self.dialect = dialect | {"width": width}
+        return self.dialect
+
+    def _say_skipped(self, dialect: Mapping[str, Any], rows: int) -> None:
+        """Note what stands above the table, but comments; more than the table is a part of it."""
+        comment = dialect["comment"] or "#"
+        with self.plain.open(encoding="utf-8-sig", errors="replace") as file:
+            lines = [line.strip() for line in islice(file, dialect["skip"])]
+        said = [t for t in lines if t and not t.startswith((comment, "sep="))]
+        if len(said) > rows:
+            raise DataError(
+                f"{self.path}: line {len(lines) + 1}: found {dialect['width']} columns, expected "
+                f"{said[0].count(dialect['delim']) + 1} as in the first row; correct the row"
+            )
+        if said:
+            self.notes.append(f"left out above the table: {short(' / '.join(said), 60)!r}")
 
     def _first(self, dialect: dict[str, Any]) -> list[list[str]]:
         """Return the first rows as texts, by column."""
@@ -222,7 +264,7 @@ class _Source:
             )
         scan = _scan(self.plain, dialect, header=False)
         rows = self.connection.execute(f"FROM {scan} LIMIT {LOOKED_AT}").fetchall()
-        if not rows:
+        if not any(cell.strip() for row in rows for cell in row):
             raise DataError(f"{self.path}: found no rows, expected rows of data")
         return [[text.strip() for text in column] for column in zip(*rows, strict=True)]
 
@@ -262,6 +304,8 @@ class _Source:
         scan = f"read_parquet('{self.plain}')"
         if self.kind != ".parquet":
             scan = f"read_json('{self.plain}', format='newline_delimited', sample_size={LOOKED_AT})"
+        if self.connection.execute(f"SELECT 1 FROM {scan} LIMIT 1").fetchone() is None:
+            raise DataError(f"{self.path}: found no rows, expected rows of data")
         described = self.connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()
         if not 0 < len(described) <= MAX_COLUMNS:
             raise DataError(f"{self.path}: found {len(described):,} columns, expected 1 to 20,000")
@@ -273,11 +317,20 @@ class _Source:
                 wanted = "DOUBLE"
             elif name not in kept and kind.startswith(("DATE", "TIMESTAMP")):
                 wanted = "TIMESTAMP"
-            quoted = name.replace('"', '""')
-            parts.append(f'CAST("{quoted}" AS {wanted}) AS c{place}')
+            cell = '"' + name.replace('"', '""') + '"'
+            cell += "->>'$'" if kind == "JSON" else ""  # text without its quotes
+            parts.append(f"CAST({cell} AS {wanted}) AS c{place}")
         frame = self._fetch(names, scan, ", ".join(parts))
-        frame.where = lambda row: f"{self.path}: row {row + 1}"
+        frame.where = self._line if self.kind != ".parquet" else self._row
         return frame
+
+    def _row(self, row: int) -> str:
+        return f"{self.path}: row {row + 1}"
+
+    def _line(self, row: int) -> str:
+        with self.plain.open("rb") as file:
+            full = (number for number, line in enumerate(file, 1) if line.strip())
+            return f"{self.path}: line {next(islice(full, row, None))}"
 
     def _fetch(self, names: list[str], scan: str, select: str) -> Frame:
         rows = Rows(self.connection, f"SELECT {select} FROM {scan}")
@@ -298,22 +351,34 @@ class _LineOf:
         self.path, self.plain, self.dialect, self.named = path, plain, dialect, named
 
     def __call__(self, row: int) -> str:
-        d, last = self.dialect, 0
+        line = next(islice(self._rows(), row + self.named, None), (None,))[0]
+        return f"{self.path}: row {row + 1}" if line is None else f"{self.path}: line {line}"
+
+    def bad(self) -> int | None:
+        """Return the line of the first row with more or fewer cells, or with an open quote."""
+        width = self.dialect["width"]
+        return next((line for line, cells in self._rows(True) if len(cells) != width), None)
+
+    def _rows(self, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
+        """Yield each row, and the line on which it begins."""
+        d, skipped = self.dialect, 0
         with self.plain.open(encoding="utf-8", errors="replace", newline="") as file:
             for _ in range(d["skip"]):
-                last += bool(file.readline())
+                skipped += bool(file.readline())
             csv.field_size_limit(MAX_ROW)
             quoting: Any = csv.QUOTE_MINIMAL if d["quote"] else csv.QUOTE_NONE
+            quote = d["quote"] or '"'
             made = csv.reader(
-                file, delimiter=d["delim"], quotechar=d["quote"] or '"', quoting=quoting
+                file, delimiter=d["delim"], quotechar=quote, quoting=quoting, strict=strict
             )
-            full = (
-                last + made.line_num
-                for cells in made
-                if any(cells) and not (d["comment"] and cells[0].startswith(d["comment"]))
-            )
-            line = next(islice(full, row + self.named, None), None)
-        return f"{self.path}: row {row + 1}" if line is None else f"{self.path}: line {line}"
+            before = skipped
+            try:
+                for cells in made:
+                    if any(cells) and not (d["comment"] and cells[0].startswith(d["comment"])):
+                        yield before + 1, cells
+                    before = skipped + made.line_num
+            except csv.Error:
+                yield before + 1, []
 
 
 @contextmanager
@@ -327,15 +392,15 @@ def _blaming(path: Path) -> Iterator[None]:
             "again"
         ) from error
     except Exception as error:
-        if type(error).__module__ not in ("duckdb", "_duckdb"):
+        if type(error).__module__ not in DUCKDB:
             raise
         raise DataError(f"{path}: {_reason(str(error))}") from error
 
 
-def _reason(message: str) -> str:
-    """Return what DuckDB says of a file, without its advice."""
-    line = re.search(r"Line: (\d+)", message)
-    where = f"line {line[1]}: " if line else ""
+def _reason(message: str, line: int | None = None) -> str:
+    """Return what DuckDB says of a file, without its advice; ``line`` if it is known better."""
+    said = re.search(r"Line: (\d+)", message) or re.search(r" in line (\d+)", message)
+    where = f"line {line or said[1]}: " if said else ""
     if counts := re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message):
         return (
             f"{where}found {counts[2]} columns, expected {counts[1]} as in the first row; correct "
@@ -346,6 +411,7 @@ def _reason(message: str) -> str:
     if "Maximum line size" in message:
         return f"{where}found more than {MAX_ROW:,} bytes, expected rows of at most so many"
     text = message.removeprefix("Invalid Input Error: ").split("\n")[0]
+    text = re.sub(r""" ["'][^"']*xpmlp-[^"']*["'],?""", "", text)  # our own name of the file
     return f"{where}cannot be read: {short(text, 200)}"
 
 
@@ -383,10 +449,8 @@ def _copy(stream: Any, plain: Path, path: Path) -> None:
                 raise DataError(f"{path}: unpacks to more than {MAX_BYTES >> 30} GiB")
 
 
-def _encoding(plain: Path) -> str | None:
+def _encoding(start: bytes) -> str | None:
     """Return the encoding of UTF-16; None for other text."""
-    with plain.open("rb") as file:
-        start = file.read(1000)
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
     half = len(start) // 2
@@ -395,6 +459,11 @@ def _encoding(plain: Path) -> str | None:
         (e for e, n in zip(("utf-16-be", "utf-16-le"), zeros, strict=False) if n > 0.4 * half > 1),
         None,
     )
+
+
+def _are_quoted(cells: list[str]) -> bool:
+    """Whether many cells of a column are in quotes."""
+    return sum(len(c) > 1 and c[0] == c[-1] == '"' for c in cells) > 0.1 * len(cells)
 
 
 _SPACED = re.compile(r'"[^"]*"|\S+')
@@ -473,9 +542,9 @@ def _is_number(text: str) -> bool:
 
 def _names(found: Sequence[str]) -> list[str]:
     """Return names that differ; a column without one is called by its number, from 1."""
-    names: list[str] = []
+    names, seen = list[str](), Counter[str]()
     for place, name in enumerate(found):
         made = name or f"column {place + 1}"
-        same = sum(made == before for before in found[:place]) if name else 0
-        names.append(f"{made} ({same + 1})" if same else made)
+        seen[made] += 1
+        names.append(f"{made} ({seen[made]})" if seen[made] > 1 else made)
     return names
