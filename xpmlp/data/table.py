@@ -377,7 +377,10 @@ def _numbers(column: Column, mark: str) -> tuple[Array, Array]:
     if column.levels is None:
         if column.values.dtype.kind == "M":
             return np.full(len(column.values), np.nan), ~column.missing
-        return np.where(np.isinf(column.values), np.nan, column.values), np.isinf(column.values)
+        infinite = np.isinf(column.values)
+        if not infinite.any():
+            return column.values, infinite
+        return np.where(infinite, np.nan, column.values), infinite
     values = np.array([*numbers(column.levels, mark), np.nan])[column.values]
     return values, np.isnan(values) & ~column.missing
 
@@ -454,12 +457,13 @@ def _number(
     if there[0] == there.min() == there.max():
         if not facts["indicator"]:
             return Feature(name, "left out", "it has one value", **facts)
-    elif len(there) == rows > 2 and columns > 1 and (there == np.trunc(there)).all():
+    elif len(there) == rows > 2 and columns > 1:
         low = name.lower()
         like_id = low in ("id", "index", "idx", "row") or low.endswith(("_id", " id", "-id"))
         like_id |= name.endswith(("Id", "ID"))
         nameless = low.startswith(("unnamed", "column ")) and np.ptp(there) < 2 * len(there)
-        if (like_id or nameless) and len(np.unique(there)) == len(there):
+        whole = (like_id or nameless) and bool((there == np.trunc(there)).all())
+        if whole and len(np.unique(there)) == len(there):
             return Feature(name, "left out", "it numbers the rows", **facts)
     return Feature(name, "number", note, **facts)
 

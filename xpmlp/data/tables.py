@@ -264,9 +264,9 @@ class _Source:
             )
         scan = _scan(self.plain, dialect, header=False)
         rows = self.connection.execute(f"FROM {scan} LIMIT {LOOKED_AT}").fetchall()
-        if not any(cell.strip() for row in rows for cell in row):
+        if not any(cell and cell.strip() for row in rows for cell in row):
             raise DataError(f"{self.path}: found no rows, expected rows of data")
-        return [[text.strip() for text in column] for column in zip(*rows, strict=True)]
+        return [[(text or "").strip() for text in column] for column in zip(*rows, strict=True)]
 
     def _is_header(self, first: list[list[str]]) -> bool:
         """Whether the first row has names."""
@@ -288,6 +288,9 @@ class _Source:
         self, names: list[str], found: list[bool], dialect: dict[str, Any], named: bool
     ) -> Frame:
         """Read all rows; what is no number after all makes its column text."""
+        numeric = {place for place, is_number in enumerate(found) if is_number}
+        with _conversion_allowed_to_fail():  # most files have nothing else: then this is all
+            return self._fetch(names, _scan(self.plain, dialect, named, numeric), "*")
         scan = _scan(self.plain, dialect, named)
         while True:
             cells = ", ".join(_cell(place) if f else f"c{place}" for place, f in enumerate(found))
@@ -478,15 +481,29 @@ def _are_spaced(first: list[list[str]]) -> bool:
     return len(set(map(len, parts))) == 1 < len(parts[0]) and sum(numeric) > 0.5 * len(numeric)
 
 
-def _scan(plain: Path, dialect: Mapping[str, Any], header: bool) -> str:
-    """Return DuckDB's call that reads the cells of the file as texts, c0, c1, ..."""
-    names = [f"'c{place}'" for place in range(dialect["width"])]
+@contextmanager
+def _conversion_allowed_to_fail() -> Iterator[None]:
+    """Let it pass that a text cannot be converted."""
+    try:
+        yield
+    except Exception as error:
+        if "converting column" not in str(error):
+            raise
+
+
+def _scan(
+    plain: Path, dialect: Mapping[str, Any], header: bool, numeric: Collection[int] = ()
+) -> str:
+    """Return DuckDB's call that reads the cells of the file, c0, c1, ...; texts, or numbers."""
+    kinds = [
+        f"'c{place}': '{'DOUBLE' if place in numeric else 'VARCHAR'}'"
+        for place in range(dialect["width"])
+    ]
     options = [
         f"'{plain}', auto_detect=false, header={str(header).lower()}",
-        "columns={" + ", ".join(f"{name}: 'VARCHAR'" for name in names) + "}",
+        f"columns={{{', '.join(kinds)}}}",
         *(f"{n}='{_quoted(dialect[n])}'" for n in ("delim", "quote", "escape", "comment")),
         f"skip={dialect['skip']}, max_line_size={MAX_ROW}",
-        f"force_not_null=[{', '.join(names)}]",
     ]
     return f"read_csv({', '.join(options)})"
 
