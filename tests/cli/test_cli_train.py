@@ -362,3 +362,18 @@ def test_nothing_is_said_of_memory_where_it_is_the_hosts(capsys: Capture) -> Non
     assert "memory" not in said
     assert "warning" not in said
     assert json.loads(Path("runs/xor/result.json").read_text())["memory"] is None
+
+
+@pytest.mark.filterwarnings("ignore:the training loss ran away")
+def test_the_diagnosis_names_classes(capsys: Capture) -> None:
+    rng = np.random.default_rng(0)
+    lines = [
+        f"{a:.4f},{b:.4f},{'rare' if k > 395 else 'common'}"
+        for k, (a, b) in enumerate(rng.normal(size=(400, 2)))
+    ]
+    Path("table.csv").write_text("\n".join(["a,b,kind", *lines]))
+    assert main(["train", "table.csv", "--diagnose", "--epochs", "20", "--backend", "numpy"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "class imbalance" in said
+    assert "Class 'rare' has" in said
+    assert "predicted as class 'rare'" in said

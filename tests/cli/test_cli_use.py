@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import xpmlp
-from xpmlp.cli import images, main
+from xpmlp.cli import main
+from xpmlp.data import images
 
 Capture = pytest.CaptureFixture[str]
 Image = pytest.importorskip("PIL.Image")
@@ -161,7 +162,7 @@ def test_every_mode_of_picture(mode: str, tmp_path: Path) -> None:
         image = image.convert(mode)
     image.save(tmp_path / "one.png")
     facts = {"shape": [28, 28], "maximum": 255, "reach": 20 / 28}
-    row, done = images.read_image(tmp_path / "one.png", facts, "uint8")
+    row, done, _ = images.read_image(tmp_path / "one.png", facts, "uint8")
     ink = row.reshape(28, 28)
     assert (row.dtype, row.max()) == (np.uint8, 255)
     assert list(np.flatnonzero(ink.any(axis=1))) == list(range(4, 24))
@@ -173,7 +174,7 @@ def test_a_picture_for_a_model_of_numbers(tmp_path: Path) -> None:
     page[15:45, 28:32] = 0
     Image.fromarray(page).save(tmp_path / "one.png")
     facts = {"shape": [28, 28], "maximum": 2.5, "reach": 20 / 28}
-    row, _ = images.read_image(tmp_path / "one.png", facts, "float32")
+    row, *_ = images.read_image(tmp_path / "one.png", facts, "float32")
     assert (row.dtype, row.max()) == (np.float32, 2.5)
 
 

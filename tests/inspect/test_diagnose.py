@@ -114,6 +114,19 @@ def test_the_update_ratio_is_that_of_the_next_step(name: str) -> None:
             assert layer.update == pytest.approx(change, rel=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:the training loss ran away")
+@pytest.mark.parametrize("classes", [None, ("common", "rare\x1b")])
+def test_classes_have_their_names(classes: Any, rng: np.random.Generator) -> None:
+    X = rng.normal(size=(400, 3))
+    y = (np.arange(400) >= 396).astype(int)
+    diagnosis = Diagnosis(classes)
+    mlp = xpmlp.MLP([3, 8, 2], seed=0, backend="numpy")
+    mlp.fit(X, y, epochs=20, optimizer=xpmlp.Adam(1e-2), callbacks=[diagnosis])
+    (found,) = (f for f in diagnosis.findings if f.name == "class imbalance")
+    assert found.evidence.startswith(f"Class {'1' if classes is None else repr(classes[1])} has 4")
+    assert found.evidence.endswith(f"class {'1' if classes is None else repr(classes[1])}.")
+
+
 def test_the_probe_is_small_and_shows_every_class_alike() -> None:
     diagnosis = run(Case("", digits, [64, 8, 10], xpmlp.Adam(1e-3), epochs=1))
     assert diagnosis.course is not None

@@ -1,6 +1,7 @@
 """Pictures: drawn for every kind of model, readable, and without matplotlib's global state."""
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import xpmlp
-from xpmlp.inspect import plots
+from xpmlp.inspect import figures, plots
 
 pytest.importorskip("matplotlib")
 Image = pytest.importorskip("PIL.Image")
@@ -112,3 +113,92 @@ def test_a_failed_picture_leaves_the_old_one(
     with pytest.raises(xpmlp.errors.MissingExtraError, match=r"xpmlp\[cli\]"):
         plots.training_picture(path, mlp, history, plots.Part(X, y, "test", "ab"), "t")
     assert path.read_bytes() == b"old"
+
+
+def third_panel() -> tuple[Any, Any]:
+    """A figure, and the axes where results are drawn, as `training_picture` makes them."""
+    figure = figures.blank(12, 4.4)
+    return figure, figure.subplots(1, 3)[2]
+
+
+def assert_apart(labels: Any) -> None:
+    """No label of a tick covers part of the next; turned ones lie beside each other."""
+    shown = [label for label in labels if label.get_text()]
+    assert len(shown) >= 2
+    for one, other in pairwise(shown):
+        a, b = one.get_window_extent(), other.get_window_extent()
+        angle = np.deg2rad(one.get_rotation())
+        across = abs(b.x0 - a.x0) * np.sin(angle) + abs(b.y0 - a.y0) * np.cos(angle)
+        height = one.get_fontsize() / 72 * figures.DPI
+        assert not a.overlaps(b) or across >= 0.9 * height, (one, other)
+
+
+VALUES = {
+    "usual": (0.0, 1.0),
+    "prices": (3.5e7, 4e6),
+    "an offset": (1e8, 3.0),
+    "huge": (0.0, 1e12),
+    "tiny": (1.5e-7, 2e-8),
+    "in full": (123456.0, 20.0),
+}
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_values_on_the_axes_can_be_read(kind: str, rng: np.random.Generator) -> None:
+    mean, deviation = VALUES[kind]
+    y = mean + deviation * rng.normal(size=100)
+    with figures.style():
+        figure, axes = third_panel()
+        plots.predictions(axes, y, y, "test")
+        figure.draw_without_rendering()
+        for axis, name in ((axes.xaxis, "true"), (axes.yaxis, "predicted")):
+            low, high = axis.get_view_interval()
+            shown = [
+                (text.get_text().replace("−", "-"), place)
+                for text, place in zip(axis.get_ticklabels(), axis.get_ticklocs(), strict=True)
+                if low <= place <= high
+            ]
+            label = axis.get_label_text()
+            power = (
+                float(label.split("×")[1].rstrip(")").replace("−", "-")) if "×" in label else 1.0
+            )
+            assert label.startswith(name)
+            assert not axis.offsetText.get_visible()
+            for text, place in shown:  # what is written is what is meant, without an offset
+                assert float(text) * power == pytest.approx(place, abs=0.01 * (high - low))
+        assert_apart(axes.get_xticklabels())
+        assert_apart(axes.get_yticklabels())
+
+
+@pytest.mark.parametrize(
+    ("count", "name"),
+    [(2, "yes"), (2, "a customer who {}"), (3, "Iris versicolor {}"), (10, "{}"), (30, "class {}")],
+)
+def test_names_of_classes_beside_the_matrix(count: int, name: str) -> None:
+    names = [f"{name.format(k)}{k if name == 'yes' else ''}" for k in range(count)]
+    with figures.style():
+        figure, axes = third_panel()
+        part = plots.Part(np.zeros((1, 1)), np.zeros(1), classes=names)
+        plots.confusion(axes, np.eye(count, dtype=int), part)
+        figure.draw_without_rendering()
+        for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+            assert [label.get_text() for label in labels] == plots.distinct(names, 16)
+            assert_apart(labels)
+        box = figure.bbox
+        for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+            seen = label.get_window_extent()
+            assert box.x0 <= seen.x0 < seen.x1 <= box.x1
+            assert box.y0 <= seen.y0 < seen.y1 <= box.y1
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["rose", "tulip"], ["rose", "tulip"]),
+        (["a long name", "short"], ["a long…", "short"]),
+        (["Iris var. 1", "Iris var. 2"], ["Iri…. 1", "Iri…. 2"]),
+        ([], []),
+    ],
+)
+def test_shortened_names_still_differ(names: list[str], expected: list[str]) -> None:
+    assert plots.distinct(names, 8) == expected

@@ -24,7 +24,7 @@ import json, sys, warnings
 from pathlib import Path
 import PIL.Image
 import xpmlp
-from xpmlp.cli.images import read_image
+from xpmlp.data.images import read_image
 from xpmlp.data import load, read_idx
 
 FACTS = {"shape": [8, 8], "maximum": 255, "reach": 1.0}

@@ -7,7 +7,11 @@ from typing import Any
 
 from xpmlp.cli.runs import MODEL
 from xpmlp.data import NAMES, Evaluation, Known, load_evaluation
+from xpmlp.data.images import Picture, read_image
+from xpmlp.data.labels import map_labels
+from xpmlp.data.picture_folder import is_labelled, read_labelled
 from xpmlp.data.table import Table
+from xpmlp.errors import DataError
 from xpmlp.mlp import MLP, load
 from xpmlp.storage.paths import expanded
 
@@ -16,7 +20,7 @@ from xpmlp.storage.paths import expanded
 class Trained:
     """A model, and what its file says about its training data.
 
-    ``classes`` is None for regression, ``image`` is from `xpmlp.cli.images.pixel_facts` or None.
+    ``classes`` is None for regression, ``image`` is from `xpmlp.data.images.pixel_facts` or None.
     """
 
     mlp: MLP
@@ -40,6 +44,9 @@ class Trained:
 
     def data(self, args: Namespace, as_text: bool = False) -> Evaluation:
         """Load inputs, and targets or None, in the form the model takes."""
+        if is_labelled(args.data):
+            X, labels, where = read_labelled(expanded(args.data, "DATA"), self.picture, args.label)
+            return Evaluation(X, map_labels(labels, self.classes, where))
         metadata = self.mlp.metadata
         share, seed = metadata.get("test_fraction"), metadata.get("seed")
         return load_evaluation(
@@ -63,6 +70,21 @@ class Trained:
             return Known(self.mlp.table, columns, label)
         numbered = [f"column {place + 1}" for place in range(width)]
         return Known(Table.of_numbers(_texts(metadata.get("features"), width) or numbered))
+
+    def picture(self, path: Path) -> Picture:
+        """Read a picture in the form the model takes.
+
+        Raises
+        ------
+        DataError
+            If the model was not trained on images, or the picture cannot be read.
+        """
+        if self.image is None or self.classes is None:
+            raise DataError(
+                f"{path}: this model was not trained on images with classes, so it cannot read a "
+                "picture; give it data as for xpmlp evaluate"
+            )
+        return read_image(path, self.image, "uint8" if self.mlp.scaling.pixels else self.mlp.dtype)
 
     def seen(self, args: Namespace) -> bool:
         """Whether the rows may be training rows: all rows of a file of the same name."""

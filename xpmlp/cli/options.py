@@ -13,7 +13,7 @@ ACTIVATIONS = (
 OPTIMIZERS = "sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw"
 
 _DTYPES = ("float32", "float64")
-_LABELED = "digits, mnist, xor, an .npz file, or a table (.csv, .parquet, ...), with labels"
+_LABELED = "digits, mnist, xor, an .npz file, a table (.csv, ...), or a folder as for train"
 
 Parser = argparse.ArgumentParser
 
@@ -67,8 +67,9 @@ def _train(parser: Parser) -> None:
     )
     add = parser.add_argument
     data = (
-        "digits, mnist, xor, an .npz file, or a table: .csv, .tsv, .txt, .data, .parquet, .jsonl, "
-        "packed (.gz, .zip) or not (default: digits)"
+        "digits, mnist, xor, an .npz file, a table (.csv, .tsv, .txt, .data, .parquet, .jsonl, "
+        "packed as .gz or .zip or not), or a folder with a subfolder of pictures for each class "
+        "(default: digits)"
     )
     add("data", nargs="?", default="digits", metavar="DATA", help=data)
 
@@ -143,11 +144,15 @@ def _evaluate(parser: Parser) -> None:
 
 def _predict(parser: Parser) -> None:
     parser.description = (
-        "Print the predicted class and its probability, or the predicted value, for each row."
+        "Print the predicted class and its probability, or the predicted value, for each row or "
+        "picture. A note says why a picture may be misread."
     )
-    data = "as for evaluate, with or without labels; or a picture (.png, .jpg, ...)"
-    _model_and_data(parser, data)
-    _common(parser, "--json")
+    data = "as for evaluate, with or without labels; or pictures (.png, .jpg, ...), or a folder"
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="a model file, or a run folder")
+    add("data", metavar="DATA", nargs="+", help=f"{data} of them")
+    _common(parser, "--data-dir", "--label", "--backend", "--device", "--json")
+    add("--show", action="store_true", help="draw the pixels of a picture that the network sees")
     parser.add_argument("--limit", type=int, metavar="N", help="first N rows only (default: all)")
     new = "write the rows with their predictions to a .csv, .tsv, .parquet or .jsonl file"
     parser.add_argument("--out", metavar="FILE", help=new)

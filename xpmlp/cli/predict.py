@@ -1,25 +1,21 @@
-"""``xpmlp predict``: a trained model's predictions for rows of data, or for a picture."""
+"""``xpmlp predict``: a trained model's predictions for rows of data, or for pictures."""
 
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xpmlp.cli.images import SUFFIXES, read_image
 from xpmlp.cli.models import Trained
 from xpmlp.cli.output import Output
+from xpmlp.cli.read_pictures import are_pictures, predict_picture, predict_pictures
 from xpmlp.cli.tables import OUT, write
-from xpmlp.errors import DataError, InvalidValueError, short
+from xpmlp.errors import InvalidValueError, short
 from xpmlp.storage.paths import expanded
 from xpmlp.training.history import percent
 
-TOP = 3
-"""Classes shown for a picture."""
 
-
-def run(args: Namespace) -> None:
-    """Predict as the options say.
+def run(args: Namespace) -> int:
+    """Predict as the options say; return 2 if one of several pictures cannot be read, else 0.
 
     Raises
     ------
@@ -29,29 +25,17 @@ def run(args: Namespace) -> None:
     if args.limit is not None and args.limit < 1:
         raise InvalidValueError(f"--limit: found {args.limit}; expected 1 or more")
     trained, out = Trained.load(args), Output(args.json)
-    if Path(args.data).suffix.lower() in SUFFIXES:
-        _picture(trained, expanded(args.data, "DATA"), out)
-    else:
-        _rows(trained, args, out)
-
-
-def _picture(trained: Trained, path: Path, out: Output) -> None:
-    mlp, facts = trained.mlp, trained.image
-    if facts is None or trained.classes is None:
-        raise DataError(
-            f"{path}: this model was not trained on images with classes, so it cannot read a "
-            "picture; give it data as for xpmlp evaluate"
-        )
-    row, done = read_image(path, facts, "uint8" if mlp.scaling.pixels else mlp.dtype)
-    out.say(f"{path}: {done}", indent="  ")
-    chances = mlp.predict_proba(row)[0]
-    best = sorted(range(len(chances)), key=lambda k: -chances[k])[:TOP]
-    top: list[dict[str, Any]]
-    top = [{"class": trained.classes[k], "probability": float(chances[k])} for k in best]
-    width = min(40, max(len(line["class"]) for line in top))
-    lines = [f"{short(t['class'], width):<{width}} {percent(t['probability']):>9}" for t in top]
-    out.show(lines)
-    out.record({"prediction": top[0]["class"], "probability": top[0]["probability"], "top": top})
+    if are_pictures(args.data):
+        paths = [expanded(name, "DATA") for name in args.data]
+        if len(paths) == 1 and not paths[0].is_dir():
+            predict_picture(trained, paths[0], args.show, out)
+            return 0
+        return predict_pictures(trained, paths, args.limit, args.show, out)
+    if args.show:
+        raise InvalidValueError(f"--show: found {args.data[0]}; only pictures can be shown")
+    args.data = args.data[0]
+    _rows(trained, args, out)
+    return 0
 
 
 def _rows(trained: Trained, args: Namespace, out: Output) -> None:

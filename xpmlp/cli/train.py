@@ -18,7 +18,6 @@ from xpmlp.callbacks import EarlyStopping, ShowProgress
 from xpmlp.checkpoints.folder import Checkpoints
 from xpmlp.cli import environment
 from xpmlp.cli.defaults import SCHEDULES, fill_in
-from xpmlp.cli.images import pixel_facts
 from xpmlp.cli.output import Output
 from xpmlp.cli.parser import arguments, resumed
 from xpmlp.cli.runs import (
@@ -33,7 +32,9 @@ from xpmlp.cli.runs import (
 )
 from xpmlp.cli.tables import understood
 from xpmlp.data import NAMES, Dataset, load
+from xpmlp.data.images import pixel_facts
 from xpmlp.data.mnist import FOLDER_VARIABLE
+from xpmlp.data.picture_folder import is_labelled
 from xpmlp.data.table import Table
 from xpmlp.errors import MissingExtraError
 from xpmlp.inspect.diagnose.diagnosis import Diagnosis
@@ -87,6 +88,8 @@ def run(args: Namespace) -> None:
         whole("--checkpoint-every", args.checkpoint_every)
     out = Output(args.json, args.quiet)
     given = {name: getattr(args, name) for name in LOADING}
+    if args.data not in NAMES and is_labelled(args.data):
+        out.say(f"reading the pictures in {args.data}")  # thousands take a while
     data = load(args.data, **given, text=args.categorical or ())
     table = understood(args, data, out)
     if args.dry_run:
@@ -106,7 +109,7 @@ def train(
     args: Namespace, data: Dataset, mlp: MLP, chosen: Any, folder: RunFolder, out: Output
 ) -> None:
     """Train, measure and draw; then mark the run as finished."""
-    diagnosis = Diagnosis() if args.diagnose else None
+    diagnosis = Diagnosis(data.classes) if args.diagnose else None
     describe(args, data, mlp, out)
     try:
         history = fit(args, data, mlp, chosen, folder, diagnosis, out)
@@ -157,7 +160,7 @@ def network(args: Namespace, data: Dataset, table: Table | None) -> MLP:
         "classes": data.classes and list(data.classes),
         "columns": list(data.columns),
         "label": list(data.label),
-        "image": data.image_shape and pixel_facts(data.X, data.image_shape),
+        "image": data.image_form or (data.image_shape and pixel_facts(data.X, data.image_shape)),
         # With these the same test part is found again.
         "test_fraction": args.test_fraction,
         "seed": args.seed,
@@ -173,6 +176,8 @@ def describe(args: Namespace, data: Dataset, mlp: MLP, out: Output) -> None:
     goal = f"{data.outputs} labels" if data.targets else goal
     columns = "columns" if mlp.table else "features"
     out.row("data", f"{data.name}: {rows}; {data.X.shape[1]} {columns}{shape}, {goal}")
+    if data.image_form:
+        out.row("pictures", "all cropped to the ink and centered, as xpmlp predict does it")
     layers = [
         args.activation,
         f"{args.normalization} normalization" if args.normalization else "",

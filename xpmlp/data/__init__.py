@@ -20,6 +20,7 @@ from xpmlp.data.idx import read_idx
 from xpmlp.data.labels import encode_column, encode_labels, is_yes_or_no, map_column, map_labels
 from xpmlp.data.mnist import load_mnist
 from xpmlp.data.npz import read_npz
+from xpmlp.data.picture_folder import is_labelled, load_pictures
 from xpmlp.data.tables import PACKED, SUFFIXES, kind_of, read_table
 from xpmlp.data.toy import load_digits, make_xor
 from xpmlp.data.values import NO_LABEL
@@ -59,8 +60,8 @@ def load(
     ----------
     name : str or path
         ``"digits"``, ``"mnist"``, ``"xor"``, or a file: .npz, or a table (.csv, .tsv, .txt, .data,
-        .parquet, .jsonl, each of them packed as .gz or .zip, too). A file named like a data set
-        needs a path: ``"./digits"``.
+        .parquet, .jsonl, each of them packed as .gz or .zip, too); or a folder with a subfolder of
+        pictures for each class. A file named like a data set needs a path: ``"./digits"``.
     data_dir : str or path, optional
         Folder with the MNIST files, see `load_mnist`. Only for MNIST.
     label : str, int or list of them, optional
@@ -107,6 +108,8 @@ def load(
         return load_mnist(data_dir)
     if name == "xor":
         return make_xor(seed=seed)
+    if is_labelled(name):
+        return load_pictures(name, label, task, test_fraction, seed)
     path = _existing_file(name)
     if _is_npz(path):
         return _with_split(read_npz(path), path, test_fraction, task, seed)
@@ -351,7 +354,8 @@ def _existing_file(name: PathLike) -> Path:
         exists, is_folder = path.exists(), path.is_dir()
     if is_folder:
         raise DataError(
-            f"{path}: found a folder, expected {known}; for a folder with MNIST, load 'mnist' and "
+            f"{path}: found a folder, expected {known}, or a folder with a subfolder of pictures "
+            "for each class; for a folder with MNIST, load 'mnist' and "
             "give the folder as --data-dir"
         )
     if not exists:

@@ -50,6 +50,8 @@ class Dataset:
         All columns of a table, in the order of the file.
     notes : tuple of str
         What is worth saying about how a table was read.
+    image_form : dict or None
+        The form to which pictures were brought, see ``xpmlp.data.picture_folder.FORM``.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Dataset:
     why: str = ""
     columns: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    image_form: dict[str, Any] | None = None
 
     @property
     def outputs(self) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from xpmlp.errors import short
 from xpmlp.inspect.figures import BLUE, GREY, ORANGE, RED, drawing, matplotlib
 from xpmlp.mlp import MLP
+from xpmlp.training.history import percent
 
 Array = Any
 
@@ -99,7 +100,7 @@ def curves(axes: Any, history: Mapping[str, Sequence[float]], name: str) -> None
     title = {"r2": "R²"}.get(name, name)
     axes.set_title(title[0].upper() + title[1:])
     axes.set_xlabel("epoch")
-    last = "{:.2%}".format if name == "accuracy" else "{:.4f}".format
+    last = percent if name == "accuracy" else "{:.4f}".format
     parts = {name: ("training", BLUE), f"test_{name}": ("test", ORANGE)}
     parts[f"val_{name}"] = ("validation", ORANGE)
     for key, (label, color) in parts.items():
@@ -117,18 +118,22 @@ def curves(axes: Any, history: Mapping[str, Sequence[float]], name: str) -> None
 
 def confusion(axes: Any, counts: Array, part: Part) -> None:
     """Draw a confusion matrix, colored by shares of the true class, so that rare ones show."""
-    names = [short(name, 10) for name in part.classes or ()]
+    names = distinct(part.classes or (), 16)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     wrong = int(counts.sum() - np.trace(counts))
     axes.set_title(f"{wrong:,} of {counts.sum():,} {part.name} rows wrong")
     axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1.15, aspect="equal")
     axes.grid(False)
-    step = -(-len(names) // 20)  # more names than that would run into each other
+    step = -(-len(names) // 30)  # more names than that would run into each other
     ticks = range(0, len(names), step)
-    axes.set_xticks(ticks, [names[k] for k in ticks])
-    axes.set_yticks(ticks, [names[k] for k in ticks])
-    if max(map(len, names)) > 3:
-        axes.tick_params("x", rotation=90)
+    size = min(10.0, 170 / len(ticks))  # points
+    axes.set_yticks(ticks, [names[k] for k in ticks], fontsize=size)
+    turned: dict[str, Any] = {}
+    if max(map(len, names)) * len(ticks) > 30:  # they do not fit side by side
+        turned = {"ha": "right", "rotation_mode": "anchor", "rotation": 40}
+        if len(ticks) > 12:
+            turned |= {"va": "center", "rotation": 90}
+    axes.set_xticks(ticks, [names[k] for k in ticks], fontsize=size, **turned)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if len(names) > 12:
@@ -148,8 +153,40 @@ def predictions(axes: Any, y: Array, predicted: Array, name: str) -> None:
     axes.plot([low, high], [low, high], color=GREY, linewidth=1, linestyle="--")
     few = np.linspace(0, len(y) - 1, min(len(y), 5000)).astype(int)
     axes.scatter(y[few], predicted[few], s=14, color=BLUE, alpha=0.5, linewidths=0)
-    axes.set_xlabel("true")
-    axes.set_ylabel("predicted")
+    plain_numbers(axes.xaxis, "true")
+    plain_numbers(axes.yaxis, "predicted")
+
+
+def plain_numbers(axis: Any, label: str) -> None:
+    """Write the values of an axis in full, large and small ones as multiples of a power of ten.
+
+    The power is in the label: matplotlib puts it where it runs into the title, or adds an offset.
+    """
+    formatter = matplotlib(".ticker").ScalarFormatter(useOffset=False)
+    formatter.set_powerlimits((-3, 6))
+    low, high = axis.get_view_interval()
+    formatter.set_scientific(high - low > 1e-3 * max(abs(low), abs(high)))
+    axis.set_major_locator(matplotlib(".ticker").MaxNLocator(5))
+    axis.set_major_formatter(formatter)
+    texts = formatter.format_ticks(axis.get_majorticklocs())
+    power = formatter.get_offset()
+    axis.offsetText.set_visible(False)
+    axis.set_label_text(f"{label} (× {power})" if power else label)
+    if axis.axis_name == "x" and max(map(len, texts)) > 6:
+        axis.set_tick_params(rotation=30)
+
+
+def distinct(names: Sequence[str], limit: int) -> list[str]:
+    """Shorten names so that they still differ: by their ends or, if these are what differs, inside.
+
+    >>> distinct(["Iris versicolor", "Iris virginica"], 9)
+    ['Iris ve…', 'Iris vi…']
+    """
+    cut = [name if len(name) <= limit else f"{name[: limit - 2]}…" for name in names]
+    if len(set(cut)) == len(set(names)):
+        return cut
+    half = (limit - 1) // 2
+    return [name if len(name) <= limit else f"{name[:half]}…{name[-half:]}" for name in names]
 
 
 def most_wrong(mlp: MLP, part: Part) -> list[tuple[int, int, float]]:
@@ -170,13 +207,14 @@ def mistakes(figure: Any, worst: Sequence[tuple[int, int, float]], part: Part) -
     """Draw the images of ``most_wrong`` with their predicted classes."""
     title = {"fontsize": 11.5, "fontweight": "bold", "x": 0.01, "ha": "left", "color": "black"}
     figure.suptitle(f"Worst mistakes on the {part.name} part", **title)
+    known = distinct(part.classes or (), 14)
     axes = figure.subplots(-(-len(worst) // ROW), ROW, squeeze=False).ravel()
     for ax in axes:
         ax.set_axis_off()
     for ax, (row, predicted, chance) in zip(axes, worst, strict=False):
         image = part.X[row].reshape(part.image_shape)
         ax.imshow(image, cmap="gray_r", interpolation="nearest")
-        names = [short((part.classes or ())[k], 14) for k in (predicted, part.y[row])]
+        names = [known[k] for k in (predicted, part.y[row])]
         text = f"predicted {names[0]} ({100 * chance:.0f} %)\ntrue {names[1]}"
         ax.set_title(text, fontsize=10, fontweight="normal", loc="center", color=RED)
 
@@ -198,11 +236,11 @@ def boundary(figure: Any, mlp: MLP, part: Part) -> None:
         np.clip(picture, 0, 1), extent=(left, right, bottom, top), origin="lower", aspect="auto"
     )
     axes.grid(False)
-    for k, name in enumerate(part.classes or ()):
+    for k, name in enumerate(distinct(part.classes or (), 20)):
         rows = X[np.asarray(part.y) == k]
         style = {"s": 22, "edgecolors": "white", "linewidths": 0.6}
-        axes.scatter(rows[:, 0], rows[:, 1], color=paint[k], label=short(name, 20), **style)
+        axes.scatter(rows[:, 0], rows[:, 1], color=paint[k], label=name, **style)
     names = part.features or ("feature 1", "feature 2")
-    axes.set_xlabel(names[0])
-    axes.set_ylabel(names[1])
+    axes.set_xlabel(short(names[0], 100))
+    axes.set_ylabel(short(names[1], 40))
     axes.legend(title="class", loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, nan
 
+from xpmlp.errors import short
 from xpmlp.inspect.diagnose.facts import Facts
 from xpmlp.inspect.diagnose.probe import LayerState, Measurement
 
@@ -56,6 +57,8 @@ class Course:
         Whether training is over; some findings are unfair before that.
     diverged : int or None
         The epoch, from 1, in which loss or weights became NaN or infinite.
+    classes : sequence of str or None
+        Their names, if they have any.
     """
 
     facts: Facts
@@ -66,6 +69,7 @@ class Course:
     kept: int | None = None
     finished: bool = False
     diverged: int | None = None
+    classes: Sequence[str] | None = None
 
     @property
     def first(self) -> Measurement:
@@ -85,6 +89,10 @@ class Course:
     def curve(self, name: str) -> list[float]:
         """Values of a metric, one for each epoch that counts; empty if it was not measured."""
         return list(self.history.get(name, ()))[: self.kept]
+
+    def class_name(self, index: int) -> str:
+        """Return a class as people know it: ``'rose'`` by its name, else ``3`` by its index."""
+        return str(index) if self.classes is None else repr(short(self.classes[index], 40))
 
     def worst(self, name: str, measurement: Measurement) -> LayerState:
         """The hidden layer with the largest value; the only layer if none is hidden."""

@@ -152,9 +152,10 @@ def _missed(course: Course, name: str, change: str, share: float, rare: bool) ->
     if not missed:
         return None
     c = min(missed, key=lambda c: facts.counts[c])
+    known, rows = course.class_name(c), f"{facts.counts[c]} of {sum(facts.counts)} training rows"
     evidence = (
-        f"Class {c} has {facts.counts[c]} of {sum(facts.counts)} training rows. In a sample with "
+        f"Class {known} has {rows}. In a sample with "
         f"{facts.shown[c]} of its rows among {sum(facts.shown)}, {predicted[c]} are predicted as "
-        f"class {c}."
+        f"class {known}."
     )
     return Finding(name, evidence, change, epoch=course.last.epoch)

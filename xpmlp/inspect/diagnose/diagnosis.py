@@ -1,7 +1,7 @@
 """``Diagnosis``: a callback that finds what is wrong with a training run, and what to change."""
 
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,13 +58,19 @@ class Diagnosis(Callback):
     >>> mlp.fit(X, y, validation_split=0.2, callbacks=[diagnosis])  # doctest: +SKIP
     >>> print(diagnosis.report())  # doctest: +SKIP
 
+    Parameters
+    ----------
+    classes : sequence of str, optional
+        The names of the classes, for the report; by default they are numbered from 0.
+
     Attributes
     ----------
     course : Course or None
         Everything that was measured in the last training run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, classes: Sequence[str] | None = None) -> None:
+        self.classes = classes
         self.course: Course | None = None
         self._probe: Probe | None = None
 
@@ -82,6 +88,7 @@ class Diagnosis(Callback):
             "" if mlp.task.metric is None else mlp.task.metric.name,
             history=training.history,
             fresh=mlp.epochs_trained == 0,
+            classes=self.classes,
         )
         rates = training.optimizer.rates
         rate = rates(training.finished, training.steps, training.epochs, training.history)[0]

@@ -6,10 +6,11 @@ model, so that a photo can be brought into the same form.
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpmlp.data.ink import FAINT, find_ink
 from xpmlp.errors import DataError, require, short
 from xpmlp.storage.paths import open_regular
 
@@ -22,11 +23,25 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 MAX_PIXELS = 50_000_000
 """The largest picture: more than phones take, and about 600 MB while it is decoded."""
 
-LARGE = 2000
+LARGE = 1000
 """Pictures with a longer side are reduced first."""
 
-FAINT = 0.2
-"""Pixels with less than this share of the strongest ink count as paper."""
+
+class Picture(NamedTuple):
+    """A picture in the form of the training images.
+
+    Attributes
+    ----------
+    row : ndarray of shape (1, height · width)
+    done : str
+        What was done to the picture, in words.
+    warnings : tuple of str
+        Why it may be misread, in words.
+    """
+
+    row: Array
+    done: str
+    warnings: tuple[str, ...]
 
 
 def pixel_facts(X: Array, shape: tuple[int, int]) -> dict[str, Any]:
@@ -43,10 +58,10 @@ def pixel_facts(X: Array, shape: tuple[int, int]) -> dict[str, Any]:
     return {"shape": list(shape), "maximum": maximum, "reach": reach}
 
 
-def read_image(path: Path, facts: dict[str, Any], dtype: Any) -> tuple[Array, str]:
+def read_image(path: Path, facts: dict[str, Any], dtype: Any) -> Picture:
     """Read a picture as one row of pixels like the training images; uint8 for a model of bytes.
 
-    Returns the row, of shape (1, height · width), and in words what was done to the picture.
+    `facts` are those of `pixel_facts`.
 
     Raises
     ------
@@ -56,24 +71,26 @@ def read_image(path: Path, facts: dict[str, Any], dtype: Any) -> tuple[Array, st
     gray, size = _gray(path)
     if not np.isfinite(gray).all():
         raise DataError(f"{path}: found NaN or infinity as a pixel; expected finite brightness")
-    edge = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
-    paper = float(np.median(edge))
-    light = paper > (float(gray.min()) + float(gray.max())) / 2
-    ink = np.clip(paper - gray if light else gray - paper, 0, None)
-    if not ink.max() > 0:
-        raise DataError(f"{path}: found one even color; expected a digit that stands out")
-    ink = np.where(ink > FAINT * ink.max(), ink / ink.max(), 0.0)
-    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-    cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    ink = find_ink(gray)
+    if ink is None:
+        what = "one even color" if gray.min() == gray.max() else "no ink"
+        raise DataError(f"{path}: found {what}; expected a digit that stands out")
+    rows, columns = (np.flatnonzero(ink.values.any(axis=a)) for a in (1, 0))
+    cropped = ink.values[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     height, width = facts["shape"]
     image = _centered(_fitted(cropped, height, width, facts["reach"]), height, width)
     maximum = 255 if dtype == np.uint8 else facts["maximum"]
     row = (image * maximum).round(0 if dtype == np.uint8 else 6).astype(dtype)
     scale = size[0] / gray.shape[1]
     kept = f"{scale * cropped.shape[1]:.0f}x{scale * cropped.shape[0]:.0f}"
-    inverted = ", inverted because the background is light" if light else ""
-    done = f"{size[0]}x{size[1]} pixels to gray{inverted}, cropped to the ink ({kept}), "
-    return row.reshape(1, -1), f"{done}resized and centered in {width}x{height}"
+    done = [
+        f"{size[0]}x{size[1]} pixels to gray",
+        "inverted because the background is light" if ink.light else "",
+        "the sheet found" if ink.sheet else "",
+        f"cropped to the ink ({kept})",
+        f"resized and centered in {width}x{height}",
+    ]
+    return Picture(row.reshape(1, -1), ", ".join(filter(None, done)), ink.warnings)
 
 
 def _gray(path: Path) -> tuple[Array, tuple[int, int]]:
