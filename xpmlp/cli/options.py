@@ -151,7 +151,7 @@ def _predict(parser: Parser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="a model file, or a run folder")
     add("data", metavar="DATA", nargs="+", help=f"{data} of them")
-    _common(parser, "--data-dir", "--label", "--backend", "--device", "--json")
+    _common(parser, "--data-dir", "--label", "--header", "--backend", "--device", "--json")
     add("--show", action="store_true", help="draw the pixels of a picture that the network sees")
     parser.add_argument("--limit", type=int, metavar="N", help="first N rows only (default: all)")
     new = "write the rows with their predictions to a .csv, .tsv, .parquet or .jsonl file"
