@@ -187,7 +187,7 @@ def test_the_command_that_is_said_goes_on(
 def test_what_is_refused_would_be_refused_again(
     change: Any, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    Path("data.csv").write_text("a,b,label\n" + "1,2,x\n2,2,y\n" * 50)
+    Path("data.csv").write_text("a,b,label\n" + "1,2,x\n2,3,y\n" * 50)
     options = ["train", "data.csv", "--epochs", "4", "--out", "run", "--hidden", "4"]
     monkeypatch.setattr("test_cli_resume.QUICK", options)
     interrupted(monkeypatch, "--backend", "numpy")

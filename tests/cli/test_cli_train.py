@@ -136,7 +136,7 @@ def test_other_files_in_the_folder_stay() -> None:
         (["xor", "--hidden", "0"], "found"),
         (["xor", "--out", "/dev/null"], "found a file; expected a folder"),
         (["xor", "--out", ""], "--out: found an empty name"),
-        (["xor", "--label", "5"], "label: found '5' for xor; only text files"),
+        (["xor", "--label", "5"], "label: found '5' for xor; only tables"),
         (["mnist", "--data-dir", "nowhere"], "nowhere"),
     ],
 )

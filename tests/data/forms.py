@@ -490,7 +490,7 @@ TYPED = """
     SELECT size::DECIMAL(9, 2) AS size, nullif(count, 8)::INTEGER AS count,
         colour::ENUM ('red', 'green', 'blue') AS colour, (count > 5) AS flag,
         TIMESTAMP '2023-11-05 00:00:00' + INTERVAL (row) HOUR AS time,
-        DATE '2023-11-05' + (row * 17)::INTEGER AS day,
+        CASE WHEN row <> 5 THEN DATE '2023-11-05' + (row * 17)::INTEGER END AS day,
         TIMESTAMPTZ '2023-11-05 00:00:00+00' + INTERVAL (row * 17) DAY AS zoned,
         NULL::DOUBLE AS nothing, row AS Id, kind
     FROM rows ORDER BY row"""
@@ -521,7 +521,8 @@ def of_files() -> list[Form]:
     days = [{"day": d.date().isoformat()} | each for d, each in zip(DAYS, OBJECTS, strict=True)]
     times = [datetime(2023, 11, 5) + timedelta(hours=k) for k in ROWS]
     typed = (
-        *(SIZE_, number("count", GAPS), COLOUR_, flag, date("time", times), date("day", DAYS)),
+        *(SIZE_, number("count", GAPS), COLOUR_, flag, date("time", times)),
+        date("day", [None if k == 5 else d for k, d in enumerate(DAYS)]),
         *(date("zoned", DAYS), left_out("nothing"), left_out("Id"), KIND_),
     )
     packed = gzip.compress(TEXT.encode(), mtime=0)
@@ -555,6 +556,10 @@ def of_frames() -> list[Form]:
     flags = [str(f) for f in FLAGS]
     mixed: dict[str, Any] = {"size": SIZE, "count": GAPS, "colour": COLOUR, "flag": FLAGS}
     columns = (SIZE_, number("count", GAPS), COLOUR_, yes_no("flag", flags))
+    some = {"colour": [None if k == 5 else c for k, c in enumerate(COLOUR)]}
+    some_ = (category("colour", some["colour"]),)
+    holes = {"day": [None if k == 5 else d for k, d in enumerate(DAYS)]}
+    holes_ = (date("day", holes["day"]),)
     days = {"day": DAYS}
     hours = (date("day", DAYS),)
     amounts = [Decimal(str(v)) for v in SIZE]
@@ -580,6 +585,15 @@ def of_frames() -> list[Form]:
          pd.DataFrame({"size": objects}), (number("size", [float(v) for v in objects]),)),
         ("pandas, names that are numbers",
          pd.DataFrame({0: SIZE, 1: COUNT}), renamed((SIZE_, COUNT_), "01")),
+        ("a dict with None", some | holes, (*some_, *holes_)),
+        ("pandas with None", pd.DataFrame(some | holes), (*some_, *holes_)),
+        ("pandas with NA", pd.DataFrame(some).convert_dtypes(), some_),
+        ("pandas, objects with NA", pd.DataFrame(some).fillna(pd.NA).astype(object), some_),
+        ("pandas, categories with NA", pd.DataFrame(some).astype("category"), some_),
+        ("pandas on Arrow with NA",
+         pd.DataFrame(some | holes).convert_dtypes(dtype_backend="pyarrow"), (*some_, *holes_)),
+        ("polars with None", pl.DataFrame(some | holes), (*some_, *holes_)),
+        ("Arrow with None", pa.table(some | holes), (*some_, *holes_)),
         ("polars", pl.DataFrame(mixed), columns),
         ("polars, categories", pl.DataFrame(mixed).cast({"colour": pl.Categorical}), columns),
         ("polars, Enum",

@@ -170,6 +170,8 @@ def test_task_inference(write: Write, values: Any, task: Any, classes: Any) -> N
 GOOD = "a,b,label\n" + "1,2,x\n3,4,y\n" * 20
 """Lines 1 to 41."""
 
+NUMBERS = GOOD.replace("x", "1").replace("y", "2")
+
 
 @pytest.mark.parametrize(
     ("text", "message"),
@@ -186,12 +188,12 @@ GOOD = "a,b,label\n" + "1,2,x\n3,4,y\n" * 20
         ("a,b,label\n1,2,NA\n1,2,\n", "found no label in column label"),
         (GOOD.replace("x", '"x"') + '1,2,"x\n5,6,y\n', "line 42: found a quote that does not end"),
         (GOOD.replace("y", '"y"') + '1,"2"3,x\n5,6,y\n', "line 42: .*quote"),
-        ("a,b,c\n1," + "2" * 2**23 + ",3\n", "found more than 4,194,304 bytes"),
+        ("a,b,c\n1," + "2" * 2**22 + ",3\n", "found more than 4,194,304 bytes"),
         (",".join(["1"] * 20_001) + "\n", "found 20,001 columns, expected at most 20,000"),
         (GOOD + "1,2\0,x\n", "line 42: found a NUL"),
         (bytes(range(256)) * 9, "line 1: found a NUL"),
-        (GOOD.replace("x", "1").replace("y", "2") + "1,2,4O\n", "line 42: found the label '4O', ex"),
-        (GOOD.replace("x", "1").replace("y", "2") + "1,2,inf\n", "line 42: found the label 'inf'"),
+        (NUMBERS + "1,2,4O\n", "line 42: found the label '4O', expected a number"),
+        (NUMBERS + "1,2,inf\n", "line 42: found the label 'inf'"),
         (column([f"t{i}" for i in range(30)]), "'label' has 30 different values in 30 rows"),
     ],
 )  # fmt: skip
@@ -220,7 +222,9 @@ SHAPES: dict[str, Callable[[str], str]] = {
     "a title above": lambda t: "A title\n\n" + t,
     "sep=": lambda t: "sep=;\n" + t.replace(",", ";"),
     "line breaks in cells": lambda t: t.replace("x\n", '"two\nlines"\n'),
-    "line breaks in cells, CRLF": lambda t: t.replace("x\n", '"two\nlines"\n').replace("\n", "\r\n"),
+    "line breaks in cells, and CRLF": lambda t: (
+        t.replace("x\n", '"two\nlines"\n').replace("\n", "\r\n")
+    ),
     "line breaks before": lambda t: re.sub("(?m)^1,", '"\n1",', t),
     "spaces": lambda t: t.replace(",", "   "),
     "a byte order mark": lambda t: "\ufeff" + t,
@@ -281,14 +285,14 @@ def test_all_columns_with_bad_cells_are_named_at_once(write: Write) -> None:
 
 
 def test_messages_stay_short_with_many_columns(write: Write) -> None:
-    names = [f"column{i}" for i in range(2000)]
-    path = write("\n".join([",".join(names), *[",".join(["1"] * 2000)] * 2]))
+    names = [f"column{i}" for i in range(500)]
+    path = write("\n".join([",".join(names), *[",".join(["1"] * 500)] * 2]))
     with pytest.raises(DataError) as caught:
         load(path, label="nope")
     assert len(str(caught.value)) < 800
-    for known in (Table.of_numbers(names[:-1] + ["more"]), Table.of_numbers(["x", "y"])):
+    for known in (Table.of_numbers([*names[:-1], "more"]), Table.of_numbers(["x", "y"])):
         with pytest.raises(DataError) as caught:
-            load_evaluation(path, classes=None, n_features=2000, known=Known(known))
+            load_evaluation(path, classes=None, n_features=500, known=Known(known))
         assert len(str(caught.value)) < 800
 
 
@@ -297,6 +301,31 @@ def test_text_for_regression(write: Write) -> None:
         load(write(BASIC), task="regression")
     with pytest.raises(InvalidValueError, match="Did you mean 'regression'"):
         load(write(BASIC), task="regresion")
+
+
+@pytest.mark.parametrize(
+    ("cells", "note"),
+    [
+        (["5 %", "7 %"], "per cent"),
+        (["$5", "$7"], "an amount of money"),
+        (["5 €", "7 €"], "an amount of money"),
+        (["1 234.5", "2'345"], "in groups of thousands"),
+        (["1.234,50 €", "5,25 €"], "an amount of money with decimal commas"),
+        (["5,25", "7,5"], "with decimal commas"),
+        (["5.25", "7.5"], ""),
+        (["24.12.2023", "25.12.2024"], "day.month.year"),
+        (["12/24/2023", "12/25/2024"], "month/day/year"),
+        (["01/02/2023", "02/01/2024"], "month/day/year"),  # either way: said
+        (["24/12/2023", "25/12/2024"], "day/month/year"),
+        (["2023-12-24", "2024-12-25"], "year-month-day"),
+    ],
+)
+def test_how_a_column_was_read_is_said(write: Write, cells: list[str], note: str) -> None:
+    rows = "".join(f"{k};{cells[k % 2]};{'xy'[k % 3 % 2]}\n" for k in range(20))
+    data = load(write("a;b;label\n" + rows), test_fraction=0)
+    table = Table().fit(data.X)
+    assert table.features[1].note == note
+    assert note in table.summary()
 
 
 @pytest.mark.parametrize("option", [{"decimal": "."}, {"decimal": ","}, {"decimal": None}])
@@ -383,6 +412,21 @@ def test_without_duckdb_the_error_names_the_extra(
     monkeypatch.setitem(__import__("sys").modules, "duckdb", None)
     with pytest.raises(MissingExtraError, match=r"data.csv needs duckdb.*xpmlp\[cli\]"):
         load(write(BASIC))
+
+
+@pytest.mark.parametrize("late", ["", "NA", "oops", "7.25"])
+def test_what_comes_late_is_read_like_what_comes_first(
+    write: Write, monkeypatch: pytest.MonkeyPatch, late: str
+) -> None:
+    """The kind of a column is seen from its first rows: from 20 here, of 41."""
+    monkeypatch.setattr("xpmlp.data.tables.LOOKED_AT", 20)
+    expected = load(write(GOOD), test_fraction=0)
+    text = "".join(line.replace(",4,", f',"{late}",') for line in GOOD.splitlines(True)[-1:])
+    data = load(write(GOOD + text), test_fraction=0)
+    assert (len(expected.X), len(data.X)) == (40, 41)
+    table = Table(numeric=["b"], scaling=None).fit(data.X)
+    values = table.transform(data.X)[:, table.inputs.index("b")]
+    assert sorted(values) == sorted([2.0] * 20 + [4.0] * 20 + [7.25 if late == "7.25" else 3.0])
 
 
 @pytest.mark.slow

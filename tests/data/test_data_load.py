@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xpmlp
-from xpmlp.data import load, load_digits, load_evaluation, make_xor
+from xpmlp.data import Known, load, load_digits, load_evaluation, make_xor
 from xpmlp.data.dataset import split
 from xpmlp.data.labels import class_name
+from xpmlp.data.table import Table
 from xpmlp.errors import DataError, InvalidValueError, MissingExtraError
 
 datasets = pytest.importorskip("sklearn.datasets")
@@ -95,31 +96,37 @@ def test_unknown_names(tmp_path, monkeypatch):
             load(name)
     with pytest.raises(DataError, match=r"found a folder, .*--data-dir"):
         load(str(tmp_path))
-    for name in ("model.bin", "data.csv.gz", "digits"):
+    for name in ("model.bin", "data.xls", "data.csv.xz", "digits"):
         Path(name).write_bytes(b"1,2\n3,4\n")
         with pytest.raises(DataError, match=r"unknown kind, .* \.npz, \.csv, \.tsv"):
             load(f"./{name}")
 
 
+def evaluation(name, classes, width, **options):
+    known = Known(Table.of_numbers([f"column {k + 1}" for k in range(width)]))
+    return load_evaluation(name, classes=classes, n_features=width, known=known, **options)
+
+
 def test_evaluation_of_a_built_in_set_is_its_test_part():
     data = load("digits", seed=5, test_fraction=0.3)
-    X, y = load_evaluation("digits", classes=data.classes, n_features=64, seed=5, test_fraction=0.3)
+    found = evaluation("digits", data.classes, 64, seed=5, test_fraction=0.3)
+    X, y = found.X, found.y
     np.testing.assert_array_equal(X, data.X_test)
     np.testing.assert_array_equal(y, data.y_test, strict=True)
     # a model whose classes stand in another order gets its own indices
-    _, y = load_evaluation("digits", classes=data.classes[::-1], seed=5, test_fraction=0.3)
+    y = evaluation("digits", data.classes[::-1], 64, seed=5, test_fraction=0.3).y
     np.testing.assert_array_equal(y, 9 - data.y_test)
-    _, y = load_evaluation("xor", classes=None)
+    y = evaluation("xor", None, 2).y
     np.testing.assert_array_equal(y, load("xor").y_test.astype(float), strict=True)
 
 
 def test_a_label_column_where_there_are_no_columns(tmp_path):
     np.savez(tmp_path / "d.npz", X=np.eye(3), y=np.arange(3))
     for name in ("digits", "xor", "mnist", tmp_path / "d.npz"):
-        with pytest.raises(InvalidValueError, match=r"label: found 'y' for .*only text files"):
+        with pytest.raises(InvalidValueError, match=r"label: found 'y' for .*only tables"):
             load(name, label="y")
-        with pytest.raises(InvalidValueError, match=r"label: found 'y' for .*only text files"):
-            load_evaluation(name, classes=None, label="y")
+        with pytest.raises(InvalidValueError, match=r"label: found 'y' for .*only tables"):
+            evaluation(name, None, 3, label="y")
 
 
 @pytest.mark.parametrize("n", [0, -1, 2.5, "3"])
@@ -130,9 +137,9 @@ def test_a_wrong_number_of_points(n):
 
 def test_evaluation_of_the_wrong_set():
     with pytest.raises(DataError, match="digits: found 64 features, expected 784"):
-        load_evaluation("digits", classes=tuple("0123456789"), n_features=784)
+        evaluation("digits", tuple("0123456789"), 784)
     with pytest.raises(DataError, match=r"digits: test row .* model's classes: 0, 1"):
-        load_evaluation("digits", classes=("0", "1"))
+        evaluation("digits", ("0", "1"), 64)
 
 
 def test_without_scikit_learn_the_error_names_the_extra(monkeypatch):

@@ -8,7 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from xpmlp.data import load, load_evaluation
+from xpmlp.data import Known, load, load_evaluation
+from xpmlp.data.table import Table
 from xpmlp.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -94,18 +95,24 @@ def test_real_targets(npz, shape):
     assert sorted(data.y.ravel()) == sorted(y.ravel().astype(float))
 
 
+def evaluation(path, classes, width):
+    known = Known(Table.of_numbers([f"column {k + 1}" for k in range(width)]))
+    found = load_evaluation(path, classes=classes, n_features=width, known=known)
+    return found.X, found.y
+
+
 def test_evaluation(npz):
     path = npz(X=X, y=Y.astype(float))
-    found, y = load_evaluation(path, classes=("2", "1", "0"), n_features=4)
+    found, y = evaluation(path, ("2", "1", "0"), 4)
     np.testing.assert_array_equal(found, X)
     np.testing.assert_array_equal(y, 2 - Y)
     path = npz(X=X, y=Y, X_test=X[:5], y_test=Y[:5])
-    assert load_evaluation(path, classes=("0", "1", "2"))[0].shape == (5, 4)
-    assert load_evaluation(npz(X=X), classes=None)[1] is None
+    assert evaluation(path, ("0", "1", "2"), 4)[0].shape == (5, 4)
+    assert evaluation(npz(X=X), None, 4)[1] is None
     with pytest.raises(DataError, match="found 4 features, expected 5"):
-        load_evaluation(path, classes=("0", "1", "2"), n_features=5)
+        evaluation(path, ("0", "1", "2"), 5)
     with pytest.raises(DataError, match=r"array 'y', index \d+: found the label '2', .* 0, 1$"):
-        load_evaluation(npz(X=X, y=Y), classes=("0", "1"))
+        evaluation(npz(X=X, y=Y), ("0", "1"), 4)
 
 
 @pytest.mark.parametrize(
@@ -137,12 +144,32 @@ def test_arrays_that_do_not_fit(npz, arrays, message):
     assert str(path) in str(caught.value)
 
 
-def test_one_hot_rows_are_not_classes(npz):
+@pytest.mark.parametrize("task", [None, "classification"])
+def test_one_hot_rows_are_classes(npz, task):
     path = npz(X=X, y=np.eye(3)[Y])
-    with pytest.raises(DataError, match=r"found 3 label columns, expected one .*class numbers"):
+    data, same = load(path, task=task), load(npz(X=X, y=Y))
+    assert (data.classes, data.targets, data.y.dtype) == (("0", "1", "2"), None, np.int64)
+    np.testing.assert_array_equal(data.y, same.y)
+    np.testing.assert_array_equal(evaluation(path, ("0", "1", "2"), 4)[1], Y)
+    assert load(path, task="regression").classes is None
+
+
+@pytest.mark.parametrize("dtype", [bool, int, float])
+def test_rows_of_0_and_1_are_several_labels(npz, dtype):
+    y = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 0]] * 10)
+    path = npz(X=X, y=y.astype(dtype))
+    data = load(path, test_fraction=0)
+    assert (data.classes, data.targets, data.outputs) == (("0", "1", "2"), "multilabel", 3)
+    assert sorted(data.y.tolist()) == sorted(y.tolist())
+    np.testing.assert_array_equal(evaluation(path, ("0", "1", "2"), 4)[1], y)
+
+
+def test_columns_that_are_neither(npz):
+    path = npz(X=X, y=np.stack([Y, Y], 1) + 5)
+    with pytest.raises(DataError, match=r"found 2 label columns, expected one .*one-hot"):
         load(path, task="classification")
-    with pytest.raises(DataError, match="found 3 label columns, expected one"):
-        load_evaluation(path, classes=("0", "1", "2"))
+    with pytest.raises(DataError, match="found 2 label columns, expected one"):
+        evaluation(path, ("0", "1", "2"), 4)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -4,6 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from conftest import assert_close
 from forms import FILES, FRAMES, Form
@@ -11,6 +14,7 @@ from forms import FILES, FRAMES, Form
 from xpmlp.data import load
 from xpmlp.data.dataset import split
 from xpmlp.data.table import Table
+from xpmlp.errors import InvalidTypeError
 
 
 def check(form: Form, X: Any) -> None:
@@ -54,3 +58,30 @@ def test_a_frame(form: Form) -> None:
 def test_the_forms_differ() -> None:
     named = [form.what for form in (*FILES, *FRAMES)]
     assert len(set(named)) == len(named) >= 60
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"a": [[1, 2], [3]]},
+        {"a": [np.zeros(2), np.ones(2)]},
+        {"a": [{"b": 1}, {"b": 2}]},
+        {"a": np.zeros((2, 2))},
+        {"a": [1, 2], "b": [1]},
+        {"a": [1 + 2j, 3]},
+        {},
+        pd.DataFrame({"a": [[1], [2]]}),
+        pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]),
+        pd.DataFrame({1: [1, 2], "1": [3, 4]}),
+        pl.DataFrame({"a": [[1], [2]]}),
+        pl.DataFrame({"a": [1]}).lazy(),
+        pa.table({"a": [{"b": 1}, {"b": 2}]}),
+        np.zeros((2, 2)),
+        [[1, 2]],
+        "a",
+    ],
+    ids=lambda frame: f"{type(frame).__module__} {frame!r}"[:40],
+)
+def test_what_is_no_frame(frame: Any) -> None:
+    with pytest.raises(InvalidTypeError, match=r"X.*xpected"):
+        Table().fit(frame)

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from model_files import content, small_file
 from robustness.mutations import KINDS, mutants, survivors
 
 import xpmlp
 from xpmlp.data import load, read_idx
-from xpmlp.errors import CheckpointError, DataError
+from xpmlp.data.table import Table
+from xpmlp.errors import CheckpointError, DataError, XpmlpError
 
 DATA = 1000
 
@@ -90,12 +92,58 @@ def test_npz(tmp_path: Path, save: Any, tried: Any, draws: Any) -> None:
     tried(f"{count:,} mutations of .npz ({save.__name__}): a DataError or valid data")
 
 
-def test_csv(tmp_path: Path, tried: Any) -> None:
-    rng = np.random.default_rng(4)
-    lines = [f"{a:.3f},{b:.3f},{'cat' if a > b else 'dog'}" for a, b in rng.normal(size=(10, 2))]
-    whole = "\n".join(["first,second,label", *lines]).encode()
-    loaded = survivors(tmp_path / "data.csv", whole, load, DataError, count=DATA)
-    assert len(loaded) < 0.75 * DATA
-    for data in loaded:
-        check(data)
-    tried("1,000 mutations of .csv: a DataError or valid data")
+KINDS_OF_TABLES = ("csv", "csv.gz", "csv.zip", "tsv", "jsonl", "parquet")
+
+
+def table(kind: str, folder: Path) -> bytes:
+    """A table of numbers, categories, dates and missing cells, in a file."""
+    rng, path = np.random.default_rng(4), folder / f"whole.{kind}"
+    frame = pd.DataFrame(
+        {
+            "first": np.round(rng.normal(size=20), 3),
+            "second": [None if k == 7 else k * k for k in range(20)],
+            "third": [("red", "green", "blue")[k % 3] for k in range(20)],
+            "day": [f"2024-0{1 + k % 9}-1{k % 10}" for k in range(20)],
+            "label": [("cat", "dog")[k % 2] for k in range(20)],
+        }
+    )
+    if kind == "parquet":
+        frame.astype({"day": "datetime64[us]"}).to_parquet(path)
+    elif kind == "jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        name = {"compression": {"method": "zip", "archive_name": "t.csv"}} if "zip" in kind else {}
+        frame.to_csv(path, index=False, sep="\t" if kind == "tsv" else ",", **name)
+    return path.read_bytes()
+
+
+def as_table(path: Path) -> Any:
+    """Load a table, and what a network gets of it, or None where no column can be used."""
+    data = load(path, test_fraction=0)
+    try:
+        fitted = Table().fit(data.X)
+    except XpmlpError:
+        return data, None
+    return data, fitted.transform(data.X)
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_TABLES)
+def test_tables(kind: str, tmp_path: Path, tried: Any, draws: Any) -> None:
+    count, path = draws(12, 1000, DATA), tmp_path / f"data.{kind}"
+    whole = table(kind, tmp_path)
+    path.write_bytes(whole)
+    assert as_table(path)[1].shape == (20, 9)
+    loaded = survivors(path, whole, as_table, XpmlpError, count=count)
+    for data, inputs in loaded:
+        assert len(data.X) == len(data.y) > 0
+        assert set(data.X.names).isdisjoint(data.label)
+        if data.classes is None:
+            assert np.isfinite(data.y).all()
+        else:
+            assert 0 <= data.y.min() <= data.y.max() < len(data.classes)
+        if inputs is not None:
+            assert inputs.shape[0] == len(data.X)
+            assert np.isfinite(inputs).all()
+    assert len(loaded) < count
+    assert {p.name for p in tmp_path.iterdir()} == {f"whole.{kind}", f"data.{kind}"}
+    tried(f"{count:,} mutations of .{kind}: an error of ours or valid data")

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from model_files import forged, put, small_file
 from robustness.mutations import mutants
@@ -20,12 +22,15 @@ from test_hostile_pictures import EPS, KINDS
 import xpmlp
 
 WATCHER = """
-import json, sys, warnings
+import json, re, sys, tempfile, warnings
 from pathlib import Path
 import PIL.Image
 import xpmlp
 from xpmlp.data.images import read_image
 from xpmlp.data import load, read_idx
+
+for encoding in ("cp1252", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"):
+    "".encode(encoding)  # imports it
 
 FACTS = {"shape": [8, 8], "maximum": 255, "reach": 1.0}
 READERS = {
@@ -33,15 +38,24 @@ READERS = {
     ".idx": read_idx,
     ".npz": load,
     ".csv": load,
+    ".jsonl": load,
+    ".parquet": load,
     ".png": lambda path: read_image(path, FACTS, "uint8"),
 }
 NEVER = ("exec", "import", "pickle.find_class", "marshal.", "ctypes.", "code.__new__",
          "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.startfile",
          "os.remove", "os.rename", "os.mkdir", "subprocess.", "socket.", "urllib.", "webbrowser.")
 WRITING = 0o3  # O_WRONLY and O_RDWR
+# A folder of our own, in which a table is unpacked; what is removed has its name alone.
+OWN = re.compile(re.escape(tempfile.gettempdir()) + r"/xpmlp-[a-z0-9_]{8}(/table(-rewritten)*)?")
+FILES = ("os.mkdir", "os.remove", "open")
 seen, watching = [], False
 
 def hook(event, arguments):
+    if event in FILES and OWN.fullmatch(str(arguments[0])):
+        return
+    if event == "os.remove" and re.fullmatch("table(-rewritten)*", str(arguments[0])):
+        return
     if watching and (
         event.startswith(NEVER)
         or event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING
@@ -96,12 +110,15 @@ class Bomb:
 def good(folder: Path) -> dict[str, bytes]:
     """A file of each kind, by its suffix."""
     rng = np.random.default_rng(0)
+    pq.write_table(pa.table({"a": [1, 2], "label": ["x", "y"]}), folder / "made.parquet")
     np.savez(folder / "made.npz", X=rng.normal(size=(9, 2)), y=np.array(["a", "b", "c"] * 3))
     return {
         ".xpmlp": small_file(),
         ".idx": gzip.compress(b"\0\0\x08\1\0\0\0\3abc"),
         ".npz": (folder / "made.npz").read_bytes(),
         ".csv": b"a,b,label\n1,2,x\n3,4,y\n5,6,x\n",
+        ".jsonl": b'{"a": 1, "label": "x"}\n{"a": 3, "label": "y"}\n',
+        ".parquet": (folder / "made.parquet").read_bytes(),
         ".png": KINDS["png"](),
     }
 
@@ -124,7 +141,8 @@ def hostile(folder: Path) -> dict[str, bytes]:
             value = [name] if place == ("activation",) else name
             made[f"{place[0]} {len(made)}.xpmlp"] = forged(put(value, "arguments", *place))
     made["loss.xpmlp"] = forged(put("os.system", "loss", "name"))
-    for suffix in (".xpmlp", ".idx", ".npz", ".csv", ".png"):
+    made["query.jsonl"] = b'{"a": "read_csv(\'/etc/passwd\')", "); --": 1}\n'
+    for suffix in (".xpmlp", ".idx", ".npz", ".csv", ".jsonl", ".parquet", ".png"):
         made[f"pickle{suffix}"] = bomb
     return made
 
@@ -142,8 +160,9 @@ def test_no_file_makes_anything_run(tmp_path: Path, draws: Any, tried: Any) -> N
         (tmp_path / name).write_bytes(content)
     found = watched([tmp_path / name for name in files])
     assert {name: events for name, (_, *events) in found.items() if events} == {}
-    assert [found[f"good{suffix}"] for suffix in good(tmp_path)] == [["read"]] * 5
-    assert {found[name][0] for name in bad} == {"CheckpointError", "DataError"}
+    assert [found[f"good{suffix}"] for suffix in good(tmp_path)] == [["read"]] * 7
+    assert {found[name][0] for name in bad} == {"CheckpointError", "DataError", "read"}
+    assert [name for name in bad if found[name][0] == "read"] == ["code.csv"]  # text, as such
     tried(f"{len(files)} files, good, damaged and hostile, under an audit hook: nothing ran")
 
 

@@ -50,7 +50,7 @@ def _example(options: Namespace, chosen: Optimizer) -> Explanation:
         )
     trained = Trained.load(options)
     found = trained.data(options)
-    X, y = found.X, found.y
+    X, y, table = found.X, found.y, trained.mlp.table
     if y is None:
         raise DataError(f"{options.data}: found no labels; a step needs the target of its example")
     if not 1 <= options.row <= len(X):
@@ -58,4 +58,6 @@ def _example(options: Namespace, chosen: Optimizer) -> Explanation:
             f"--row: found {options.row}; {options.data} has rows 1 to {len(X):,}"
         )
     row = slice(options.row - 1, options.row)
+    if table is not None and found.frame is not None:
+        X, row = table.transform(X[row]), slice(0, 1)
     return explain(trained.mlp, X[row], y[row], chosen, training=options.training)

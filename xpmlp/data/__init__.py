@@ -123,8 +123,9 @@ def load(
 
 def _check_label(label: Label, name: PathLike) -> None:
     if label is not None and (name in NAMES or _is_npz(Path(name))):
+        said = label[0] if isinstance(label, list) and len(label) == 1 else label
         raise InvalidValueError(
-            f"label: found {label!r} for {name}; only tables have a label column, leave it out"
+            f"label: found {said!r} for {name}; only tables have a label column, leave it out"
         )
 
 

@@ -41,14 +41,14 @@ class Column:
     @property
     def missing(self) -> Array:
         """Whether there is nothing, by row."""
-        return self.values < 0 if self.levels is not None else np.isnan(self.values.astype(float))
+        return self.values < 0 if self.levels is not None else np.isnan(self.values)
 
     def text(self, row: int) -> str:
         """Return a cell as text; empty if there is nothing."""
         value = self.values[row]
         if self.levels is not None:
             return "" if value < 0 else self.levels[value]
-        return "" if np.isnan(value.astype(float)) else spelled(value)
+        return "" if np.isnan(value) else spelled(value)
 
     def as_texts(self) -> "Column":
         """Return a column of numbers or times as one of texts: 3.0 as "3"."""
@@ -188,14 +188,11 @@ def frame_of(X: Any, name: str = "X") -> Frame:
     """
     if isinstance(X, Frame):
         return X
-    if isinstance(X, np.ndarray | list):
-        rows = np.asarray(X, object)
-        if rows.ndim != 2:
-            raise InvalidTypeError(f"{name}: found shape {rows.shape}; expected rows and columns")
-        X = {f"x{k}": rows[:, k] for k in range(rows.shape[1])}
     if not isinstance(X, Mapping):
         X = _columns(X, name)
     made = {str(key): _column(values, f"{name}[{key!r}]") for key, values in X.items()}
+    if len(made) < len(X):
+        raise InvalidTypeError(f"{name}: found two columns of one name; expected names that differ")
     if not made or len({len(c.values) for c in made.values()}) > 1:
         raise InvalidTypeError(f"{name}: found no columns of equal length; expected a data frame")
     return Frame(made, lambda row: f"{name}: row {row}")
@@ -215,6 +212,9 @@ def _columns(X: Any, name: str) -> dict[str, Any]:
             f"{name}: found {type(X).__name__}; expected a data frame of pandas, polars or Arrow, "
             "or a dict of columns"
         ) from error
+    except ValueError as error:  # two columns of one name
+        said = " ".join(str(error).split())
+        raise InvalidTypeError(f"{name}: {short(said)}; expected names that differ") from error
     return {c: _plain(nw, s) for c, s in zip(frame.columns, frame.iter_columns(), strict=True)}
 
 
@@ -263,4 +263,6 @@ def _time(value: Any) -> Any:
 
 
 def _is_nothing(value: Any) -> bool:
-    return value is None or value != value or type(value).__name__ in ("NAType", "NaTType")
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, _NUMBERS) and value != value

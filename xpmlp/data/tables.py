@@ -35,6 +35,8 @@ PACKED = (".gz", ".zip")
 MAX_ROW, MAX_COLUMNS = 4 * 2**20, 20_000
 """The most bytes of a row, quoted line breaks included, and the most columns."""
 
+TOO_LONG = f"found more than {MAX_ROW:,} bytes, expected rows of at most so many"
+
 MAX_BYTES = 64 * 2**30
 """The most bytes that a packed file may have once it is unpacked."""
 
@@ -154,7 +156,9 @@ class _Source:
     def separated(self) -> Frame:
         """Read separated values."""
         with self.plain.open("rb") as file:
-            start = file.read(2**20)
+            start = file.read(MAX_ROW + 1)
+        if len(start) > MAX_ROW and b"\n" not in start and b"\r" not in start:
+            raise DataError(f"{self.path}: line 1: {TOO_LONG}")
         if encoding := _encoding(start[:1000]):
             self._recode(encoding, encoding.upper())
         elif b"\0" in start:
@@ -166,8 +170,8 @@ class _Source:
             unreadable = isinstance(error, UnicodeDecodeError) or "unicode" in str(error)
             if not unreadable or self.recoded:
                 if type(error).__module__ in DUCKDB and self.dialect:
-                    line = _LineOf(self.path, self.plain, self.dialect, False).bad()
-                    raise DataError(f"{self.path}: {_reason(str(error), line)}") from error
+                    bad = _LineOf(self.path, self.plain, self.dialect, False).bad()
+                    raise DataError(f"{self.path}: {_reason(str(error), bad)}") from error
                 raise
             self.notes.clear()
             self._recode("cp1252", "Windows-1252, because it is not UTF-8")
@@ -200,8 +204,8 @@ class _Source:
         if _are_spaced(first):
             with self._rewritten() as out, self.plain.open(encoding="utf-8-sig") as text:
                 for number, line in enumerate(text):
-                    kept = _SPACED.findall(line) if number >= dialect["skip"] else []
-                    out.write("\t".join(kept) + "\n")
+                    parts = _SPACED.findall(line) if number >= dialect["skip"] else []
+                    out.write("\t".join(parts) + "\n")
             quotes = {"delim": "\t", "quote": '"', "escape": '"', "skip": 0}
             dialect = self._dialect() | quotes
             first = self._first(dialect)
@@ -227,17 +231,17 @@ class _Source:
         found = [None if value == "(empty)" else value for value in found]
         dialect = dict(zip(("delim", "quote", "escape", "comment", "skip"), found, strict=True))
         if width == 1:  # nothing separates all rows alike: then what does so in most rows
-            with self.plain.open(encoding="utf-8", errors="replace", newline="") as lines:
-                found = [line.strip("\r\n") for line in islice(lines, 200)]
-            rows = [line for line in found if line.strip() and line[0] != "#"]
+            with self.plain.open(encoding="utf-8", errors="replace", newline="") as file:
+                lines = [line.strip("\r\n") for line in islice(file, 200)]
+            rows = [line for line in lines if line.strip() and line[0] != "#"]
             marks = {m: Counter(row.count(m) for row in rows if m in row) for m in ",;\t|"}
             rank = {m: counts.most_common(1)[0] for m, counts in marks.items() if counts}
             if rank:
                 best = max(rank, key=lambda m: (rank[m][1], rank[m][0]))
                 width = rank[best][0] + 1
-                skip = next(k for k, line in enumerate(found) if line.count(best) == width - 1)
+                skip = next(k for k, line in enumerate(lines) if line.count(best) == width - 1)
                 quotes = {"quote": '"', "escape": '"', "skip": skip}
-                comment = "#" if any(line[:1] == "#" for line in found) else None
+                comment = "#" if any(line[:1] == "#" for line in lines) else None
                 dialect |= {"delim": best, "comment": comment, **quotes}
         self.dialect = dialect | {"width": width}
         return self.dialect
@@ -289,8 +293,11 @@ class _Source:
     ) -> Frame:
         """Read all rows; what is no number after all makes its column text."""
         numeric = {place for place, is_number in enumerate(found) if is_number}
-        with _conversion_allowed_to_fail():  # most files have nothing else: then this is all
+        try:  # most files have numbers, nothing, and no other word for it: this is fast
             return self._fetch(names, _scan(self.plain, dialect, named, numeric), "*")
+        except Exception as error:
+            if "converting column" not in str(error):
+                raise
         scan = _scan(self.plain, dialect, named)
         while True:
             cells = ", ".join(_cell(place) if f else f"c{place}" for place, f in enumerate(found))
@@ -412,7 +419,7 @@ def _reason(message: str, line: int | None = None) -> str:
     if "unterminated quote" in message:
         return f"{where}found a quote that does not end; close it"
     if "Maximum line size" in message:
-        return f"{where}found more than {MAX_ROW:,} bytes, expected rows of at most so many"
+        return f"{where}{TOO_LONG}"
     text = message.removeprefix("Invalid Input Error: ").split("\n")[0]
     text = re.sub(r""" ["'][^"']*xpmlp-[^"']*["'],?""", "", text)  # our own name of the file
     return f"{where}cannot be read: {short(text, 200)}"
@@ -426,21 +433,25 @@ def _unpack(file: BinaryIO, path: Path, plain: Path) -> None:
         with gzip.GzipFile(fileobj=file) as stream:
             _copy(stream, plain, path)
     elif start == b"PK\x03\x04":
-        with zipfile.ZipFile(file) as archive:
-            members = [
-                m for m in archive.infolist() if not m.is_dir() and "__MACOSX" not in m.filename
-            ]
-            if len(members) != 1:
-                names = short(", ".join(member.filename for member in members))
-                raise DataError(f"{path}: found {len(members)} files ({names}), expected one table")
-            try:
-                with archive.open(members[0]) as stream:
-                    _copy(stream, plain, path)
-            except (RuntimeError, NotImplementedError) as error:  # encrypted, or another method
-                raise DataError(f"{path}: cannot be unpacked: {short(error)}") from error
+        try:
+            _unzip(file, path, plain)
+        except (DataError, OSError, zipfile.BadZipFile):
+            raise
+        except Exception as error:  # encrypted, another method, and what damaged ones raise
+            raise DataError(f"{path}: cannot be unpacked: {short(error)}") from error
     else:
         # A link, because DuckDB would take *, ? and [ in the name of the file for a pattern.
         plain.symlink_to(path.resolve())
+
+
+def _unzip(file: BinaryIO, path: Path, plain: Path) -> None:
+    with zipfile.ZipFile(file) as archive:
+        members = [m for m in archive.infolist() if not m.is_dir() and "__MACOSX" not in m.filename]
+        if len(members) != 1:
+            names = short(", ".join(member.filename for member in members))
+            raise DataError(f"{path}: found {len(members)} files ({names}), expected one table")
+        with archive.open(members[0]) as stream:
+            _copy(stream, plain, path)
 
 
 def _copy(stream: Any, plain: Path, path: Path) -> None:
@@ -481,20 +492,10 @@ def _are_spaced(first: list[list[str]]) -> bool:
     return len(set(map(len, parts))) == 1 < len(parts[0]) and sum(numeric) > 0.5 * len(numeric)
 
 
-@contextmanager
-def _conversion_allowed_to_fail() -> Iterator[None]:
-    """Let it pass that a text cannot be converted."""
-    try:
-        yield
-    except Exception as error:
-        if "converting column" not in str(error):
-            raise
-
-
 def _scan(
     plain: Path, dialect: Mapping[str, Any], header: bool, numeric: Collection[int] = ()
 ) -> str:
-    """Return DuckDB's call that reads the cells of the file, c0, c1, ...; texts, or numbers."""
+    """Return DuckDB's call that reads the cells of the file, c0, c1, ...: texts, or numbers."""
     kinds = [
         f"'c{place}': '{'DOUBLE' if place in numeric else 'VARCHAR'}'"
         for place in range(dialect["width"])
@@ -513,8 +514,8 @@ def _cell(place: int) -> str:
     nothing = ", ".join(f"'{text}'" for text in sorted(MISSING))
     wrong = f"error('converting column \"c{place}\": ' || c{place})"
     return (
-        f"coalesce(TRY_CAST(c{place} AS DOUBLE), CASE WHEN list_contains([{nothing}], "
-        f"trim(c{place})) THEN NULL ELSE {wrong} END) AS c{place}"
+        f"coalesce(TRY_CAST(c{place} AS DOUBLE), CASE WHEN c{place} IS NULL OR "
+        f"list_contains([{nothing}], trim(c{place})) THEN NULL ELSE {wrong} END) AS c{place}"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from xpmlp.data.frame import Frame
 from xpmlp.errors import short
 from xpmlp.inspect.figures import BLUE, GREY, ORANGE, RED, drawing, matplotlib
 from xpmlp.mlp import MLP
@@ -27,14 +28,14 @@ class Part:
     Attributes
     ----------
     X, y : ndarray
-        Host arrays, as for ``MLP.evaluate``; y holds class indices or values.
+        Host arrays, as for ``MLP.evaluate``; y holds class indices or values. X may be a `Frame`.
     name : str
         ``"test"`` or ``"training"``, for titles.
     classes, image_shape, features
         As in ``xpmlp.data.Dataset``.
     """
 
-    X: Array
+    X: Any
     y: Array
     name: str = "test"
     classes: Sequence[str] | None = None
@@ -75,7 +76,9 @@ def training_picture(
         If the file cannot be written.
     """
     worst = most_wrong(mlp, part)
+    X = part.X.matrix() if isinstance(part.X, Frame) else part.X
     plane = part.classes is not None and part.image_shape is None and part.X.shape[1] == 2
+    plane &= X is not None
     below = 4.2 if plane else (0.4 + 2.0 * -(-len(worst) // ROW) if worst else 0)
     with drawing(Path(path), 12, 4.4 + below, title) as figure:
         upper = lower = figure
@@ -90,7 +93,7 @@ def training_picture(
             counts = confusion_counts(part.y, mlp.predict(part.X), len(part.classes))
             confusion(result, counts, part)
         if plane:
-            boundary(lower, mlp, part)
+            boundary(lower, mlp, part, X)
         elif worst:
             mistakes(lower, worst, part)
 
@@ -219,17 +222,18 @@ def mistakes(figure: Any, worst: Sequence[tuple[int, int, float]], part: Part) -
         ax.set_title(text, fontsize=10, fontweight="normal", loc="center", color=RED)
 
 
-def boundary(figure: Any, mlp: MLP, part: Part) -> None:
+def boundary(figure: Any, mlp: MLP, part: Part, X: Any) -> None:
     """Draw the plane of two features, colored by the predicted class and its probability."""
     colors, palette = matplotlib(".colors"), matplotlib().colormaps["tab10"]
     axes = figure.subplots()
     axes.set_title(f"Decision boundary and the {part.name} part")
-    X = np.asarray(part.X, dtype=np.float64)
+    dtype, X = X.dtype, np.asarray(X, dtype=np.float64)
     margin = 0.05 * np.ptp(X, axis=0) + 1e-9
     (left, bottom), (right, top) = X.min(axis=0) - margin, X.max(axis=0) + margin
     across, down = np.meshgrid(np.linspace(left, right, 400), np.linspace(bottom, top, 250))
-    grid = np.column_stack([across.ravel(), down.ravel()]).astype(part.X.dtype)
-    chances = mlp.predict_proba(grid)
+    grid = np.column_stack([across.ravel(), down.ravel()]).astype(dtype)
+    table = isinstance(part.X, Frame)
+    chances = mlp.predict_proba(dict(zip(part.X.names, grid.T, strict=True)) if table else grid)
     paint = np.array([colors.to_rgb(palette(k % 10)) for k in range(chances.shape[1])])
     picture = 1 - 0.45 * (1 - chances @ paint).reshape(*across.shape, 3)
     axes.imshow(

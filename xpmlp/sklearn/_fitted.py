@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any, Self
 
+import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from xpmlp.data.frame import frame_of
+from xpmlp.data.frame import frame_of, is_frame
 from xpmlp.data.table import Table
-from xpmlp.errors import InvalidValueError
+from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.mlp import MLP
 from xpmlp.model.pickling import BackendRef
 from xpmlp.nn.contract import Array, Backend
@@ -39,6 +40,11 @@ class FittedMLP(BaseEstimator):
         table: Any = getattr(self, "table", None)
         if table is None:
             return X
+        if not is_frame(X):
+            rows = np.asarray(X, object)
+            if rows.ndim != 2:
+                raise InvalidTypeError(f"X: found shape {rows.shape}; expected rows and columns")
+            X = {f"x{k}": rows[:, k] for k in range(rows.shape[1])}
         frame = frame_of(X)
         if learn:
             made = Table() if isinstance(table, str) else copy(table)
