@@ -151,7 +151,7 @@ def test_what_unpacks_to_gigabytes(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the 64 MB within, no more is written than the limit, which is lower here, and a block."""
-    monkeypatch.setattr("xpmlp.data.tables.MAX_BYTES", 4 * 2**20)
+    monkeypatch.setattr("xpmlp.data.packed.MAX_BYTES", 4 * 2**20)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     path, block = tmp_path / f"a.{kind}", b"1,2,3,4\n" * 2**17
@@ -169,7 +169,7 @@ def test_what_unpacks_to_gigabytes(
 
 
 def test_a_zip_that_lies_about_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xpmlp.data.tables.MAX_BYTES", 2**20)
+    monkeypatch.setattr("xpmlp.data.packed.MAX_BYTES", 2**20)
     path = tmp_path / "a.csv.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.csv", b"1,2\n" * 2**20)
