@@ -14,6 +14,7 @@ import numpy as np
 from xpmlp.cli.output import Output
 from xpmlp.data import Dataset
 from xpmlp.data.frame import Column, Frame
+from xpmlp.data.stored import SAMPLED, StoredFrame
 from xpmlp.data.table import Table
 from xpmlp.errors import InvalidValueError, short
 from xpmlp.storage.atomic import write_atomically
@@ -44,6 +45,8 @@ def understood(args: Namespace, data: Dataset, out: Output) -> Table | None:
     finally:
         for note in data.notes:
             out.row("note", note)
+        if isinstance(data.X, StoredFrame):
+            out.row("note", f"a large file: columns are judged by {SAMPLED:,} rows, evenly spaced")
         out.row("label", f"{', '.join(data.label)}: {_label(data)} ({data.why})")
         out.show(["", *table.summary().splitlines(), ""])
     return table
