@@ -38,9 +38,20 @@ def _folder(undrawn: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     Path("people.csv").write_text(text(PEOPLE))
 
 
+KEPT: dict[str, bytes] = {}
+"""The run without options, by file: many tests begin with it."""
+
+
 def trained(*options: str) -> None:
+    if KEPT and not options:
+        Path("run").mkdir()
+        for name, content in KEPT.items():
+            Path("run", name).write_bytes(content)
+        return
     given = ["--label", "Survived"] if "--label" not in options else []
     assert main(["train", "people.csv", "--out", "run", *given, *QUICK, *options]) == 0
+    if not options:
+        KEPT.update({path.name: path.read_bytes() for path in Path("run").glob("*.*")})
 
 
 def predicted(path: str, capsys: Capture, *options: str) -> tuple[list[Any], str]:

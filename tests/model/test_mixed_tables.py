@@ -90,6 +90,7 @@ def test_the_inputs_are_those_of_the_definition() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.sampled(3)
 def test_a_new_table_in_any_form(backend: Any, form: str) -> None:
     mlp = made(backend)
     assert_close(mlp.predict_proba(FORMS[form](NEW)), mlp.predict_proba(EXPECTED), atol=1e-6)
@@ -106,6 +107,7 @@ def test_a_table_trains_like_its_inputs(backend: Any) -> None:
 
 
 @pytest.mark.parametrize("way", ["save", "pickle", "copy", "deepcopy"])
+@pytest.mark.sampled(2)
 def test_a_model_that_was_kept_reads_tables(backend: Any, way: str, tmp_path: Path) -> None:
     mlp = made(backend)
     if way == "save":
@@ -134,6 +136,7 @@ def test_a_model_that_was_kept_reads_tables(backend: Any, way: str, tmp_path: Pa
         ({"day": [1, 2, 3, 4]}, "row 0, column day: found '1' .*expected a date"),
     ],
 )  # fmt: skip
+@pytest.mark.sampled(4)
 def test_a_new_table_that_does_not_fit(backend: Any, columns: Any, message: str) -> None:
     mlp = made(backend)
     new = {name: v for name, v in (NEW | columns).items() if v is not None}
