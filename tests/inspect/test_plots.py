@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import xpmlp
+from xpmlp.data.frame import frame_of
 from xpmlp.inspect import figures, plots
 
 pytest.importorskip("matplotlib")
@@ -202,3 +203,19 @@ def test_names_of_classes_beside_the_matrix(count: int, name: str) -> None:
 )
 def test_shortened_names_still_differ(names: list[str], expected: list[str]) -> None:
     assert plots.distinct(names, 8) == expected
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_the_plane_of_a_table_of_two_numbers(gap: bool, tmp_path: Path) -> None:
+    """In the table's own units; with missing cells there are more than two inputs, and no plane."""
+    y = np.arange(60) % 2
+    columns = {"far": 1e6 + y + np.arange(60) / 100, "near": y / 10 + np.arange(60) / 1000}
+    if gap:
+        columns["far"][5] = np.nan
+    frame = frame_of(columns)
+    table = xpmlp.Table().fit(frame)
+    mlp = xpmlp.MLP([table.width, 2], backend="numpy", seed=0, table=table)
+    history = mlp.fit(frame, y, epochs=2)
+    part = plots.Part(frame, y, "test", ("a", "b"), features=frame.names)
+    plots.training_picture(tmp_path / "p.png", mlp, history, part, "t")
+    assert (size(tmp_path / "p.png")[1] > 600) is not gap
