@@ -21,8 +21,8 @@ import pytest
 from test_hostile_models import NO_FILE
 
 from xpmlp.data import load, read_idx
+from xpmlp.data.layout import MAX_COLUMNS, MAX_ROW
 from xpmlp.data.table import Table
-from xpmlp.data.tables import MAX_COLUMNS, MAX_ROW
 from xpmlp.errors import DataError
 
 SECONDS = 60.0  # what grows with the square of the size takes minutes below

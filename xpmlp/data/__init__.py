@@ -20,8 +20,9 @@ from xpmlp.data.idx import read_idx
 from xpmlp.data.labels import encode_column, encode_labels, is_yes_or_no, map_column, map_labels
 from xpmlp.data.mnist import load_mnist
 from xpmlp.data.npz import read_npz
+from xpmlp.data.packed import PACKED, SUFFIXES, kind_of
 from xpmlp.data.picture_folder import is_labelled, load_pictures
-from xpmlp.data.tables import PACKED, SUFFIXES, kind_of, read_table
+from xpmlp.data.tables import read_table
 from xpmlp.data.toy import load_digits, make_xor
 from xpmlp.data.values import NO_LABEL
 from xpmlp.errors import DataError, InvalidValueError, short, unknown_name

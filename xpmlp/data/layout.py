@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from xpmlp.data.values import MISSING, is_plain, numbers
+from xpmlp.errors import short
 
 MAX_ROW, MAX_COLUMNS = 4 * 2**20, 20_000
 """The most bytes of a row, quoted line breaks included, and the most columns."""
@@ -91,7 +92,7 @@ def is_header(first: list[list[str]]) -> bool:
         if name in MISSING or is_number(name):
             continue
         there = [text for text in cells if text not in MISSING]
-        share = sum(map(is_number, there[:1000])) / max(len(there[:1000]), 1)
+        share = sum(map(is_number, there[:200])) / max(len(there[:200]), 1)
         if share > 0.9:
             over_number = True
             continue
@@ -118,17 +119,14 @@ def names_of(found: Sequence[str]) -> list[str]:
 
 
 def scan(
-    plain: Path, dialect: Mapping[str, Any], header: bool, numeric: Collection[int] = ()
+    plain: Path, dialect: Mapping[str, Any], header: bool, types: Mapping[int, str] = {}
 ) -> str:
-    """Return DuckDB's call that reads the cells of the file, c0, c1, ...: texts, or numbers."""
-    kinds = [
-        f"'c{place}': '{'DOUBLE' if place in numeric else 'VARCHAR'}'"
-        for place in range(dialect["width"])
-    ]
+    """Return DuckDB's call that reads the cells of the file, c0, c1, ...: texts, or other types."""
+    kinds = [f"'c{k}': '{types.get(k, 'VARCHAR')}'" for k in range(dialect["width"])]
     options = [
         f"'{plain}', auto_detect=false, header={str(header).lower()}",
         f"columns={{{', '.join(kinds)}}}",
-        *(f"{n}='{quoted(dialect[n])}'" for n in ("delim", "quote", "escape", "comment")),
+        *(f"{n}={literal(dialect[n])}" for n in ("delim", "quote", "escape", "comment")),
         f"skip={dialect['skip']}, max_line_size={MAX_ROW}",
     ]
     return f"read_csv({', '.join(options)})"
@@ -144,6 +142,27 @@ def cell(place: int) -> str:
     )
 
 
-def quoted(text: str | None) -> str:
-    """Return a text as it stands in quotes in SQL."""
-    return (text or "").replace("'", "''")
+def literal(text: str | None) -> str:
+    """Return a text in quotes, as in SQL."""
+    return "'" + (text or "").replace("'", "''") + "'"
+
+
+TOO_LONG = f"found more than {MAX_ROW:,} bytes, expected rows of at most so many"
+
+
+def reason(message: str, line: int | None = None) -> str:
+    """Return what DuckDB says of a file, without its advice; ``line`` if it is known better."""
+    said = re.search(r"Line: (\d+)", message) or re.search(r" in line (\d+)", message)
+    where = f"line {line or said[1]}: " if said else ""
+    if counts := re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message):
+        return (
+            f"{where}found {counts[2]} columns, expected {counts[1]} as in the first row; correct "
+            "the row, and quote cells that contain the separator"
+        )
+    if "unterminated quote" in message:
+        return f"{where}found a quote that does not end; close it"
+    if "Maximum line size" in message:
+        return f"{where}{TOO_LONG}"
+    text = message.removeprefix("Invalid Input Error: ").split("\n")[0]
+    text = re.sub(r""" ["'][^"']*xpmlp-[^"']*["'],?""", "", text)  # our own name of the file
+    return f"{where}cannot be read: {short(text, 200)}"

@@ -1,6 +1,9 @@
 """Packed files unpacked, and the encoding of text, before a table is read."""
 
 import gzip
+import shutil
+import tempfile
+import weakref
 import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -59,3 +62,29 @@ def encoding_of(start: bytes) -> str | None:
         (e for e, n in zip(("utf-16-be", "utf-16-le"), zeros, strict=False) if n > 0.4 * half > 1),
         None,
     )
+
+
+TEXT = (".csv", ".tsv", ".txt", ".data")
+
+
+SUFFIXES = (*TEXT, ".parquet", ".jsonl", ".ndjson")
+
+
+PACKED = (".gz", ".zip")
+"""A packed file has both: ``.csv.gz``."""
+
+
+def kind_of(path: Path) -> str | None:
+    """Return the suffix of a table file, without that of the packing; None for other files."""
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    if suffixes and suffixes[-1] in PACKED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes and suffixes[-1] in SUFFIXES else None
+
+
+class Folder:
+    """A temporary folder, removed when nothing holds it any more."""
+
+    def __init__(self) -> None:
+        self.name = tempfile.mkdtemp(prefix="xpmlp-")
+        weakref.finalize(self, shutil.rmtree, self.name, ignore_errors=True)

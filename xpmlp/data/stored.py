@@ -62,18 +62,19 @@ class Rows:
         ]
         found = self.connection.execute(f"SELECT {', '.join(parts)} FROM rows {where}").fetchnumpy()
         named = zip(places.items(), found.values(), strict=True)
-        return {name: self._column(place, values) for (name, place), values in named}
+        return {name: column_of(v, self.levels.get(place)) for (name, place), v in named}
 
-    def _column(self, place: int, values: Any) -> Column:
-        levels = self.levels.get(place)
-        if levels:
-            codes = values.astype(np.int32)
-            return Column(codes.filled(-1) if np.ma.isMaskedArray(codes) else codes, levels)
-        if values.dtype.kind == "O":
-            return Column.of_texts(values.tolist())  # None where it is masked
-        if values.dtype.kind == "M":
-            return Column(np.ma.filled(values.astype("datetime64[us]"), np.datetime64("NaT")))
-        return Column(np.ma.filled(values, np.nan))
+
+def column_of(values: Any, levels: tuple[str, ...] | None = None) -> Column:
+    """Return what DuckDB has fetched: numbers, times, texts, or places among levels."""
+    if levels:
+        codes = values.astype(np.int32)
+        return Column(codes.filled(-1) if np.ma.isMaskedArray(codes) else codes, levels)
+    if values.dtype.kind == "O":
+        return Column.of_texts(values.tolist())  # None where it is masked
+    if values.dtype.kind == "M":
+        return Column(np.ma.filled(values.astype("datetime64[us]"), np.datetime64("NaT")))
+    return Column(np.ma.filled(values, np.nan))
 
 
 class StoredFrame(Frame):

@@ -136,7 +136,9 @@ class Table:
             reasons = "; ".join(f"{f.name}: {f.note}" for f in self.features)
             raise InvalidValueError(f"found no column to learn from: {short(reasons, 300)}")
         made = [
-            statistics(values[~np.isnan(values)], self.scaling)
+            statistics(
+                values[~np.isnan(values)] if np.isnan(values).any() else values, self.scaling
+            )
             for _, measured, _ in found
             for values in measured.T
         ]
@@ -227,31 +229,31 @@ class Table:
         n, none = len(frame), np.zeros((len(frame), 0))
         column = frame.column(name).without(MISSING)
         missing = column.missing
-        there = np.flatnonzero(~missing)
-        example = short(column.text(int(there[0])), 30) if len(there) else ""
-        facts: dict[str, Any] = {"missing": int(missing.sum()), "example": example}
+        first, there = int(missing.argmin()), n - int(missing.sum())
+        example = short(column.text(first), 30) if there else ""
+        facts: dict[str, Any] = {"missing": n - there, "example": example}
         if name in self.settings["drop"]:
             return Feature(name, "left out", "as you said", **facts), none, []
-        if not len(there):
+        if not there:
             return Feature(name, "left out", "it is empty", **facts), none, []
-        facts["indicator"] = bool(missing.any())
+        facts["indicator"] = there < n
         if name in self.settings["categorical"]:
             return category(name, column.as_texts(), facts), none, []
         mark = decimal_mark(column.levels or ()) or frame.decimal
         values, bad = numbers_of(column, mark)
-        share = 1 - bad.sum() / len(there)
+        share = 1 - bad.sum() / there
         numeric = name in self.settings["numeric"]
         if numeric and share == 0:
             raise InvalidValueError(f"numeric: column {name!r} has no numbers; leave it out")
         if numeric or share >= READABLE:
-            facts |= {"missing": int(np.isnan(values).sum()), "form": mark}
+            facts |= {"form": mark, "missing": facts["missing"] + int(bad.sum())}
             facts["indicator"] = facts["missing"] > 0
             note = written(column, mark) + ("" if mark == "." else " with decimal commas")
             feature = number(name, values, note.strip(), facts, n, len(frame.names))
             problem = [] if numeric else problem_of(bad, column, frame, name, "a number")
             return feature, values[:, None] if feature.measured else none, problem
         times, bad = times_of(column)
-        if 1 - bad.sum() / len(there) >= READABLE:
+        if 1 - bad.sum() / there >= READABLE:
             varying = tuple(
                 p
                 for p, v in zip(PARTS, parts_of(times, PARTS).T, strict=False)
