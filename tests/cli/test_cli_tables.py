@@ -271,3 +271,22 @@ def test_one_hot_labels_of_an_npz_file_are_classes(capsys: Capture) -> None:
     assert main(["train", "hot.npz", "--out", "run", *QUICK]) == 0
     assert main(["evaluate", "run", "hot.npz"]) == 0
     assert "accuracy 100.00 %" in capsys.readouterr().out
+
+
+def test_cells_of_both_parts_that_cannot_be_read_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each column once, before the training, in whichever part the cell is."""
+    rows = [f"{k},{2 * k},{k % 2}" for k in range(40)]
+    for place, text in ((4, "abc,8,1"), (8, "7,x1,0"), (11, "9,x2,1")):
+        rows[place] = text
+    path = tmp_path / "bad.csv"
+    path.write_text("\n".join(["age,size,kind", *rows]))
+    for share in ("0.5", "0"):
+        assert main(["train", str(path), "--test-fraction", share, "--dry-run"]) == 2
+        out, err = capsys.readouterr()
+        shown = " ".join(out.split())
+        assert "line 6, column age: found 'abc', expected a number" in shown
+        assert shown.count("column size: found") == 1
+        assert "2 columns have cells that cannot be read" in err
+    assert main(["train", str(path), "--numeric", "age", "size", "--dry-run"]) == 0

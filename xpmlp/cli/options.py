@@ -110,7 +110,7 @@ def _train(parser: Parser) -> None:
     _common(group, "--data-dir", "--label", "--header")
     add = group.add_argument
     mark = "decimal mark of a text file (default: seen from the numbers)"
-    add("--decimal", choices=(".", ","), help=mark)
+    add("--decimal", choices=(".", ","), metavar="MARK", help=mark)
     for option, what in (
         ("--drop", "columns to leave out"),
         ("--categorical", "columns to take as categories, whatever they look like"),

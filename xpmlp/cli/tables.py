@@ -16,7 +16,7 @@ from xpmlp.data import Dataset
 from xpmlp.data.frame import Column, Frame
 from xpmlp.data.stored import SAMPLED, StoredFrame
 from xpmlp.data.table import Table
-from xpmlp.errors import InvalidValueError, short
+from xpmlp.errors import DataError, InvalidValueError, short
 from xpmlp.storage.atomic import write_atomically
 
 OUT = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
@@ -39,17 +39,32 @@ def understood(args: Namespace, data: Dataset, out: Output) -> Table | None:
     labels = [name for names in given.values() for name in names if name in data.label]
     if labels:
         raise InvalidValueError(f"{labels[0]!r} is the label; name another with --label")
-    table = Table(**given)
+    table, problems = Table(**given), list[str]()
     try:
         table.fit(data.X)
-    finally:
-        for note in data.notes:
-            out.row("note", note)
-        if isinstance(data.X, StoredFrame):
-            out.row("note", f"a large file: columns are judged by {SAMPLED:,} rows, evenly spaced")
-        out.row("label", f"{', '.join(data.label)}: {_label(data)} ({data.why})")
-        out.show(["", *table.summary().splitlines(), ""])
+    except DataError as error:
+        problems = str(error).splitlines()
+    for note in data.notes:
+        out.row("note", note)
+    if isinstance(data.X, StoredFrame):
+        out.row("note", f"a large file: columns are judged by {SAMPLED:,} rows, evenly spaced")
+    out.row("label", f"{', '.join(data.label)}: {_label(data)} ({data.why})")
+    out.show(["", *table.summary().splitlines(), ""])
+    if len(data.X_test):
+        more = table.problems(data.X_test)
+        problems += [p for p in more if not any(_column(p) == _column(q) for q in problems)]
+    if len(problems) == 1 or (problems and args.quiet):
+        raise DataError("; and ".join(problems))
+    if problems:
+        for problem in problems:
+            out.row("error", problem)
+        raise DataError(f"{args.data}: {len(problems)} columns have cells that cannot be read")
     return table
+
+
+def _column(problem: str) -> str:
+    """Return which column a problem is about."""
+    return problem.partition(", column ")[2].partition(": found")[0]
 
 
 def _label(data: Dataset) -> str:

@@ -28,6 +28,8 @@ from xpmlp.data.frame import Column, Frame, frame_of
 from xpmlp.data.values import MISSING, dates, decimal_mark
 from xpmlp.errors import DataError, InvalidTypeError, InvalidValueError, short, unknown_name
 
+_SAID = {"categorical": "categorical", "numeric": "numeric", "drop": "dropped"}
+
 SCALINGS = ("standard", "robust", None)
 
 
@@ -126,7 +128,7 @@ class Table:
         for name, columns in self.settings.items():
             for column in columns:
                 if column not in frame.names:
-                    raise unknown_name(f"{name}: column", column, frame.names)
+                    raise unknown_name(f"column to be {_SAID[name]}", column, frame.names)
         found = [self._learned(frame, name) for name in frame.names]
         problems = [text for *_, problem in found for text in problem]
         self.features = tuple(feature for feature, *_ in found)
@@ -266,6 +268,19 @@ class Table:
             problem = problem_of(bad, column, frame, name, "a date")
             return Feature(name, "date", **facts), parts_of(times, varying), problem
         return category(name, column.as_texts(), facts, whole=True), none, []
+
+    def problems(self, X: Any) -> list[str]:
+        """Return what is wrong with the cells of other rows: a line for each column."""
+        frame, found = frame_of(X), list[str]()
+        for feature in self.features:
+            if feature.measured and feature.name in frame.names:
+                column = frame.sample().column(feature.name).without(MISSING)
+                expected = "a date" if feature.kind == "date" else "a number"
+                is_date = feature.kind == "date"
+                _, bad = times_of(column) if is_date else numbers_of(column, feature.form)
+                if is_date or feature.name not in self.settings["numeric"]:
+                    found += problem_of(bad, column, frame, feature.name, expected)
+        return found
 
     # Keeping
 
