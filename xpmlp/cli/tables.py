@@ -13,6 +13,7 @@ import numpy as np
 
 from xpmlp.cli.output import Output
 from xpmlp.data import Dataset
+from xpmlp.data.features import refuse
 from xpmlp.data.frame import Column, Frame
 from xpmlp.data.stored import SAMPLED, StoredFrame
 from xpmlp.data.table import Table
@@ -42,8 +43,10 @@ def understood(args: Namespace, data: Dataset, out: Output) -> Table | None:
     table, problems = Table(**given), list[str]()
     try:
         table.fit(data.X)
-    except DataError as error:
-        problems = str(error).splitlines()
+    except DataError:
+        problems = table.problems(data.X)
+        if not problems:
+            raise
     for note in data.notes:
         out.row("note", note)
     if isinstance(data.X, StoredFrame):
@@ -53,12 +56,7 @@ def understood(args: Namespace, data: Dataset, out: Output) -> Table | None:
     if len(data.X_test):
         more = table.problems(data.X_test)
         problems += [p for p in more if not any(_column(p) == _column(q) for q in problems)]
-    if len(problems) == 1 or (problems and args.quiet):
-        raise DataError("; and ".join(problems))
-    if problems:
-        for problem in problems:
-            out.row("error", problem)
-        raise DataError(f"{args.data}: {len(problems)} columns have cells that cannot be read")
+    refuse(problems)
     return table
 
 

@@ -146,23 +146,27 @@ def parts_of(times: Array, names: Sequence[str]) -> Array:
     return parts
 
 
-def refuse(bad: Array, column: Column, frame: Frame, name: str, expected: str) -> None:
-    """Refuse cells that are not what their column was in training: DataError."""
-    if problem := problem_of(bad, column, frame, name, expected):
-        raise DataError(problem[0])
+def refuse(problems: Sequence[str]) -> None:
+    """Raise a DataError with the problems of up to 20 columns, a line for each."""
+    if not problems:
+        return
+    more = [f"{len(problems) - 20:,} more columns"] if len(problems) > 20 else []
+    raise DataError(
+        ";\n".join([*problems[:20], *more])
+        + ";\ncorrect them, or say what the column is: --numeric takes such cells for missing, "
+        "--categorical makes categories of them, --drop leaves the column out"
+    )
 
 
 def problem_of(bad: Array, column: Column, frame: Frame, name: str, expected: str) -> list[str]:
-    """Return what is wrong with some cells, the first place, and what would help."""
+    """Return what is wrong with some cells, and the first place; nothing if all is right."""
     if not bad.any():
         return []
     first, count = int(bad.argmax()), int(bad.sum())
     others = f" (and {count - 1:,} more such cells)" if count > 1 else ""
     return [
         f"{frame.where(first)}, column {short(name, 40)}: found "
-        f"{short(repr(column.text(first)), 40)}{others}, expected {expected}; correct it, or say "
-        f"what the column is: --numeric {short(name, 40)!r} takes such cells for missing, "
-        f"--categorical for categories, and --drop leaves the column out"
+        f"{short(repr(column.text(first)), 40)}{others}, expected {expected}"
     ]
 
 

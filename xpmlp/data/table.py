@@ -132,8 +132,7 @@ class Table:
         found = [self._learned(frame, name) for name in frame.names]
         problems = [text for *_, problem in found for text in problem]
         self.features = tuple(feature for feature, *_ in found)
-        if problems:
-            raise DataError("\n".join(problems))
+        refuse(problems)
         if not self.width:
             reasons = "; ".join(f"{f.name}: {f.note}" for f in self.features)
             raise InvalidValueError(f"found no column to learn from: {short(reasons, 300)}")
@@ -208,11 +207,11 @@ class Table:
         """Return numbers or parts of dates, NaN where there is nothing, shape (n, k)."""
         if feature.kind == "date":
             times, bad = times_of(column)
-            refuse(bad, column, frame, feature.name, "a date")
+            refuse(problem_of(bad, column, frame, feature.name, "a date"))
             return parts_of(times, feature.parts)
         values, bad = numbers_of(column, feature.form)
         if feature.name not in self.settings["numeric"]:
-            refuse(bad, column, frame, feature.name, "a number")
+            refuse(problem_of(bad, column, frame, feature.name, "a number"))
         return values[:, None]
 
     @classmethod
