@@ -51,6 +51,7 @@ def of_folder(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("form", [photos.unevenly_lit, photos.on_table, lambda page: 1 - page])
+@pytest.mark.sampled(3)
 def test_photographs_are_read(form: Any, digits: str, tmp_path: Path, capsys: Capture) -> None:
     mlp = xpmlp.load(f"{digits}/model.xpmlp", backend="numpy")
     sure = np.flatnonzero(mlp.predict_proba(TEST.X_test).max(axis=1) > 0.99)[:20]

@@ -42,6 +42,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.sampled(3)
 def test_the_same_digit_is_seen(form: str, rows: Any, tmp_path: Path) -> None:
     seen = []
     for row in rows:
@@ -56,6 +57,7 @@ def test_the_same_digit_is_seen(form: str, rows: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("table", [0.02, 0.2, 0.3, 0.4, 0.5, 0.7])
+@pytest.mark.sampled(3)
 def test_a_table_of_any_brightness(table: float, rows: Any, tmp_path: Path) -> None:
     for row in rows[:5]:
         page = photos.on_paper(row)

@@ -28,7 +28,7 @@ def check(form: Form, X: Any) -> None:
 
 
 @pytest.mark.parametrize("form", FILES, ids=str)
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_a_file(form: Form, tmp_path: Path) -> None:
     data = load(form.write(tmp_path), test_fraction=0, **form.options)
     labels = [c for c in form.columns if c.kind == "label"]

@@ -28,7 +28,7 @@ def a_model(folder: Path) -> Any:
 def a_table(folder: Path) -> Any:
     path = folder / "table.csv"
     path.write_text("x,y\n" + "1.5,2\n2.5,3\n" * 3000)
-    return lambda: load(path).X
+    return lambda: load(path).X.matrix()
 
 
 def an_archive(folder: Path) -> Any:

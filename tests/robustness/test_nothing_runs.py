@@ -148,7 +148,7 @@ def hostile(folder: Path) -> dict[str, bytes]:
 
 
 def test_no_file_makes_anything_run(tmp_path: Path, draws: Any, tried: Any) -> None:
-    each = draws(60, 60, 1000)
+    each = draws(20, 60, 1000)
     files = {f"good{suffix}": content for suffix, content in good(tmp_path).items()}
     files |= {
         f"mutant {k}{suffix}": mutant

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.data.columns import Label, label_columns, named_alike
+from xpmlp.data.columns import Label, label_columns, named_alike, refuse_label
 from xpmlp.data.dataset import Array, Content, Dataset, PathLike, reading, split
 from xpmlp.data.frame import Frame
 from xpmlp.data.idx import read_idx
@@ -123,11 +123,8 @@ def load(
 
 
 def _check_label(label: Label, name: PathLike) -> None:
-    if label is not None and (name in NAMES or _is_npz(Path(name))):
-        said = label[0] if isinstance(label, list) and len(label) == 1 else label
-        raise InvalidValueError(
-            f"label: found {said!r} for {name}; only tables have a label column, leave it out"
-        )
+    if name in NAMES or _is_npz(Path(name)):
+        refuse_label(label, str(name))
 
 
 def _from_table(

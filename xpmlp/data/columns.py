@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from xpmlp.data.frame import Frame
-from xpmlp.errors import DataError, short
+from xpmlp.errors import DataError, InvalidValueError, short
 
 LABEL_NAMES = ("label", "target", "class", "y")
 """Names, in any case, by which a label column is recognized; the first that occurs wins."""
@@ -43,6 +43,15 @@ def label_columns(names: Sequence[str], label: Label, source: str) -> tuple[tupl
     if not 0 < len(found) < len(names):
         raise DataError(f"{source}: found {len(found)} label columns of {len(names)}")
     return found, "as you said"
+
+
+def refuse_label(label: Label, what: str) -> None:
+    """Refuse a label column for what has none: InvalidValueError."""
+    if label is not None:
+        said = label[0] if isinstance(label, list) and len(label) == 1 else label
+        raise InvalidValueError(
+            f"label: found {said!r} for {what}; only tables have a label column, leave it out"
+        )
 
 
 def _named(names: Sequence[str], label: str | int, source: str) -> str:

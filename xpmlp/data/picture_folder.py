@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from xpmlp.data.columns import refuse_label
 from xpmlp.data.dataset import Array, Dataset, PathLike, Where, reading, split
 from xpmlp.data.images import SUFFIXES, Picture, read_image
 from xpmlp.data.labels import encode_labels
@@ -88,11 +89,7 @@ def read_labelled(
     InvalidValueError
         If `label` is given.
     """
-    if label is not None:
-        raise InvalidValueError(
-            f"label: found {label!r} for the pictures in {folder}; only text files have a label "
-            "column, leave it out"
-        )
+    refuse_label(label, f"the pictures in {folder}")
     files: list[Path] = []
     for place in subfolders(folder):
         found = pictures_in(place)
