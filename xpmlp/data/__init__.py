@@ -25,7 +25,7 @@ from xpmlp.data.picture_folder import is_labelled, load_pictures
 from xpmlp.data.tables import read_table
 from xpmlp.data.toy import load_digits, make_xor
 from xpmlp.data.values import NO_LABEL
-from xpmlp.errors import DataError, InvalidValueError, short, unknown_name
+from xpmlp.errors import DataError, short, unknown_name
 from xpmlp.storage.paths import expanded
 
 __all__ = [
