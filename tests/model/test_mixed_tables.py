@@ -197,3 +197,14 @@ def test_seconds_since_1970_keep_their_digits(backend: Any) -> None:
         mlp.fit(frame, seconds / 10 + near["b"], epochs=2)
         found.append(mlp.predict(frame))
     assert_close(found[1], found[0], atol=1e-4)
+
+
+def test_a_dict_is_split_by_its_rows() -> None:
+    """Not by its columns, of which a dict has as many as its length."""
+    rng = np.random.default_rng(0)
+    columns = {"a": rng.normal(size=50), "b": rng.choice(["x", "y"], 50)}
+    y = (columns["a"] > 0).astype(int)
+    mlp = xpmlp.MLP([3, 2], table="auto", backend="numpy", seed=0)
+    history = mlp.fit(columns, y, epochs=2, validation_split=0.2)
+    assert history.examples == 40
+    assert mlp.predict(columns).shape == (50,)

@@ -24,6 +24,26 @@ def table_of(spec: Any, inputs: int) -> Any:
     return made
 
 
+def is_frame(X: Any) -> bool:
+    """Whether X has named columns."""
+    from xpmlp.data import frame
+
+    return frame.is_frame(X)
+
+
+def as_frame(X: Any) -> Any:
+    """Return a data frame as a ``Frame``, whose length is that of its columns; arrays as they are.
+
+    Raises
+    ------
+    InvalidTypeError
+        For columns of anything but numbers, text, booleans and times.
+    """
+    from xpmlp.data import frame
+
+    return frame.frame_of(X) if frame.is_frame(X) else X
+
+
 def fitted(table: Any, X: Any, inputs: int, rows: Any = None) -> Any:
     """Return a table fitted to a data frame, or to some of its rows; itself if it is already.
 
@@ -36,8 +56,6 @@ def fitted(table: Any, X: Any, inputs: int, rows: Any = None) -> Any:
     DataError
         If cells cannot be read.
     """
-    from xpmlp.data.frame import frame_of, is_frame
-
     if table.features:
         return table
     if not is_frame(X):
@@ -45,8 +63,7 @@ def fitted(table: Any, X: Any, inputs: int, rows: Any = None) -> Any:
             f"X: found {type(X).__name__}; the model's table has not been fitted, and learns from "
             "a data frame with named columns"
         )
-    frame = frame_of(X)
-    made = copy(table).fit(frame if rows is None else frame[rows])
+    made = copy(table).fit(X if rows is None else as_frame(X)[rows])
     _check_width(made, inputs)
     return made
 
@@ -59,8 +76,6 @@ def transformed(table: Any, X: Any, dtype: str) -> Any:
     DataError
         If a column is missing, or a cell is not what its column was in training.
     """
-    from xpmlp.data.frame import is_frame
-
     return table.transform(X, dtype) if is_frame(X) else X
 
 

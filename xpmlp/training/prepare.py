@@ -146,6 +146,7 @@ def prepare(
     outputs, dtype, table = model.sizes[-1], model.dtype, model.table
     splits = not (isinstance(validation_split, Real) and validation_split == 0)
     if table is not None:
+        X = tables.as_frame(X)
         kept = split(model.seed, len(X), validation_split)[0] if splits else None
         table = tables.fitted(table, X, model.sizes[0], kept)
     x, host_y = pair(model, X, y, table=table)
