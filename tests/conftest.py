@@ -164,7 +164,7 @@ def _is_slow(config: pytest.Config) -> bool:
 AT_MOST = {"jax": 1, "dpnp": 1}
 """Most cases of a test on these but with --full: they compile, which takes half of the time."""
 
-EVERY = {"numpy-plain": 5, "numpy-readonly": 5, "strict": 2}
+EVERY = {"numpy-plain": 8, "numpy-readonly": 8, "strict": 3}
 """Of what else runs on these, as a rule every so manieth: with --slow, all."""
 
 LEFT = pytest.StashKey[int]()
