@@ -444,3 +444,13 @@ def test_ten_thousand_rows_take_about_a_second(tmp_path: Path) -> None:
     data = load(path, test_fraction=0)
     assert time.perf_counter() - start < 5  # measured: 0.2 s
     np.testing.assert_allclose(np.sort(inputs(data.X), 0), np.sort(values, axis=0), rtol=1e-15)
+
+
+def test_a_file_is_copied_where_links_are_not_allowed(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Path, target: Path) -> None:
+        raise OSError("a privilege is not held")
+
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    assert len(load(write(GOOD), test_fraction=0).X) == 40

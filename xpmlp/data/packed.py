@@ -30,7 +30,11 @@ def unpack(file: BinaryIO, path: Path, plain: Path) -> None:
             raise DataError(f"{path}: cannot be unpacked: {short(error)}") from error
     else:
         # A link, because DuckDB would take *, ? and [ in the name of the file for a pattern.
-        plain.symlink_to(path.resolve())
+        try:
+            plain.symlink_to(path.resolve())
+        except (OSError, NotImplementedError):  # Windows allows links to few
+            with plain.open("wb") as out:
+                shutil.copyfileobj(file, out, 2**20)
 
 
 def _unzip(file: BinaryIO, path: Path, plain: Path) -> None:
