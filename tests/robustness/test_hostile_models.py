@@ -25,7 +25,7 @@ from xpmlp.errors import CheckpointError, InvalidValueError
 from xpmlp.storage import tensorfile as container
 
 BEYOND, WITHIN = 60 * 10**6, container.MAX_HEADER
-CONSTANT = 32 * container.MAX_HEADER  # JSON as Python objects, and what the process itself needs
+CONSTANT = 40 * container.MAX_HEADER  # JSON as Python objects, and what the process itself needs
 SECONDS = 10.0  # what is out of proportion to the size takes minutes
 
 Write = Callable[[Path], Any]
