@@ -146,16 +146,18 @@ def parts_of(times: Array, names: Sequence[str]) -> Array:
     return parts
 
 
-def refuse(problems: Sequence[str]) -> None:
+ADVICE = (
+    "correct them, or say what the column is: --numeric takes such cells for missing, "
+    "--categorical makes categories of them, --drop leaves the column out"
+)
+
+
+def refuse(problems: Sequence[str], advice: str = ADVICE) -> None:
     """Raise a DataError with the problems of up to 20 columns, a line for each."""
     if not problems:
         return
     more = [f"{len(problems) - 20:,} more columns"] if len(problems) > 20 else []
-    raise DataError(
-        ";\n".join([*problems[:20], *more])
-        + ";\ncorrect them, or say what the column is: --numeric takes such cells for missing, "
-        "--categorical makes categories of them, --drop leaves the column out"
-    )
+    raise DataError(";\n".join([*problems[:20], *more, advice]))
 
 
 def problem_of(bad: Array, column: Column, frame: Frame, name: str, expected: str) -> list[str]:

@@ -21,7 +21,7 @@ def unpack(file: BinaryIO, path: Path, plain: Path) -> None:
     if start[:2] == b"\x1f\x8b":
         with gzip.GzipFile(fileobj=file) as stream:
             _copy(stream, plain, path)
-    elif start == b"PK\x03\x04":
+    elif start in (b"PK\x03\x04", b"PK\x05\x06"):  # the second is empty
         try:
             _unzip(file, path, plain)
         except (DataError, OSError, zipfile.BadZipFile):

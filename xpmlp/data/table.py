@@ -30,6 +30,9 @@ from xpmlp.errors import DataError, InvalidTypeError, InvalidValueError, short, 
 
 _SAID = {"categorical": "categorical", "numeric": "numeric", "drop": "dropped"}
 
+NEW = "correct such cells, or leave them empty: then they are missing"
+"""Advice about cells that are not what their column was in training."""
+
 SCALINGS = ("standard", "robust", None)
 
 
@@ -207,11 +210,11 @@ class Table:
         """Return numbers or parts of dates, NaN where there is nothing, shape (n, k)."""
         if feature.kind == "date":
             times, bad = times_of(column)
-            refuse(problem_of(bad, column, frame, feature.name, "a date"))
+            refuse(problem_of(bad, column, frame, feature.name, "a date"), NEW)
             return parts_of(times, feature.parts)
         values, bad = numbers_of(column, feature.form)
         if feature.name not in self.settings["numeric"]:
-            refuse(problem_of(bad, column, frame, feature.name, "a number"))
+            refuse(problem_of(bad, column, frame, feature.name, "a number"), NEW)
         return values[:, None]
 
     @classmethod

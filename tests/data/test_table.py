@@ -1,0 +1,186 @@
+"""What a ``Table`` refuses, leaves out and keeps, without a file."""
+
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xpmlp
+from xpmlp.data.frame import Column, frame_of
+from xpmlp.data.labels import encode_column, encode_labels, map_labels
+from xpmlp.data.layout import reason
+from xpmlp.data.table import Table
+from xpmlp.data.values import dates, numbers
+from xpmlp.errors import DataError, InvalidTypeError, InvalidValueError, MissingExtraError
+
+ROWS = 20
+NUMBER = np.arange(ROWS) * 1.5
+
+
+def test_arguments_that_cannot_work() -> None:
+    with pytest.raises(InvalidValueError, match="scaling"):
+        Table(scaling="minmax")
+    with pytest.raises(InvalidTypeError, match="drop: found 'a'; expected a list"):
+        Table(drop="a")  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match="column to be dropped 'b'"):
+        Table(drop=["b"]).fit({"a": NUMBER})
+    with pytest.raises(InvalidValueError, match="'b' has no numbers"):
+        Table(numeric=["b"]).fit({"a": NUMBER, "b": ["x", "y"] * 10})
+    with pytest.raises(InvalidValueError, match="found no column to learn from: a: it has one"):
+        Table().fit({"a": np.ones(ROWS)})
+    with pytest.raises(InvalidTypeError, match="table: found 3"):
+        xpmlp.MLP([2, 2], table=3)
+
+
+def test_its_words() -> None:
+    table = Table()
+    assert repr(table) == "Table(0 columns, not fitted)"
+    assert repr(table.fit({"a": NUMBER})) == "Table(1 columns, 1 inputs)"
+    assert table != 3
+
+
+@pytest.mark.parametrize(
+    ("cells", "why"),
+    [
+        (["same"] * ROWS, "it has one value"),
+        ([f"one two three four five {k}" for k in range(ROWS)], "text of many words"),
+        ([f"x{k}" for k in range(ROWS)], "it differs in every row"),
+        (["2024-01-02"] * ROWS, "all dates are the same"),
+        ([None] * ROWS, "it is empty"),
+    ],
+)
+def test_what_is_left_out(cells: Any, why: str) -> None:
+    table = Table().fit({"a": NUMBER, "b": cells})
+    assert (table.features[1].kind, table.features[1].note) == ("left out", why)
+    assert table.inputs == ("a",)
+
+
+def test_robust_scaling_is_by_quartiles() -> None:
+    values = np.array([*np.arange(101.0), 1e6])
+    table = Table(scaling="robust").fit({"a": values})
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    expected = (values - middle) * 1.349 / (high - low)
+    np.testing.assert_allclose(table.transform({"a": values})[:, 0], expected)
+    plain = Table(scaling=None).fit({"a": values})
+    np.testing.assert_array_equal(plain.transform({"a": values})[:, 0], values)
+
+
+def test_numbers_can_be_categories() -> None:
+    table = Table(categorical=["a"]).fit({"a": [3.0, 1.0, np.nan, 3.5] * 5})
+    assert table.inputs == ("a: 1", "a: 3", "a: 3.5", "a is missing")
+    assert table.transform({"a": [3.5, 7.0]}).tolist() == [[0, 0, 1, 0], [0, 0, 0, 0]]
+
+
+def test_a_column_of_many_dates_and_a_mistake() -> None:
+    days = [f"2024-{1 + k % 12:02}-01" for k in range(ROWS)]
+    with pytest.raises(DataError, match="column day: found 'soon', expected a date"):
+        Table().fit({"day": [*days, "soon"]})
+    table = Table().fit({"day": days})
+    assert table.problems({"day": ["2024-01-01", "soon"]})[0].endswith("expected a date")
+    assert table.problems({"day": ["2024-01-01"]}) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"kind": "else"}, ValueError),
+        ({"form": "x"}, ValueError),
+        ({"levels": [3]}, TypeError),
+        ({"other": 1}, TypeError),
+        ({"more": 1}, TypeError),
+    ],
+)
+def test_a_file_is_checked(change: dict[str, Any], error: type[Exception]) -> None:
+    config, arrays = Table().fit({"a": NUMBER}).to_config()
+    assert Table.from_config(config, arrays).inputs == ("a",)
+    with pytest.raises(ValueError, match=r"table\.fill"):
+        Table.from_config(config, arrays | {"fill": np.ones(2)})
+    config["features"][0] |= change
+    with pytest.raises(error):
+        Table.from_config(config, arrays)
+
+
+def test_a_table_of_another_width_is_refused(tmp_path: Any) -> None:
+    table = Table().fit({"a": NUMBER, "b": NUMBER**2})
+    with pytest.raises(InvalidValueError, match="its 2 columns become 2 inputs; the network has 3"):
+        xpmlp.MLP([3, 2], table=table)
+    mlp = xpmlp.MLP([2, 2], table=table, backend="numpy", seed=0)
+    mlp.table = Table().fit({"a": NUMBER})
+    mlp.save(tmp_path / "m.xpmlp")
+    with pytest.raises(xpmlp.XpmlpError, match="its table makes 1 inputs; the network has 2"):
+        xpmlp.load(tmp_path / "m.xpmlp")
+
+
+def test_arrays_teach_no_table() -> None:
+    mlp = xpmlp.MLP([2, 2], table="auto", backend="numpy")
+    with pytest.raises(InvalidTypeError, match="has not been fitted"):
+        mlp.fit(np.ones((4, 2)), [0, 1, 0, 1])
+
+
+def test_frames_need_narwhals(monkeypatch: pytest.MonkeyPatch) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [1, 2]})
+    monkeypatch.setitem(sys.modules, "narwhals", None)
+    with pytest.raises(MissingExtraError, match=r"xpmlp\[cli\]"):
+        frame_of(frame)
+    assert len(frame_of({"a": [1, 2]})) == 2
+
+
+def test_values_at_the_edge() -> None:
+    assert np.isnan(numbers(["--5", "1,2,3"])).all()
+    assert numbers(["+5", "-$5", "(5)"]).tolist() == [5.0, -5.0, -5.0]
+    assert dates([]) is None
+    assert dates(["2024-13-45"]) is None
+    assert dates(["20240102"]) is None
+    found = dates(["2024-01-02T03:04:05+00:00"])
+    assert found is not None
+    assert str(found[0][0]).startswith("2024-01-02T03:04:05")
+
+
+def test_labels_at_the_edge() -> None:
+    def where(row: int) -> str:
+        return f"row {row}"
+
+    column = Column.of_texts(["a", "b"] * 10)
+    with pytest.raises(InvalidValueError, match="task"):
+        encode_column(column, "ranking", where, "label")
+    with pytest.raises(InvalidValueError, match="task"):
+        encode_labels(np.array([1, 2]), "ranking", where)
+    with pytest.raises(DataError, match="row 0: found the label 'a', expected a number"):
+        encode_column(column, "regression", where, "label")
+    with pytest.raises(DataError, match="row 1: found the label 'x', expected a number"):
+        encode_labels(np.array(["1", "x", "2"]), None, where)
+    with pytest.raises(DataError, match="row 1: found the label 'x'"):
+        map_labels(np.array(["1", "x", "2"]), None, where)
+
+
+def test_dates_that_are_none_and_of_two_forms() -> None:
+    days = [f"2024-{1 + k % 12:02}-01" for k in range(ROWS)]
+    table = Table().fit({"day": days})
+    with pytest.raises(DataError, match=r"column day: found '1' .*, expected a date;\ncorrect"):
+        table.transform({"day": [1.0, 2.0]})
+    mixed = ["2024-01-02", "03.04.2024", "2024-05-06", "07.08.2024"] * 5
+    assert Table().fit({"a": NUMBER, "day": mixed}).features[1].kind == "category"
+
+
+def test_a_constant_that_is_missing_at_times() -> None:
+    table = Table().fit({"a": [5.0, np.nan, 5.0]})
+    assert table.transform({"a": [5.0, np.nan, 7.0]}).tolist() == [[0, 0], [0, 1], [2, 0]]
+
+
+def test_infinity_is_no_number() -> None:
+    with pytest.raises(DataError, match="row 3, column a: found 'inf', expected a number"):
+        Table().fit({"a": [*NUMBER[:3], np.inf, *NUMBER[3:]]})
+
+
+def test_numbers_of_a_frame() -> None:
+    assert frame_of({"a": [1, 2], "b": [3.5, 4]}).matrix().tolist() == [[1, 3.5], [2, 4]]  # type: ignore[union-attr]
+    assert frame_of({"a": [1, None]}).matrix() is None
+    assert frame_of({"a": [1, 2], "b": ["x", "y"]}).matrix() is None
+
+
+def test_what_duckdb_says_is_put_in_our_words() -> None:
+    assert reason("CSV Error on Line: 7\nMaximum line size of 5 bytes").startswith("line 7: found")
+    assert "a quote that does not end" in reason("Value with unterminated quote found.")
+    assert reason("Invalid Input Error: odd\nmore") == "cannot be read: odd"
