@@ -185,5 +185,5 @@ def test_a_fault_of_the_query_is_an_error(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("xpmlp.data.tables.cell", lambda place: f"nothing({place})")
     path = tmp_path / "table.csv"
     path.write_text(text())
-    with pytest.raises(DataError, match="table.csv: cannot be read"):
+    with pytest.raises(DataError, match="cannot be read"):
         read_table(path)
