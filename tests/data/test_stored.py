@@ -187,3 +187,18 @@ def test_a_fault_of_the_query_is_an_error(tmp_path: Path, monkeypatch: pytest.Mo
     path.write_text(text())
     with pytest.raises(DataError, match="cannot be read"):
         read_table(path)
+
+
+def test_many_columns_that_are_unlike_their_first_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xpmlp.data.tables.LOOKED_AT", 3)
+    path = tmp_path / "table.csv"
+    rows = [",".join(f"c{k}" for k in range(600)), *[",".join(["1"] * 600)] * 4]
+    path.write_text("\n".join([*rows, ",".join(["x", "NA", *["2"] * 598])]))
+    frame = read_table(path)
+    assert frame.shape == (5, 600)
+    assert [frame.column("c0").text(k) for k in (0, 4)] == ["1", "x"]
+    table = xpmlp.Table(numeric=["c0"]).fit(frame)
+    assert table.features[1].missing == 1
+    assert table.features[599].kind == "number"

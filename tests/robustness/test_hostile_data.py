@@ -130,7 +130,7 @@ def test_csv_of_many_columns_takes_a_time_that_grows_with_them(tmp_path: Path, d
     n = draws(10_000, MAX_COLUMNS)
     rows = [",".join(f"c{i}" for i in range(n)), ",".join("1" * n), ",".join("2" * n)]
     (tmp_path / "a.csv").write_text("\n".join(rows))
-    with bounded(memory=8000 * n):
+    with bounded(memory=48_000 * n):  # DuckDB takes 37 kB for a column, however few the rows
         data = load(tmp_path / "a.csv", test_fraction=0)
     assert data.X.shape == (2, n - 1)
     assert data.classes == ("1", "2")

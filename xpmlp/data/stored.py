@@ -14,6 +14,9 @@ from xpmlp.data.frame import Column, Frame
 ROWS, SAMPLED = 50_000, 200_000
 """Rows that are read at a time, and rows by which a `Table` learns what the columns are."""
 
+WIDE = 500
+"""Most columns of text that are counted one by one."""
+
 MAX_LEVELS = 50_000
 """Most distinct texts of a column that is fetched as places among them."""
 
@@ -39,9 +42,10 @@ class Rows:
         kinds = [row[1] for row in connection.execute("DESCRIBE rows").fetchall()]
         texts = [place for place, kind in enumerate(kinds) if kind == "VARCHAR"]
         counts = ", ".join(f"approx_count_distinct(c{place})" for place in texts)
-        found = connection.execute(f"SELECT {counts} FROM rows").fetchone() if texts else ()
+        few = 0 < len(texts) <= WIDE
+        found = connection.execute(f"SELECT {counts} FROM rows").fetchone() if few else ()
         self.levels: dict[int, tuple[str, ...] | None] = {}
-        for place, count in zip(texts, found, strict=True):
+        for place, count in zip(texts, found, strict=False):
             self.levels[place] = self._levels(place) if count <= MAX_LEVELS else None
 
     def _levels(self, place: int) -> tuple[str, ...] | None:
