@@ -58,6 +58,7 @@ def test_it_is_read(name: str, tmp_path: Path) -> None:
         (PACKED["t.csv.zip"][:60], "cannot be unpacked"),
         (encrypted(PACKED["t.csv.zip"]), "cannot be unpacked"),
     ],
+    ids=["two", "none", "gzip cut off", "zip cut off", "encrypted"],  # archives have the time
 )
 def test_it_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
