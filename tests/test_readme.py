@@ -73,12 +73,12 @@ def test_the_commands_and_pictures_it_names_exist() -> None:
         with pytest.raises(SystemExit) as stop:
             parser.parse([command, "--help"])
         assert stop.value.code == 0
-    for picture in re.findall(r"docs/\w+\.(?:png|gif)", README):
+    for picture in re.findall(r"docs/pictures/\w+\.(?:png|gif)", README):
         assert (ROOT / picture).exists()
 
 
 def test_the_tests_that_documents_name_exist() -> None:
-    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "backends/README.md"]
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "backends/README.md"]
     names = {
         name.removeprefix("tests/")
         for path in documents

@@ -1,6 +1,6 @@
 """Where a step's time goes, beside what was predicted before anything ran on a GPU.
 
-``python -m benchmarks gpu`` writes the table into ``docs/gpu.md``, if it measured all of it on a
+``python -m benchmarks gpu`` writes the table into ``docs/why/gpu.md``, if it measured all of it on a
 GPU. ``python -m benchmarks.gpu.estimate RESULTS.json`` does so with results from another machine.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.report import table, text_of
 
-DOCS = Path(__file__).parents[2] / "docs" / "gpu.md"
+DOCS = Path(__file__).parents[2] / "docs" / "why" / "gpu.md"
 BEGIN, END = "<!-- predicted and measured: begin -->", "<!-- predicted and measured: end -->"
 """What stands around the table in the documentation."""
 
