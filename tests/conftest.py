@@ -141,7 +141,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="as CI: slow tests too, larger counts")
     parser.addoption("--first", action="store_true", help="of --slow: minutes, nothing compiled")
     parser.addoption("--rest", action="store_true", help="of --slow: all that --first leaves out")
-    parser.addoption("--full", action="store_true", help="--slow, and what docs/why/reliability.md has")
+    parser.addoption(
+        "--full", action="store_true", help="--slow, and what docs/why/reliability.md has"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,0 +1,15 @@
+"""Each page's kernel starts with this: the build's folder, and pictures as the site wants them."""
+
+import os
+
+import matplotlib
+from IPython import get_ipython
+
+os.chdir(os.environ["XPMLP_DOCS_WORK"])
+get_ipython().run_line_magic("config", "InlineBackend.figure_formats = ['svg']")
+matplotlib.rcParams |= {
+    "figure.figsize": (6.4, 3.2),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "xpmlp",  # the same picture has the same bytes
+}

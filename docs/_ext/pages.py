@@ -1,0 +1,62 @@
+"""What the pages need beside Sphinx's own: commands that are run, code that says why it is not.
+
+``{terminal} xpmlp ...`` runs the command as the site is built and shows it with its output; a command
+that fails, fails the build. ``{not-run} reason`` shows code with the reason why the build cannot run it.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from sphinxcontrib.programoutput import ProgramOutputDirective
+
+HERE = Path(__file__).parent
+WORK = "_build/work"
+"""The folder of the commands and of the cells, emptied by every build, with ``docs/data`` in it."""
+
+
+class Terminal(ProgramOutputDirective):
+    """A command, run in the build's own folder, and what it printed."""
+
+    def run(self) -> list[Any]:
+        self.options |= {"cwd": f"/{WORK}", "prompt": None, "language": "console"}
+        return super().run()
+
+
+class NotRun(SphinxDirective):
+    """Code that the build does not run, and the reason, which the page shows."""
+
+    has_content = True
+    required_arguments = 1
+    final_argument_whitespace = True
+    option_spec = {"language": directives.unchanged}
+
+    def run(self) -> list[nodes.Node]:
+        text = "\n".join(self.content)
+        code = nodes.literal_block(text, text, language=self.options.get("language", "sh"))
+        why = nodes.paragraph(classes=["not-run"])
+        why += self.parse_inline(f"Not run when this site is built: {self.arguments[0]}")[0]
+        return [code, why]
+
+
+def prepare(app: Sphinx) -> None:
+    """Empty the folder in which commands and cells run, and tell both where and how."""
+    source = Path(app.srcdir)
+    work, settings = source / WORK, source / "_build" / "ipython"
+    for folder, origin in ((work, source / "data"), (settings, HERE / "ipython")):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(origin, folder)
+    os.environ |= {"IPYTHONDIR": str(settings), "XPMLP_DOCS_WORK": str(work), "COLUMNS": "80"}
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Tell Sphinx of the directives."""
+    app.add_directive("terminal", Terminal)
+    app.add_directive("not-run", NotRun)
+    app.connect("builder-inited", prepare)
+    return {"parallel_read_safe": False, "parallel_write_safe": True}

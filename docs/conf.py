@@ -1,0 +1,45 @@
+"""The site: Sphinx with MyST's Markdown. MyST-NB runs each page's code as the site is built."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+import xpmlp
+
+project = "xpmlp"
+author = copyright = "The xpmlp developers"
+release = version = xpmlp.__version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "numpydoc",
+    "sphinx_copybutton",
+    "sphinxcontrib.programoutput",
+    "pages",
+]
+exclude_patterns = ["_build", "_ext", "data"]
+suppress_warnings = ["myst-nb.mime_priority"]
+
+myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+myst_dmath_double_inline = True
+nb_execution_mode = "force"  # a cache would not see that the library changed
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120  # seconds
+nb_merge_streams = True
+copybutton_exclude = ".linenos, .gp, .go"  # of a terminal the command alone
+
+autodoc_typehints = "none"  # the docstrings have the types, in words
+autosummary_generate = True
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+
+html_theme = "furo"
+html_title = "xpmlp"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sphinx = False
