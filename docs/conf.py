@@ -8,7 +8,8 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 import xpmlp
 
 project = "xpmlp"
-author = copyright = "The xpmlp developers"
+author = "The xpmlp developers"
+copyright = author  # noqa: A001  (Sphinx calls it so)
 release = version = xpmlp.__version__
 
 extensions = [
@@ -38,6 +39,7 @@ autosummary_generate = True
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "xpmlp"
 html_static_path = ["_static"]

@@ -1,7 +1,7 @@
 """Where a step's time goes, beside what was predicted before anything ran on a GPU.
 
-``python -m benchmarks gpu`` writes the table into ``docs/why/gpu.md``, if it measured all of it on a
-GPU. ``python -m benchmarks.gpu.estimate RESULTS.json`` does so with results from another machine.
+``python -m benchmarks gpu`` writes the table into ``docs/why/gpu.md``, if it measured all of it on
+a GPU. ``python -m benchmarks.gpu.estimate RESULTS.json`` does so with results from another machine.
 """
 
 import json

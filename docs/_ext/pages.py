@@ -1,14 +1,16 @@
 """What the pages need beside Sphinx's own: commands that are run, code that says why it is not.
 
-``{terminal} xpmlp ...`` runs the command as the site is built and shows it with its output; a command
-that fails, fails the build. ``{not-run} reason`` shows code with the reason why the build cannot run it.
+``{terminal} xpmlp ...`` runs the command as the site is built and shows it with its output; a
+command that fails, fails the build. ``{not-run} reason`` shows code that the build does not run,
+with the reason. Formulas become MathML, which browsers draw and screen readers read.
 """
 
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import latex2mathml.converter
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
@@ -34,7 +36,7 @@ class NotRun(SphinxDirective):
     has_content = True
     required_arguments = 1
     final_argument_whitespace = True
-    option_spec = {"language": directives.unchanged}
+    option_spec: ClassVar = {"language": directives.unchanged}
 
     def run(self) -> list[nodes.Node]:
         text = "\n".join(self.content)
@@ -42,6 +44,17 @@ class NotRun(SphinxDirective):
         why = nodes.paragraph(classes=["not-run"])
         why += self.parse_inline(f"Not run when this site is built: {self.arguments[0]}")[0]
         return [code, why]
+
+
+def _inline(writer: Any, node: nodes.math) -> None:
+    writer.body.append(latex2mathml.converter.convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def _display(writer: Any, node: nodes.math_block) -> None:
+    drawn = latex2mathml.converter.convert(node.astext(), display="block")
+    writer.body.append(f'<div class="formula" tabindex="0" role="group">{drawn}</div>')
+    raise nodes.SkipNode
 
 
 def prepare(app: Sphinx) -> None:
@@ -58,5 +71,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Tell Sphinx of the directives."""
     app.add_directive("terminal", Terminal)
     app.add_directive("not-run", NotRun)
+    app.add_html_math_renderer("mathml", (_inline, None), (_display, None))
     app.connect("builder-inited", prepare)
     return {"parallel_read_safe": False, "parallel_write_safe": True}
