@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from threading import Lock
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import xpmlp_backends.numpy.functions  # noqa: F401 - registers how NumPy's functions are recorded
 from xpmlp.errors import BackendError
 from xpmlp.nn.contract import Array, Data, Execution, Forward, Plan, Run, State, Step
+from xpmlp.nn.ops import Ops
 from xpmlp_backends.base import (
     EagerBackend,
     Loop,
@@ -42,6 +44,12 @@ MANY = 1024
 """With as many rows two calls pay: arrays so large take long to allocate each time."""
 
 
+@cache
+def _plain() -> Ops:
+    """Return NumPy's operations without numba: one table, which all models share."""
+    return in_place(Ops.reference(xp, "cpu"))
+
+
 class NumpyBackend(EagerBackend):
     """Recorded steps, and operations that write where their result is wanted.
 
@@ -61,7 +69,7 @@ class NumpyBackend(EagerBackend):
 
     def __init__(self, fused: bool | None = None) -> None:
         super().__init__("numpy", xp, "cpu")
-        self.ops = in_place(self.ops)
+        self.ops = _plain()
         self.fused = os.environ.get("XPMLP_FUSED", "1") != "0" if fused is None else fused
         if self.fused:
             try:

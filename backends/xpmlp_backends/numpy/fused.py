@@ -5,7 +5,7 @@ the formula.
 """
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from xpmlp_backends.numpy.inplace import SLOTS, dense, dense_activation, dense_g
 from xpmlp_backends.numpy.record import empty, launch
 
 
+@cache
 def fused(ops: Ops) -> Ops:
     """Return the operations, with numba's loops where they are faster than NumPy."""
     replaced = (
