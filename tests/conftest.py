@@ -139,7 +139,7 @@ def make_backend(name: str) -> Any:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Three sizes of the suite: minutes, a quarter of an hour as in CI, and hours."""
     parser.addoption("--slow", action="store_true", help="as CI: slow tests too, larger counts")
-    parser.addoption("--first", action="store_true", help="of --slow: minutes, nothing compiled")
+    parser.addoption("--first", action="store_true", help="of --slow: minutes, on few backends")
     parser.addoption("--rest", action="store_true", help="of --slow: all that --first leaves out")
     parser.addoption(
         "--full", action="store_true", help="--slow, and what docs/why/reliability.md has"
@@ -205,7 +205,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if config.getoption("--slow"):
             return True
         minutes = in_minutes(item)
-        first = minutes and not any(_is_on(item, on) for on in AT_MOST)
+        first = minutes and not any(_is_on(item, on) for on in (*AT_MOST, *EVERY))
         if config.getoption("--first"):
             return first
         if not config.getoption("--rest"):

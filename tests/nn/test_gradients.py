@@ -176,6 +176,7 @@ def test_every_structure_with_every_activation_loss_and_regularizer(
 
 @pytest.mark.parametrize("regularizer", REGULARISERS)
 @pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.sampled(5)
 def test_the_whole_product_on_numpy(structure: str, regularizer: str) -> None:
     backend = make_backend("numpy")
     for activation, loss in product(ACTIVATIONS, ALL_LOSSES):
