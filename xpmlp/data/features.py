@@ -8,7 +8,7 @@ import numpy as np
 
 from xpmlp.data.dataset import Array
 from xpmlp.data.frame import Column, Frame
-from xpmlp.data.values import dates, numbers
+from xpmlp.data.values import YES, dates, numbers
 from xpmlp.errors import DataError, short
 
 COMMON = 9
@@ -206,11 +206,9 @@ def category(name: str, column: Column, facts: dict[str, Any], whole: bool = Fal
             return Feature(name, "left out", "it differs in every row", **facts)
     order = sorted(range(len(levels)), key=lambda k: (-counts[k], levels[k]))
     kept = sorted(levels[k] for k in order[: COMMON if distinct > COMMON else distinct])
-    kind = "yes/no" if distinct == 2 and {level.lower() for level in kept} in _YES else "category"
+    both = distinct == 2 and {YES.get(level.lower()) for level in kept} == {0, 1}
+    kind = "yes/no" if both else "category"
     return Feature(name, kind, levels=tuple(kept), other=distinct > COMMON, **facts)
-
-
-_YES = ({"yes", "no"}, {"true", "false"}, {"t", "f"}, {"y", "n"}, {"ja", "nein"}, {"on", "off"})
 
 
 def written(column: Column, mark: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from xpmlp.data.dataset import Array, Where, require_finite
 from xpmlp.data.frame import Column
-from xpmlp.data.values import decimal_mark, is_plain, numbers
+from xpmlp.data.values import YES, decimal_mark, is_plain, numbers
 from xpmlp.errors import DataError, short, unknown_name
 
 TASKS = ("classification", "regression")
@@ -126,11 +126,6 @@ def map_column(
     return y
 
 
-YES = {"yes": 1, "true": 1, "t": 1, "y": 1, "1": 1, "1.0": 1, "no": 0, "false": 0, "f": 0, "n": 0}
-YES |= {"0": 0, "0.0": 0}
-"""What the cells of one of several labels may be, in any case."""
-
-
 def is_yes_or_no(classes: Sequence[str]) -> bool:
     """Whether the classes are no and yes, in this order."""
     return [YES.get(name.lower()) for name in classes] == [0, 1]
@@ -149,19 +144,17 @@ def encode_labels(
     Raises
     ------
     DataError
-        If a label is NaN or infinite, numbers and text are mixed and `task` is not
-        classification, text is given for regression, or there are fewer than two classes.
+        If a label is NaN or infinite, texts suit neither (`encode_column`), or there are fewer than
+        two classes.
     InvalidValueError
         If `task` is unknown.
     """
     if task is not None and task not in TASKS:
         raise unknown_name("task", task, TASKS)
-    labels = _numbers_if_possible(labels)
-    numeric = labels.dtype.kind in "uif"
-    if numeric:
+    if labels.dtype.kind in _TEXT:
+        return encode_column(_one_column(labels, where), task, where, "y")
+    if labels.dtype.kind != "b":
         require_finite(labels, where)
-    elif labels.dtype.kind in _TEXT and task != "classification":
-        _refuse_numbers_among_text(labels, task, where)
     if task != "regression" and _is_one_hot(labels):
         labels = labels.argmax(axis=1)
     elif task is None and _is_zero_or_one(labels):
@@ -190,10 +183,9 @@ def map_labels(labels: Array, classes: tuple[str, ...] | None, where: Where) -> 
     Raises a DataError, with the place from `where`, for a label that is not one of the classes,
     or not a finite number for regression.
     """
+    if labels.dtype.kind in _TEXT:
+        return map_column(_one_column(labels, where), classes, False, where)
     if classes is None:
-        labels = _numbers_if_possible(labels)
-        if labels.dtype.kind in _TEXT:
-            _refuse_numbers_among_text(labels, "regression", where)
         y = labels.astype(np.float64)
         require_finite(y, where)
         return y
@@ -224,18 +216,17 @@ def class_name(value: Any) -> str:
 
 def _code(value: Any, known: dict[str, int]) -> int:
     name = class_name(value)
-    if name not in known and isinstance(value, str) and is_number(value):
+    if name not in known and isinstance(value, str) and is_plain(value):
         name = class_name(float(value))  # "1.0" is "1" written differently
     return known.get(name, -1)
 
 
-def _numbers_if_possible(labels: Array) -> Array:
-    if labels.dtype.kind not in _TEXT or (np.strings.find(labels, "_") >= 0).any():
-        return labels
-    try:
-        return labels.astype(np.float64)
-    except ValueError:
-        return labels
+def _one_column(labels: Array, where: Where) -> Column:
+    """Return texts as a table's column."""
+    if labels.ndim == 2:
+        raise DataError(f"{where(0)}: found {labels.shape[1]} columns of text, expected one label")
+    levels, codes = np.unique(labels, return_inverse=True)
+    return Column(codes, tuple(map(str, levels)))
 
 
 def _is_one_hot(labels: Array) -> bool:
@@ -249,30 +240,9 @@ def _is_zero_or_one(labels: Array) -> bool:
 
 
 def _infer_task(labels: Array) -> str:
-    if labels.dtype.kind in _TEXT + "b":
+    if labels.dtype.kind == "b":
         return "classification"
     if labels.ndim == 2 or (labels != np.trunc(labels)).any():
         return "regression"
     few = max(20.0, math.sqrt(len(labels)))
     return "classification" if len(np.unique(labels)) <= few else "regression"
-
-
-def _refuse_numbers_among_text(labels: Array, task: str | None, where: Where) -> None:
-    """Refuse text for regression, and text among numbers, which may be a mistyped number."""
-    is_text = np.array([not is_number(text) for text in labels.ravel()])
-    if task == "regression" or not is_text.all():
-        first = int(np.argmax(is_text))
-        index = first // (labels.size // len(labels))
-        raise DataError(
-            f"{where(index)}: found the label {short(labels.ravel()[first])!r}, expected a "
-            "number; correct it, or use task 'classification' if the labels are names"
-        )
-
-
-def is_number(text: str) -> bool:
-    """Whether a text is a number: NaN and infinity are, Python's ``1_000`` is not."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "_" not in text

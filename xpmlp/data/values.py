@@ -38,6 +38,10 @@ MISSING = frozenset(
 NO_LABEL = frozenset(("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null"))
 """The same for labels, of which "none" may be one."""
 
+_PAIRS = ("yes no", "true false", "t f", "y n", "on off", "ja nein", "1 0", "1.0 0.0")
+YES = {word: 1 - place for pair in _PAIRS for place, word in enumerate(pair.split())}
+"""Yes and no as people write them, in lower case."""
+
 _PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _ZEROS = re.compile(r"[-+]?0\d")
 """A code rather than a number: 02134, 007."""
