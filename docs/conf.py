@@ -44,4 +44,5 @@ html_theme = "furo"
 html_title = "xpmlp"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_show_sphinx = False
