@@ -7,6 +7,8 @@ document.addEventListener("DOMContentLoaded", () => {
   set(".sidebar-drawer", "aria-label", "Pages");
   set(".toc-drawer", "aria-label", "On this page");
   set("details > summary[aria-label]", "aria-label", "Show code cell source");
+  const results = document.querySelector("#search-results");
+  if (results) results.insertAdjacentHTML("beforebegin", "<h1>Search</h1>");
   set(".content-icon-container", "role", "navigation");
   set(".content-icon-container", "aria-label", "This page");
 });
