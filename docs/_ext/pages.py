@@ -46,13 +46,18 @@ class NotRun(SphinxDirective):
         return [code, why]
 
 
+def _drawn(node: nodes.Node, **options: Any) -> str:
+    text = node.astext().replace("{aligned}", "{split}")  # the name that the converter knows
+    return str(latex2mathml.converter.convert(text, **options))
+
+
 def _inline(writer: Any, node: nodes.math) -> None:
-    writer.body.append(latex2mathml.converter.convert(node.astext()))
+    writer.body.append(_drawn(node))
     raise nodes.SkipNode
 
 
 def _display(writer: Any, node: nodes.math_block) -> None:
-    drawn = latex2mathml.converter.convert(node.astext(), display="block")
+    drawn = _drawn(node, display="block")
     writer.body.append(f'<div class="formula" tabindex="0" role="group">{drawn}</div>')
     raise nodes.SkipNode
 

@@ -1,6 +1,7 @@
 """Each page's kernel starts with this: the build's folder, and pictures as the site wants them."""
 
 import os
+import sys
 
 import matplotlib
 from IPython import get_ipython
@@ -13,3 +14,5 @@ matplotlib.rcParams |= {
     "axes.spines.right": False,
     "svg.hashsalt": "xpmlp",  # the same picture has the same bytes
 }
+for stream in (sys.stdout, sys.stderr):
+    stream.flush_interval = 1e6  # seconds: what a cell prints is one piece, however long it takes
