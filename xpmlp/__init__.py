@@ -9,7 +9,7 @@ Names are imported when first used, so ``import xpmlp`` and ``xpmlp --help`` cos
 
 import importlib
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing: that is most of the time
 if TYPE_CHECKING:
