@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import tomllib
 from pathlib import Path
 from statistics import mean
@@ -49,8 +50,8 @@ OTHERS = [command for command in NAMED if command not in [made for made, _ in PI
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to be in, from which the README's paths exist."""
-    (tmp_path / "docs").symlink_to(ROOT / "docs", target_is_directory=True)
+    """A folder to be in, with the README's data and nothing else."""
+    shutil.copytree(ROOT / "docs/data", tmp_path / "docs/data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XPMLP_BACKEND", "numpy")
     return tmp_path
