@@ -6,6 +6,7 @@ A message says what (the file or parameter), what was found, what was expected, 
 import contextlib
 import difflib
 import importlib
+import math
 import os
 import sys
 import warnings
@@ -104,6 +105,23 @@ def flag(name: str, value: Any) -> bool:
     if type(value).__name__ not in ("bool", "bool_"):  # NumPy's, too
         raise InvalidTypeError(f"{name}: found {short(repr(value))}; expected True or False")
     return bool(value)
+
+
+def require_between(
+    owner: str,
+    name: str,
+    value: float,
+    low: float = -math.inf,
+    high: float = math.inf,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> None:
+    """Refuse a number outside its interval: InvalidValueError."""
+    above = value > low if open_low else value >= low
+    below = value < high if open_high else value <= high
+    if not (above and below):
+        interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
+        raise InvalidValueError(f"{owner}: {name} is {value!r}; expected a number in {interval}")
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

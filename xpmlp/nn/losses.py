@@ -11,10 +11,9 @@ ends in its last dense layer, and ``predict_proba`` applies the link.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
 from typing import Any, ClassVar
 
-from xpmlp.errors import InvalidTypeError, InvalidValueError, flag, unknown_name
+from xpmlp.errors import InvalidTypeError, flag, require_between, unknown_name
 from xpmlp.nn.functions import Array, clamp, log_softmax, one_hot, sigmoid, softplus
 
 __all__ = [
@@ -126,7 +125,7 @@ class Huber(Loss):
     name = "huber"
 
     def __post_init__(self) -> None:
-        _require("Huber", "delta", self.delta, low=0.0, open_low=True)
+        require_between("Huber", "delta", self.delta, low=0.0, open_low=True)
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
         xp, e = ops.xp, z - y
@@ -142,7 +141,7 @@ class Quantile(Loss):
     name = "quantile"
 
     def __post_init__(self) -> None:
-        _require("Quantile", "q", self.q, low=0.0, high=1.0, open_low=True, open_high=True)
+        require_between("Quantile", "q", self.q, low=0.0, high=1.0, open_low=True, open_high=True)
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
         xp, e = ops.xp, y - z
@@ -190,7 +189,7 @@ class _CrossEntropy(Loss):
 
     def __post_init__(self) -> None:
         amount = self.label_smoothing
-        _require(type(self).__name__, "label_smoothing", amount, 0.0, 1.0, open_high=True)
+        require_between(type(self).__name__, "label_smoothing", amount, 0.0, 1.0, open_high=True)
 
 
 @dataclass(frozen=True)
@@ -300,20 +299,3 @@ def loss(spec: object) -> Loss:
 def _smooth(target: Array, amount: float, classes: int) -> Array:
     """Spread a share of each target evenly over all classes (Szegedy et al. 2016, section 7)."""
     return target if amount == 0 else target * (1.0 - amount) + amount / classes
-
-
-def _require(
-    owner: str,
-    name: str,
-    value: float,
-    low: float = -inf,
-    high: float = inf,
-    open_low: bool = False,
-    open_high: bool = False,
-) -> None:
-    """Refuse a number outside its interval."""
-    above = value > low if open_low else value >= low
-    below = value < high if open_high else value <= high
-    if not (above and below):
-        interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
-        raise InvalidValueError(f"{owner}: {name} is {value!r}; expected a number in {interval}")

@@ -23,10 +23,10 @@ from xpmlp.nn.layers import (
 )
 from xpmlp.nn.losses import label_cross_entropy, sigmoid_cross_entropy, softmax_cross_entropy
 from xpmlp.nn.metrics import accumulate, assess, batch_mean, is_largest
-from xpmlp.nn.optimizers import UPDATES
 from xpmlp.nn.parameters import Layout
 from xpmlp.nn.penalty import penalize
 from xpmlp.nn.random import dropout_mask
+from xpmlp.nn.updates import UPDATES
 
 Operation = Callable[..., Any]
 

@@ -14,9 +14,10 @@ from xpmlp.model.base import Model, on_device
 from xpmlp.model.memory import rows_within_chunk
 from xpmlp.model.predict import ROWS, thin
 from xpmlp.nn.contract import Array, Plan
-from xpmlp.nn.optimizers import Optimizer, Updated
+from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.penalty import Penalty
 from xpmlp.nn.step import TrainingStep, first_state
+from xpmlp.nn.updates import Updated
 from xpmlp.training.batches import EpochPlan, batch_source
 from xpmlp.training.prepare import prepare
 

@@ -14,7 +14,7 @@ import numpy as np
 from xpmlp.nn.activations import ACTIVATIONS, Activation
 from xpmlp.nn.contract import Array
 from xpmlp.nn.ops import Ops
-from xpmlp.nn.optimizers import UPDATES
+from xpmlp.nn.updates import UPDATES
 from xpmlp_backends.base import pack_with
 from xpmlp_backends.numpy.record import empty, launch
 
