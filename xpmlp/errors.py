@@ -15,51 +15,167 @@ from typing import Any
 
 
 class XpmlpError(Exception):
-    """Base of every error that xpmlp raises on purpose."""
+    """Base of every error that xpmlp raises on purpose.
+
+    Examples
+    --------
+    >>> try:
+    ...     xpmlp.MLP([2, 2], activation="rellu")
+    ... except xpmlp.XpmlpError as error:
+    ...     print(type(error).__name__, str(error)[:48])
+    InvalidValueError unknown activation 'rellu'. Did you mean 'relu'?
+    """
 
 
 class InvalidValueError(XpmlpError, ValueError):
-    """An argument or input array has a value, name or shape that cannot work."""
+    """An argument or input array has a value, name or shape that cannot work.
+
+    Examples
+    --------
+    >>> try:
+    ...     xpmlp.MLP([2, 2], backend="numpy").predict([[1.0, 2.0]])
+    ... except ValueError as error:
+    ...     print(error)
+    this model has not been trained: call fit(X, y) first
+    """
 
 
 class InvalidTypeError(XpmlpError, TypeError):
-    """An argument or input array has the wrong type, dtype, or array library."""
+    """An argument or input array has the wrong type, dtype, or array library.
+
+    Examples
+    --------
+    >>> try:
+    ...     xpmlp.MLP([2, 2], loss=0.5)
+    ... except TypeError as error:
+    ...     print(str(error)[:15])
+    loss: found 0.5
+    """
 
 
 class DataError(XpmlpError, ValueError):
-    """A data file is missing a part, broken, or not of its format."""
+    """A data file is missing a part, broken, or not of its format.
+
+    Examples
+    --------
+    >>> try:
+    ...     xpmlp.data.load("nowhere.csv")
+    ... except xpmlp.errors.DataError as error:
+    ...     print(str(error)[:25])
+    no such file: nowhere.csv
+    """
 
 
 class CheckpointError(XpmlpError, ValueError):
-    """A model file is broken, altered, or from a newer version."""
+    """A model file is broken, altered, or from a newer version.
+
+    Examples
+    --------
+    >>> xpmlp.MLP([2, 2], backend="numpy").save("model.xpmlp")
+    >>> with open("model.xpmlp", "r+b") as file:
+    ...     position, written = file.seek(-1, 2), file.write(b"?")
+    >>> try:
+    ...     xpmlp.load("model.xpmlp", backend="numpy")
+    ... except xpmlp.errors.CheckpointError as error:
+    ...     print(str(error)[:58])
+    model.xpmlp: the content does not match its SHA-256, so it
+    """
 
 
 class GradientError(XpmlpError, ArithmeticError):
-    """A custom function's derivative is wrong, or a result has a wrong shape or dtype."""
+    """A custom function's derivative is wrong, or a result has a wrong shape or dtype.
+
+    Examples
+    --------
+    >>> wrong = (lambda xp, z: z * z, lambda xp, z: z)  # the derivative is 2 z
+    >>> try:
+    ...     xpmlp.MLP([2, 4, 2], activation=wrong, backend="numpy")
+    ... except xpmlp.errors.GradientError as error:
+    ...     print(str(error)[:23])
+    activation '<lambda>':
+    """
 
 
 class DivergenceError(XpmlpError, ArithmeticError):
-    """The training loss became NaN or infinite."""
+    """The training loss became NaN or infinite.
+
+    Examples
+    --------
+    >>> mlp = xpmlp.MLP([1, 1], backend="numpy", seed=0)
+    >>> try:
+    ...     mlp.fit([[1.0], [2.0]], [2.5, 4.5], optimizer=xpmlp.SGD(1e30))
+    ... except xpmlp.errors.DivergenceError as error:
+    ...     print(str(error)[:21])
+    the training diverged
+    """
 
 
 class BackendError(XpmlpError, RuntimeError):
-    """A backend was asked for by name and cannot work here."""
+    """A backend was asked for by name and cannot work here.
+
+    Examples
+    --------
+    >>> try:
+    ...     mlp = xpmlp.MLP([2, 2], backend="cupy")
+    ... except xpmlp.errors.BackendError as error:
+    ...     mlp = xpmlp.MLP([2, 2], backend="numpy")
+    """
 
 
 class DeviceMemoryError(XpmlpError, MemoryError):
-    """The device ran out of memory; the model has the weights of its last finished epoch."""
+    """The device ran out of memory; the model has the weights of its last finished epoch.
+
+    Examples
+    --------
+    >>> mlp, points = xpmlp.MLP([2, 8, 2], backend="numpy"), xpmlp.data.make_xor(n=100)
+    >>> try:
+    ...     history = mlp.fit(points.X, points.y, batch_size=None, epochs=5)
+    ... except xpmlp.errors.DeviceMemoryError as error:
+    ...     print(error)  # names a batch size that fits
+    """
 
 
 class DownloadError(XpmlpError, OSError):
-    """A download failed, or what arrived is not what was expected."""
+    """A download failed, or what arrived is not what was expected.
+
+    Examples
+    --------
+    >>> mirrors = ["http://127.0.0.1:9/"]
+    >>> try:
+    ...     xpmlp.data.load_mnist(cache_dir="cache", mirrors=mirrors, timeout=1.0)
+    ... except xpmlp.errors.DownloadError as error:
+    ...     print("MNIST is not there; train on digits instead")
+    MNIST is not there; train on digits instead
+    """
 
 
 class RunLockedError(XpmlpError, OSError):
-    """Another process or thread trains in the same folder."""
+    """Another process or thread trains in the same folder.
+
+    Examples
+    --------
+    >>> mlp, points = xpmlp.MLP([2, 8, 2], backend="numpy"), xpmlp.data.make_xor(n=100)
+    >>> class Second(xpmlp.Callback):
+    ...     def on_epoch_end(self, training):
+    ...         mlp.copy().fit(points.X, points.y, checkpoints="run")
+    >>> try:
+    ...     mlp.fit(points.X, points.y, checkpoints="run", callbacks=[Second()])
+    ... except xpmlp.errors.RunLockedError as error:
+    ...     print("another training run uses the folder")
+    another training run uses the folder
+    """
 
 
 class MissingExtraError(XpmlpError, ImportError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed.
+
+    Examples
+    --------
+    >>> try:
+    ...     data = xpmlp.data.load("digits")
+    ... except xpmlp.errors.MissingExtraError as error:
+    ...     print(error)  # with the command that installs the package
+    """
 
 
 @contextlib.contextmanager
@@ -127,7 +243,10 @@ def require_between(
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn from the line of the first caller outside xpmlp and scikit-learn."""
     frame, level = sys._getframe(1), 2
-    while frame.f_back and frame.f_globals["__name__"].split(".")[0] in ("xpmlp", "sklearn"):
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in (
+        "xpmlp",
+        "sklearn",
+    ):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
 

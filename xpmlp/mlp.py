@@ -1,22 +1,21 @@
 """``MLP``: what people call. A ``Model`` with the verbs: fit, evaluate, predict, save, to."""
 
-import gc
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from xpmlp.arrays.checks import whole
-from xpmlp.arrays.dlpack import give_back
 from xpmlp.checkpoints.folder import Checkpoints
-from xpmlp.errors import DeviceMemoryError, InvalidValueError, XpmlpError, flag, unknown_name
+from xpmlp.errors import flag, unknown_name
 from xpmlp.model import files, keywords, pickling
-from xpmlp.model.base import Model, backend_for, on_device
-from xpmlp.model.memory import Request, advice_on_training, advice_on_use, release
-from xpmlp.model.predict import decisions, evaluate_batches, forward_batches, inputs, probabilities
+from xpmlp.model.backends import backend_for
+from xpmlp.model.base import Model
+from xpmlp.model.memory import Request, advice_on_training, advice_on_use, within_memory
+from xpmlp.model.predict import Predictor, evaluate_batches
 from xpmlp.model.summary import summary
-from xpmlp.nn.contract import Array, Backend
+from xpmlp.nn.contract import Backend
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
 from xpmlp.training.batches import Order, check_order
@@ -25,10 +24,8 @@ from xpmlp.training.history import History, continue_from
 from xpmlp.training.loop import train
 from xpmlp.training.prepare import examples, prepare
 
-Result = TypeVar("Result")
 
-
-class MLP(Model):
+class MLP(Predictor):
     """A multilayer perceptron.
 
     Parameters
@@ -56,6 +53,7 @@ class MLP(Model):
     residual : bool
         Whether hidden layers that keep the width add their input to their output.
     bias : bool
+        Whether layers add a bias, which starts at 0.
     initializer : str or callable (rng, n_in, n_out) -> ndarray
         ``"auto"`` is He for the ReLU family, Glorot otherwise.
     l1, l2 : float
@@ -106,10 +104,30 @@ class MLP(Model):
         If the backend cannot work here.
     GradientError
         If a custom activation's derivative is wrong, or what a custom layer returns.
+
+    Examples
+    --------
+    >>> data = xpmlp.data.load("xor")
+    >>> mlp = xpmlp.MLP([2, 16, 2], "tanh", backend="numpy", seed=0)
+    >>> history = mlp.fit(data.X, data.y, epochs=50, optimizer=xpmlp.Adam(0.05))
+    >>> mlp.evaluate(data.X_test, data.y_test)["accuracy"] > 0.9
+    True
     """
 
     def summary(self) -> str:
-        """Return a table of the layers: output shape, parameters, and what each computes."""
+        """Return the layers as text: output shape, parameters, and what each computes.
+
+        Examples
+        --------
+        >>> print(xpmlp.MLP([2, 4, 1], targets="values", backend="numpy").summary())
+        layer        output  parameters  computes
+        dense1       (n, 4)          12  z = x W + b
+        activation1  (n, 4)              h = relu(z)
+        dense2       (n, 1)           5  z = x W + b
+        17 parameters, float32
+        loss: mse
+        backend: numpy on cpu
+        """
         return summary(self)
 
     def __repr__(self) -> str:
@@ -153,6 +171,7 @@ class MLP(Model):
         y : array-like, shape (n,) or (n, sizes[-1])
             Class indices, one-hot rows, 0/1, or real values: fewer columns for a custom loss, too.
         epochs : int
+            Passes over the data.
         batch_size : int, optional
             Rows per step; None, or more than n, takes all. The last batch may be smaller.
         optimizer : str or Optimizer
@@ -208,6 +227,14 @@ class MLP(Model):
         DeviceMemoryError
             If the device's memory is too small; the message names a batch size that fits. The
             model keeps the last finished epoch's weights.
+
+        Examples
+        --------
+        >>> X, y = np.array([[0.0], [1.0], [2.0]]), np.array([1.0, 3.0, 5.0])
+        >>> mlp = xpmlp.MLP([1, 1], backend="numpy", seed=0)
+        >>> history = mlp.fit(X, y, epochs=500, optimizer=xpmlp.SGD(0.2))
+        >>> mlp.predict([[10.0]]).round(1), len(history["loss"])
+        (array([21.], dtype=float32), 500)
         """
         chosen = find_optimizer(optimizer)
         epochs = whole("epochs", epochs)
@@ -220,7 +247,8 @@ class MLP(Model):
             kept = Checkpoints.of(checkpoints, checkpoint_every, resume)
         asked = Request(batch_size or 0, chosen.slots)
         with kept.opened(resume) if kept else nullcontext() as saved:
-            return self._within_memory(
+            return within_memory(
+                self,
                 lambda: advice_on_training(self, asked),
                 train,
                 partial(prepare, self, X, y, sample_weight, validation_data, validation_split),
@@ -235,14 +263,11 @@ class MLP(Model):
                 after=continue_from(self.progress, chosen) if go_on and not saved else None,
             )
 
-    # Use
-
     @keywords.known("evaluate")
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
         """Return ``{"loss": ..., "accuracy": ...}``; ``"r2"`` for as many values as outputs.
 
-        The loss includes the penalty, as in training. NumPy arrays and sparse matrices are copied
-        to the device batch by batch, as dense rows.
+        The loss includes the penalty. Data on the host are copied to the device batch by batch.
 
         Parameters
         ----------
@@ -255,47 +280,35 @@ class MLP(Model):
             For input that cannot work, as in ``fit``; or if the model has not been trained.
         DeviceMemoryError
             If the device's memory is too small for a single row.
+
+        Examples
+        --------
+        >>> mlp = xpmlp.MLP([1, 1], initializer="zeros", targets="values", backend="numpy")
+        >>> mlp.evaluate([[0.0], [1.0]], [-1.0, 1.0])
+        {'loss': 0.5, 'r2': 0.0}
         """
 
         def score(model: Model) -> dict[str, float]:
             return evaluate_batches(model, *examples(model, X, y))
 
-        return self._within_memory(partial(advice_on_use, self, "evaluate"), score)
-
-    @keywords.known("predict")
-    def predict(self, X: Any) -> Array:
-        """Return class indices, 0/1 labels, or values; shape (n,), or (n, outputs) for several.
-
-        The result is in the library of X and on its device; NumPy for lists and sparse matrices.
-        Data on the host are copied to the device batch by batch. Values of a model with
-        ``scaling="standard"`` are float64, in which they are brought to the targets' units, where
-        the device has it.
-
-        Raises
-        ------
-        InvalidValueError, InvalidTypeError
-            For input that cannot work, as in ``fit``; or if the model has not been trained.
-        DeviceMemoryError
-            If the device's memory is too small for a single row, or for the results.
-        """
-        return self._forward(X, decisions, "predict")
-
-    def predict_proba(self, X: Any) -> Array:
-        """Return class probabilities, shape (n, C); for one output those of 0 and 1, (n, 2).
-
-        Raises
-        ------
-        InvalidValueError
-            If the model predicts values, not classes.
-        """
-        if self.task.kind == "values":
-            raise InvalidValueError("predict_proba: this model predicts values; use predict")
-        return self._forward(X, probabilities, "predict_proba")
+        return within_memory(self, partial(advice_on_use, self, "evaluate"), score)
 
     # Move, save, restore
 
     def to(self, backend: str | Backend, device: str | None = None) -> Self:
-        """Move the model to another backend, in place, and return it."""
+        """Move the model to another backend, in place, and return it.
+
+        Raises
+        ------
+        InvalidValueError, BackendError
+            If there is no such backend, or it cannot work here.
+
+        Examples
+        --------
+        >>> mlp = xpmlp.MLP([2, 8, 1], backend="auto")  # on a GPU if there is one
+        >>> mlp.to("numpy").backend.name
+        'numpy'
+        """
         before = self.backend
         self.backend = backend_for(backend, device, self.dtype, self.precision)
         self.weights.move(self.backend)
@@ -320,6 +333,14 @@ class MLP(Model):
             If ``metadata`` cannot be written as JSON.
         OSError
             If the file cannot be written.
+
+        Examples
+        --------
+        >>> mlp = xpmlp.MLP([2, 8, 2], backend="numpy")
+        >>> mlp.metadata = {"classes": ["no", "yes"]}
+        >>> mlp.save("models/first.xpmlp")
+        >>> xpmlp.load("models/first.xpmlp").metadata
+        {'classes': ['no', 'yes']}
         """
         files.save(self, path)
 
@@ -329,37 +350,6 @@ class MLP(Model):
     def __setstate__(self, state: dict[str, Any]) -> None:
         pickling.restore(self, state)
 
-    # Inside
-
-    def _forward(self, X: Any, finish: Callable[[Model, Array], Array], call: str) -> Array:
-        def computed(model: Model) -> Array:
-            x = model.scaling.applied(inputs(model, X), model.dtype)
-            return give_back(model.backend, X, forward_batches(model, x, finish))
-
-        return self._within_memory(partial(advice_on_use, self, call), computed)
-
-    @on_device
-    def _within_memory(
-        self, advise: Callable[[], str], attempt: Callable[..., Result], *args: Any, **options: Any
-    ) -> Result:
-        """Return ``attempt(self, *args, **options)``; if memory runs out, say what helps.
-
-        Raises
-        ------
-        DeviceMemoryError
-            After everything the attempt held has been freed, so that ``advise`` sees the truth.
-        """
-        try:
-            return attempt(self, *args, **options)
-        except Exception as error:
-            if isinstance(error, XpmlpError) or not self.backend.ran_out(error):
-                raise
-            reason = release(error)
-        # Only here, outside ``except``, nothing refers to the failed attempt any more.
-        self.forget_compiled()
-        gc.collect()
-        raise DeviceMemoryError(f"{advise()}. What failed: {reason}")
-
 
 def load(
     path: Any,
@@ -367,7 +357,7 @@ def load(
     device: str | None = None,
     custom: Mapping[str, Any] | None = None,
 ) -> MLP:
-    """Read a model file.
+    """Read a model file, or a checkpoint, and return the ``MLP``.
 
     Parameters
     ----------
@@ -376,10 +366,6 @@ def load(
         As for ``MLP``; any backend can load the file of any other.
     custom : mapping of str to activation, loss or layer function, optional
         The custom functions that the file refers to by name.
-
-    Returns
-    -------
-    MLP
 
     Raises
     ------
@@ -392,5 +378,12 @@ def load(
         If there is no such backend, or it cannot work here.
     GradientError
         If a custom activation or layer is wrong.
+
+    Examples
+    --------
+    >>> square = xpmlp.Activation("square", lambda ops, z: z * z, lambda ops, z, h: 2 * z)
+    >>> xpmlp.MLP([2, 4, 1], square, backend="numpy").save("square.xpmlp")
+    >>> xpmlp.load("square.xpmlp", backend="numpy", custom={"square": square}).sizes
+    (2, 4, 1)
     """
     return files.load(MLP, path, backend, device, custom)

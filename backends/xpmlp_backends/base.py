@@ -66,6 +66,20 @@ class EagerBackend:
         Array API namespace.
     device : object
         Passed to the namespace's creation functions.
+
+    Examples
+    --------
+    >>> import xpmlp_backends
+    >>> class Plain(xpmlp_backends.EagerBackend):
+    ...     def owns(self, x):
+    ...         return isinstance(x, np.ndarray)
+    ...     def to_numpy(self, x):
+    ...         return np.array(x)
+    >>> import array_api_compat.numpy as xp
+    >>> mlp, points = xpmlp.MLP([2, 8, 2], seed=0, backend="numpy"), xpmlp.data.make_xor(n=50)
+    >>> backends = ("numpy", Plain("plain", xp, "cpu"))
+    >>> xpmlp.verify(mlp, points.X, points.y, backends=backends, steps=4).agrees
+    True
     """
 
     capabilities: frozenset[str] = frozenset({"float64", "mutable"})

@@ -43,12 +43,25 @@ def backend(spec: str | Backend | None = "auto", device: str | None = None) -> B
         In the library's own terms: ``"cuda:1"`` for torch, ``"1"`` for CuPy, ``"gpu:1"`` for dpnp.
         With ``"auto"`` it selects the GPU, and is ignored where none works.
 
+    Returns
+    -------
+    Backend
+
     Raises
     ------
     InvalidValueError
         For an unknown name; the nearest known one is suggested.
     BackendError
         If a backend asked for by name does not work, with the reason and the install command.
+    InvalidTypeError
+        For anything else.
+
+    Examples
+    --------
+    >>> numpy = xpmlp.backend("numpy")
+    >>> numpy.name, sorted(numpy.capabilities)
+    ('numpy', ['float64', 'mutable', 'sparse'])
+    >>> mlp = xpmlp.MLP([2, 8, 1], backend=numpy)
     """
     if not isinstance(spec, str) and spec is not None:
         if not isinstance(spec, Backend):
@@ -77,6 +90,14 @@ def backend_of(x: Any) -> Backend | None:
     ------
     BackendError
         If the array's library is there, but its backend does not work.
+
+    Examples
+    --------
+    >>> import xpmlp_backends
+    >>> xpmlp_backends.backend_of(np.zeros(3)).name
+    'numpy'
+    >>> xpmlp_backends.backend_of([0.0]) is None
+    True
     """
     from array_api_compat import is_array_api_obj  # slow to import, and needed only here
 
@@ -89,7 +110,14 @@ def backend_of(x: Any) -> Backend | None:
 
 
 def why_not(name: str) -> str | None:
-    """Return None if a built-in backend works here, else the reason in one line."""
+    """Return None if a built-in backend works here, else the reason in one line.
+
+    Examples
+    --------
+    >>> import xpmlp_backends
+    >>> [name for name in xpmlp_backends.PUBLIC if xpmlp_backends.why_not(name) is None][0]
+    'numpy'
+    """
     try:
         module: Any = import_module(TABLE[name])
         if hasattr(module, "why_not"):
@@ -101,7 +129,15 @@ def why_not(name: str) -> str | None:
 
 
 def auto() -> tuple[str, str]:
-    """Return the name of the backend that ``"auto"`` stands for here, and why."""
+    """Return the name of the backend that ``"auto"`` stands for here, and why.
+
+    Examples
+    --------
+    >>> import xpmlp_backends
+    >>> name, because = xpmlp_backends.auto()
+    >>> name in ("cupy", "dpnp", "numpy")
+    True
+    """
     no_nvidia = why_not("cupy")
     if no_nvidia is None:
         return "cupy", "CuPy finds a GPU that works"

@@ -25,6 +25,15 @@ class ShowProgress(Callback):
         Standard output if omitted.
     held_out : {"val", "test"}
         What to call the validation data.
+
+    Examples
+    --------
+    >>> import io
+    >>> mlp, points = xpmlp.MLP([2, 8, 2], backend="numpy", seed=0), xpmlp.data.make_xor(n=100)
+    >>> lines = io.StringIO()  # by default the lines are printed
+    >>> history = mlp.fit(points.X, points.y, epochs=2, callbacks=[xpmlp.ShowProgress(lines)])
+    >>> [line.split()[0] for line in lines.getvalue().splitlines()]
+    ['epoch', '1/2', '2/2']
     """
 
     before = 0.0  # epochs done before this run began or resumed, as a fraction

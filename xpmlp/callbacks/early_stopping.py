@@ -72,7 +72,25 @@ class EarlyStopping(Callback):
     Attributes
     ----------
     best_epoch : int or None
-        Index of the best epoch in the history.
+        Index of the best epoch in the history, from 0.
+
+    Raises
+    ------
+    InvalidValueError
+        If ``patience`` is below 1; in ``fit``, if nothing measures ``monitor``.
+
+    Examples
+    --------
+    >>> stopping = xpmlp.EarlyStopping(patience=3)
+    >>> mlp, points = xpmlp.MLP([2, 8, 2], backend="numpy", seed=0), xpmlp.data.make_xor(n=100)
+    >>> history = mlp.fit(
+    ...     points.X, points.y, validation_split=0.2, epochs=500, optimizer=xpmlp.Adam(0.1),
+    ...     callbacks=[stopping],
+    ... )
+    >>> len(history["loss"]) < 500
+    True
+    >>> history["val_loss"][stopping.best_epoch] == min(history["val_loss"])
+    True
     """
 
     def __init__(

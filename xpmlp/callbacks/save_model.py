@@ -34,6 +34,24 @@ class SaveModel(Callback):
     ----------
     saved : Path or None
         The file that was written last.
+
+    Raises
+    ------
+    InvalidValueError
+        For ``epochs`` below 1, and ``monitor`` without ``best_only``; in ``fit`` for a path with
+        fields that the training run does not have.
+    OSError
+        In ``fit``, if the file cannot be written.
+
+    Examples
+    --------
+    >>> saving = xpmlp.SaveModel("run-{epoch:03d}.xpmlp", epochs=2)
+    >>> mlp, points = xpmlp.MLP([2, 8, 2], backend="numpy", seed=0), xpmlp.data.make_xor(n=100)
+    >>> history = mlp.fit(points.X, points.y, epochs=5, callbacks=[saving])
+    >>> saving.saved.name
+    'run-005.xpmlp'
+    >>> xpmlp.load("run-004.xpmlp", backend="numpy").epochs_trained
+    4
     """
 
     def __init__(

@@ -70,6 +70,15 @@ class Checkpoints(Callback):
     ------
     InvalidValueError
         If the folder has no name, or a number is out of range.
+
+    Examples
+    --------
+    >>> points = xpmlp.data.make_xor(n=100)
+    >>> checkpoints = xpmlp.Checkpoints("run", every=2, keep=2)
+    >>> mlp = xpmlp.MLP([2, 8, 2], backend="numpy", seed=0)
+    >>> history = mlp.fit(points.X, points.y, epochs=5, checkpoints=checkpoints, resume=True)
+    >>> [path.name for path in checkpoints.files()]
+    ['step-000000005.xpmlp', 'step-000000004.xpmlp', 'best.xpmlp']
     """
 
     def __init__(
@@ -120,7 +129,13 @@ class Checkpoints(Callback):
     # Finding them
 
     def files(self) -> list[Path]:
-        """Return the checkpoints in the folder, newest first, the best one last."""
+        """Return the checkpoints in the folder, newest first, the best one last.
+
+        Examples
+        --------
+        >>> xpmlp.Checkpoints("no run yet").files()
+        []
+        """
         found = sorted(filter(_step, self.folder.glob("step-*.xpmlp")), key=_step, reverse=True)
         best = self.folder / BEST
         return [*found, *([best] if best.exists() else [])]
@@ -132,6 +147,13 @@ class Checkpoints(Callback):
         ------
         CheckpointError
             If there are checkpoints, and none is valid.
+
+        Examples
+        --------
+        >>> mlp, points = xpmlp.MLP([2, 8, 2], backend="numpy", seed=0), xpmlp.data.make_xor(n=100)
+        >>> history = mlp.fit(points.X, points.y, epochs=3, checkpoints="run")
+        >>> xpmlp.Checkpoints("run").newest().path.name
+        'step-000000003.xpmlp'
         """
         found, failed = self._newest_valid()
         if found is not None:
@@ -283,7 +305,16 @@ class Checkpoints(Callback):
                 old.unlink()
 
     def remove(self) -> None:
-        """Remove all checkpoints, and the folder if it is empty then."""
+        """Remove all checkpoints, and the folder if it is empty then.
+
+        Examples
+        --------
+        >>> mlp, points = xpmlp.MLP([2, 8, 2], backend="numpy", seed=0), xpmlp.data.make_xor(n=100)
+        >>> history = mlp.fit(points.X, points.y, epochs=3, checkpoints="run")
+        >>> xpmlp.Checkpoints("run").remove()
+        >>> xpmlp.Checkpoints("run").files()
+        []
+        """
         for path in self.files():
             path.unlink()
         with suppress(OSError):  # it may not exist

@@ -55,7 +55,7 @@ def load(
     decimal: str | None = None,
     text: Sequence[str] = (),
 ) -> Dataset:
-    """Load a data set for training.
+    r"""Load a data set for training.
 
     Parameters
     ----------
@@ -101,6 +101,17 @@ def load(
         If a name, the fraction, the task or the seed is not valid.
     MissingExtraError
         If a package is needed that is not installed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> rows = [f"{cm},{cm * 0.4:.1f},{'cat' if cm < 50 else 'dog'}" for cm in range(40, 60)]
+    >>> size = Path("pets.csv").write_text("\n".join(["cm,kg,pet", *rows]))
+    >>> data = xpmlp.data.load("pets.csv", label="pet", test_fraction=0.25)
+    >>> data.X.shape, data.X_test.shape, data.classes, data.features
+    ((15, 2), (5, 2), ('cat', 'dog'), ('cm', 'kg'))
+    >>> table = xpmlp.Table().fit(data.X)
+    >>> mlp = xpmlp.MLP([table.width, 8, data.outputs], table=table, backend="numpy")
     """
     _check_label(label, name)
     if name == "digits":
@@ -219,7 +230,7 @@ class Evaluation:
 
     Attributes
     ----------
-    X : ndarray or Frame
+    X : ndarray or Frame, shape (n, features)
     y : ndarray or None
         Class indices, -1 for a row without a label, or targets, NaN for one; None without labels.
     notes : tuple of str
@@ -271,12 +282,24 @@ def load_evaluation(
     data_dir, test_fraction, seed
         As given to `load` for training, so that no training row is evaluated.
 
+    Returns
+    -------
+    Evaluation
+        With ``X``, ``y``, ``notes``, and ``frame``, which has all columns of a table.
+
     Raises
     ------
     DataError
         As `load`, and if columns are missing, or a label is not one of `classes`.
     DownloadError, InvalidValueError, MissingExtraError
         As `load`.
+
+    Examples
+    --------
+    >>> known = xpmlp.data.Known(xpmlp.Table.of_numbers(["x1", "x2"]))
+    >>> found = xpmlp.data.load_evaluation("xor", classes=("0", "1"), n_features=2, known=known)
+    >>> found.X.shape, found.y.shape
+    ((300, 2), (300,))
     """
     _check_label(label, name)
     if name in NAMES:

@@ -52,6 +52,14 @@ class Dataset:
         What is worth saying about how a table was read.
     image_form : dict or None
         The form to which pictures were brought, see ``xpmlp.data.picture_folder.FORM``.
+
+    Examples
+    --------
+    >>> data = xpmlp.data.load("xor")
+    >>> mlp = xpmlp.MLP([data.X.shape[1], 8, data.outputs], scaling=data.scaling, backend="numpy")
+    >>> history = mlp.fit(data.X, data.y, epochs=2)
+    >>> sorted(mlp.evaluate(data.X_test, data.y_test))
+    ['accuracy', 'loss']
     """
 
     name: str
@@ -71,12 +79,24 @@ class Dataset:
 
     @property
     def outputs(self) -> int:
-        """Number of classes, or of labels or targets in a row."""
+        """Number of classes, or of labels or targets in a row.
+
+        Examples
+        --------
+        >>> xpmlp.data.load("xor").outputs
+        2
+        """
         return len(self.classes) if self.classes else self.y[:1].size
 
     @property
     def targets(self) -> str | None:
-        """The argument of ``xpmlp.MLP``: "multilabel" for several labels, else None."""
+        """The argument of ``xpmlp.MLP``: "multilabel" for several labels, else None.
+
+        Examples
+        --------
+        >>> data = xpmlp.data.load("xor")
+        >>> mlp = xpmlp.MLP([2, 8, data.outputs], targets=data.targets, backend="numpy")
+        """
         return "multilabel" if self.classes and self.y.ndim == 2 else None
 
 

@@ -257,3 +257,18 @@ def feature_of(config: Mapping[str, Any]) -> Feature:
     if made.kind not in kinds or made.form not in (".", ",") or set(made.parts) - set(PARTS):
         raise ValueError(f"table: unknown kind {short(made.kind)}")
     return made
+
+
+def lines_of(features: Sequence[Feature], width: int) -> list[str]:
+    """Return a head and a line of ``width`` characters for each feature."""
+    rows = [("column", "kind", "missing", "example", "")]
+    for f in features:
+        missing = f"{f.missing:,}" if f.missing else ""
+        rows.append((short(f.name, 20), f.kind, missing, short(f.example, 18), said(f)))
+    sizes = [max(len(row[k]) for row in rows) for k in range(4)]
+    left = width - sum(sizes) - 8
+    lines = []
+    for row in rows:
+        first = "  ".join(f"{text:<{size}}" for text, size in zip(row, sizes, strict=False))
+        lines.append(f"{first}  {short(row[4], max(left, 12))}".rstrip())
+    return lines

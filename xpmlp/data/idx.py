@@ -45,6 +45,13 @@ def read_idx(path: PathLike) -> Array:
         If the file cannot be read, is not IDX, claims more than `MAX_BYTES`, is shorter or
         longer than its header says, or is broken gzip. Memory stays within twice the file's
         content, and within what its header claims.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> size = Path("pixels").write_bytes(bytes([0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 3, 7, 8, 9]))
+    >>> xpmlp.data.read_idx("pixels")
+    array([[7, 8, 9]], dtype=uint8)
     """
     with opened(path) as file, decompressed(file, str(path)) as stream:
         return parse_idx(stream, str(path))

@@ -97,6 +97,22 @@ def load_mnist(
         If no mirror delivers a genuine file.
     MissingExtraError
         If the cache or a download is needed and platformdirs or pooch is not installed.
+
+    Examples
+    --------
+    >>> data = xpmlp.data.load_mnist()  # doctest: +SKIP
+    >>> data.X.shape  # doctest: +SKIP
+    (60000, 784)
+
+    A folder without the files:
+
+    >>> from pathlib import Path
+    >>> Path("empty").mkdir()
+    >>> try:
+    ...     data = xpmlp.data.load_mnist("empty")
+    ... except xpmlp.errors.DataError as error:
+    ...     print(str(error)[:38])
+    empty: MNIST is not complete there: fo
     """
     folder = data_dir if data_dir is not None else os.environ.get(FOLDER_VARIABLE) or None
     if folder is not None:

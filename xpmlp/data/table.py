@@ -14,12 +14,12 @@ from xpmlp.data.features import (
     Feature,
     category,
     feature_of,
+    lines_of,
     number,
     numbers_of,
     parts_of,
     problem_of,
     refuse,
-    said,
     statistics,
     times_of,
     written,
@@ -63,10 +63,15 @@ class Table:
 
     Examples
     --------
-    >>> import xpmlp
-    >>> table = xpmlp.Table().fit({"age": [20.0, 30.0, None], "sex": ["f", "m", "f"]})
+    >>> X = {"age": [20.0, 30.0, None], "sex": ["f", "m", "f"]}
+    >>> table = xpmlp.Table().fit(X)
     >>> table.inputs
     ('age', 'age is missing', 'sex: f', 'sex: m')
+    >>> table.transform(X)
+    array([[-1.,  0.,  1.,  0.],
+           [ 1.,  0.,  0.,  1.],
+           [ 0.,  1.,  1.,  0.]])
+    >>> mlp = xpmlp.MLP([table.width, 8, 2], table=table, backend="numpy")
     """
 
     def __init__(
@@ -94,17 +99,37 @@ class Table:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the columns."""
+        """Names of the columns.
+
+        Examples
+        --------
+        >>> table = xpmlp.Table().fit({"age": [20.0, 30.0], "sex": ["f", "m"]})
+        >>> table.names
+        ('age', 'sex')
+        """
         return tuple(feature.name for feature in self.features)
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of the network's inputs."""
+        """Names of the network's inputs.
+
+        Examples
+        --------
+        >>> table = xpmlp.Table().fit({"age": [20.0, 30.0], "sex": ["f", "m"]})
+        >>> table.inputs
+        ('age', 'sex: f', 'sex: m')
+        """
         return tuple(name for feature in self.features for name in feature.inputs)
 
     @property
     def width(self) -> int:
-        """How many inputs there are."""
+        """How many inputs there are.
+
+        Examples
+        --------
+        >>> table = xpmlp.Table().fit({"age": [20.0, 30.0], "sex": ["f", "m"]})
+        >>> mlp = xpmlp.MLP([table.width, 16, 2], table=table, backend="numpy")
+        """
         return len(self.inputs)
 
     @property
@@ -120,12 +145,22 @@ class Table:
         ----------
         X : data frame of pandas, polars or Arrow, or dict of columns
 
+        Returns
+        -------
+        Table
+            The table itself.
+
         Raises
         ------
         DataError
             If cells of a column cannot be read; the message names all such columns.
         InvalidValueError
             If a column that was named is not there, or nothing can be learned from any.
+
+        Examples
+        --------
+        >>> xpmlp.Table(categorical=["zone"]).fit({"zone": [1, 2, 1]}).inputs
+        ('zone: 1', 'zone: 2')
         """
         frame = frame_of(X).sample()
         for name, columns in self.settings.items():
@@ -150,7 +185,7 @@ class Table:
         return self
 
     def transform(self, X: Any, dtype: str = "float64") -> Array:
-        """Return the inputs, shape (n, width).
+        """Return the inputs in ``dtype``, shape (n, width).
 
         Columns are found by name; others than those of ``fit`` are not looked at.
 
@@ -158,6 +193,12 @@ class Table:
         ------
         DataError
             If a column is missing, or a cell is not what its column was in training.
+
+        Examples
+        --------
+        >>> table = xpmlp.Table().fit({"age": [20.0, 30.0], "sex": ["f", "m"]})
+        >>> table.transform({"sex": ["m"], "age": [25.0]})
+        array([[0., 0., 1.]])
         """
         frame = frame_of(X)
         self.check(frame.names)
@@ -168,7 +209,13 @@ class Table:
         return made
 
     def check(self, names: Sequence[str], source: str = "X") -> None:
-        """Refuse a table that lacks a column: DataError."""
+        """Refuse a table that lacks a column: DataError; ``source`` names it in the message.
+
+        Examples
+        --------
+        >>> table = xpmlp.Table().fit({"age": [20.0, 30.0], "sex": ["f", "m"]})
+        >>> table.check(["age", "sex", "height"])
+        """
         used = [f.name for f in self.features if f.kind != "left out"]
         if lacking := [name for name in used if name not in names]:
             raise DataError(
@@ -272,7 +319,14 @@ class Table:
         return category(name, column.as_texts(), facts, whole=True), none, []
 
     def problems(self, X: Any) -> list[str]:
-        """Return what is wrong with the cells of other rows: a line for each column."""
+        """Return what is wrong with the cells of other rows: a line for each column.
+
+        Examples
+        --------
+        >>> table = xpmlp.Table().fit({"age": [20.0, 30.0], "sex": ["f", "m"]})
+        >>> len(table.problems({"age": ["young", "31"], "sex": ["f", "m"]}))
+        1
+        """
         frame, found = frame_of(X), list[str]()
         for feature in self.features:
             if feature.measured and feature.name in frame.names:
@@ -287,7 +341,15 @@ class Table:
     # Keeping
 
     def to_config(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Return what a model's file keeps: JSON, and arrays of float64."""
+        """Return what a model's file keeps: JSON, and arrays of float64.
+
+        Examples
+        --------
+        >>> table = xpmlp.Table().fit({"age": [20.0, 30.0], "sex": ["f", "m"]})
+        >>> config, arrays = table.to_config()
+        >>> config["scaling"], arrays["shift"]
+        ('standard', array([25.]))
+        """
         config: dict[str, Any] = {"settings": self.settings, "scaling": self.scaling}
         config["features"] = [asdict(feature) for feature in self.features]
         return json.loads(json.dumps(config)), {
@@ -302,6 +364,12 @@ class Table:
         ------
         KeyError, TypeError, ValueError
             If it does not make sense.
+
+        Examples
+        --------
+        >>> table = xpmlp.Table().fit({"age": [20.0, 30.0], "sex": ["f", "m"]})
+        >>> xpmlp.Table.from_config(*table.to_config()) == table
+        True
         """
         made = cls(**config["settings"], scaling=config["scaling"])
         made.features = tuple(feature_of(each) for each in config["features"])
@@ -321,15 +389,14 @@ class Table:
     __hash__ = object.__hash__
 
     def summary(self, width: int = 80) -> str:
-        """Return what each column is, in lines of ``width`` characters."""
-        rows = [("column", "kind", "missing", "example", "")]
-        for f in self.features:
-            missing = f"{f.missing:,}" if f.missing else ""
-            rows.append((short(f.name, 20), f.kind, missing, short(f.example, 18), said(f)))
-        sizes = [max(len(row[k]) for row in rows) for k in range(4)]
-        left = width - sum(sizes) - 8
-        lines = []
-        for row in rows:
-            first = "  ".join(f"{text:<{size}}" for text, size in zip(row, sizes, strict=False))
-            lines.append(f"{first}  {short(row[4], max(left, 12))}".rstrip())
-        return "\n".join(lines)
+        """Return what each column is, in lines of ``width`` characters.
+
+        Examples
+        --------
+        >>> table = xpmlp.Table().fit({"age": [20.0, 30.0], "sex": ["f", "m"]})
+        >>> print(table.summary())
+        column  kind      missing  example
+        age     number             20
+        sex     category           f        2 values
+        """
+        return "\n".join(lines_of(self.features, width))

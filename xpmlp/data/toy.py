@@ -29,6 +29,13 @@ def load_digits(*, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
         If scikit-learn is not installed.
     InvalidValueError
         If `test_fraction` or `seed` is out of range.
+
+    Examples
+    --------
+    >>> data = xpmlp.data.load_digits()
+    >>> data.X.shape, data.X.dtype, data.X_test.shape, data.image_shape
+    ((1438, 64), dtype('uint8'), (359, 64), (8, 8))
+    >>> picture = data.X[0].reshape(data.image_shape)
     """
     datasets = require("sklearn.datasets", extra="cli", purpose="the data set 'digits'")
     pixels, labels = datasets.load_digits(return_X_y=True)
@@ -58,6 +65,15 @@ def make_xor(*, n: int = 300, seed: int = 0) -> Dataset:
     ------
     InvalidValueError
         If `n` is not 1 or more, or `seed` is negative.
+
+    Examples
+    --------
+    >>> points = xpmlp.data.make_xor(n=100, seed=1)
+    >>> points.X.shape, points.y.shape
+    ((100, 2), (100,))
+    >>> one_is_positive = (points.X[:, 0] > 0) != (points.X[:, 1] > 0)
+    >>> bool((points.y == one_is_positive).all())
+    True
     """
     n = whole("n", n)
     points = generator(seed, Purpose.POINTS).standard_normal((2 * n, 2))

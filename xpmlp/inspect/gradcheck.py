@@ -50,7 +50,7 @@ def check_gradient(
     what : Activation, (f, derivative), Loss, callable, name of either, or MLP
     X : array-like, shape (n, inputs)
         For an MLP: the examples. Otherwise optional: inputs to try.
-    y : array-like
+    y : array-like, shape (n,) or (n, outputs)
         For an MLP: the targets. For a loss with X: the targets it takes.
     h : float
         Step of the finite difference.
@@ -67,6 +67,23 @@ def check_gradient(
     ------
     GradientError
         If the error exceeds the tolerance. It names the place, both numbers and what to check.
+    InvalidTypeError
+        If ``what`` is something else.
+
+    Examples
+    --------
+    >>> points = xpmlp.data.make_xor(n=20)
+    >>> mlp = xpmlp.MLP([2, 4, 2], "tanh", backend="numpy", seed=0)
+    >>> xpmlp.check_gradient(mlp, points.X, points.y).error < 1e-6
+    True
+
+    A derivative with a mistake in it:
+
+    >>> try:
+    ...     xpmlp.check_gradient((lambda xp, z: z**3, lambda xp, z: 3 * z))
+    ... except xpmlp.errors.GradientError as error:
+    ...     print("z**3 has another derivative than 3 * z")
+    z**3 has another derivative than 3 * z
     """
     if isinstance(what, MLP):
         return _check_network(what, X, y, h, tolerance, points)

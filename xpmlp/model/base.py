@@ -1,24 +1,21 @@
 """``Model``: the state of a perceptron. ``xpmlp.MLP`` adds fit, predict and the other verbs."""
 
-import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from copy import deepcopy
 from functools import wraps
 from typing import Any, ParamSpec, Self, TypeVar
 
-import xpmlp_backends
-
 from xpmlp.arrays.checks import not_negative
-from xpmlp.errors import BackendError, InvalidValueError, unknown_name
+from xpmlp.errors import InvalidValueError, unknown_name
 from xpmlp.model import keywords, tables
+from xpmlp.model.backends import backend_for, check_precision
 from xpmlp.model.custom import check_derivative, check_layers, check_optimizer
 from xpmlp.model.scaling import Scaling
 from xpmlp.model.settings import settings_of
 from xpmlp.model.task import KINDS, Task, check_outputs
 from xpmlp.model.weights import Weights
 from xpmlp.nn.activations import activation
-from xpmlp.nn.contract import PRECISIONS, Backend, Run
+from xpmlp.nn.contract import Backend, Run
 from xpmlp.nn.gradcheck import is_custom
 from xpmlp.nn.layers import Layer, activate, chain
 from xpmlp.nn.losses import loss as find_loss
@@ -27,8 +24,6 @@ from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.penalty import Penalty
 from xpmlp.nn.random import as_seed, fresh_seed
 from xpmlp.nn.step import TrainingStep
-
-logger = logging.getLogger("xpmlp")
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -147,7 +142,13 @@ class Model:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Units of each layer."""
+        """Units of each layer: a tuple of int.
+
+        Examples
+        --------
+        >>> xpmlp.MLP([2, 8, 1], backend="numpy").sizes
+        (2, 8, 1)
+        """
         return self.network.architecture.sizes
 
     @property
@@ -158,6 +159,12 @@ class Model:
         ------
         InvalidValueError
             Before the first fit, when the loss is not yet known.
+
+        Examples
+        --------
+        >>> task = xpmlp.MLP([2, 8, 3], targets="labels", backend="numpy").task
+        >>> task.kind, task.loss.name
+        ('labels', 'sparse_categorical_cross_entropy')
         """
         if self.known_task is None:
             raise InvalidValueError("this model has not been trained: call fit(X, y) first")
@@ -176,6 +183,13 @@ class Model:
         ------
         InvalidValueError
             If it is not a whole number of 0 or more.
+
+        Examples
+        --------
+        >>> mlp = xpmlp.MLP([2, 1], backend="numpy", seed=0)
+        >>> mlp.reseed(7)
+        >>> mlp.seed
+        7
         """
         self.seed = self.arguments["seed"] = as_seed(seed)
 
@@ -183,12 +197,28 @@ class Model:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Copies of the trainable parameters on the host: ``"dense1.W"``, ``"dense1.b"``, ..."""
+        """Copies of the trainable parameters on the host, by name.
+
+        ``"dense1.W"`` has the shape (inputs, units), ``"dense1.b"`` (units,), in the model's dtype.
+
+        Examples
+        --------
+        >>> mlp = xpmlp.MLP([2, 8, 1], backend="numpy")
+        >>> {name: value.shape for name, value in mlp.parameters.items()}
+        {'dense1.W': (2, 8), 'dense1.b': (8,), 'dense2.W': (8, 1), 'dense2.b': (1,)}
+        """
         values = self.state_dict()
         return {name: values[name] for name in self.network.layout.slots}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return copies of parameters and running statistics on the host, by name."""
+        """Return copies of parameters and running statistics on the host, by name.
+
+        Examples
+        --------
+        >>> mlp = xpmlp.MLP([2, 3, 1], normalization="batch", backend="numpy")
+        >>> sorted(set(mlp.state_dict()) - set(mlp.parameters))
+        ['norm1.mean', 'norm1.var']
+        """
         return self.weights.to_host()
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
@@ -198,6 +228,13 @@ class Model:
         ------
         InvalidValueError, InvalidTypeError
             For missing, unknown, wrongly shaped or non-finite arrays; nothing is changed then.
+
+        Examples
+        --------
+        >>> mlp = xpmlp.MLP([1, 1], targets="values", backend="numpy")
+        >>> mlp.load_state_dict({"dense1.W": np.array([[2.0]]), "dense1.b": np.array([1.0])})
+        >>> mlp.predict([[3.0]])
+        array([7.], dtype=float32)
         """
         self.weights.load(values)
 
@@ -212,6 +249,13 @@ class Model:
 
         ``changes`` are other arguments of ``MLP`` that keep the parameters: ``dropout=0.0``. A
         copy in float64 has the precision "float32", which means that nothing is rounded.
+
+        Examples
+        --------
+        >>> mlp = xpmlp.MLP([2, 8, 1], dropout=0.2, backend="numpy", seed=0)
+        >>> other = mlp.copy(dtype="float64", dropout=0.0)
+        >>> other.dtype, bool((other.parameters["dense1.W"] == mlp.parameters["dense1.W"]).all())
+        ('float64', True)
         """
         arguments = self.arguments | {"dtype": dtype or self.dtype} | changes
         if arguments["dtype"] == "float64":
@@ -304,6 +348,12 @@ class Model:
         with their intermediate results, CUDA graphs, compiled functions. Weights and the state from
         which ``fit(continued=True)`` continues stay. The next fit compiles, or records, its step
         again, and gives the same results.
+
+        Examples
+        --------
+        >>> mlp, points = xpmlp.MLP([2, 8, 2], backend="numpy"), xpmlp.data.make_xor(n=100)
+        >>> history = mlp.fit(points.X, points.y)
+        >>> mlp.forget_compiled()
         """
         self.compiled: dict[Any, Run] = {}
         self.forward_pass: Any = None
@@ -319,36 +369,3 @@ def on_device(function: Callable[P, Result]) -> Callable[P, Result]:
             return function(*args, **options)
 
     return run
-
-
-def check_precision(precision: str, dtype: str) -> None:
-    """Refuse an unknown precision, or one that the dtype does not have."""
-    if precision not in PRECISIONS:
-        raise unknown_name("precision", precision, PRECISIONS)
-    if dtype == "float64" and precision != "float32":
-        raise InvalidValueError(
-            f"precision: found {precision!r} for a model in float64, in which nothing is rounded; "
-            "use dtype='float32', or leave the precision out"
-        )
-
-
-def backend_for(spec: Any, device: str | None, dtype: str, precision: str) -> Backend:
-    """Return the backend for a model of this dtype and precision.
-
-    Raises
-    ------
-    InvalidValueError, BackendError
-        As ``xpmlp.backend``; and if the backend does not have the dtype.
-    """
-    found = xpmlp_backends.backend(spec, device)
-    if dtype != "float32" and dtype not in found.capabilities:
-        with suppress(ValueError):
-            found.asarray([0.0], dtype)  # raises with the library's own remedy, if it has one
-        raise BackendError(f"backend {found.name!r} has no {dtype}; use dtype='float32'")
-    found = found.with_precision(precision)
-    if found.precision != precision:
-        logger.info(
-            "precision %s: %s on %s computes its matrix products in %s",
-            *(precision, found.name, found.device, found.precision),
-        )
-    return found

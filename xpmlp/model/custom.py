@@ -119,12 +119,27 @@ def check_optimizer(optimizer: Optimizer, size: int, dtype: str) -> None:
 def register_activation(spec: Activation) -> Activation:
     """Register a custom activation by its name, so that model files that use it can be loaded.
 
+    ``xpmlp.load`` then needs no ``custom``, in each process that has registered it.
+
+    Returns
+    -------
+    Activation
+        The one given.
+
     Raises
     ------
     InvalidValueError
         If another activation has the name.
     GradientError
         If the derivative is wrong.
+
+    Examples
+    --------
+    >>> cube = xpmlp.activations.from_functions(lambda xp, z: z**3, lambda xp, z: 3 * z**2, "cube")
+    >>> cube = xpmlp.register_activation(cube)
+    >>> xpmlp.MLP([2, 4, 1], "cube", backend="numpy").save("cube.xpmlp")
+    >>> xpmlp.load("cube.xpmlp", backend="numpy").sizes
+    (2, 4, 1)
     """
     known = ACTIVATIONS.get(spec.name)
     if known is not None and known is not spec:

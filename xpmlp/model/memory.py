@@ -1,14 +1,18 @@
 """The device's memory: whether data fit, what a step needs, and what to say when it ran out."""
 
+import gc
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
-from xpmlp.model.base import Model
+from xpmlp.errors import DeviceMemoryError, XpmlpError
+from xpmlp.model.base import Model, on_device
 from xpmlp.nn.contract import Backend, Memory
 from xpmlp.nn.layers import Layer
+
+Result = TypeVar("Result")
 
 SHARE = 0.7
 """Largest share of the free memory that data may take: steps need the rest."""
@@ -172,3 +176,30 @@ def advice_on_use(mlp: Model, call: str) -> str:
 
 def _where(backend: Backend) -> str:
     return f"the memory of {backend.device_name()} ({backend.name})"
+
+
+@on_device
+def within_memory(
+    mlp: Model,
+    advise: Callable[[], str],
+    attempt: Callable[..., Result],
+    *args: Any,
+    **options: Any,
+) -> Result:
+    """Return ``attempt(mlp, *args, **options)``; if memory runs out, say what helps.
+
+    Raises
+    ------
+    DeviceMemoryError
+        After everything the attempt held has been freed, so that ``advise`` sees the truth.
+    """
+    try:
+        return attempt(mlp, *args, **options)
+    except Exception as error:
+        if isinstance(error, XpmlpError) or not mlp.backend.ran_out(error):
+            raise
+        reason = release(error)
+    # Only here, outside ``except``, nothing refers to the failed attempt any more.
+    mlp.forget_compiled()
+    gc.collect()
+    raise DeviceMemoryError(f"{advise()}. What failed: {reason}")

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.model.base import Model, backend_for
+from xpmlp.model.backends import backend_for
+from xpmlp.model.base import Model
 from xpmlp.model.files import SCALING
 from xpmlp.model.task import Task
 from xpmlp.model.weights import Weights

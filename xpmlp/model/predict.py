@@ -2,14 +2,17 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from xpmlp.arrays.dlpack import give_back
 from xpmlp.arrays.rows import HostRows, Rows, SparseRows, ThinRows, rows
-from xpmlp.model import tables
+from xpmlp.errors import InvalidValueError
+from xpmlp.model import keywords, tables
 from xpmlp.model.base import Model
-from xpmlp.model.memory import release, rows_within_chunk
+from xpmlp.model.memory import advice_on_use, release, rows_within_chunk, within_memory
 from xpmlp.model.task import total_sum_of_squares
 from xpmlp.nn.contract import Array, Forward
 from xpmlp.nn.layers import Pass
@@ -184,3 +187,60 @@ class _Forward:
         ):
             made = model.forward_pass = _Forward(model, x)
         return made
+
+
+class Predictor(Model):
+    """A model with the verbs that use it: predict and predict_proba."""
+
+    @keywords.known("predict")
+    def predict(self, X: Any) -> Array:
+        """Return class indices, 0/1 labels, or values; shape (n,), or (n, outputs) for several.
+
+        The result is in the library of X and on its device; NumPy for lists and sparse matrices.
+        Data on the host are copied to the device batch by batch. Values of a model with
+        ``scaling="standard"`` are float64, in which they are brought to the targets' units, where
+        the device has it.
+
+        Raises
+        ------
+        InvalidValueError, InvalidTypeError
+            For input that cannot work, as in ``fit``; or if the model has not been trained.
+        DeviceMemoryError
+            If the device's memory is too small for a single row, or for the results.
+
+        Examples
+        --------
+        >>> mlp = xpmlp.MLP([2, 2], targets="labels", backend="numpy")
+        >>> mlp.load_state_dict({"dense1.W": np.eye(2), "dense1.b": np.zeros(2)})
+        >>> mlp.predict([[5.0, 1.0], [0.0, 3.0]])
+        array([0, 1])
+        """
+        return self._forward(X, decisions, "predict")
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return class probabilities, shape (n, C); for one output those of 0 and 1, (n, 2).
+
+        The result is in the model's dtype, in the library of X and on its device. For
+        several labels it is the probability of each, shape (n, outputs).
+
+        Raises
+        ------
+        InvalidValueError
+            If the model predicts values, not classes; and as ``predict``.
+
+        Examples
+        --------
+        >>> mlp = xpmlp.MLP([2, 4], targets="labels", initializer="zeros", backend="numpy")
+        >>> mlp.predict_proba([[5.0, 1.0]])
+        array([[0.25, 0.25, 0.25, 0.25]], dtype=float32)
+        """
+        if self.task.kind == "values":
+            raise InvalidValueError("predict_proba: this model predicts values; use predict")
+        return self._forward(X, probabilities, "predict_proba")
+
+    def _forward(self, X: Any, finish: Callable[[Model, Array], Array], call: str) -> Array:
+        def computed(model: Model) -> Array:
+            x = model.scaling.applied(inputs(model, X), model.dtype)
+            return give_back(model.backend, X, forward_batches(model, x, finish))
+
+        return within_memory(self, partial(advice_on_use, self, call), computed)

@@ -39,6 +39,15 @@ class Activation:
         Element by element, same shape as z.
     vjp : callable (ops, z, h, dh) -> dz, optional
         Instead of ``derivative``, for a function whose outputs depend on several inputs.
+
+    Examples
+    --------
+    >>> ops, z = xpmlp.backend("numpy").ops, np.array([[-1.0, 0.0, 2.0]])
+    >>> relu = xpmlp.activations.ACTIVATIONS["relu"]
+    >>> relu.function(ops, z)
+    array([[0., 0., 2.]])
+    >>> relu.derivative(ops, z, relu.function(ops, z))
+    array([[0., 0., 1.]])
     """
 
     name: str
@@ -53,7 +62,26 @@ class Activation:
         return super().__reduce_ex__(protocol)
 
     def backward(self, ops: Any, z: Array, h: Array, dh: Array) -> Array:
-        """Map the gradient of the output to the gradient of the input: dz = dh · dh/dz."""
+        """Map the gradient of the output to the gradient of the input: dz = dh · dh/dz.
+
+        Parameters
+        ----------
+        ops : Ops
+            A backend's operations: ``xpmlp.backend("numpy").ops``.
+        z, h, dh : Array, shape (n, units)
+            Input, output, and the loss's gradient in the output.
+
+        Returns
+        -------
+        dz : Array, shape (n, units)
+
+        Examples
+        --------
+        >>> ops, z = xpmlp.backend("numpy").ops, np.array([[-1.0, 2.0]])
+        >>> relu = xpmlp.activations.ACTIVATIONS["relu"]
+        >>> relu.backward(ops, z, relu.function(ops, z), np.array([[5.0, 5.0]]))
+        array([[0., 5.]])
+        """
         if self.vjp is not None:
             return self.vjp(ops, z, h, dh)
         assert self.derivative is not None
@@ -157,6 +185,13 @@ def activation(spec: object) -> Activation:
         For an unknown name; the nearest known one is suggested.
     InvalidTypeError
         For anything else.
+
+    Examples
+    --------
+    >>> square = xpmlp.activations.activation((lambda xp, z: z * z, lambda xp, z: 2 * z))
+    >>> square.function(xpmlp.backend("numpy").ops, np.array([[3.0]]))
+    array([[9.]])
+    >>> mlp = xpmlp.MLP([4, 8, 1], activation=["tanh", square][:1])
     """
     if isinstance(spec, str):
         if spec not in ACTIVATIONS:
@@ -186,6 +221,18 @@ def from_functions(
         Element by element; ``xp`` is the array namespace, z and the result have the same shape.
     name : str, optional
         The name in summaries and files; by default the function's.
+
+    Returns
+    -------
+    Activation
+
+    Examples
+    --------
+    >>> make = xpmlp.activations.from_functions
+    >>> square = make(lambda xp, z: z * z, lambda xp, z: 2 * z, "square")
+    >>> xpmlp.check_gradient(square).error < 1e-6
+    True
+    >>> mlp = xpmlp.MLP([4, 8, 1], activation=square)
     """
     name = name or str(getattr(f, "__name__", "custom"))
     return Activation(name, _OfNamespace(f), _OfNamespace(derivative))

@@ -44,12 +44,18 @@ class GradientCheck:
     Attributes
     ----------
     error : float
-        Largest |derivative − finite difference|, divided by the largest finite difference,
-        or by 1 if that is less.
+        Largest distance of derivative and finite difference, divided by the largest finite
+        difference, or by 1 if that is less.
     points : int
         Number of derivatives compared.
     kinks : int
         Number of points left out because the function has a kink there.
+
+    Examples
+    --------
+    >>> check = xpmlp.check_gradient("relu", X=[[-1.0, 1.0, 2.0]])
+    >>> check.points, check.kinks, check.error < 1e-6
+    (3, 0, True)
     """
 
     error: float

@@ -62,7 +62,7 @@ def sigmoid_cross_entropy(xp: Any, z: Array, target: Array) -> Rows:
 
 @dataclass(frozen=True)
 class Loss:
-    """Base class of the losses.
+    """Base class of the losses, which are called as ``rows, dz = loss(ops, z, y)``.
 
     Attributes
     ----------
@@ -73,6 +73,11 @@ class Loss:
     targets : str
         The kind of y: ``"labels"`` (class indices), ``"distribution"`` (rows that sum to 1),
         ``"binary"`` (values in [0, 1]), ``"counts"`` (values ≥ 0) or ``"values"``.
+
+    Examples
+    --------
+    >>> xpmlp.losses.Poisson.link, xpmlp.losses.Poisson.targets
+    ('exp', 'counts')
     """
 
     name: ClassVar[str]
@@ -80,19 +85,34 @@ class Loss:
     targets: ClassVar[str] = "values"
 
     def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
-        """Return each row's loss, shape (n,), and its gradient, shape (n, outputs)."""
+        """Return each row's loss, shape (n,), and its gradient in z, shape (n, outputs).
+
+        Parameters
+        ----------
+        ops : Ops
+            A backend's operations: ``xpmlp.backend("numpy").ops``.
+        z : Array, shape (n, outputs)
+            The outputs of the last dense layer, before the link; the results have their dtype.
+        y : Array
+            Of int32, shape (n,), for ``"labels"``; otherwise of z's dtype and shape.
+        """
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class MSE(Loss):
-    """½ Σⱼ (zⱼ − yⱼ)²; the ½ cancels in the gradient z − y.
+    """Squared error, ½ Σⱼ (zⱼ − yⱼ)²; the ½ cancels in the gradient z − y.
 
     Attributes
     ----------
     average : bool
         Report the mean over the outputs instead of the sum, as scikit-learn's estimator does. The
         gradient remains that of the sum, as it does there, so learning rates mean the same.
+
+    Examples
+    --------
+    >>> xpmlp.losses.MSE()(xpmlp.backend("numpy").ops, np.array([[3.0]]), np.array([[1.0]]))
+    (array([2.]), array([[2.]]))
     """
 
     average: bool = False
@@ -108,7 +128,13 @@ class MSE(Loss):
 
 @dataclass(frozen=True)
 class MAE(Loss):
-    """Σⱼ |zⱼ − yⱼ|; gradient sign(z − y), 0 where they are equal."""
+    """Absolute error, ``Σⱼ |zⱼ − yⱼ|``; gradient sign(z − y), 0 where they are equal.
+
+    Examples
+    --------
+    >>> xpmlp.losses.MAE()(xpmlp.backend("numpy").ops, np.array([[3.0]]), np.array([[1.0]]))
+    (array([2.]), array([[1.]]))
+    """
 
     name = "mae"
 
@@ -119,7 +145,16 @@ class MAE(Loss):
 
 @dataclass(frozen=True)
 class Huber(Loss):
-    """½ e² if |e| ≤ δ, else δ(|e| − ½ δ), e = z − y (Huber 1964); gradient e clamped to ±δ."""
+    """``½ e² if |e| ≤ δ, else δ(|e| − ½ δ)``, e = z − y (Huber 1964); gradient e clamped to ±δ.
+
+    δ is ``delta``, above 0, in the targets' units.
+
+    Examples
+    --------
+    >>> mlp = xpmlp.MLP([4, 16, 1], loss=xpmlp.losses.Huber(delta=2.0))
+    >>> xpmlp.losses.Huber()(xpmlp.backend("numpy").ops, np.array([[5.0]]), np.array([[1.0]]))
+    (array([3.5]), array([[1.]]))
+    """
 
     delta: float = 1.0
     name = "huber"
@@ -135,7 +170,16 @@ class Huber(Loss):
 
 @dataclass(frozen=True)
 class Quantile(Loss):
-    """max(q e, (q − 1) e), e = y − z (Koenker and Bassett 1978); least at y's q-quantile."""
+    """max(q e, (q − 1) e), e = y − z (Koenker and Bassett 1978); least at y's q-quantile.
+
+    ``q`` is in (0, 1): 0.5 is the median.
+
+    Examples
+    --------
+    >>> mlp = xpmlp.MLP([4, 16, 1], loss=xpmlp.losses.Quantile(0.9))
+    >>> xpmlp.losses.Quantile(0.5)(xpmlp.backend("numpy").ops, np.array([[0.0]]), np.array([[2.0]]))
+    (array([1.]), array([[-0.5]]))
+    """
 
     q: float = 0.5
     name = "quantile"
@@ -152,7 +196,14 @@ class Quantile(Loss):
 
 @dataclass(frozen=True)
 class Poisson(Loss):
-    """exp(z) − y z, the negative log-likelihood of counts y at rate exp(z), without ln y!."""
+    """exp(z) − y z, the negative log-likelihood of counts y at rate exp(z), without ln y!.
+
+    Examples
+    --------
+    >>> mlp = xpmlp.MLP([4, 16, 1], loss="poisson")  # predict returns rates, exp(z)
+    >>> xpmlp.losses.Poisson()(xpmlp.backend("numpy").ops, np.array([[0.0]]), np.array([[2.0]]))
+    (array([1.]), array([[-1.]]))
+    """
 
     name = "poisson"
     link = "exp"
@@ -170,6 +221,12 @@ class PoissonDeviance(Poisson):
 
     It is 0 where the rate equals the count. It differs from `Poisson` by terms in y alone, so the
     gradient is the same.
+
+    Examples
+    --------
+    >>> rate, y = np.array([[1.0]]), np.array([[1.0]])
+    >>> xpmlp.losses.PoissonDeviance()(xpmlp.backend("numpy").ops, np.log(rate), y)
+    (array([0.]), array([[0.]]))
     """
 
     name = "poisson_deviance"
@@ -183,7 +240,7 @@ class PoissonDeviance(Poisson):
 
 @dataclass(frozen=True)
 class _CrossEntropy(Loss):
-    """Base class of the cross-entropies: label smoothing."""
+    """Base class of the cross-entropies, with label smoothing (Szegedy et al. 2016)."""
 
     label_smoothing: float = 0.0
 
@@ -194,7 +251,15 @@ class _CrossEntropy(Loss):
 
 @dataclass(frozen=True)
 class BinaryCrossEntropy(_CrossEntropy):
-    """Cross-entropy of independent yes-or-no outputs, on logits: the link is the sigmoid."""
+    """Cross-entropy of independent yes-or-no outputs, on logits: the link is the sigmoid.
+
+    Examples
+    --------
+    >>> ops = xpmlp.backend("numpy").ops
+    >>> rows, dz = xpmlp.losses.BinaryCrossEntropy()(ops, np.array([[0.0]]), np.array([[1.0]]))
+    >>> rows.round(3), dz  # ln 2, and σ(0) − 1
+    (array([0.693]), array([[-0.5]]))
+    """
 
     name = "binary_cross_entropy"
     link = "sigmoid"
@@ -206,7 +271,16 @@ class BinaryCrossEntropy(_CrossEntropy):
 
 @dataclass(frozen=True)
 class CategoricalCrossEntropy(_CrossEntropy):
-    """Cross-entropy against one-hot rows or distributions, on logits: the link is softmax."""
+    """Cross-entropy against one-hot rows or distributions, on logits: the link is softmax.
+
+    Examples
+    --------
+    >>> ops = xpmlp.backend("numpy").ops
+    >>> z, y = np.zeros((1, 2)), np.array([[1.0, 0.0]])
+    >>> rows, dz = xpmlp.losses.CategoricalCrossEntropy()(ops, z, y)
+    >>> rows.round(3), dz  # ln 2, and softmax(z) − y
+    (array([0.693]), array([[-0.5,  0.5]]))
+    """
 
     name = "categorical_cross_entropy"
     link = "softmax"
@@ -218,7 +292,15 @@ class CategoricalCrossEntropy(_CrossEntropy):
 
 @dataclass(frozen=True)
 class SparseCategoricalCrossEntropy(_CrossEntropy):
-    """Cross-entropy against class indices, on logits: ln Σ exp(z) − z_y."""
+    """Cross-entropy against class indices, on logits: ln Σ exp(z) − z_y.
+
+    Examples
+    --------
+    >>> loss = xpmlp.losses.SparseCategoricalCrossEntropy(label_smoothing=0.1)
+    >>> mlp = xpmlp.MLP([64, 32, 10], loss=loss)
+    >>> loss(xpmlp.backend("numpy").ops, np.zeros((1, 2)), np.array([0]))[1].round(2)
+    array([[-0.45,  0.45]])
+    """
 
     name = "sparse_categorical_cross_entropy"
     link = "softmax"
@@ -238,6 +320,15 @@ class CustomLoss(Loss):
         With z and y of shape (n, outputs): each row's loss, shape (n,), and its gradient with
         respect to z, shape (n, outputs), both in z's dtype. Real targets y may have fewer columns.
         Compared with finite differences on the first data it is trained on.
+
+    Examples
+    --------
+    >>> def fourth_power(xp, z, y):
+    ...     e = z - y
+    ...     return xp.sum(e**4, axis=1), 4 * e**3
+    >>> mlp = xpmlp.MLP([4, 16, 1], loss=xpmlp.losses.CustomLoss(fourth_power))
+    >>> xpmlp.check_gradient(fourth_power).error < 1e-5
+    True
     """
 
     function: Callable[[Any, Array, Array], Rows]
@@ -281,6 +372,11 @@ def loss(spec: object) -> Loss:
         For an unknown name; the nearest known one is suggested.
     InvalidTypeError
         For anything else.
+
+    Examples
+    --------
+    >>> xpmlp.losses.loss("huber")
+    Huber(delta=1.0)
     """
     if isinstance(spec, str):
         if spec not in LOSSES:

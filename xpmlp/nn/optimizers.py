@@ -25,17 +25,34 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Base class of the optimizers.
+    """Base class of the optimizers: a subclass has ``name``, ``slots`` and ``update``.
 
     Attributes
     ----------
     learning_rate : float or Schedule
+        η, above 0.
     clip_norm : float, optional
         Largest Euclidean norm of the whole gradient.
     clip_value : float, optional
         Largest absolute value of each element; applied before ``clip_norm``.
     slots : int
         Number of arrays of optimizer state, each the size of the parameters.
+
+    Raises
+    ------
+    InvalidValueError
+        When an optimizer is made with a setting that is out of range.
+
+    Examples
+    --------
+    >>> class SignDescent(xpmlp.optimizers.Optimizer):
+    ...     name = "sign_descent"
+    ...     def update(self, ops, p, g, moments, c):
+    ...         return p - c[0] * ops.xp.sign(g), ()
+    >>> mlp = xpmlp.MLP([1, 1], backend="numpy", seed=0)
+    >>> history = mlp.fit([[1.0], [2.0]], [2.5, 4.5], optimizer=SignDescent(0.01), epochs=5)
+    >>> len(history["loss"])
+    5
     """
 
     learning_rate: "float | Schedule" = 1e-3
@@ -54,7 +71,13 @@ class Optimizer:
     def rates(
         self, epoch: int, steps: int, total: float, history: Mapping[str, Sequence[float]]
     ) -> list[float]:
-        """Return the learning rate of each step of an epoch, from 0; see ``Schedule.rates``."""
+        """Return the learning rate of each step of an epoch, from 0; see ``Schedule.rates``.
+
+        Examples
+        --------
+        >>> xpmlp.SGD(0.1).rates(epoch=0, steps=3, total=10, history={})
+        [0.1, 0.1, 0.1]
+        """
         if isinstance(self.learning_rate, Schedule):
             return self.learning_rate.rates(epoch, steps, total, history)
         return [float(self.learning_rate)] * steps
@@ -71,6 +94,11 @@ class Optimizer:
         Returns
         -------
         tuple of float, or of what broadcasts to shape (steps,)
+
+        Examples
+        --------
+        >>> xpmlp.SGD(0.1).coefficients(t=1, rate=0.1)
+        (0.1,)
         """
         return (rate,)
 
@@ -86,11 +114,28 @@ class Optimizer:
             The optimizer state: ``slots`` arrays, zeros at first.
         c : Array, shape (len(coefficients),)
             This step's coefficients.
+
+        Returns
+        -------
+        p : Array, shape (size,)
+        moments : tuple of Array
+
+        Examples
+        --------
+        >>> ops, p, g = xpmlp.backend("numpy").ops, np.array([1.0]), np.array([2.0])
+        >>> xpmlp.Momentum(0.1).update(ops, p, g, (np.zeros(1),), np.array([0.1]))
+        (array([0.8]), (array([2.]),))
         """
         raise NotImplementedError
 
     def clip(self, ops: Any, g: Array) -> Array:
-        """Apply ``clip_value`` and ``clip_norm``."""
+        """Apply ``clip_value`` and ``clip_norm``.
+
+        Examples
+        --------
+        >>> xpmlp.SGD(clip_value=1.0).clip(xpmlp.backend("numpy").ops, np.array([-3.0, 0.5]))
+        array([-1. ,  0.5])
+        """
         if self.clip_value is not None:
             g = ops.xp.minimum(ops.xp.maximum(g, -self.clip_value), self.clip_value)
         return g if self.clip_norm is None else ops.clip_by_norm(g, self.clip_norm)
@@ -98,7 +143,15 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """Plain gradient descent: θ ← θ − η g."""
+    """Plain gradient descent: θ ← θ − η g.
+
+    Examples
+    --------
+    >>> mlp = xpmlp.MLP([1, 1], initializer="zeros", backend="numpy")
+    >>> history = mlp.fit([[1.0]], [1.0], epochs=1, optimizer=xpmlp.SGD(0.1))
+    >>> mlp.parameters["dense1.b"].round(3)  # 0 − 0.1 · (0 − 1)
+    array([0.1], dtype=float32)
+    """
 
     name = "sgd"
     learning_rate: "float | Schedule" = 1e-2
@@ -109,7 +162,7 @@ class SGD(Optimizer):
 
 @dataclass(frozen=True)
 class Momentum(Optimizer):
-    """Gradient descent with momentum: v ← μ v + g, θ ← θ − η v.
+    """Gradient descent with momentum: v ← μ v + g, θ ← θ − η v (Polyak 1964).
 
     Attributes
     ----------
@@ -118,6 +171,11 @@ class Momentum(Optimizer):
     rate_inside : bool
         v ← μ v + η g, θ ← θ − v instead (Sutskever et al. 2013, equation 1; scikit-learn). It is
         the same at a constant rate; if the rate falls, older gradients keep the rate of their step.
+
+    Examples
+    --------
+    >>> optimizer = xpmlp.Momentum(0.1, momentum=0.9, clip_norm=1.0)
+    >>> optimizer = xpmlp.Momentum(xpmlp.schedules.Cosine(0.1))  # a rate that falls
     """
 
     name = "momentum"
@@ -143,14 +201,32 @@ class Momentum(Optimizer):
 
 @dataclass(frozen=True)
 class Nesterov(Momentum):
-    """Momentum that looks ahead: v ← μ v + g, θ ← θ − η (g + μ v)."""
+    """Momentum that looks ahead: v ← μ v + g, θ ← θ − η (g + μ v) (Sutskever et al. 2013).
+
+    Examples
+    --------
+    >>> optimizer = xpmlp.Nesterov(0.1, momentum=0.9)
+    >>> ops, p, g = xpmlp.backend("numpy").ops, np.array([1.0]), np.array([1.0])
+    >>> optimizer.update(ops, p, g, (np.zeros(1),), np.array([0.1]))[0]  # 1 − 0.1 · (1 + 0.9)
+    array([0.81])
+    """
 
     name = "nesterov"
 
 
 @dataclass(frozen=True)
 class AdaGrad(Optimizer):
-    """A rate per parameter that falls with its gradients: s ← s + g², θ ← θ − η g/(√s + ε)."""
+    """A rate per parameter that falls with its gradients: s ← s + g², θ ← θ − η g/(√s + ε).
+
+    Duchi et al. 2011; ``epsilon`` is ε.
+
+    Examples
+    --------
+    >>> ops, p, g = xpmlp.backend("numpy").ops, np.array([1.0, 1.0]), np.array([5.0, 0.5])
+    >>> p, moments = xpmlp.AdaGrad(0.1).update(ops, p, g, (np.zeros(2),), np.array([0.1]))
+    >>> p.round(6)  # both parameters take the same first step
+    array([0.9, 0.9])
+    """
 
     name = "adagrad"
     slots = 1
@@ -167,7 +243,18 @@ class AdaGrad(Optimizer):
 
 @dataclass(frozen=True)
 class RMSProp(Optimizer):
-    """AdaGrad with a running average of squares: s ← ρ s + (1 − ρ) g²."""
+    """AdaGrad with a running average of squares: s ← ρ s + (1 − ρ) g², θ ← θ − η g/(√s + ε).
+
+    Tieleman and Hinton 2012; ``rho`` is ρ, in [0, 1), ``epsilon`` ε.
+
+    Examples
+    --------
+    >>> mlp = xpmlp.MLP([2, 8, 2], backend="numpy", seed=0)
+    >>> points = xpmlp.data.make_xor(n=50)
+    >>> history = mlp.fit(points.X, points.y, epochs=20, optimizer=xpmlp.RMSProp(0.01, rho=0.9))
+    >>> history["loss"][-1] < history["loss"][0]
+    True
+    """
 
     name = "rmsprop"
     slots = 1
@@ -185,7 +272,10 @@ class RMSProp(Optimizer):
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """Adaptive moments (Kingma and Ba 2015); the formula is at ``adam`` above.
+    """Adaptive moments (Kingma and Ba 2015).
+
+    m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g²,
+    θ ← θ − η/(1 − β₁ᵗ) · m/(√v/√(1 − β₂ᵗ) + ε).
 
     Attributes
     ----------
@@ -196,6 +286,14 @@ class Adam(Optimizer):
         Add ε to √v before the bias correction, not after it:
         η √(1 − β₂ᵗ)/(1 − β₁ᵗ) m/(√v + ε). The article has both, at the end of its section 2;
         scikit-learn uses this one.
+
+    Examples
+    --------
+    >>> mlp = xpmlp.MLP([2, 8, 2], backend="numpy", seed=0)
+    >>> points = xpmlp.data.make_xor(n=50)
+    >>> history = mlp.fit(points.X, points.y, epochs=20, optimizer=xpmlp.Adam(0.02, clip_norm=1.0))
+    >>> history["loss"][-1] < history["loss"][0]
+    True
     """
 
     name = "adam"
@@ -223,7 +321,16 @@ class Adam(Optimizer):
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam with decoupled weight decay of all parameters, biases included, as in PyTorch."""
+    """Adam with decoupled weight decay of all parameters, biases included, as in PyTorch.
+
+    First θ ← (1 − η λ) θ, then Adam's step (Loshchilov and Hutter 2019); ``weight_decay`` is λ.
+
+    Examples
+    --------
+    >>> optimizer = xpmlp.AdamW(xpmlp.schedules.OneCycle(0.01), weight_decay=0.1)
+    >>> xpmlp.AdamW(weight_decay=0.1).coefficients(t=1, rate=0.5)[2]  # 1 − η λ
+    0.95
+    """
 
     name = "adamw"
     weight_decay: float = 1e-2
@@ -246,7 +353,20 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 
 def optimizer(spec: object) -> Optimizer:
-    """Return the optimizer of a name, with its default settings, or the one given."""
+    """Return the optimizer of a name, with its default settings, or the one given.
+
+    Raises
+    ------
+    InvalidValueError
+        For an unknown name; the nearest known one is suggested.
+    InvalidTypeError
+        For anything else.
+
+    Examples
+    --------
+    >>> xpmlp.optimizers.optimizer("momentum").momentum
+    0.9
+    """
     if isinstance(spec, str):
         if spec not in OPTIMIZERS:
             raise unknown_name("optimizer", spec, OPTIMIZERS)

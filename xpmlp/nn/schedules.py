@@ -20,7 +20,27 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Schedule:
-    """Base class of the schedules; ``rate`` is the initial rate, or the peak after a warm-up."""
+    """Base class of the schedules: a subclass has ``at``, or ``rates``.
+
+    Attributes
+    ----------
+    rate : float
+        The initial rate, or the peak after a warm-up; above 0.
+
+    Raises
+    ------
+    InvalidValueError
+        When a schedule is made with a setting that is out of range.
+
+    Examples
+    --------
+    >>> class Halving(xpmlp.schedules.Schedule):
+    ...     def at(self, time, total):
+    ...         return self.rate / 2**time
+    >>> Halving(0.8).at(1.0, total=3.0)
+    0.4
+    >>> optimizer = xpmlp.Adam(Halving(0.01))
+    """
 
     rate: float
     positive: ClassVar[tuple[str, ...]] = ("rate",)
@@ -38,19 +58,39 @@ class Schedule:
                 )
 
     def at(self, time: float, total: float) -> float:
-        """Return the rate at ``time`` epochs of ``total``."""
+        """Return the rate, a float, at ``time`` epochs of ``total``.
+
+        Examples
+        --------
+        >>> xpmlp.schedules.StepDecay(0.1, every=2, factor=0.5).at(3.0, total=10.0)
+        0.05
+        """
         raise NotImplementedError
 
     def rates(
         self, epoch: int, steps: int, total: float, history: Mapping[str, Sequence[float]]
     ) -> list[float]:
-        """Return the rate of each step of an epoch, from 0, given the history before it."""
+        """Return the rate of each of an epoch's ``steps``, given the history before it.
+
+        ``epoch`` counts from 0, ``total`` is the number of epochs.
+
+        Examples
+        --------
+        >>> xpmlp.schedules.InverseTime(1.0).rates(epoch=1, steps=2, total=5, history={})
+        [0.5, 0.4]
+        """
         return [self.at(epoch + k / steps, total) for k in range(steps)]
 
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """η = rate."""
+    """η = rate.
+
+    Examples
+    --------
+    >>> xpmlp.Adam(xpmlp.schedules.Constant(0.001)).rates(epoch=0, steps=2, total=5, history={})
+    [0.001, 0.001]
+    """
 
     def at(self, time: float, total: float) -> float:
         return self.rate
@@ -58,7 +98,15 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class StepDecay(Schedule):
-    """η = rate · factor^⌊time/every⌋."""
+    """η = rate · factor^⌊time/every⌋; ``every`` is a number of epochs.
+
+    Examples
+    --------
+    >>> halved = xpmlp.schedules.StepDecay(0.1, every=5, factor=0.5)
+    >>> [halved.at(epoch, total=20) for epoch in (0, 4, 5, 10)]
+    [0.1, 0.1, 0.05, 0.025]
+    >>> optimizer = xpmlp.SGD(halved)
+    """
 
     every: float = 10.0
     factor: float = 0.5
@@ -71,7 +119,14 @@ class StepDecay(Schedule):
 
 @dataclass(frozen=True)
 class Exponential(Schedule):
-    """η = rate · factor^time."""
+    """η = rate · factor^time: the rate is multiplied by ``factor`` in each epoch.
+
+    Examples
+    --------
+    >>> falling = xpmlp.schedules.Exponential(1.0, factor=0.5)
+    >>> [falling.at(epoch, total=3) for epoch in range(3)]
+    [1.0, 0.5, 0.25]
+    """
 
     factor: float = 0.95
     not_negative = ("factor",)
@@ -82,7 +137,14 @@ class Exponential(Schedule):
 
 @dataclass(frozen=True)
 class InverseTime(Schedule):
-    """η = rate/(1 + decay · time)."""
+    """η = rate/(1 + decay · time).
+
+    Examples
+    --------
+    >>> falling = xpmlp.schedules.InverseTime(1.0, decay=0.5)
+    >>> [falling.at(epoch, total=6) for epoch in (0, 2, 6)]
+    [1.0, 0.5, 0.25]
+    """
 
     decay: float = 1.0
     not_negative = ("decay",)
@@ -93,7 +155,14 @@ class InverseTime(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """η falls from rate to final along half a cosine (Loshchilov and Hutter 2017)."""
+    """η falls from rate to final along half a cosine (Loshchilov and Hutter 2017).
+
+    Examples
+    --------
+    >>> cosine = xpmlp.schedules.Cosine(0.2, final=0.1)
+    >>> [round(cosine.at(epoch, total=10), 3) for epoch in (0, 5, 10)]
+    [0.2, 0.15, 0.1]
+    """
 
     final: float = 0.0
     not_negative = ("final",)
@@ -107,6 +176,12 @@ class WarmUp(Schedule):
     """A linear rise over the first ``epochs``, then the schedule ``then``, or a constant rate.
 
     Time starts at 0 for ``then`` when the rise is over; it ends with the training.
+
+    Examples
+    --------
+    >>> warm = xpmlp.schedules.WarmUp(0.1, epochs=2, then=xpmlp.schedules.Cosine(0.1))
+    >>> [round(warm.at(epoch, total=10), 3) for epoch in (0, 1, 2, 6, 10)]
+    [0.001, 0.05, 0.1, 0.05, 0.0]
     """
 
     epochs: float = 1.0
@@ -126,6 +201,12 @@ class OneCycle(Schedule):
     """A cosine rise from rate/start to ``rate`` in a share ``rise`` of the time, then a fall.
 
     The fall ends at rate/(start · end) (Smith and Topin 2019; the defaults are PyTorch's).
+
+    Examples
+    --------
+    >>> cycle = xpmlp.schedules.OneCycle(0.1, rise=0.5, start=10, end=10)
+    >>> [round(cycle.at(epoch, total=10), 3) for epoch in (0, 5, 10)]
+    [0.01, 0.1, 0.001]
     """
 
     rise: float = 0.3
@@ -151,9 +232,18 @@ class OneCycle(Schedule):
 
 @dataclass(frozen=True)
 class ReduceOnPlateau(Schedule):
-    """η falls by ``factor`` when ``monitor`` has not improved for ``patience`` epochs.
+    """η is multiplied by ``factor`` when ``monitor`` has not improved for ``patience`` epochs.
 
-    The rate is a function of the history alone, so a resumed run has the same rates.
+    The rate is a function of the history alone, so a resumed run has the same rates. An improvement
+    is larger than ``min_delta``; the rate does not fall below ``minimum``. Without values of
+    ``monitor`` the second epoch raises InvalidValueError.
+
+    Examples
+    --------
+    >>> plateau = xpmlp.schedules.ReduceOnPlateau(0.1, monitor="loss", factor=0.5, patience=2)
+    >>> history = {"loss": [1.0, 0.8, 0.8, 0.8]}  # two epochs without an improvement
+    >>> plateau.rates(epoch=4, steps=1, total=10, history=history)
+    [0.05]
     """
 
     monitor: str = "val_loss"
@@ -190,7 +280,14 @@ def _one(time: float, total: float) -> float:
 
 @dataclass(frozen=True)
 class Custom(Schedule):
-    """η = rate · function(time, total), with a custom function of two numbers of epochs."""
+    """η = rate · function(time, total), with a custom function of two numbers of epochs.
+
+    Examples
+    --------
+    >>> linear = xpmlp.schedules.Custom(0.1, lambda time, total: 1 - time / total)
+    >>> linear.at(5.0, total=10.0)
+    0.05
+    """
 
     function: Callable[[float, float], float] = _one
 
@@ -200,5 +297,16 @@ class Custom(Schedule):
 
 
 def schedule(spec: Any) -> Schedule:
-    """Return the schedule given, or a constant one for a number."""
+    """Return the schedule given, or a constant one for a number.
+
+    Raises
+    ------
+    InvalidValueError
+        For a number that is not above 0.
+
+    Examples
+    --------
+    >>> xpmlp.schedules.schedule(0.1)
+    Constant(rate=0.1)
+    """
     return spec if isinstance(spec, Schedule) else Constant(float(spec))

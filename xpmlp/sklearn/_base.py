@@ -303,6 +303,15 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
         ------
         InvalidValueError
             For a network that scikit-learn cannot compute: with normalization, for example.
+
+        Examples
+        --------
+        >>> from xpmlp.sklearn import MLPRegressor
+        >>> X = np.linspace(-1, 1, 50)[:, None]
+        >>> model = MLPRegressor(hidden_layer_sizes=5, solver="lbfgs", random_state=0)
+        >>> theirs = model.fit(X, X[:, 0]).to_sklearn()
+        >>> theirs.__module__.split(".")[0], bool(np.allclose(theirs.predict(X), model.predict(X)))
+        ('sklearn', True)
         """
         return to_sklearn(self)
 
@@ -315,5 +324,22 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
         estimator : scikit-learn's estimator of the same name
         **parameters
             Of this class, to add or to change: ``backend="cupy"``.
+
+        Raises
+        ------
+        InvalidTypeError
+            For another kind of estimator.
+        InvalidValueError
+            For parameters that contradict a fitted estimator's network.
+
+        Examples
+        --------
+        >>> import sklearn.neural_network
+        >>> from xpmlp.sklearn import MLPRegressor
+        >>> X = np.linspace(-1, 1, 50)[:, None]
+        >>> theirs = sklearn.neural_network.MLPRegressor(hidden_layer_sizes=5, solver="lbfgs")
+        >>> ours = MLPRegressor.from_sklearn(theirs.fit(X, X[:, 0]))
+        >>> bool(np.allclose(ours.predict(X), theirs.predict(X)))
+        True
         """
         return from_sklearn(cls, estimator, parameters)

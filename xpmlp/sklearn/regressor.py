@@ -36,6 +36,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     Attributes
     ----------
     %(attributes)s
+
+    Examples
+    --------
+    >>> from xpmlp.sklearn import MLPRegressor
+    >>> X = np.linspace(-1, 1, 100)[:, None]
+    >>> model = MLPRegressor(hidden_layer_sizes=(20,), solver="lbfgs", random_state=0)
+    >>> model.fit(X, X[:, 0] ** 2).score(X, X[:, 0] ** 2) > 0.99
+    True
     """
 
     _counterpart = ScikitRegressor

@@ -18,6 +18,18 @@ class Callback:
     every : int
         Steps between two calls of ``on_batch_end``, counted over all epochs; 0 means no calls.
         Each call reads a number from the device, so small values slow a GPU down.
+
+    Examples
+    --------
+    >>> class StopAt(xpmlp.Callback):
+    ...     def on_epoch_end(self, training):
+    ...         if training.history["loss"][-1] < 0.5:
+    ...             training.stop()
+    >>> mlp, points = xpmlp.MLP([2, 8, 2], backend="numpy", seed=0), xpmlp.data.make_xor(n=100)
+    >>> adam = xpmlp.Adam(0.02)
+    >>> history = mlp.fit(points.X, points.y, epochs=200, optimizer=adam, callbacks=[StopAt()])
+    >>> len(history["loss"]) < 200
+    True
     """
 
     every: int = 0

@@ -25,6 +25,15 @@ class History(dict[str, list[float]]):
         A GPU's memory after the last epoch; None for a CPU.
     examples : int
         Rows of training data, without those held out for validation.
+
+    Examples
+    --------
+    >>> mlp, points = xpmlp.MLP([2, 8, 2], backend="numpy", seed=0), xpmlp.data.make_xor(n=100)
+    >>> history = mlp.fit(points.X, points.y, epochs=5, validation_split=0.2)
+    >>> list(history)
+    ['loss', 'accuracy', 'learning_rate', 'seconds', 'val_loss', 'val_accuracy']
+    >>> len(history["loss"]), history.examples
+    (5, 80)
     """
 
     execution = Execution("eager")

@@ -36,13 +36,6 @@ class _NoUpdate(Optimizer):
 class Objective:
     """The loss with its penalty, and its gradient, as a function of the flat parameters.
 
-    >>> import scipy.optimize
-    >>> objective = xpmlp.Objective(mlp, X, y)  # doctest: +SKIP
-    >>> found = scipy.optimize.minimize(
-    ...     objective, objective.start(), jac=True, method="L-BFGS-B"
-    ... )  # doctest: +SKIP
-    >>> objective.adopt(found.x)  # doctest: +SKIP
-
     Parameters
     ----------
     mlp : MLP
@@ -60,6 +53,17 @@ class Objective:
     ------
     InvalidValueError, InvalidTypeError
         As ``MLP.fit``; and for a network whose loss depends on more than its parameters.
+
+    Examples
+    --------
+    >>> import scipy.optimize
+    >>> X, y = np.array([[0.0], [1.0], [2.0]]), np.array([1.0, 3.0, 5.0])
+    >>> mlp = xpmlp.MLP([1, 1], dtype="float64", backend="numpy", seed=0)
+    >>> objective = xpmlp.Objective(mlp, X, y)
+    >>> found = scipy.optimize.minimize(objective, objective.start(), jac=True, method="L-BFGS-B")
+    >>> objective.adopt(found.x)
+    >>> mlp.predict([[10.0]]).round(3)
+    array([21.])
     """
 
     def __init__(self, mlp: Model, X: Any, y: Any, sample_weight: Any = None) -> None:
@@ -116,6 +120,14 @@ class Objective:
         -------
         loss : float
         gradient : ndarray of float64, shape (layout.size,)
+            Zeros where the buffer is padding between two parameters.
+
+        Examples
+        --------
+        >>> mlp = xpmlp.MLP([1, 1], initializer="zeros", dtype="float64", backend="numpy")
+        >>> loss, gradient = xpmlp.Objective(mlp, [[1.0]], [2.0])(np.zeros(mlp.network.layout.size))
+        >>> loss, sorted(set(gradient.tolist()))  # ½ (0 − 2)², and 0 − 2 for weight and bias
+        (2.0, [-2.0, 0.0])
         """
         backend, loss, gradient = self._mlp.backend, 0.0, 0.0
         params = backend.asarray(flat, self._mlp.dtype)
@@ -133,11 +145,33 @@ class Objective:
         return self._penalized(flat, float(backend.to_numpy(loss)), found)
 
     def start(self) -> np.ndarray:
-        """Return the model's parameters: float64, shape (layout.size,)."""
+        """Return the model's parameters: float64, shape (layout.size,).
+
+        Examples
+        --------
+        >>> mlp = xpmlp.MLP([1, 1], initializer="zeros", backend="numpy")
+        >>> start = xpmlp.Objective(mlp, [[1.0]], [2.0]).start()
+        >>> start.dtype, bool(start.any())
+        (dtype('float64'), False)
+        """
         return self._mlp.backend.to_numpy(self._mlp.weights.flat).astype(np.float64)
 
     def adopt(self, flat: np.ndarray) -> None:
-        """Set the model's parameters."""
+        """Set the model's parameters.
+
+        Parameters
+        ----------
+        flat : ndarray of float64, shape (layout.size,)
+
+        Examples
+        --------
+        >>> mlp = xpmlp.MLP([1, 1], initializer="zeros", backend="numpy")
+        >>> objective = xpmlp.Objective(mlp, [[1.0]], [2.0])
+        >>> loss, gradient = objective(objective.start())
+        >>> objective.adopt(objective.start() - 0.5 * gradient)  # a step of gradient descent
+        >>> mlp.predict([[1.0]])
+        array([2.], dtype=float32)
+        """
         self._mlp.weights.flat = self._mlp.backend.asarray(np.array(flat), self._mlp.dtype)
 
     def _penalized(

@@ -25,6 +25,15 @@ class Finding:
         For example ``"dense2"``; None if no single layer is concerned.
     epoch : int or None
         Finished epochs when it was seen.
+
+    Examples
+    --------
+    >>> points = xpmlp.data.make_xor(n=200)
+    >>> mlp, diagnosis = xpmlp.MLP([2, 16, 2], backend="numpy", seed=0), xpmlp.Diagnosis()
+    >>> history = mlp.fit(points.X, points.y, optimizer=xpmlp.SGD(1e-6), callbacks=[diagnosis])
+    >>> finding = diagnosis.findings[0]
+    >>> finding.name, finding.epoch, finding.layer
+    ('learning rate too small', 20, None)
     """
 
     name: str

@@ -54,10 +54,6 @@ class Diagnosis(Callback):
     After each epoch, up to 256 training rows pass forward and backward through the network;
     the training steps themselves are not touched. Detecting overfitting needs validation data.
 
-    >>> diagnosis = xpmlp.Diagnosis()  # doctest: +SKIP
-    >>> mlp.fit(X, y, validation_split=0.2, callbacks=[diagnosis])  # doctest: +SKIP
-    >>> print(diagnosis.report())  # doctest: +SKIP
-
     Parameters
     ----------
     classes : sequence of str, optional
@@ -67,6 +63,14 @@ class Diagnosis(Callback):
     ----------
     course : Course or None
         Everything that was measured in the last training run.
+
+    Examples
+    --------
+    >>> points = xpmlp.data.make_xor(n=200)
+    >>> mlp, diagnosis = xpmlp.MLP([2, 16, 2], backend="numpy", seed=0), xpmlp.Diagnosis()
+    >>> history = mlp.fit(points.X, points.y, optimizer=xpmlp.SGD(1e-6), callbacks=[diagnosis])
+    >>> [finding.name for finding in diagnosis.findings]
+    ['learning rate too small']
     """
 
     def __init__(self, classes: Sequence[str] | None = None) -> None:
@@ -127,7 +131,16 @@ class Diagnosis(Callback):
         self.course.measurements = from_columns(values, self.course.first.layers)
 
     def report(self) -> str:
-        """Return the findings as text, 80 columns wide."""
+        """Return the findings as text, 80 columns wide.
+
+        Examples
+        --------
+        >>> points = xpmlp.data.make_xor(n=200)
+        >>> mlp, diagnosis = xpmlp.MLP([2, 16, 2], backend="numpy", seed=0), xpmlp.Diagnosis()
+        >>> history = mlp.fit(points.X, points.y, optimizer=xpmlp.SGD(1e-6), callbacks=[diagnosis])
+        >>> print(diagnosis.report().splitlines()[0])
+        Diagnosis after 20 epochs: 1 finding
+        """
         if self.course is None:
             return "Nothing to diagnose: pass this callback to fit first."
         course, found = self.course, self.findings

@@ -24,6 +24,15 @@ class Quantity:
         A remark for the reader.
     difference : ndarray, optional
         For a parameter's gradient: the central finite difference of the loss.
+
+    Examples
+    --------
+    >>> mlp = xpmlp.MLP([1, 1], targets="values", initializer="zeros", backend="numpy")
+    >>> gradient = xpmlp.explain(mlp, [1.0], 3.0)["dLoss/dW1"]
+    >>> gradient.text, gradient.shape, gradient.values.tolist()
+    ('dLoss/dW1 = (dz1/dW1)ᵀ dLoss/dz1', (1, 1), [[-3.0]])
+    >>> gradient.error < 1e-6
+    True
     """
 
     name: str
@@ -57,7 +66,15 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of an explanation; ``chain`` is its chain rule, one formula for each parameter."""
+    """A part of an explanation; ``chain`` is its chain rule, one formula for each parameter.
+
+    Examples
+    --------
+    >>> mlp = xpmlp.MLP([1, 1], targets="values", backend="numpy")
+    >>> update = xpmlp.explain(mlp, [1.0], 3.0).sections[-1]
+    >>> update.title, [quantity.name for quantity in update.quantities]
+    ('Update', ['W1*', 'b1*', 'Loss*'])
+    """
 
     title: str
     quantities: tuple[Quantity, ...]
@@ -83,7 +100,14 @@ class Contents:
 
     @cached_property
     def quantities(self) -> dict[str, Quantity]:
-        """Every quantity by name, in the order of computation."""
+        """Every `Quantity` by name, in the order of computation: a dict.
+
+        Examples
+        --------
+        >>> mlp = xpmlp.MLP([1, 1], targets="values", backend="numpy")
+        >>> "dLoss/dW1" in xpmlp.explain(mlp, [1.0], 3.0).quantities
+        True
+        """
         return {q.name: q for section in self.sections for q in section.quantities}
 
     def __getitem__(self, name: str) -> Quantity:

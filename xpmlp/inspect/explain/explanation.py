@@ -17,21 +17,53 @@ class Explanation(Contents):
     sections : tuple of Section
     columns : tuple of Column
         The layers of the drawing, inputs first.
+
+    Examples
+    --------
+    >>> mlp = xpmlp.MLP([2, 2, 1], targets="values", backend="numpy", seed=0)
+    >>> explanation = xpmlp.explain(mlp, [1.0, 2.0], 3.0)
+    >>> [section.title for section in explanation.sections]
+    ['Given', 'Forward', 'Backward: layer 2', 'Backward: layer 1', 'Update']
+    >>> list(explanation.quantities)[:5]
+    ['X', 'y', 'W1', 'b1', 'W2']
+    >>> explanation["W1"].shape
+    (2, 2)
     """
 
     def __str__(self) -> str:
         return self.text()
 
     def text(self, width: int = WIDTH) -> str:
-        """Return plain text in lines of at most ``width`` columns, where that fits."""
+        """Return plain text in lines of at most ``width`` columns, where that fits.
+
+        Examples
+        --------
+        >>> mlp = xpmlp.MLP([1, 1], targets="values", initializer="zeros", backend="numpy")
+        >>> print(xpmlp.explain(mlp, [1.0], 3.0).text(width=60).splitlines()[0])
+        One training step of the network 1-1, with every number
+        """
         return plain(self, width)
 
     def markdown(self) -> str:
-        """Return Markdown with formulas in LaTeX."""
+        """Return Markdown with formulas in LaTeX.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> mlp = xpmlp.MLP([1, 1], targets="values", backend="numpy")
+        >>> size = Path("step.md").write_text(xpmlp.explain(mlp, [1.0], 3.0).markdown(), "utf-8")
+        """
         return document(self)
 
     def html(self) -> str:
-        """Return one page that loads nothing, with the network drawn."""
+        """Return one page that loads nothing, with the network drawn.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> mlp = xpmlp.MLP([1, 1], targets="values", backend="numpy")
+        >>> size = Path("step.html").write_text(xpmlp.explain(mlp, [1.0], 3.0).html(), "utf-8")
+        """
         return page(self)
 
     def _repr_markdown_(self) -> str:

@@ -44,6 +44,13 @@ def worked_step(
     """Return the slides' network, example, target and optimizer.
 
     X and y have shape (1, 2). The network is in float64 if the backend has it, else in float32.
+
+    Examples
+    --------
+    >>> from xpmlp.inspect.explain import worked_step
+    >>> mlp, X, y, optimizer = worked_step()
+    >>> mlp.sizes, X.shape, y.tolist()
+    ((2, 3, 2), (1, 2), [[1.0, 0.0]])
     """
     found = find(backend, device)
     dtype = "float64" if "float64" in found.capabilities else "float32"
@@ -54,7 +61,14 @@ def worked_step(
 def explain_worked_step(
     backend: Any = "numpy", device: str | None = None, optimizer: Optimizer | None = None
 ) -> Explanation:
-    """Explain the worked step, with the slides' optimizer unless another is given."""
+    """Explain the worked step, with the slides' optimizer unless another is given.
+
+    Examples
+    --------
+    >>> from xpmlp.inspect.explain import explain_worked_step
+    >>> explain_worked_step()["h2"].values.round(8)
+    array([[0.37166596, 0.45414264]])
+    """
     mlp, X, y, of_slides = worked_step(backend, device)
     explanation = explain(mlp, X, y, optimizer or of_slides)
     return replace(explanation, title=TITLE, notes=(*explanation.notes, SIGN))

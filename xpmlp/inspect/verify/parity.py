@@ -70,12 +70,24 @@ def verify(
     tolerance : float, optional
         Largest relative difference; the default is 1e-10 in float64 and 1e-4 in float32.
 
+    Returns
+    -------
+    Parity
+        ``print`` its ``report()``.
+
     Raises
     ------
     BackendError
         If a backend cannot work here, or there is no second one.
     InvalidValueError, InvalidTypeError
         As ``MLP.fit``, and if there are not one or two backends.
+
+    Examples
+    --------
+    >>> mlp, points = xpmlp.MLP([2, 4, 2], seed=0, backend="numpy"), xpmlp.data.make_xor(n=50)
+    >>> parity = xpmlp.verify(mlp, points.X, points.y, backends=("numpy", "numpy"), steps=4)
+    >>> parity.agrees, parity.largest.largest
+    (True, 0.0)
     """
     tolerance = TOLERANCES[mlp.dtype] if tolerance is None else tolerance
     if not tolerance >= 0 or steps < 1:

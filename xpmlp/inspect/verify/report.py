@@ -34,6 +34,13 @@ class Difference:
         Relative to the largest magnitude in the same layer so far.
     where : str
         The tensor that differs most: ``"dense1.W"``, ``"moment 1 of dense1.W"``.
+
+    Examples
+    --------
+    >>> mlp, points = xpmlp.MLP([2, 4, 2], seed=0, backend="numpy"), xpmlp.data.make_xor(n=50)
+    >>> parity = xpmlp.verify(mlp, points.X, points.y, backends=("numpy", "numpy"), steps=4)
+    >>> parity.differences[0].step, parity.differences[0].loss
+    (1, 0.0)
     """
 
     step: int
@@ -98,6 +105,13 @@ class Parity:
         The first step after which the two differ by more than the tolerance.
     cause : Cause or None
         None if the two agree, or if no single operation explains the difference.
+
+    Examples
+    --------
+    >>> mlp, points = xpmlp.MLP([2, 4, 2], seed=0, backend="numpy"), xpmlp.data.make_xor(n=50)
+    >>> parity = xpmlp.verify(mlp, points.X, points.y, backends=("numpy", "numpy"), steps=4)
+    >>> parity.agrees, parity.beyond, len(parity.differences)
+    (True, None, 4)
     """
 
     sides: tuple[Side, Side]
@@ -130,7 +144,15 @@ class Parity:
         return max(self.differences, key=lambda d: d.largest)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything for JSON; a difference may be infinite, which JSON lacks."""
+        """Return everything for JSON; a difference may be infinite, which JSON lacks.
+
+        Examples
+        --------
+        >>> mlp, points = xpmlp.MLP([2, 4, 2], seed=0, backend="numpy"), xpmlp.data.make_xor(n=50)
+        >>> parity = xpmlp.verify(mlp, points.X, points.y, backends=("numpy", "numpy"), steps=4)
+        >>> parity.to_dict()["tolerance"]
+        0.0001
+        """
         return {"agrees": self.agrees, "not_finite": self.not_finite, **asdict(self)}
 
     def __str__(self) -> str:
@@ -146,7 +168,15 @@ class Parity:
         )
 
     def report(self) -> str:
-        """Return everything as text, in lines of at most 80 columns."""
+        """Return everything as text, in lines of at most 80 columns.
+
+        Examples
+        --------
+        >>> mlp, points = xpmlp.MLP([2, 4, 2], seed=0, backend="numpy"), xpmlp.data.make_xor(n=50)
+        >>> parity = xpmlp.verify(mlp, points.X, points.y, backends=("numpy", "numpy"), steps=4)
+        >>> print(parity.report().splitlines()[0])
+        numpy and numpy: they agree
+        """
         first, second = self.sides
         verdict = "they agree" if self.agrees else f"they part at step {self.beyond}"
         settings = re.sub(r", \w+=None", "", self.optimizer)
