@@ -91,7 +91,7 @@ class GradientError(XpmlpError, ArithmeticError):
     >>> try:
     ...     xpmlp.MLP([2, 4, 2], activation=wrong, backend="numpy")
     ... except xpmlp.errors.GradientError as error:
-    ...     print(str(error)[:23])
+    ...     print(str(error)[:22])
     activation '<lambda>':
     """
 
