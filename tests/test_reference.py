@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xpmlp_backends
 
 import xpmlp
+from xpmlp.cli.options import COMMANDS
 from xpmlp.nn.activations import ACTIVATIONS
+from xpmlp.nn.initializers import INITIALIZERS
 from xpmlp.nn.losses import LOSSES
 from xpmlp.nn.optimizers import OPTIMIZERS
 
@@ -126,3 +129,71 @@ def test_the_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not said, "".join(said)
     for added in set(ACTIVATIONS) - set(registered):
         del ACTIVATIONS[added]
+
+
+@cache
+def on_pages() -> dict[str, set[str]]:
+    """Every name that a page documents, without its module, with the methods it shows."""
+    found = {}
+    text = "".join(page.read_text(encoding="utf-8") for page in sorted(PAGES.glob("*.md")))
+    directive = r"^\.\. auto\w+:: [\w.]*?(\w+)\n((?:   :.*\n)*)"
+    for name, options in re.findall(directive, text, flags=re.MULTILINE):
+        shown = re.findall(r":(?:special-)?members: (.*)", options)
+        found[name] = {method for names in shown for method in names.split(", ")}
+    return found
+
+
+def test_every_public_name_stands_on_a_page() -> None:
+    assert set(public()) - set(on_pages()) == set()
+
+
+def test_a_page_shows_every_method_that_has_examples() -> None:
+    lacking = [
+        f"{name}.{method}"
+        for name, thing in public().items()
+        for method, function in (methods(thing).items() if inspect.isclass(thing) else ())
+        if ">>>" in (function.__doc__ or "")
+        and method not in on_pages()[name]
+        # A page shows what a class inherits at its base class.
+        and not any(method in on_pages().get(base.__name__, ()) for base in thing.__mro__)
+    ]
+    assert lacking == []
+
+
+def test_the_pages_name_nothing_that_is_not_there() -> None:
+    for page in PAGES.glob("*.md"):
+        named = re.findall(r"^\.\. auto\w+:: (\S+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+        for path in named:
+            if "sklearn" not in path or find_spec("sklearn"):
+                module, _, name = path.rpartition(".")
+                assert hasattr(import_module(module), name), path
+
+
+def test_the_table_of_what_is_built_in_has_all_of_it() -> None:
+    text = (PAGES / "index.md").read_text(encoding="utf-8").partition("## What is built in")[2]
+    rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line[:2] == "| "}
+    found = {kind: set(re.findall(r"`(\w+)`", row)) for kind, row in rows.items()}
+    schedules = {n for n in xpmlp.schedules.__all__ if n not in ("Schedule", "schedule")}
+    callbacks = {
+        name
+        for name, thing in public().items()
+        if inspect.isclass(thing) and issubclass(thing, xpmlp.Callback)
+    }
+    arguments = set(inspect.signature(xpmlp.MLP).parameters)
+    assert found["activations"] == set(ACTIVATIONS)
+    assert found["losses"] == set(LOSSES)
+    assert found["initial weights"] == {"auto", *INITIALIZERS}
+    assert found["optimizers"] == set(OPTIMIZERS)
+    assert found["schedules"] == schedules
+    assert found["callbacks"] == callbacks - {"Callback"}
+    assert found["data sets"] == set(xpmlp.data.NAMES)
+    assert found["backends"] == set(xpmlp_backends.PUBLIC)
+    assert found["regularization"] - {"MLP"} == {
+        n for n in arguments if re.search(r"^l\d|norm$|drop", n)
+    }
+    assert {"normalization", "residual"} <= found["layers"] & arguments
+
+
+def test_the_command_line_page_shows_every_command() -> None:
+    page = (PAGES / "command_line.md").read_text(encoding="utf-8")
+    assert re.findall(r"\{terminal\} xpmlp (\w+) --help", page) == list(COMMANDS)
