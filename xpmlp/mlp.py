@@ -232,9 +232,9 @@ class MLP(Predictor):
         --------
         >>> X, y = np.array([[0.0], [1.0], [2.0]]), np.array([1.0, 3.0, 5.0])
         >>> mlp = xpmlp.MLP([1, 1], backend="numpy", seed=0)
-        >>> history = mlp.fit(X, y, epochs=500, optimizer=xpmlp.SGD(0.2))
+        >>> history = mlp.fit(X, y, epochs=100, optimizer=xpmlp.SGD(0.5))
         >>> mlp.predict([[10.0]]).round(1), len(history["loss"])
-        (array([21.], dtype=float32), 500)
+        (array([21.], dtype=float32), 100)
         """
         chosen = find_optimizer(optimizer)
         epochs = whole("epochs", epochs)
