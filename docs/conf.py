@@ -16,7 +16,6 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.intersphinx",
     "numpydoc",
     "sphinx_copybutton",
     "sphinxcontrib.programoutput",
@@ -34,6 +33,8 @@ nb_execution_timeout = 120  # seconds
 nb_merge_streams = True
 copybutton_exclude = ".linenos, .gp, .go"  # of a terminal the command alone
 
+smartquotes = False  # types in docstrings have straight quotes
+default_role = "py:obj"  # a name in single backticks leads to its page
 autodoc_typehints = "none"  # the docstrings have the types, in words
 autosummary_generate = True
 numpydoc_show_class_members = False
