@@ -9,18 +9,28 @@ import numpy as np
 
 from xpmlp.data.dataset import Array
 from xpmlp.data.features import (
-    PARTS, READABLE, Feature, category, feature_of, lines_of, number, numbers_of, parts_of,
-    problem_of, refuse, statistics, times_of, written,
-)  # fmt: skip
+    PARTS,
+    READABLE,
+    Feature,
+    category,
+    feature_of,
+    lines_of,
+    number,
+    numbers_of,
+    parts_of,
+    problem_of,
+    refuse,
+    statistics,
+    times_of,
+    written,
+)
 from xpmlp.data.frame import Column, Frame, frame_of
 from xpmlp.data.values import MISSING, dates, decimal_mark
 from xpmlp.errors import DataError, InvalidTypeError, InvalidValueError, short, unknown_name
 
 _SAID = {"categorical": "categorical", "numeric": "numeric", "drop": "dropped"}
-
 NEW = "correct such cells, or leave them empty: then they are missing"
 """Advice about cells that are not what their column was in training."""
-
 SCALINGS = ("standard", "robust", None)
 
 
