@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 
 import matplotlib
 from IPython import get_ipython
@@ -16,3 +17,4 @@ matplotlib.rcParams |= {
 }
 for stream in (sys.stdout, sys.stderr):
     stream.flush_interval = 1e6  # seconds: what a cell prints is one piece, however long it takes
+warnings.formatwarning = lambda message, category, *_: f"{category.__name__}: {message}\n"
