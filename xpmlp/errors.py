@@ -260,8 +260,8 @@ def short(text: object, limit: int = 200) -> str:
 def require(module: str, extra: str, purpose: str) -> Any:
     """Import an optional dependency; MissingExtraError with the install command if it is missing.
 
-    `extra` is the extra of xpmlp that installs it, `purpose` the subject of the message:
-    ``"drawing curves"``.
+    `extra` is the extra of xpmlp that installs it, if one does; `purpose` is the subject of the
+    message: ``"drawing curves"``.
     """
     try:
         return importlib.import_module(module)
@@ -269,6 +269,7 @@ def require(module: str, extra: str, purpose: str) -> Any:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
             raise  # the module is installed, but something in it is broken
         package = module.split(".")[0]
+        install = f"'xpmlp[{extra}]'" if extra else package
         raise MissingExtraError(
-            f"{purpose} needs {package}, which is not installed: pip install 'xpmlp[{extra}]'"
+            f"{purpose} needs {package}, which is not installed: pip install {install}"
         ) from error

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Self
 
 from xpmlp.arrays.checks import whole
+from xpmlp.callbacks import ShowProgress
 from xpmlp.checkpoints.folder import Checkpoints
 from xpmlp.errors import flag, unknown_name
 from xpmlp.model import files, keywords, pickling
@@ -14,7 +15,7 @@ from xpmlp.model.backends import backend_for
 from xpmlp.model.base import Model
 from xpmlp.model.memory import Request, advice_on_training, advice_on_use, within_memory
 from xpmlp.model.predict import Predictor, evaluate_batches
-from xpmlp.model.summary import summary
+from xpmlp.model.summary import overview, overview_html, summary
 from xpmlp.nn.contract import Backend
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
@@ -131,10 +132,10 @@ class MLP(Predictor):
         return summary(self)
 
     def __repr__(self) -> str:
-        rounded = "" if self.precision == "float32" else f", precision={self.precision!r}"
-        return (
-            f"MLP({list(self.sizes)}, backend={self.backend.name!r}, dtype={self.dtype!r}{rounded})"
-        )
+        return overview(self)
+
+    def _repr_html_(self) -> str:
+        return overview_html(self)
 
     # Training
 
@@ -153,6 +154,7 @@ class MLP(Predictor):
         shuffle: bool | Order = True,
         metrics: bool = True,
         callbacks: Sequence[Callback] = (),
+        progress: bool = False,
         data_on: str = "auto",
         continued: bool = False,
         checkpoints: str | os.PathLike[str] | Checkpoints | None = None,
@@ -189,6 +191,8 @@ class MLP(Predictor):
             Whether to measure accuracy or R² on the training batches, as well as the loss.
         callbacks : sequence of Callback
             ``xpmlp.EarlyStopping(patience=5)``, for example.
+        progress : bool
+            Whether to print a line per epoch, by ``xpmlp.ShowProgress``.
         data_on : {"auto", "device", "host"}
             Where NumPy data are kept. ``"device"`` copies all of them before the first step.
             ``"host"`` copies the rows of some hundred steps at a time, while earlier steps run.
@@ -243,6 +247,7 @@ class MLP(Predictor):
             raise unknown_name("data_on", data_on, ("auto", "device", "host"))
         callbacks, shuffle, kept = check_callbacks(callbacks), check_order(shuffle), None
         metrics, go_on = flag("metrics", metrics), flag("continued", continued)
+        callbacks += [ShowProgress()] if flag("progress", progress) else []
         if (checkpoints, checkpoint_every, resume) != (None, None, False):
             kept = Checkpoints.of(checkpoints, checkpoint_every, resume)
         asked = Request(batch_size or 0, chosen.slots)

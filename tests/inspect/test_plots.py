@@ -10,7 +10,8 @@ import pytest
 
 import xpmlp
 from xpmlp.data.frame import frame_of
-from xpmlp.inspect import figures, plots
+from xpmlp.inspect import plots
+from xpmlp.storage import figures
 
 pytest.importorskip("matplotlib")
 Image = pytest.importorskip("PIL.Image")

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from xpmlp.errors import DataError, InvalidValueError, XpmlpError
 from xpmlp.nn.random import Purpose, generator
+from xpmlp.storage.facts import Rows, as_html, as_text, listed
 from xpmlp.storage.paths import open_regular
 
 Array = npt.NDArray[Any]
@@ -98,6 +99,30 @@ class Dataset:
         >>> mlp = xpmlp.MLP([2, 8, data.outputs], targets=data.targets, backend="numpy")
         """
         return "multilabel" if self.classes and self.y.ndim == 2 else None
+
+    def __repr__(self) -> str:
+        return as_text(f"Dataset {self.name!r}", self._facts())
+
+    def _repr_html_(self) -> str:
+        return as_html(f"Dataset {self.name!r}", self._facts())
+
+    def _facts(self) -> Rows:
+        n, width = self.X.shape
+        kind = f", {self.X.dtype}" if isinstance(self.X, np.ndarray) else ", a table"
+        images = " × ".join(map(str, self.image_shape or ()))
+        goal = f"{self.outputs} value{'s' * (self.outputs > 1)} in a row"
+        if self.classes:
+            what = "labels" if self.targets else "classes"
+            goal = f"{self.outputs} {what}: {listed(self.classes)}"
+        rows = {
+            "training": f"{n:,} rows, {width:,} features{kind}",
+            "test": f"{len(self.X_test):,} rows",
+            "targets": goal,
+            "features": listed(self.features or ()),
+            "images": images,
+            "scaling": self.scaling,
+        }
+        return [(name, text) for name, text in rows.items() if text]
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,9 +9,9 @@ import numpy as np
 
 from xpmlp.data.frame import Frame
 from xpmlp.errors import short
-from xpmlp.inspect.figures import BLUE, GREY, ORANGE, RED, drawing, matplotlib
 from xpmlp.mlp import MLP
-from xpmlp.training.history import percent
+from xpmlp.storage.figures import BLUE, GREY, RED, drawing, matplotlib
+from xpmlp.training.history import curves
 
 Array = Any
 
@@ -96,27 +96,6 @@ def training_picture(
             boundary(lower, mlp, part, X)
         elif worst:
             mistakes(lower, worst, part)
-
-
-def curves(axes: Any, history: Mapping[str, Sequence[float]], name: str) -> None:
-    """Draw one metric by epoch, on the training data and on the other part."""
-    title = {"r2": "R²"}.get(name, name)
-    axes.set_title(title[0].upper() + title[1:])
-    axes.set_xlabel("epoch")
-    last = percent if name == "accuracy" else "{:.4f}".format
-    parts = {name: ("training", BLUE), f"test_{name}": ("test", ORANGE)}
-    parts[f"val_{name}"] = ("validation", ORANGE)
-    for key, (label, color) in parts.items():
-        values = history.get(key, ())
-        if values:
-            epochs = range(1, len(values) + 1)
-            dot = {"marker": "o", "markersize": 3.5} if len(values) <= 40 else {}
-            text = f"{label}  {last(values[-1])}"
-            axes.plot(epochs, values, color=color, linewidth=1.8, label=text, **dot)
-    if name == "accuracy":
-        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(title="after the last epoch", title_fontsize=9, alignment="left")
 
 
 def confusion(axes: Any, counts: Array, part: Part) -> None:

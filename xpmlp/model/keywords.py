@@ -19,7 +19,7 @@ _HERE: dict[tuple[str, ...], str] = {
         "The optimizer has such settings: fit(X, y, optimizer=xpmlp.AdamW(clip_norm=1.0))"
     ),
     ("solver", "optim"): "Pass fit(X, y, optimizer='adam')",
-    ("verbose", "progress"): "Pass fit(X, y, callbacks=[xpmlp.ShowProgress()])",
+    ("verbose", "show_progress"): "Pass fit(X, y, progress=True)",
     ("early_stopping", "patience", "tol", "n_iter_no_change"): (
         "Pass fit(X, y, callbacks=[xpmlp.EarlyStopping(patience=5)])"
     ),

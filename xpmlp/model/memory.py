@@ -130,6 +130,33 @@ def release(error: BaseException) -> str:
     return ": ".join([type(error).__name__, *lines[:1]])
 
 
+@on_device
+def within_memory(
+    mlp: Model,
+    advise: Callable[[], str],
+    attempt: Callable[..., Result],
+    *args: Any,
+    **options: Any,
+) -> Result:
+    """Return ``attempt(mlp, *args, **options)``; if memory runs out, say what helps.
+
+    Raises
+    ------
+    DeviceMemoryError
+        After everything the attempt held has been freed, so that ``advise`` sees the truth.
+    """
+    try:
+        return attempt(mlp, *args, **options)
+    except Exception as error:
+        if isinstance(error, XpmlpError) or not mlp.backend.ran_out(error):
+            raise
+        reason = release(error)
+    # Only here, outside ``except``, nothing refers to the failed attempt any more.
+    mlp.forget_compiled()
+    gc.collect()
+    raise DeviceMemoryError(f"{advise()}. What failed: {reason}")
+
+
 def advice_on_training(mlp: Model, asked: Request) -> str:
     """Return advice: which batch size would fit, or what else helps."""
     backend = mlp.backend
@@ -176,30 +203,3 @@ def advice_on_use(mlp: Model, call: str) -> str:
 
 def _where(backend: Backend) -> str:
     return f"the memory of {backend.device_name()} ({backend.name})"
-
-
-@on_device
-def within_memory(
-    mlp: Model,
-    advise: Callable[[], str],
-    attempt: Callable[..., Result],
-    *args: Any,
-    **options: Any,
-) -> Result:
-    """Return ``attempt(mlp, *args, **options)``; if memory runs out, say what helps.
-
-    Raises
-    ------
-    DeviceMemoryError
-        After everything the attempt held has been freed, so that ``advise`` sees the truth.
-    """
-    try:
-        return attempt(mlp, *args, **options)
-    except Exception as error:
-        if isinstance(error, XpmlpError) or not mlp.backend.ran_out(error):
-            raise
-        reason = release(error)
-    # Only here, outside ``except``, nothing refers to the failed attempt any more.
-    mlp.forget_compiled()
-    gc.collect()
-    raise DeviceMemoryError(f"{advise()}. What failed: {reason}")

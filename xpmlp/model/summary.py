@@ -1,8 +1,10 @@
 """A network as a table."""
 
+from itertools import groupby
 from math import prod
 
 from xpmlp.model.base import Model
+from xpmlp.storage.facts import Rows, as_html, as_text
 
 
 def rounding(mlp: Model) -> str:
@@ -14,14 +16,55 @@ def rounding(mlp: Model) -> str:
     return f", matrix products in {asked}{instead}"
 
 
-def summary(mlp: Model) -> str:
-    """Return a table of the layers, with output shapes, parameters, formulas and totals."""
+def overview(mlp: Model) -> str:
+    """Return what a model is in a few lines."""
+    return as_text(_title(mlp), _facts(mlp))
+
+
+def overview_html(mlp: Model) -> str:
+    """Return the same for a notebook, with the table of the layers."""
+    return as_html(_title(mlp), _facts(mlp), _layers(mlp))
+
+
+def _title(mlp: Model) -> str:
+    precision = "" if mlp.precision == "float32" else f", precision={mlp.precision!r}"
+    return f"MLP({list(mlp.sizes)}, backend={mlp.backend.name!r}, dtype={mlp.dtype!r}{precision})"
+
+
+def _facts(mlp: Model) -> Rows:
+    """Return rows of a name and a text."""
+    hidden = [name for name, _ in groupby(a.name for a in mlp.network.architecture.activations)]
+    loss = "inferred from the targets"
+    if mlp.known_task:
+        task = mlp.known_task
+        loss = f"{task.loss.name}, output {(task.output or task.link).name}"
+    trained = f"{mlp.epochs_trained} epoch{'s' * (mlp.epochs_trained != 1)}"
+    if mlp.progress is not None and mlp.epochs_trained:
+        history = mlp.progress.history
+        trained += f", {sum(history['seconds']):.1f} s, loss {history['loss'][-1]:.4g}"
+    rows = {
+        "activation": ", ".join(hidden),
+        "loss": loss,
+        "parameters": f"{mlp.network.layout.count:,}",
+        "trained": trained if mlp.epochs_trained else "not yet",
+    }
+    return [(name, text) for name, text in rows.items() if text]
+
+
+def _layers(mlp: Model) -> list[tuple[str, str, str, str]]:
+    """Return a table of the layers, its head first."""
     rows = [("layer", "output", "parameters", "computes")]
     width = mlp.sizes[0]
     for layer in mlp.network.layers:
         width = next((s[1] for name, s in layer.shapes.items() if name.endswith(".W")), width)
         count = sum(map(prod, layer.shapes.values()))
         rows.append((layer.name, f"(n, {width})", f"{count:,}" if count else "", layer.formula))
+    return rows
+
+
+def summary(mlp: Model) -> str:
+    """Return a table of the layers, with output shapes, parameters, formulas and totals."""
+    rows = _layers(mlp)
     a, b, c = (max(len(row[i]) for row in rows) for i in range(3))
     lines = [f"{w:<{a}}  {x:<{b}}  {y:>{c}}  {z}".rstrip() for w, x, y, z in rows]
     loss = mlp.known_task.loss.name if mlp.known_task else "inferred from the targets"

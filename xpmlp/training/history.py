@@ -1,11 +1,14 @@
 """What a training run has measured, and where it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from xpmlp.errors import InvalidValueError
+from xpmlp.errors import InvalidValueError, require
 from xpmlp.nn.contract import Array, Execution, Memory
 from xpmlp.nn.optimizers import Optimizer
+from xpmlp.storage.facts import Rows, as_html, as_text
+from xpmlp.storage.figures import BLUE, ORANGE, matplotlib, style
 
 
 class History(dict[str, list[float]]):
@@ -39,6 +42,87 @@ class History(dict[str, list[float]]):
     execution = Execution("eager")
     memory: Memory | None = None
     examples = 0
+
+    def __repr__(self) -> str:
+        return as_text(self._title(), _ends(self))
+
+    def _repr_html_(self) -> str:
+        return as_html(self._title(), _ends(self))
+
+    def _title(self) -> str:
+        return f"History of {lasted(self)}"
+
+    def to_frame(self) -> Any:
+        """Return a data frame of pandas with a row for each epoch, from 1.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+        """
+        pandas = require("pandas", extra="", purpose="to_frame")
+        epochs = range(1, len(self.get("loss", ())) + 1)
+        return pandas.DataFrame(dict(self), index=pandas.Index(epochs, name="epoch"))
+
+    def plot(self) -> Any:
+        """Draw loss and metric by epoch with pyplot, and return an array of matplotlib's Axes.
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib is not installed.
+        """
+        names = [name for name in ("loss", "accuracy", "r2") if name in self] or ["loss"]
+        size = (5.2 * len(names), 3.6)
+        with style():
+            subplots = matplotlib(".pyplot").subplots
+            axes = subplots(1, len(names), figsize=size, layout="constrained", squeeze=False)[1][0]
+            for ax, name in zip(axes, names, strict=True):
+                curves(ax, self, name)
+        return axes
+
+
+def lasted(history: Mapping[str, Sequence[float]]) -> str:
+    """Say how long the training was: ``"3 epochs, 1.5 s"``."""
+    seconds = history.get("seconds", ())
+    return f"{len(seconds)} epoch{'s' * (len(seconds) != 1)}, {sum(seconds):.1f} s"
+
+
+def _ends(history: Mapping[str, Sequence[float]]) -> Rows:
+    """Return a table of the first, last and best value of each metric."""
+    rows = [("", "first", "last", "best")]
+    for name, values in history.items():
+        kind = name.removeprefix("val_")
+        if not values or kind == "seconds":
+            continue
+        write = _FORMATS.get(kind, "{:.4g}".format)
+        best = ""
+        if kind != "learning_rate":
+            at = values.index((min if kind == "loss" else max)(values))
+            best = f"{write(values[at])} in epoch {at + 1}"
+        rows.append((name, write(values[0]), write(values[-1]), best))
+    return rows
+
+
+def curves(axes: Any, history: Mapping[str, Sequence[float]], name: str) -> None:
+    """Draw one metric by epoch, on the training data and on the other part."""
+    title = {"r2": "R²"}.get(name, name)
+    axes.set_title(title[0].upper() + title[1:])
+    axes.set_xlabel("epoch")
+    last = percent if name == "accuracy" else "{:.4f}".format
+    parts = {name: ("training", BLUE), f"test_{name}": ("test", ORANGE)}
+    parts[f"val_{name}"] = ("validation", ORANGE)
+    for key, (label, color) in parts.items():
+        values = history.get(key, ())
+        if values:
+            epochs = range(1, len(values) + 1)
+            dot = {"marker": "o", "markersize": 3.5} if len(values) <= 40 else {}
+            text = f"{label}  {last(values[-1])}"
+            axes.plot(epochs, values, color=color, linewidth=1.8, label=text, **dot)
+    if name == "accuracy":
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(title="after the last epoch", title_fontsize=9, alignment="left")
 
 
 @dataclass(frozen=True)
@@ -122,3 +206,6 @@ def score(name: str, value: float) -> str:
 def number(value: float) -> str:
     """Format a loss in at most nine characters."""
     return f"{value:.4f}" if abs(value) < 1000 else f"{value:.3e}"
+
+
+_FORMATS: dict[str, Callable[[float], str]] = {"loss": number, "accuracy": percent, "r2": number}

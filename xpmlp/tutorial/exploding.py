@@ -16,10 +16,10 @@ import numpy as np
 from xpmlp.callbacks import Callback
 from xpmlp.data.toy import make_xor
 from xpmlp.errors import DivergenceError
-from xpmlp.inspect.figures import BLUE, GREY, ORANGE, drawing
 from xpmlp.mlp import MLP
 from xpmlp.nn.optimizers import SGD
 from xpmlp.nn.schedules import InverseTime
+from xpmlp.storage.figures import BLUE, GREY, ORANGE, drawing
 from xpmlp.training.loop import Training
 
 RATE, HIDDEN, BATCH, EPOCHS = 0.5, (50, 50), 10, 60

@@ -20,10 +20,10 @@ import numpy as np
 from xpmlp.callbacks import Callback
 from xpmlp.errors import DivergenceError
 from xpmlp.inspect.explain.worked import slides_network, slides_points
-from xpmlp.inspect.figures import BLUE, GREY, ORANGE, drawing
 from xpmlp.mlp import MLP
 from xpmlp.nn.optimizers import SGD
 from xpmlp.nn.penalty import Penalty
+from xpmlp.storage.figures import BLUE, GREY, ORANGE, drawing
 from xpmlp.training.loop import Training
 
 N = 50
