@@ -145,3 +145,28 @@ def test_time_left_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown.left(Fake(), 1) == "1:12"
     monkeypatch.setattr(progress, "perf_counter", lambda: 800.0)
     assert shown.left(Fake(), 1) == "2:00:00"
+
+
+def test_a_long_epoch_gets_a_line_now_and_then_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine where every step takes a second."""
+    stream = io.StringIO()
+
+    class Slow(xpmlp.ShowProgress):
+        def on_train_begin(self, training: "xpmlp.training.loop.Training") -> None:
+            monkeypatch.setattr(progress, "perf_counter", lambda: float(training.total))
+            super().on_train_begin(training)
+
+    train(Slow(stream, "test"), 1, rows=1000)
+    lines = [line for line in stream.getvalue().splitlines() if "of epoch" in line]
+    assert "64 % of epoch, 0:36 left" in lines[0]
+
+
+@pytest.mark.parametrize(("width", "left_out"), [(80, ""), (70, "examples/s"), (50, "test loss")])
+def test_the_columns_fit(monkeypatch: pytest.MonkeyPatch, width: int, left_out: str) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    stream = io.StringIO()
+    train(xpmlp.ShowProgress(stream, "test"), 1)
+    head, row = stream.getvalue().splitlines()
+    assert len(head) == len(row) <= width
+    assert left_out not in head or not left_out
+    assert "test accuracy" in head

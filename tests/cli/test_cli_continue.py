@@ -238,7 +238,7 @@ def test_a_run_that_is_finished_needs_no_hint_and_no_checkpoints(
     monkeypatch.setattr(runs, "write_atomically", interrupt)
     assert main([*QUICK, "--quiet", *asked]) == 130
     error = capsys.readouterr().err
-    assert error == f"xpmlp: error: interrupted; the run is finished, see {RUN}/result.json\n"
+    assert error == f"xpmlp: interrupted; the run is finished, see {RUN}/result.json\n"
     assert (RUN / "checkpoints").exists() == bool(asked)  # asked for, they stay
 
 
@@ -248,4 +248,4 @@ def test_ctrl_c_again_stops_the_saving_but_the_hint_is_given(
     monkeypatch.setattr(xpmlp.MLP, "save", lambda *_: signal.raise_signal(signal.SIGINT))
     monkeypatch.setattr(train, "ShowProgress", lambda *_: Interrupt(2))
     assert main([*QUICK, "--checkpoint-every", "30"]) == 130
-    assert capsys.readouterr().err == f"xpmlp: error: interrupted; {HINT} {RUN}\n"
+    assert capsys.readouterr().err == f"xpmlp: interrupted; {HINT} {RUN}\n"

@@ -270,7 +270,7 @@ def test_ctrl_c_is_one_line(capsys: Capture, monkeypatch: Patch) -> None:
 
     monkeypatch.setattr(measure, "time_all", interrupt)
     assert main(["info", "--measure"]) == 130
-    assert capsys.readouterr().err == "xpmlp: error: interrupted\n"
+    assert capsys.readouterr().err == "xpmlp: interrupted\n"
 
 
 # The choice

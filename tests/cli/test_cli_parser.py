@@ -1,6 +1,7 @@
 """Arguments, help and one-line errors, without any command being run."""
 
 import argparse
+import io
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import xpmlp
-from xpmlp.cli import defaults, environment, main, options, parser
+from xpmlp.cli import defaults, environment, main, options, output, parser
 from xpmlp.nn.activations import ACTIVATIONS
 from xpmlp.nn.optimizers import OPTIMIZERS
 
@@ -60,6 +61,42 @@ def test_help_names_exist() -> None:
     assert set(options.OPTIMIZERS.split(", ")) == set(OPTIMIZERS)
 
 
+def test_without_arguments_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as status:
+        main([])
+    assert not status.value.code
+    assert "examples:\n  xpmlp train digits\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", options.EXAMPLES)
+def test_three_examples_fit_50_columns_and_parse(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    said = capsys.readouterr().out
+    examples = said.partition("examples:\n")[2].splitlines()
+    assert [line.strip() for line in examples] == list(options.EXAMPLES[command])
+    assert len(examples) == 3
+    assert max(map(len, said.splitlines())) <= 50
+    for example in examples:
+        assert parser.parse(example.split()[1:]).command in example
+
+
+def test_a_narrow_terminal_breaks_lines_at_words_and_a_file_not_at_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    line = "xpmlp: error: " + "words of a message, " * 5
+    stream = io.StringIO()
+    assert output.wrapped(line, stream) == line
+    monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    lines = output.wrapped(line, stream).splitlines()
+    assert max(map(len, lines)) <= 50
+    assert " ".join(" ".join(lines).split()) == line.strip()
+
+
 def test_help_fits_80_columns(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +135,6 @@ def test_defaults_follow_the_data(argv: list[str], rows: int, expected: tuple[ob
         (["train", "--dtype", "float23"], "did you mean float32?"),
         (["train", "--hidden", "512", "mnist"], "the data come first"),
         (["evaluate", "model"], "required: DATA"),
-        ([], "required: COMMAND"),
     ],
 )
 def test_wrong_arguments_are_one_line_with_a_hint(

@@ -202,7 +202,7 @@ def test_ctrl_c_keeps_what_was_learned(capsys: Capture, monkeypatch: pytest.Monk
     monkeypatch.setattr(train, "ShowProgress", lambda *_: Interrupt())
     assert main(QUICK) == 130
     error = capsys.readouterr().err
-    assert error.startswith("xpmlp: error: interrupted; the model of epoch 1 is in")
+    assert error.startswith("xpmlp: interrupted; the model of epoch 1 is in")
     assert {p.name for p in Path("runs/xor").iterdir()} == FILES - {"result.json", "picture.png"}
 
 

@@ -407,7 +407,7 @@ def test_a_process_of_its_own(table: Path) -> None:
             break
         assert run.returncode in (0, 130)
     assert run.returncode == 130
-    assert said.splitlines()[-1].startswith("xpmlp: error: interrupted; the model of epoch ")
+    assert said.splitlines()[-1].startswith("xpmlp: interrupted; the model of epoch ")
     command = said.split("to resume: xpmlp ")[1].split()
     subprocess.run([*python, *command, "--quiet"], env=environment, check=True)
     assert outcome(folder) == expected

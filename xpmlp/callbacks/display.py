@@ -1,6 +1,7 @@
 """Show training while it runs: a line per epoch, and a live line on a terminal."""
 
 import sys
+from shutil import get_terminal_size
 from time import perf_counter
 from typing import Any, TextIO
 
@@ -12,12 +13,17 @@ from xpmlp.training.loop import Training
 INTERVAL = 0.3
 """Seconds between two updates within an epoch; each waits for the device."""
 
+PAUSE = 20.0
+"""Seconds between two lines within an epoch where there is no live line, as in a pipe."""
+
 ROWS = 30
 """Most epochs that get a line on a terminal; the live line shows all of them."""
 
 
 class ShowProgress(Callback):
     """Show training: a line per epoch, and a live line on a terminal with rich installed.
+
+    Elsewhere a long epoch gets a line every 20 seconds or so.
 
     Parameters
     ----------
@@ -50,34 +56,33 @@ class ShowProgress(Callback):
         # The last step counts as not done: the end of an epoch takes time as well.
         self.before = training.epoch + min(training.step, training.steps - 1) / training.steps
         self.console = self.find_console()
-        metric = {"r2": "R2", "loss": ""}.get(training.mlp.task.measures[-1], "accuracy")
-        head = f"{'epoch':>9} {'loss':>9}"
-        if training.metrics:
-            head += f" {metric:>9}"
-        if training.validation is not None:
-            head += f" {self.label + ' loss':>10}"
-            head += f" {self.label + ' ' + metric:>14}" if metric else ""
-        self.print(f"{head} {'examples/s':>11} {'time left':>10}", "dim")
-        self.every = 0
+        self.columns = self.choose_columns(training)
+        self.print(" ".join(f"{name:>{width}}" for name, width in self.columns.items()), "dim")
+        self.every = 64  # a guess, longer than most epochs; the first update measures a step's time
         if self.console is not None:
             from rich.live import Live
 
-            self.every = 8  # a guess; the first update measures the time of a step
+            self.every = 8
             self.line = Live(console=self.console, auto_refresh=False, transient=True)
             self.line.start()
 
     def on_epoch_begin(self, training: Training) -> None:
         """Note the time, and the step: not 0 if a run resumes within the epoch."""
-        if self.line is not None:
-            self.epoch_started, self.first_step = perf_counter(), training.step
+        self.epoch_started, self.first_step = perf_counter(), training.step
 
     def on_batch_end(self, training: Training) -> None:
         """Show loss and speed, and choose when to update again."""
         loss = training.batch_loss  # waits for the device, so that the time is that of the steps
         now = perf_counter()
         pace = (now - self.epoch_started) / (training.step - self.first_step)
-        self.every = power_of_two(INTERVAL / pace)
-        self.show(training, loss, training.batch_size / pace)
+        self.every = power_of_two((PAUSE if self.line is None else INTERVAL) / pace)
+        if self.line is not None:
+            self.show(training, loss, training.batch_size / pace)
+        elif now - self.looked >= PAUSE / 2:
+            self.looked, part = now, training.step / training.steps
+            left = self.left(training, training.epoch + part)
+            epoch = f"{training.epoch + 1}/{training.epochs}"
+            self.print(f"{epoch:>9} {number(loss):>9}  {100 * part:.0f} % of epoch, {left} left")
 
     def on_epoch_end(self, training: Training) -> None:
         """Print the epoch's row; on a terminal every n-th row, if there are many."""
@@ -109,18 +114,35 @@ class ShowProgress(Callback):
         console = rich.console.Console(file=stream, highlight=False)
         return console if console.is_terminal and not console.is_dumb_terminal else None
 
+    def choose_columns(self, training: Training) -> dict[str, int]:
+        """Return the columns that fit in a line, each with its width."""
+        metric = {"r2": "R2", "loss": ""}.get(training.mlp.task.measures[-1], "accuracy")
+        columns = {"epoch": 9, "loss": 9}
+        columns |= {metric: 9} if training.metrics else {}
+        if training.validation is not None:
+            columns |= {f"{self.label} loss": 10}
+            columns |= {f"{self.label} {metric}": 14} if metric else {}
+        columns |= {"examples/s": 11, "time left": 10}
+        room = get_terminal_size().columns
+        for spare in ("examples/s", f"{self.label} loss", "time left"):
+            if sum(columns.values()) + len(columns) - 1 > room:
+                columns.pop(spare, None)
+        return columns
+
     def row(self, training: Training) -> str:
         """Return the values of the last epoch, in the columns of the head."""
         last = {name: values[-1] for name, values in training.history.items()}
         metric = training.mlp.task.measures[-1]
-        row = f"{f'{training.epoch + 1}/{training.epochs}':>9} {number(last['loss']):>9}"
-        if training.metrics:
-            row += f" {score(metric, last[metric]):>9}"
-        if training.validation is not None:
-            row += f" {number(last['val_loss']):>10}"
-            row += f" {score(metric, last[f'val_{metric}']):>14}" if metric != "loss" else ""
-        left = self.left(training, training.epoch + 1)
-        return f"{row} {training.examples / max(last['seconds'], 1e-9):>11,.0f} {left:>10}"
+        named = {"r2": "R2"}.get(metric, "accuracy")
+        texts = {"epoch": f"{training.epoch + 1}/{training.epochs}"}
+        for prefix, label in (("", ""), ("val_", f"{self.label} ")):
+            if prefix + "loss" in last:
+                texts[label + "loss"] = number(last[prefix + "loss"])
+            if prefix + metric in last and metric != "loss":
+                texts[label + named] = score(metric, last[prefix + metric])
+        texts["examples/s"] = f"{training.examples / max(last['seconds'], 1e-9):,.0f}"
+        texts["time left"] = self.left(training, training.epoch + 1)
+        return " ".join(f"{texts[name]:>{width}}" for name, width in self.columns.items())
 
     def left(self, training: Training, done: float) -> str:
         """Return an estimate of the time left; ``done`` counts parts of epochs as well."""
@@ -137,12 +159,12 @@ class ShowProgress(Callback):
 
         self.looked = perf_counter()
         done = training.epoch + training.step / training.steps
-        line = Table.grid(padding=(0, 2))
+        line, wide = Table.grid(padding=(0, 2)), self.console.width >= 80
         line.add_row(
             f"{f'{training.epoch + 1}/{training.epochs}':>9}",
-            ProgressBar(total=training.epochs, completed=done, width=20),
+            *([ProgressBar(total=training.epochs, completed=done, width=20)] if wide else []),
             f"loss {number(loss)}",
-            f"{speed:,.0f} examples/s",
+            *([f"{speed:,.0f} examples/s"] if wide else []),
             f"{self.left(training, done)} left",
         )
         self.line.update(line, refresh=True)

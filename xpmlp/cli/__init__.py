@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import NoReturn, TextIO
 
 from xpmlp.cli import environment
-from xpmlp.cli.output import clean
+from xpmlp.cli.output import clean, wrapped
 from xpmlp.cli.parser import parse
 from xpmlp.errors import XpmlpError, naming
 
@@ -127,7 +127,8 @@ def _report(error: BaseException, message: str, status: int, debug: bool) -> int
             import traceback
 
             traceback.print_exception(error)
-        print(f"xpmlp: error: {line}", file=sys.stderr)
+        kind = "" if isinstance(error, KeyboardInterrupt) else "error: "
+        print(wrapped(f"xpmlp: {kind}{line}", sys.stderr), file=sys.stderr)
     except OSError:
         _discard(sys.stderr)
     return status

@@ -134,6 +134,7 @@ def _train(parser: Parser) -> None:
 
 
 def _evaluate(parser: Parser) -> None:
+    parser.usage = "xpmlp evaluate MODEL DATA [options]"
     parser.description = (
         "Print loss and accuracy, and recall and precision of each class. Uses the test part of "
         "digits, mnist, xor and .npz files that have one, and every row of other files."
@@ -143,6 +144,7 @@ def _evaluate(parser: Parser) -> None:
 
 
 def _predict(parser: Parser) -> None:
+    parser.usage = "xpmlp predict MODEL DATA [DATA ...] [options]"
     parser.description = (
         "Print the predicted class and its probability, or the predicted value, for each row or "
         "picture. A note says why a picture may be misread."
@@ -159,6 +161,7 @@ def _predict(parser: Parser) -> None:
 
 
 def _info(parser: Parser) -> None:
+    parser.usage = "xpmlp info [options]"
     parser.description = (
         "Show versions, processor, backends and devices, and what is missing. With --measure, "
         "show how fast each backend trains a network here."
@@ -175,6 +178,7 @@ def _info(parser: Parser) -> None:
 
 
 def _explain(parser: Parser) -> None:
+    parser.usage = "xpmlp explain [MODEL DATA] [options]"
     parser.description = (
         "Show every value of one training step: the forward and backward pass with formulas, "
         "shapes and numbers, the chain rule, a finite difference next to each gradient, and the "
@@ -197,6 +201,7 @@ def _explain(parser: Parser) -> None:
 
 
 def _verify(parser: Parser) -> None:
+    parser.usage = "xpmlp verify [options]"
     parser.description = (
         "Train the same network from the same seed on two backends, and compare them after every "
         "step. If they differ, name the first step, layer and quantity. The exit status is 0 if "
@@ -221,6 +226,7 @@ def _verify(parser: Parser) -> None:
 
 
 def _xor(parser: Parser) -> None:
+    parser.usage = "xpmlp xor [options]"
     parser.description = (
         "Train a network with one hidden layer on XOR, and draw accuracy, decision boundary and "
         "loss. The scenarios show what can go wrong: a training run that explodes, next to its "
@@ -241,6 +247,7 @@ def _xor(parser: Parser) -> None:
 
 
 def _pictures(parser: Parser) -> None:
+    parser.usage = "xpmlp pictures [options]"
     parser.description = (
         "Draw every activation with its derivative, a trained network, 64 sample digits, and an "
         "underfit, a good fit and an overfit of the same points."
@@ -250,6 +257,55 @@ def _pictures(parser: Parser) -> None:
     add("--data", choices=("digits", "mnist"), default="digits", help="(default: digits)")
     _common(parser, "--data-dir", "--backend")
 
+
+EXAMPLES = {
+    "": (
+        "xpmlp train digits",
+        "xpmlp predict runs/digits photo.png",
+        "xpmlp explain --out step.html",
+    ),
+    "train": (
+        "xpmlp train",
+        "xpmlp train iris.csv --label species",
+        "xpmlp train mnist --early-stopping 5",
+    ),
+    "evaluate": (
+        "xpmlp evaluate runs/digits digits",
+        "xpmlp evaluate runs/iris iris.csv",
+        "xpmlp evaluate runs/digits digits --json -",
+    ),
+    "predict": (
+        "xpmlp predict runs/digits photo.png --show",
+        "xpmlp predict runs/digits digits --limit 5",
+        "xpmlp predict runs/iris new.csv --out out.csv",
+    ),
+    "info": (
+        "xpmlp info",
+        "xpmlp info --measure",
+        "xpmlp info --json -",
+    ),
+    "explain": (
+        "xpmlp explain",
+        "xpmlp explain --out step.html",
+        "xpmlp explain runs/digits digits --row 3",
+    ),
+    "verify": (
+        "xpmlp verify",
+        "xpmlp verify --backends numpy torch",
+        "xpmlp verify --data xor --steps 1000",
+    ),
+    "xor": (
+        "xpmlp xor --gif",
+        "xpmlp xor --hidden 2 3 10",
+        "xpmlp xor --scenario exploding",
+    ),
+    "pictures": (
+        "xpmlp pictures",
+        "xpmlp pictures --data mnist",
+        "xpmlp pictures --out figures",
+    ),
+}
+"""Three for each command, and three to start with; short, so that they fit a narrow terminal."""
 
 COMMANDS: dict[str, tuple[Callable[[Parser], None], str]] = {
     "train": (_train, "train a network and save it in a run folder"),

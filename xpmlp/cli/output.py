@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import sys
 import textwrap
 from pathlib import Path
@@ -40,11 +41,11 @@ class Output:
         self.say(f"{name:<9} {text}", indent=" " * 10)
 
     def say(self, text: str, indent: str = "") -> None:
-        """Print a sentence in lines of 80 columns, all but the first indented."""
+        """Print a sentence in lines of 80 columns or fewer, all but the first indented."""
         if not self.quiet:
             lines = textwrap.wrap(
                 clean(text),
-                WIDTH,
+                min(WIDTH, shutil.get_terminal_size().columns),
                 subsequent_indent=indent,
                 break_on_hyphens=False,
                 break_long_words=False,  # a path, to be copied
@@ -54,7 +55,7 @@ class Output:
     def show(self, lines: list[str]) -> None:
         """Print a result line by line, unless it goes to stdout as JSON."""
         if not self.quiet and self.json_path != "-":
-            put("\n".join(clean(line) for line in lines), sys.stdout)
+            put("\n".join(wrapped(clean(line), sys.stdout) for line in lines), sys.stdout)
 
     def record(self, value: Any) -> None:
         """Write the result as JSON, if asked for."""
@@ -62,6 +63,21 @@ class Output:
             put(to_json(value, indent=2), sys.stdout)
         elif self.json_path is not None:
             write_atomically(self.json_path, (to_json(value, indent=2) + "\n").encode())
+
+
+def wrapped(line: str, stream: TextIO) -> str:
+    """Break a line at words where a terminal would break it anywhere; files get it as it is."""
+    room = shutil.get_terminal_size().columns
+    if len(line) <= room or not (stream and stream.isatty()):
+        return line
+    return textwrap.fill(
+        line,
+        room,
+        subsequent_indent=" " * 10,
+        replace_whitespace=False,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def _refuse_unwritable(path: Path) -> None:

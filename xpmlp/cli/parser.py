@@ -3,11 +3,13 @@
 import argparse
 import difflib
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from xpmlp import __version__
-from xpmlp.cli.options import COMMANDS
+from xpmlp.cli.options import COMMANDS, EXAMPLES
+from xpmlp.cli.output import wrapped
 from xpmlp.errors import InvalidValueError
 
 NOT_OF_THE_RUN = ("command", "given", "debug", "json", "quiet", "out", "resume")
@@ -18,7 +20,12 @@ OVERRIDES = ("backend", "device", "data_dir", "data_on", "debug", "json", "quiet
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse arguments, by default the process's own; ``given`` has those that are there."""
+    """Parse arguments, by default the process's own; ``given`` has those that are there.
+
+    Without any, print the help.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    argv = argv or ["--help"]
     args, bare = build().parse_args(argv), build()
     bare.drop_defaults()
     args.given = vars(bare.parse_args(argv))
@@ -65,22 +72,33 @@ def build() -> "_Parser":
     parser = _Parser(
         prog="xpmlp",
         description="A multilayer perceptron on NumPy, CuPy, PyTorch, JAX or dpnp.",
-        epilog="Start with: xpmlp train",
+        epilog=_examples(""),
     )
     parser.add_argument("--version", action="version", version=f"xpmlp {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (declare, summary) in COMMANDS.items():
-        command = commands.add_parser(name, help=summary)
+        command = commands.add_parser(name, help=summary, epilog=_examples(name))
         declare(command)
         command.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
+
+
+def _examples(command: str) -> str:
+    return "\n".join(["examples:", *(f"  {line}" for line in EXAMPLES[command])])
+
+
+class _Help(argparse.HelpFormatter):
+    """Wraps a description at words, and leaves the lines of examples as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
 
 
 class _Parser(argparse.ArgumentParser):
     """An ``ArgumentParser`` whose errors are one line and suggest what may have been meant."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs, allow_abbrev=False)
+        super().__init__(**kwargs, allow_abbrev=False, formatter_class=_Help)
 
     def error(self, message: str) -> NoReturn:
         wrong = re.findall(r"(?<!\S)--[\w-]+|(?<=invalid choice: ')[^']+", message)
@@ -90,7 +108,8 @@ class _Parser(argparse.ArgumentParser):
             message += f"; did you mean {' '.join(near)}?"
         elif "--hidden: invalid int" in message:
             message += "; the data come first: xpmlp train mnist --hidden 512 512"
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        said = f"{self.prog}: error: {message} (see {self.prog} --help)"
+        self.exit(2, wrapped(said, sys.stderr) + "\n")
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         values = super()._get_values(action, arg_strings)

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
+from shutil import get_terminal_size
 from typing import TextIO
 
 import numpy as np
@@ -35,7 +36,7 @@ def show(explanation: Contents, stream: TextIO) -> None:
             for text, style in lines(explanation, min(console.width, 100)):
                 console.print(Text(text, style), soft_wrap=True)
             return
-    stream.write(plain(explanation))
+    stream.write(plain(explanation, min(get_terminal_size().columns, WIDTH)))
 
 
 def lines(explanation: Contents, width: int = WIDTH) -> Iterator[Line]:
