@@ -10,8 +10,9 @@ import test_worked_step as slides
 from conftest import assert_close
 
 import xpmlp
-from xpmlp.errors import InvalidValueError
+from xpmlp.errors import InvalidValueError, XpmlpError
 from xpmlp.inspect.explain import Explanation, explain, explain_worked_step, worked_step
+from xpmlp.inspect.explain.drawing import LETTER
 from xpmlp.inspect.explain.notation import latex, markup
 from xpmlp.nn.optimizers import OPTIMIZERS
 
@@ -235,9 +236,114 @@ def test_an_untrained_model_stays_so() -> None:
     assert mlp.known_task is None
 
 
-def test_a_large_network_is_refused_with_the_count_and_the_fix() -> None:
-    with pytest.raises(InvalidValueError, match=r"about 64,574 numbers.*limit is 2,000.*X\[:1\]"):
-        explain(network(sizes=(784, 20, 10)), np.zeros((1, 784)), np.array([1]))
+@pytest.fixture(scope="module")
+def large() -> Explanation:
+    rows = np.random.default_rng(0).normal(size=(1, 300))
+    return explain(network(sizes=(300, 20, 3)), rows, np.array([1]))
+
+
+def test_a_large_network_shows_the_first_and_last_values(large: Explanation) -> None:
+    text = large.text()
+    assert max(map(len, text.splitlines())) <= 80
+    assert len(text) < 20_000
+    assert "..." in text
+    assert "(300, 20)" in text
+    q = large["dLoss/dW1"]
+    assert q.values.shape == (300, 20)  # all of them, to look up
+    assert q.difference is not None
+    assert np.isfinite(q.difference).sum() == 36
+    assert np.isfinite(q.difference[:3, -3:]).all()
+    assert q.error is not None
+    assert q.error < 1e-6
+    assert len(large.markdown()) < 40_000
+    assert r"\dots" in large.markdown()
+
+
+def test_the_page_of_a_large_network_draws_some_units(large: Explanation) -> None:
+    page = large.html()
+    assert len(page) < 120_000
+    assert "⋮" in page
+    assert "W1[299, 19] = " in page
+    assert "W1[150, 10] = " not in page
+
+
+def test_full_shows_all() -> None:
+    mlp = network(sizes=(21, 10, 2))
+    rows = np.zeros((1, 21))
+    short, full = (explain(mlp, rows, np.array([1]), full=f) for f in (False, True))
+    assert "..." in short.text()
+    assert "..." not in full.text()
+    assert r"\dots" not in full.markdown()
+    assert np.isfinite(full["dLoss/dW1"].difference).all()  # type: ignore[call-overload]
+    with pytest.raises(XpmlpError, match="full"):
+        explain(mlp, rows, np.array([1]), full="yes")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("loss", "y"),
+    [
+        *((name, [[0.5, 1.0, 2.0]]) for name in ("mse", "mae", "huber", "quantile", "poisson")),
+        ("poisson_deviance", [[0.5, 1.0, 2.0]]),
+        ("binary_cross_entropy", [[1, 0, 1]]),
+        ("categorical_cross_entropy", [[0, 1, 0]]),
+        ("sparse_categorical_cross_entropy", [1]),
+    ],
+)
+def test_every_loss(loss: str, y: Any) -> None:
+    e = explain(network(loss=loss), X[:1], np.array(y))
+    assert e["dLoss/dW1"].error is not None
+    assert e["dLoss/dW1"].error < 1e-5
+    assert loss in e.text()
+
+
+def test_features_and_classes_have_their_names() -> None:
+    features, classes = ["width", "height", "<depth>"], ["cat", "dog", "a very long name of a fox"]
+    e = explain(network(), X[:2], LABELS[:2], features=features, classes=classes)
+    assert "the inputs: width, height, <depth>" in e.text()
+    assert "the targets: cat, a very long name of a fox" in e.text()
+    assert "the prediction: cat, dog, a very long" in e.text()
+    page = e.html()
+    assert ">&lt;depth&gt;</text>" in page
+    assert ">a very long nam…</text>" in page
+    assert "<depth>" not in page
+    mlp = network()
+    mlp.metadata["classes"] = classes
+    assert "the targets: cat" in explain(mlp, X[:1], LABELS[:1]).text()
+    with pytest.raises(InvalidValueError, match="classes: found 2 names; the network has 3"):
+        explain(network(), X, LABELS, classes=["a", "b"])
+
+
+def test_a_table_names_its_inputs() -> None:
+    frame = {"size": [1.0, 2.0, 3.0], "color": ["red", "blue", "red"]}
+    mlp = xpmlp.MLP([3, 2, 2], backend="numpy", dtype="float64", seed=0, table="auto")
+    mlp.fit(frame, [0, 1, 0], epochs=1)
+    e = explain(mlp, {name: values[:1] for name, values in frame.items()}, [0])
+    assert "the inputs: size, color: " in e.text()
+    assert e["X"].shape == (1, 3)
+
+
+def test_it_is_short_by_itself_and_a_table_in_a_notebook() -> None:
+    e = explain_worked_step()
+    assert len(repr(e).splitlines()) == 1 + len(e.sections)
+    assert "z1, h1, z2, h2, Loss" in repr(e)
+    part = e._repr_html_()
+    assert part.count("<svg") == 2
+    assert "<script" not in part
+    assert "<html" not in part
+    assert part.startswith("<style>\n.xpmlp {")  # nothing else on the page changes
+
+
+def test_labels_on_crossing_lines_say_whose_they_are_and_do_not_overlap() -> None:
+    page = explain_worked_step().html()
+    assert '<tspan class="whose">1→2</tspan>' in page
+    first = page[page.index("<svg") : page.index("</svg>")]
+    labels = re.findall(r'class="weight" x="([\d.]+)" y="([\d.]+)"', first)
+    assert len(labels) == 12
+    for column in {x for x, _ in labels}:
+        heights = np.sort([float(y) for x, y in labels if x == column])
+        assert np.diff(heights).min() >= LETTER - 0.11
+    alone = explain(network(sizes=(3, 1)), X[:1], np.array([[1.0]])).html()
+    assert "whose" not in alone.partition("<body")[2]
 
 
 def test_an_unknown_quantity_gets_a_suggestion() -> None:

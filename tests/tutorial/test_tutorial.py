@@ -39,7 +39,9 @@ def test_ten_hidden_neurons_reach_97_percent_on_fresh_points() -> None:
 def test_the_boundary_is_recorded_from_before_the_training_to_its_end(backend: Any) -> None:
     run = xor.learn(5, epochs=6, backend=backend)
     epochs = [frame.epoch for frame in run.frames]
-    assert epochs == [0, 1, 2, 3, 4, 5, 6]
+    assert (epochs[0], epochs[-1]) == (0, 6)
+    assert len(set(epochs)) == len(epochs) <= 41
+    assert sum(0 < epoch < 1 for epoch in epochs) >= 5  # where most happens
     assert all(frame.chances.shape == (xor.SIDE, xor.SIDE) for frame in run.frames)
     assert not np.array_equal(run.frames[0].chances, run.frames[-1].chances)
     assert run.accuracy == run.mlp.evaluate(run.data.X_test, run.data.y_test)["accuracy"]
@@ -50,6 +52,8 @@ def test_a_frame_says_what_the_network_says() -> None:
     corner = np.array([[-run.reach, -run.reach], [run.reach, -run.reach]])
     expected = run.mlp.predict_proba(corner)[:, 1]
     np.testing.assert_allclose(run.frames[-1].chances[0, [0, -1]], expected, rtol=1e-5)
+    within = next(frame for frame in run.frames if 0.5 < frame.epoch < 1)
+    assert not np.array_equal(within.chances, run.frames[0].chances)
 
 
 def test_long_trainings_have_no_more_frames_and_more_of_them_early() -> None:

@@ -21,7 +21,7 @@ def run(options: Namespace) -> None:
     Raises
     ------
     InvalidValueError
-        If the network is too large to print, or the row does not exist.
+        If the row does not exist.
     DataError
         If the data have no labels, or do not fit the model.
     """
@@ -50,14 +50,12 @@ def _example(options: Namespace, chosen: Optimizer) -> Explanation:
         )
     trained = Trained.load(options)
     found = trained.data(options)
-    X, y, table = found.X, found.y, trained.mlp.table
+    X, y, mlp = found.X, found.y, trained.mlp
     if y is None:
         raise DataError(f"{options.data}: found no labels; a step needs the target of its example")
     if not 1 <= options.row <= len(X):
         raise InvalidValueError(
             f"--row: found {options.row}; {options.data} has rows 1 to {len(X):,}"
         )
-    row = slice(options.row - 1, options.row)
-    if table is not None and found.frame is not None:
-        X, row = table.transform(X[row]), slice(0, 1)
-    return explain(trained.mlp, X[row], y[row], chosen, training=options.training)
+    row, how = slice(options.row - 1, options.row), (options.training, options.full)
+    return explain(mlp, X[row], y[row], chosen, training=how[0], full=how[1])

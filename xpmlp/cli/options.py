@@ -192,6 +192,7 @@ def _explain(parser: Parser) -> None:
     add("--lr", type=float, default=1e-3, metavar="RATE", help="learning rate (default: 0.001)")
     training = "dropout and batch normalization as in training (default: as in prediction)"
     add("--training", action="store_true", help=training)
+    add("--full", action="store_true", help="show all values of large arrays")
     add(
         "--format",
         choices=("text", "markdown", "html"),

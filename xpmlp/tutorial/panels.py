@@ -54,7 +54,7 @@ class Panels:
     def show(self, frame: int) -> None:
         """Show a frame."""
         epoch = self.runs[0].frames[frame].epoch
-        self.head.set_text(f"XOR after {epoch} of {self.runs[0].frames[-1].epoch} epochs")
+        self.head.set_text(f"XOR after {epoch:.3g} of {self.runs[0].frames[-1].epoch} epochs")
         for row in self.rows:
             row.show(frame)
 
@@ -142,7 +142,7 @@ class _Row:
     def show(self, frame: int) -> None:
         epoch, chances = self.run.frames[frame]
         for curves in self.curves:
-            curves.show(epoch)
+            curves.show(int(epoch))
         self.image.set_data(chances)
         if self.border is not None:
             self.border.remove()

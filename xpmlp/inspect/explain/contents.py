@@ -23,7 +23,10 @@ class Quantity:
     note : str
         A remark for the reader.
     difference : ndarray, optional
-        For a parameter's gradient: the central finite difference of the loss.
+        For a parameter's gradient: the central finite difference of the loss; NaN where it was
+        not computed, because the value is not shown.
+    full : bool
+        Whether all values are shown, however many.
 
     Examples
     --------
@@ -40,6 +43,7 @@ class Quantity:
     values: np.ndarray
     note: str = ""
     difference: np.ndarray | None = None
+    full: bool = False
 
     @property
     def text(self) -> str:
@@ -61,7 +65,7 @@ class Quantity:
         """Largest distance of gradient and finite difference; None without the latter."""
         if self.difference is None:
             return None
-        return float(np.max(np.abs(self.values.astype(np.float64) - self.difference)))
+        return float(np.nanmax(np.abs(self.values.astype(np.float64) - self.difference)))
 
 
 @dataclass(frozen=True)
@@ -83,10 +87,11 @@ class Section:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of units in the drawing: the names of its values and of their gradient."""
+    """A column of units in the drawing: the names of its values, of their gradient, of units."""
 
     values: str
     gradient: str
+    units: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,28 +2,34 @@
 
 from collections.abc import Callable
 from html import escape
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
 
 from xpmlp.inspect.explain.contents import Contents
-from xpmlp.inspect.explain.notation import formatter
+from xpmlp.inspect.explain.notation import ends, formatter
 
-GAP, MARGIN, TOP = 150.0, 44.0, 28.0
+GAP, MARGIN, TOP = 190.0, 44.0, 28.0
 """Space between columns, at the sides, and for the columns' names, in units of the drawing."""
 
 TALLEST, ROOMY, TIGHT = 640.0, 86.0, 9.0
 """Height that the units of a column share, and the bounds of the distance between two."""
 
-AT = 0.72
-"""Where on a line its number is: near the target, where lines from one source spread out."""
+ALL, SOME = 12, 5
+"""Units of a layer that are drawn; of a larger one, so many at both ends."""
+
+AT = np.linspace(0.28, 0.72, 23)
+"""Where on a line its number may be: clear of the circles at both ends."""
 
 LARGEST = 25.0
 """Largest radius of a circle."""
 
-LETTER = 11.0
+LETTER = 13.0
 """Height of a number; closer lines have none."""
+
+NAME = 16
+"""Most letters of a unit's name."""
 
 
 class _Place(NamedTuple):
@@ -31,68 +37,100 @@ class _Place(NamedTuple):
     y: float
 
 
+Places = dict[int, _Place]
+"""Where the units of a column are that are drawn."""
+
+
 def network(explanation: Contents, gradients: bool = False) -> str:
     """Return an ``<svg>`` of weights and the first example's values, or of their gradients.
 
     Lines and circles have the classes ``pos`` and ``neg`` by sign.
     """
-    sizes = [explanation[column.values].shape[-1] for column in explanation.columns]
-    step = min(ROOMY, max(TIGHT, TALLEST / max(sizes)))
-    width = 2 * MARGIN + GAP * (len(sizes) - 1)
+    columns = explanation.columns
+    sizes = [explanation[column.values].shape[-1] for column in columns]
+    slots = [n if n <= ALL else 2 * SOME + 1 for n in sizes]
+    step = min(ROOMY, max(TIGHT, TALLEST / max(slots)))
     radius = min(LARGEST, 0.42 * step)
-    middle = TOP + radius + step * (max(sizes) - 1) / 2
+    left, right = (
+        MARGIN + 6.5 * min(NAME, max(map(len, columns[k].units), default=0)) for k in (0, -1)
+    )
+    width = left + right + GAP * (len(sizes) - 1)
+    middle = TOP + radius + step * (max(slots) - 1) / 2
     height = 2 * middle - TOP + 6
     places = [
-        [_Place(MARGIN + GAP * k, middle + step * (i - (n - 1) / 2)) for i in range(n)]
-        for k, n in enumerate(sizes)
+        {
+            unit: _Place(left + GAP * k, middle + step * (slot - (count - 1) / 2))
+            for unit, slot in zip(ends(n, ALL, SOME), _slots(n), strict=True)
+        }
+        for k, (n, count) in enumerate(zip(sizes, slots, strict=True))
     ]
     parts = [
-        _lines(explanation, f"{'dLoss/d' if gradients else ''}W{k}", a, b, step)
+        _lines(explanation, f"{'dLoss/d' if gradients else ''}W{k}", a, b)
         for k, (a, b) in enumerate(pairwise(places), start=1)
     ]
     parts += [_units(explanation, k, places[k], radius, gradients) for k in range(len(sizes))]
     what = "gradients" if gradients else "weights and values"
     return (
-        f'<svg viewBox="0 0 {width:g} {height:g}" style="min-width:{0.85 * width:.0f}px" '
+        f'<svg viewBox="0 0 {width:g} {height:g}" style="max-width:{1.3 * width:.0f}px" '
         f'role="img" aria-label="The network with its {what}">\n' + "\n".join(parts) + "\n</svg>"
     )
 
 
-def _lines(explanation: Contents, name: str, a: list[_Place], b: list[_Place], step: float) -> str:
+def _slots(n: int) -> list[int]:
+    """Return the slots of the units that are drawn, with one left free where others are not."""
+    return list(range(n)) if n <= ALL else [*range(SOME), *range(SOME + 1, 2 * SOME + 1)]
+
+
+def _lines(explanation: Contents, name: str, a: Places, b: Places) -> str:
     """Draw one weight matrix, or its gradient: width by magnitude, color by sign."""
     W = explanation[name].values
     largest = float(np.max(np.abs(W))) or 1.0
     write, short = formatter(W), _short(W)
-    apart, bunch = step * (1 - AT), (len(a) - 1) * step * (1 - AT) + LETTER
-    # The numbers at one target must end before those at the next.
-    labeled = apart >= LETTER and (bunch <= step * AT or len(b) == 1)
+    at = _place_of_numbers(a, b)
+    crossing = min(len(a), len(b)) > 1
     lines, labels = [], []
-    for (i, j), w in np.ndenumerate(W):
-        (x1, y1), (x2, y2) = a[i], b[j]
+    for (i, (x1, y1)), (j, (x2, y2)) in product(a.items(), b.items()):
+        w = W[i, j]
         thick = 0.6 + 5.4 * abs(float(w)) / largest
         title = f"<title>{escape(name)}[{i}, {j}] = {write(w)}</title>"
         lines.append(
             f'<line class="{_sign(w)}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" '
             f'stroke-width="{thick:.2f}">{title}</line>'
         )
-        if labeled:
-            x, y = x1 + AT * (x2 - x1) - 10, y1 + AT * (y2 - y1) + 3.5
-            labels.append(f'<text class="weight" x="{x:.1f}" y="{y:.1f}">{short(w)}</text>')
+        if at:
+            x, y = x1 + at * (x2 - x1), y1 + at * (y2 - y1) + 3.5
+            whose = f'<tspan class="whose">{i}→{j}</tspan> ' if crossing else ""
+            labels.append(f'<text class="weight" x="{x:.1f}" y="{y:.1f}">{whose}{short(w)}</text>')
     return "\n".join(lines + labels)
 
 
-def _units(
-    explanation: Contents, k: int, places: list[_Place], radius: float, gradients: bool
-) -> str:
+def _place_of_numbers(a: Places, b: Places) -> float:
+    """Return the place on the lines where their numbers are farthest apart; 0 if too close."""
+    y = np.array([(p.y, q.y) for p in a.values() for q in b.values()])
+    heights = np.sort(y @ np.array([1 - AT, AT]), axis=0)
+    apart = np.min(np.diff(heights, axis=0), axis=0, initial=np.inf)
+    best = int(np.argmax(apart))
+    return float(AT[best]) if apart[best] >= LETTER else 0.0
+
+
+def _units(explanation: Contents, k: int, places: Places, radius: float, gradients: bool) -> str:
     """Draw one column: a circle for each unit, with its number where it fits, and a name."""
     column = explanation.columns[k]
     name = column.gradient if gradients else column.values
     title = escape(name or column.values)
-    parts = [f'<text class="name" x="{places[0].x:.1f}" y="16">{title}</text>']
+    at = next(iter(places.values())).x
+    parts = [f'<text class="name" x="{at:.1f}" y="16">{title}</text>']
     known = explanation.quantities.get(name)
     values = None if known is None else known.values[0]
-    for i, (x, y) in enumerate(places):
+    if len(places) < explanation[column.values].shape[-1]:
+        y = (places[SOME - 1].y + list(places.values())[SOME].y) / 2
+        parts.append(f'<text x="{at:.1f}" y="{y + 4:.1f}">⋮</text>')
+    for i, (x, y) in places.items():
         circle = f'cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"'
+        if column.units:
+            side, anchor = (x - radius - 5, "end") if k == 0 else (x + radius + 5, "start")
+            label = f'x="{side:.1f}" y="{y + 4:.1f}" style="text-anchor:{anchor}"'
+            parts.append(f"<text {label}>{escape(_cut(column.units[i]))}</text>")
         if values is None:
             parts.append(f'<circle class="unit" {circle}/>')
             continue
@@ -103,6 +141,10 @@ def _units(
         if radius >= 18:
             parts.append(f'<text x="{x:.1f}" y="{y + 4:.1f}">{_short(values)(values[i])}</text>')
     return "\n".join(parts)
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
 
 
 def _sign(value: float) -> str:

@@ -1,9 +1,11 @@
 """``Explanation``: one forward and backward step, and the ways to show it."""
 
+from xpmlp.errors import short
 from xpmlp.inspect.explain.contents import Contents
-from xpmlp.inspect.explain.html import page
+from xpmlp.inspect.explain.html import fragment, page
 from xpmlp.inspect.explain.markdown import document
 from xpmlp.inspect.explain.text import WIDTH, plain
+from xpmlp.storage.facts import as_text
 
 
 class Explanation(Contents):
@@ -66,5 +68,9 @@ class Explanation(Contents):
         """
         return page(self)
 
-    def _repr_markdown_(self) -> str:
-        return self.markdown()
+    def __repr__(self) -> str:
+        rows = [(s.title, ", ".join(q.name for q in s.quantities)) for s in self.sections]
+        return as_text(f"Explanation: {self.title}", [(t, short(names, 60)) for t, names in rows])
+
+    def _repr_html_(self) -> str:
+        return fragment(self)

@@ -1,26 +1,43 @@
 """The forward pass: every value from the inputs to the loss."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from xpmlp.inspect.explain import formulas
 from xpmlp.inspect.explain.contents import Column, Quantity, Section
 from xpmlp.inspect.explain.stages import Stage, Walk
 from xpmlp.nn.activations import Activation
+from xpmlp.storage.facts import listed
 
 
 def given(walk: Walk) -> Section:
     """Return what the step starts from: inputs, targets, and every parameter."""
     scaling = walk.mlp.scaling
     scaled = scaling.shift is not None or scaling.scale is not None
+    inputs, names = "the inputs, scaled" if scaled else "the inputs", walk.names
     found = [
-        Quantity("X", "", walk.trace.x, "the inputs, scaled" if scaled else "the inputs"),
-        Quantity("y", "", walk.trace.target, "the targets"),
+        Quantity("X", "", walk.trace.x, _named(inputs, names.features)),
+        Quantity("y", "", walk.trace.target, _targets(walk)),
     ]
     values = walk.mlp.parameters
     for stage in walk.stages:
         for name, symbol in stage.parameters().items():
             found.append(Quantity(symbol, "", values[name], f"{name} of the model"))
     return Section("Given", tuple(found))
+
+
+def _named(note: str, names: Sequence[str]) -> str:
+    """Add the names of columns to a remark."""
+    return f"{note}: {listed(names)}" if names else note
+
+
+def _targets(walk: Walk) -> str:
+    """Say what the targets are; the classes' names if they are indices."""
+    y, classes = walk.trace.target, walk.names.classes
+    if classes and y.ndim == 1:
+        return _named("the targets", [classes[int(k)] for k in y])
+    return _named("the targets", classes if walk.mlp.task.kind != "binary" else ())
 
 
 def forward(walk: Walk) -> Section:
@@ -74,7 +91,14 @@ def _loss(walk: Walk) -> list[Quantity]:
     z = walk.device(walk.values[h])
     if spec.link != "identity":
         p = walk.host(mlp.task.link.function(ops, z))
-        found.append(Quantity("p", formulas.activation(spec.link, h, "p")[0], p, "the prediction"))
+        found.append(
+            Quantity(
+                "p",
+                formulas.activation(spec.link, h, "p")[0],
+                p,
+                _named("the prediction", outputs(walk)),
+            )
+        )
     formula, penalized = formulas.loss(spec, h)[0], not walk.penalty.is_zero
     if many:
         rows = walk.host(spec(ops, z, walk.device(walk.trace.target))[0])
@@ -113,7 +137,13 @@ def over_what(walk: Walk) -> str:
 def columns(walk: Walk) -> tuple[Column, ...]:
     """Return the columns of the drawing: inputs, the end of each layer, the prediction."""
     ends = {stage.number: stage.name for stage in walk.stages if stage.number}
-    found = [Column("X", ""), *(Column(name, f"dLoss/d{name}") for name in ends.values())]
-    if walk.mlp.task.loss.link != "identity":
-        found[-1] = Column("p", found[-1].gradient)
-    return tuple(found)
+    found = [Column(name, f"dLoss/d{name}") for name in ends.values()]
+    last = "p" if walk.mlp.task.loss.link != "identity" else found[-1].values
+    found[-1] = Column(last, found[-1].gradient, outputs(walk))
+    return (Column("X", "", walk.names.features), *found)
+
+
+def outputs(walk: Walk) -> tuple[str, ...]:
+    """Return the names of the outputs: a single one is the chance of the second class."""
+    classes = walk.names.classes
+    return classes if len(classes) == walk.mlp.sizes[-1] else classes[1:]

@@ -7,15 +7,12 @@ import numpy as np
 
 from xpmlp.inspect.explain.contents import Contents, Quantity, Section
 from xpmlp.inspect.explain.drawing import network
-from xpmlp.inspect.explain.notation import formatter, markup
+from xpmlp.inspect.explain.notation import EDGE, cells, markup
 
 
 def page(explanation: Contents) -> str:
     """Return the page."""
     title = escape(explanation.title)
-    style = files("xpmlp.inspect.explain").joinpath("page.css").read_text(encoding="utf-8")
-    notes = "\n".join(f"<p>{escape(note)}</p>" for note in explanation.notes)
-    walk = "\n".join(_section(section) for section in explanation.sections)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -24,20 +21,37 @@ def page(explanation: Contents) -> str:
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
 <style>
-{style}</style>
+{_style()}</style>
 </head>
-<body>
+<body class="xpmlp">
 <main>
-<h1>{title}</h1>
-{_drawings(explanation)}
-<details class="notes" open><summary>What is shown</summary>
-{notes}
-</details>
-{walk}
+{_content(explanation, 1)}
 </main>
 </body>
 </html>
 """
+
+
+def fragment(explanation: Contents) -> str:
+    """Return a part of a page, for a notebook; its style is for itself only."""
+    content = _content(explanation, 3)
+    return f'<style>\n{_style()}</style>\n<div class="xpmlp">\n{content}\n</div>'
+
+
+def _style() -> str:
+    return files("xpmlp.inspect.explain").joinpath("page.css").read_text(encoding="utf-8")
+
+
+def _content(explanation: Contents, level: int) -> str:
+    """Return title, drawings, notes and sections; the title is a heading of this level."""
+    notes = "\n".join(f"<p>{escape(note)}</p>" for note in explanation.notes)
+    walk = "\n".join(_section(section, level + 1) for section in explanation.sections)
+    return f"""<h{level} class="title">{escape(explanation.title)}</h{level}>
+{_drawings(explanation)}
+<details class="notes" open><summary>What is shown</summary>
+{notes}
+</details>
+{walk}"""
 
 
 def _drawings(explanation: Contents) -> str:
@@ -47,46 +61,51 @@ def _drawings(explanation: Contents) -> str:
         "<b>Backward</b>: lines are dLoss/dW, circles dLoss/d of the units",
     )
     figures = [
-        f'<figure><figcaption>{caption}{first}</figcaption><div class="scroll">'
-        f"{network(explanation, gradients)}</div></figure>"
+        f"<figure><figcaption>{caption}{first}</figcaption>"
+        f"{network(explanation, gradients)}</figure>"
         for caption, gradients in zip(captions, (False, True), strict=True)
     ]
     key = (
         '<p class="key"><span class="pos">positive</span> <span class="neg">negative</span> '
         "wider lines are larger numbers</p>"
     )
-    return f'<div class="figures">{"".join(figures)}</div>{key}'
+    wide = " wide" * (len(explanation.columns) > 3 or any(c.units for c in explanation.columns))
+    return f'<div class="figures{wide}">{"".join(figures)}</div>{key}'
 
 
-def _section(section: Section) -> str:
+def _section(section: Section, level: int) -> str:
     rules = "".join(f'<p class="rule">{markup(rule)}</p>' for rule in section.chain)
     body = "\n".join(_quantity(quantity) for quantity in section.quantities)
-    return f"<section>\n<h2>{escape(section.title)}</h2>\n{rules}\n{body}\n</section>"
+    head = f'<h{level} class="part">{escape(section.title)}</h{level}>'
+    return f"<section>\n{head}\n{rules}\n{body}\n</section>"
 
 
 def _quantity(q: Quantity) -> str:
     shape = f'<span class="shape">{q.shape}</span>' if q.shape else ""
     note = f'<span class="note">{escape(q.note)}</span>' if q.note else ""
     if q.difference is None:
-        numbers = table(q.values)
+        numbers = table(q.values, q.full)
     else:
         pair = [("gradient", q.values), ("finite difference", q.difference)]
         numbers = "".join(
-            f'<div><p class="label">{label}</p>{table(values)}</div>' for label, values in pair
+            f'<div><p class="label">{label}</p>{table(values, q.full)}</div>'
+            for label, values in pair
         )
         numbers += f'<p class="label good">largest difference {q.error:.1e}</p>'
     head = f'<span class="formula">{markup(q.text)}</span>{note}{shape}'
     return f'<article><div class="head">{head}</div><div class="numbers">{numbers}</div></article>'
 
 
-def table(values: np.ndarray) -> str:
-    """Write an array as a table; one for each example where there are three axes."""
+def table(values: np.ndarray, full: bool = False) -> str:
+    """Write an array as a table; one for each example where there are three axes.
+
+    A row that is too wide continues below: all cells are as wide as the longest number.
+    """
     if values.ndim > 2:
-        return "".join(table(one) for one in values)
-    write = formatter(values)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{write(v).replace('-', '−')}</td>" for v in row) + "</tr>"
-        for row in np.atleast_2d(values)
-    )
+        few = values if full else values[: 2 * EDGE]
+        return "".join(table(one, full) for one in few) + "<p>…</p>" * (len(few) < len(values))
+    grid = cells(values, full, "…", lambda text: text.replace("-", "−"))
+    rows = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in grid)
+    width = max(len(cell) for row in grid for cell in row)
     kind = ' class="matrix"' if values.ndim else ""
-    return f'<div class="scroll"><table{kind}>{rows}</table></div>'
+    return f'<table{kind} style="--cell:{width}ch">{rows}</table>'

@@ -3,7 +3,7 @@
 import numpy as np
 
 from xpmlp.inspect.explain.contents import Contents, Quantity
-from xpmlp.inspect.explain.notation import formatter, latex
+from xpmlp.inspect.explain.notation import EDGE, cells, formatter, latex
 
 SIDE_BY_SIDE = 3
 """Largest number of columns with which two matrices fit in one line of a page."""
@@ -25,9 +25,11 @@ def _quantity(q: Quantity) -> list[str]:
     about = "; ".join(filter(None, [q.note, shape]))
     head = [f"${latex(q.name)}$: {about}"] if about else []
     if q.difference is None:
-        return [*head, _display(f"{q.latex} = {matrix(q.values)}")]
+        return [*head, _display(f"{q.latex} = {matrix(q.values, q.full)}")]
     parts = {"gradient": q.values, "finite difference": q.difference}
-    own, other = (rf"\underbrace{{{matrix(v)}}}_{{\text{{{name}}}}}" for name, v in parts.items())
+    own, other = (
+        rf"\underbrace{{{matrix(v, q.full)}}}_{{\text{{{name}}}}}" for name, v in parts.items()
+    )
     if q.values.ndim < 2 or q.values.shape[1] > SIDE_BY_SIDE:
         joined = rf"\begin{{aligned}} {q.latex} &= {own} \\ &\approx {other} \end{{aligned}}"
     else:
@@ -39,15 +41,16 @@ def _display(formula: str) -> str:
     return f"$$\n{formula}\n$$"
 
 
-def matrix(values: np.ndarray) -> str:
+def matrix(values: np.ndarray, full: bool = False) -> str:
     r"""Write an array as a ``bmatrix``; one for each example where there are three axes."""
     if values.ndim > 2:
-        return r",\; ".join(matrix(one) for one in values)
-    write = formatter(values)
+        few = values if full else values[: 2 * EDGE]
+        return r",\; ".join(matrix(one, full) for one in few) + r",\; \dots" * (
+            len(few) < len(values)
+        )
     if values.ndim == 0:
-        return _number(write(values.item()))
-    rows = [" & ".join(_number(write(v)) for v in row) for row in np.atleast_2d(values)]
-    inner = r" \\ ".join(rows)
+        return _number(formatter(values)(values.item()))
+    inner = r" \\ ".join(" & ".join(row) for row in cells(values, full, r"\dots", _number))
     return rf"\begin{{bmatrix}} {inner} \end{{bmatrix}}"
 
 

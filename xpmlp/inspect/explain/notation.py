@@ -8,9 +8,12 @@ import html
 import re
 from collections.abc import Callable
 from functools import partial
+from math import prod
 from re import Match
 
 import numpy as np
+
+Grid = list[list[str]]
 
 _LETTER = "[A-Za-zα-ωΦ]"
 _TOKEN = re.compile(
@@ -75,6 +78,32 @@ def _markup(token: Match[str]) -> str:
 
 
 DECIMALS = 8
+
+MOST, EDGE = 200, 3
+"""Numbers of an array that are shown; of a larger one, so many at both ends of each axis."""
+
+
+def ends(n: int, most: int = 2 * EDGE, edge: int = EDGE) -> list[int]:
+    """Return the indices that are shown of n: all, or those at both ends."""
+    return list(range(n)) if n <= most else [*range(edge), *range(n - edge, n)]
+
+
+def shown(shape: tuple[int, ...], full: bool) -> tuple[np.ndarray, ...]:
+    """Return which values of an array are shown, as indices that keep its axes."""
+    small = full or prod(shape) <= MOST
+    return np.ix_(*(list(range(n)) if small else ends(n) for n in shape))
+
+
+def cells(values: np.ndarray, full: bool, gap: str, write: Callable[[str], str] = str) -> Grid:
+    """Write an array of up to two axes, with a gap where values are left out."""
+    values = np.atleast_2d(values)
+    places, text = shown(values.shape, full), formatter(values[shown(values.shape, full)])
+    rows = [[write(text(value)) for value in row] for row in values[places]]
+    if rows and len(rows[0]) < values.shape[1]:
+        rows = [[*row[:EDGE], gap, *row[EDGE:]] for row in rows]
+    if len(rows) < len(values):
+        rows.insert(EDGE, [gap] * len(rows[0]))
+    return rows
 
 
 def formatter(values: np.ndarray) -> Callable[[float], str]:

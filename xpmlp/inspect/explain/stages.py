@@ -1,12 +1,13 @@
 """A traced pass with a name for everything in it: z1, h1, W1 and so on."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from xpmlp.errors import InvalidValueError
 from xpmlp.mlp import MLP
 from xpmlp.nn.layers import Layer, Pass
 from xpmlp.nn.penalty import Penalty
@@ -53,6 +54,38 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Names:
+    """Names of the inputs, and of the classes; empty where they are not known."""
+
+    features: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, mlp: MLP, features: Sequence[str] | None, classes: Sequence[str] | None) -> "Names":
+        """Return those given, or those that the model knows.
+
+        Raises
+        ------
+        InvalidValueError
+            If there are more or fewer than the network has inputs and outputs.
+        """
+        if features is None:
+            features = mlp.table.inputs if mlp.table is not None else ()
+        if classes is None:
+            classes = mlp.metadata.get("classes") or ()
+        outputs = max(mlp.sizes[-1], 2 if mlp.task.kind == "binary" else 0)
+        for name, found, count in (
+            ("features", features, mlp.sizes[0]),
+            ("classes", classes, outputs),
+        ):
+            if found and len(found) != count:
+                raise InvalidValueError(
+                    f"{name}: found {len(found)} names; the network has {count} of them"
+                )
+        return cls(tuple(map(str, features)), tuple(map(str, classes)))
+
+
+@dataclass(frozen=True)
 class Walk:
     """A traced pass, with names for everything.
 
@@ -63,14 +96,15 @@ class Walk:
     mlp: MLP
     trace: Trace
     training: bool
+    names: Names = Names()
     stages: list[Stage] = field(default_factory=list)
     values: dict[str, np.ndarray] = field(default_factory=dict)
     gradients: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, mlp: MLP, trace: Trace, training: bool) -> "Walk":
+    def of(cls, mlp: MLP, trace: Trace, training: bool, names: Names) -> "Walk":
         """Name everything in a trace."""
-        walk = cls(mlp, trace, training)
+        walk = cls(mlp, trace, training, names)
         walk._visit(mlp.full_network(), iter(trace.records), "X")
         return walk
 

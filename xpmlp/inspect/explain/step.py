@@ -1,20 +1,25 @@
 """From a network and examples to an explanation: trace, differentiate, update, assemble."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from xpmlp.arrays.checks import to_host
-from xpmlp.errors import InvalidValueError
+from xpmlp.errors import flag
 from xpmlp.inspect.explain import formulas
 from xpmlp.inspect.explain.backward import backward
 from xpmlp.inspect.explain.contents import Quantity, Section
 from xpmlp.inspect.explain.explanation import Explanation
 from xpmlp.inspect.explain.forward import columns, forward, given, normalizes, over_what
-from xpmlp.inspect.explain.stages import Walk
-from xpmlp.inspect.gradcheck import loss_at, moved_loss, places
+from xpmlp.inspect.explain.notation import shown
+from xpmlp.inspect.explain.stages import Names, Walk
+from xpmlp.inspect.gradcheck import loss_at, moved_loss
 from xpmlp.mlp import MLP
 from xpmlp.model.base import on_device
+from xpmlp.model.tables import transformed
 from xpmlp.nn.gradcheck import STEP, differences
 from xpmlp.nn.optimizers import SGD, Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
@@ -22,13 +27,18 @@ from xpmlp.nn.schedules import schedule
 from xpmlp.training.prepare import settle
 from xpmlp.training.trace import trace
 
-LIMIT = 2_000
-"""Numbers that somebody may still read."""
-
 
 @on_device
 def explain(
-    mlp: MLP, X: Any, y: Any, optimizer: str | Optimizer | None = None, *, training: bool = False
+    mlp: MLP,
+    X: Any,
+    y: Any,
+    optimizer: str | Optimizer | None = None,
+    *,
+    training: bool = False,
+    full: bool = False,
+    features: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
 ) -> Explanation:
     """Show one forward and backward step of a network with every value. The model is not changed.
 
@@ -37,12 +47,19 @@ def explain(
     mlp : MLP
         Trained or not. The task of an untrained one is inferred from y.
     X : array-like, shape (n, inputs), or (inputs,) for one example
+        With a ``table``, also a data frame.
     y : array-like
         As for ``MLP.fit``; for one example also without its first axis.
     optimizer : str or Optimizer, optional
         Its first step is shown; the default is ``SGD(0.001)``.
     training : bool
         Whether dropout and batch normalization behave as in training, not as in prediction.
+    full : bool
+        Whether to show all values of arrays with more than 200. Otherwise only the first and last
+        of each axis are shown, as in NumPy, and only for these are finite differences computed.
+    features, classes : sequence of str, optional
+        Names of the inputs and of the classes; those of the model's table, and those in
+        ``mlp.metadata["classes"]``, if omitted.
 
     Returns
     -------
@@ -53,7 +70,7 @@ def explain(
     Raises
     ------
     InvalidValueError
-        If the network is too large to print, or the data do not fit.
+        If the data or the names do not fit.
 
     Examples
     --------
@@ -68,16 +85,22 @@ def explain(
     [[0.3], [0.6]]
     """
     chosen = SGD(1e-3) if optimizer is None else find_optimizer(optimizer)
+    full = flag("full", full)
     x, target = _rows(mlp, X, y)
-    _refuse_large(mlp, len(x))
     if mlp.known_task is None:
         mlp = mlp.copy()
         settle(mlp, x, target)
     traced = trace(mlp, x, target, training=training)
-    walk = Walk.of(mlp, traced, training)
-    differences = finite_differences(mlp, x, target, training)
+    names = Names.of(mlp, features, classes)
+    walk = Walk.of(mlp, traced, training, names)
+    differences = finite_differences(mlp, x, target, training, full)
     sections = [given(walk), forward(walk), *backward(walk, differences)]
     sections.append(_update(walk, chosen, x, target))
+    if full:
+        sections = [
+            replace(s, quantities=tuple(replace(q, full=True) for q in s.quantities))
+            for s in sections
+        ]
     sizes = "-".join(map(str, mlp.sizes))
     title = f"One training step of the network {sizes}, with every number"
     notes = [*_notes(walk, chosen), *_kinks(sections, mlp.dtype)]
@@ -86,6 +109,8 @@ def explain(
 
 def _rows(mlp: MLP, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     """Bring both to the host; one example becomes a batch of one."""
+    if mlp.table is not None:
+        X = transformed(mlp.table, X, "float64")
     x, target = to_host(mlp.backend, X, "X"), to_host(mlp.backend, y, "y")
     if x.ndim == 1:
         x = x[None, :]
@@ -94,31 +119,22 @@ def _rows(mlp: MLP, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     return x, target
 
 
-def _refuse_large(mlp: MLP, n: int) -> None:
-    """Raise if an explanation would have more numbers than anybody reads.
-
-    Each parameter has a value, gradient, finite difference and new value; each unit of each
-    example has z, h, both gradients and the derivative between them.
-    """
-    numbers = 4 * mlp.network.layout.count + n * (mlp.sizes[0] + 5 * sum(mlp.sizes[1:]))
-    if numbers > LIMIT:
-        raise InvalidValueError(
-            f"explain: a network {'-'.join(map(str, mlp.sizes))} with {n:,} "
-            f"{'example' if n == 1 else 'examples'} has about {numbers:,} numbers to print; the "
-            f"limit is {LIMIT:,}. Use a smaller network or fewer rows, X[:1] for example"
-        )
-
-
 def finite_differences(
-    mlp: MLP, X: np.ndarray, y: np.ndarray, training: bool
+    mlp: MLP, X: np.ndarray, y: np.ndarray, training: bool, full: bool = True
 ) -> dict[str, np.ndarray]:
-    """Return (Loss(θ + h) − Loss(θ − h))/2h for each parameter θ, by name.
+    """Return (Loss(θ + h) − Loss(θ − h))/2h for each parameter θ that is shown, by name.
 
-    Always on NumPy in float64: float32 would round the differences away, and a second library
-    checks the first.
+    The others have NaN: there may be many. Always on NumPy in float64: float32 would round the
+    differences away, and a second library checks the first.
     """
-    layout, slopes = mlp.network.layout, np.zeros(mlp.network.layout.size)
-    used = places(layout)
+    layout, slopes = mlp.network.layout, np.full(mlp.network.layout.size, np.nan)
+    used = np.concatenate(
+        [
+            slot.start
+            + np.arange(prod(slot.shape)).reshape(slot.shape)[shown(slot.shape, full)].ravel()
+            for slot in layout.slots.values()
+        ]
+    )
     loss = moved_loss(loss_at(mlp, X, y, training), layout.flatten(mlp.state_dict()), used)
     slopes[used] = differences(loss, len(used))
     return {name: np.array(view) for name, view in layout.views(np, slopes).items()}
@@ -157,7 +173,7 @@ def _kinks(sections: list[Section], dtype: str) -> list[str]:
         for section in sections
         for q in section.quantities
         if q.difference is not None
-        and not (q.error or 0.0) <= tolerance * max(1.0, float(np.max(np.abs(q.difference))))
+        and not (q.error or 0.0) <= tolerance * max(1.0, float(np.nanmax(np.abs(q.difference))))
     ]
     if not far:
         return []

@@ -9,7 +9,7 @@ from typing import TextIO
 import numpy as np
 
 from xpmlp.inspect.explain.contents import Contents, Quantity
-from xpmlp.inspect.explain.notation import formatter
+from xpmlp.inspect.explain.notation import EDGE, MOST, formatter, shown
 
 WIDTH = 80
 INDENT = "    "
@@ -65,7 +65,9 @@ def _quantity(q: Quantity, width: int) -> Iterator[Line]:
         room = width - len(INDENT)
         yield from _styled("dim", (INDENT + line for line in textwrap.wrap(q.note, room)))
     if q.difference is None:
-        yield from _styled("", (f"{INDENT}{row}" for row in matrix(q.values, width - len(INDENT))))
+        yield from _styled(
+            "", (f"{INDENT}{row}" for row in matrix(q.values, width - len(INDENT), q.full))
+        )
         return
     yield from _pair(q, width)
     yield f"{INDENT}largest difference: {q.error:.1e}", "green"
@@ -76,8 +78,8 @@ def _pair(q: Quantity, width: int) -> Iterator[Line]:
     assert q.difference is not None
     room = width - len(INDENT)
     blocks = [
-        ["gradient", *matrix(q.values, room)],
-        ["finite difference", *matrix(q.difference, room)],
+        ["gradient", *matrix(q.values, room, q.full)],
+        ["finite difference", *matrix(q.difference, room, q.full)],
     ]
     left = max(map(len, blocks[0])) + 3
     if left + max(map(len, blocks[1])) <= room:
@@ -88,16 +90,17 @@ def _pair(q: Quantity, width: int) -> Iterator[Line]:
         yield f"{INDENT}{row}", "dim" if row.startswith(("gradient", "finite")) else ""
 
 
-def matrix(values: np.ndarray, width: int) -> list[str]:
-    """Write an array in aligned columns; long rows take several lines."""
-    write = formatter(values)
-    room = max(len(write(value)) for value in values.ravel())
-    aligned = {"all": lambda value: f"{write(value):>{room}}"}
+def matrix(values: np.ndarray, width: int, full: bool = False) -> list[str]:
+    """Write an array in aligned columns; long rows take several lines, large arrays dots."""
+    few = values[shown(values.shape, full)]
+    write = formatter(few)
+    room = max(len(write(value)) for value in few.ravel())
     written = np.array2string(
         values,
         max_line_width=width,
-        threshold=values.size + 1,
-        formatter=aligned,  # type: ignore[arg-type]
+        threshold=values.size + 1 if full else MOST,
+        edgeitems=EDGE,
+        formatter={"all": lambda value: f"{write(value):>{room}}"},  # type: ignore[arg-type]
     )
     return [line.rstrip() for line in written.splitlines() if line.strip()]
 
