@@ -58,7 +58,7 @@ class ShowProgress(Callback):
         self.console = self.find_console()
         self.columns = self.choose_columns(training)
         self.print(" ".join(f"{name:>{width}}" for name, width in self.columns.items()), "dim")
-        self.every = 64  # a guess, longer than most epochs; the first update measures a step's time
+        self.every = 64  # a guess; the first update measures the time of a step
         if self.console is not None:
             from rich.live import Live
 

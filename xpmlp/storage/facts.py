@@ -26,7 +26,8 @@ def as_html(title: str, *tables: Rows) -> str:
         lines = []
         for head, *cells in rows:
             cells = [f"<td {style}>{escape(cell)}</td>" for cell in cells]
-            lines.append(f'<tr><th scope="row" {style}>{escape(head)}</th>{"".join(cells)}</tr>')
+            first = f'<th scope="row" {style}>{escape(head)}</th>' if head else "<td></td>"
+            lines.append(f"<tr>{first}{''.join(cells)}</tr>")
         parts.append(f"<table>{''.join(lines)}</table>")
     return "\n".join([*parts, "</div>"])
 
