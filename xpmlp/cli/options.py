@@ -144,7 +144,7 @@ def _evaluate(parser: Parser) -> None:
 
 
 def _predict(parser: Parser) -> None:
-    parser.usage = "xpmlp predict MODEL DATA [DATA ...] [options]"
+    parser.usage = "xpmlp predict MODEL DATA... [options]"
     parser.description = (
         "Print the predicted class and its probability, or the predicted value, for each row or "
         "picture. A note says why a picture may be misread."
