@@ -86,7 +86,7 @@ def without_reason(pages: Pages) -> list[str]:
 
 def draws(code: str) -> bool:
     """Whether a cell draws a picture: it calls what draws, or asks for a figure."""
-    return re.search(r"\bplt\.|\.plot\(|\.imshow\(|\bpicture\(|\.savefig\(", code) is not None
+    return re.search(r"\bplt\.|\.plot\(|\.imshow\(|\bImage\(", code) is not None
 
 
 def without_alt(pages: Pages) -> list[str]:
@@ -98,7 +98,7 @@ def without_alt(pages: Pages) -> list[str]:
             if code.startswith("---\n"):
                 settings, _, code = code.removeprefix("---\n").partition("\n---\n")
             said = {
-                "{code-cell}": re.search(r"\balt: *[\"'\w]", settings) or not draws(code),
+                "{code-cell}": re.search(r"\balt: *(>-\s+)?[\"'\w]", settings) or not draws(code),
                 "{image}": re.search(r"^:alt: *\S", code, flags=re.MULTILINE),
                 "{figure}": re.search(r"^:alt: *\S", code, flags=re.MULTILINE),
             }

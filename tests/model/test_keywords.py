@@ -27,7 +27,7 @@ def fit(**options: Any) -> Any:
     [
         ("learning_rate", r"optimizer=xpmlp.Adam\(learning_rate=0.001\)"),
         ("lr", r"optimizer=xpmlp.Adam\(learning_rate"),
-        ("verbose", r"callbacks=\[xpmlp.ShowProgress\(\)\]"),
+        ("verbose", r"progress=True"),
         ("batch", "batch_size=128"),
         ("max_iter", "epochs=20"),
         ("hidden_layer_sizes", r"MLP\(\[inputs, 100, outputs\]\)"),

@@ -59,6 +59,12 @@ class History(dict[str, list[float]]):
         ------
         MissingExtraError
             If pandas is not installed.
+
+        Examples
+        --------
+        >>> frame = xpmlp.History(loss=[0.5, 0.25], accuracy=[0.7, 0.9]).to_frame()
+        >>> frame["loss"].to_dict()
+        {1: 0.5, 2: 0.25}
         """
         pandas = require("pandas", extra="", purpose="to_frame")
         epochs = range(1, len(self.get("loss", ())) + 1)
@@ -71,6 +77,12 @@ class History(dict[str, list[float]]):
         ------
         MissingExtraError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> history = xpmlp.History(loss=[0.5, 0.25], accuracy=[0.7, 0.9])
+        >>> axes = history.plot()  # a panel for the loss, one for the metric
+        >>> axes[1].figure.savefig("history.png")
         """
         names = [name for name in ("loss", "accuracy", "r2") if name in self] or ["loss"]
         size = (5.2 * len(names), 3.6)
