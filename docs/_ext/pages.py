@@ -19,14 +19,15 @@ from sphinxcontrib.programoutput import ProgramOutputDirective
 
 HERE = Path(__file__).parent
 WORK = "_build/work"
-"""The folder of the commands and of the cells, emptied by every build, with ``docs/data`` in it."""
+"""Has a folder for the commands and cells of each page, made anew, with ``docs/data`` in it."""
 
 
 class Terminal(ProgramOutputDirective):
-    """A command, run in the build's own folder, and what it printed."""
+    """A command, run in the page's own folder, and what it printed."""
 
     def run(self) -> list[Any]:
-        self.options |= {"cwd": f"/{WORK}", "prompt": None, "language": "console"}
+        page = self.state.document.settings.env.docname
+        self.options |= {"cwd": f"/{WORK}/{page}", "prompt": None, "language": "console"}
         return super().run()
 
 
@@ -63,13 +64,19 @@ def _display(writer: Any, node: nodes.math_block) -> None:
 
 
 def prepare(app: Sphinx) -> None:
-    """Empty the folder in which commands and cells run, and tell both where and how."""
-    source = Path(app.srcdir)
-    work, settings = source / WORK, source / "_build" / "ipython"
-    for folder, origin in ((work, source / "data"), (settings, HERE / "ipython")):
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(origin, folder)
-    os.environ |= {"IPYTHONDIR": str(settings), "XPMLP_DOCS_WORK": str(work), "COLUMNS": "80"}
+    """Begin a build: cells find our settings, commands a terminal of 80 columns."""
+    settings = Path(app.srcdir) / "_build" / "ipython"
+    shutil.rmtree(settings, ignore_errors=True)
+    shutil.copytree(HERE / "ipython", settings)
+    shutil.rmtree(Path(app.srcdir) / WORK, ignore_errors=True)
+    os.environ |= {"IPYTHONDIR": str(settings), "COLUMNS": "80"}
+
+
+def begin(app: Sphinx, page: str, source: list[str]) -> None:
+    """Begin a page: its cells and commands run in a folder of its own."""
+    folder = Path(app.srcdir) / WORK / page
+    shutil.copytree(Path(app.srcdir) / "data", folder)
+    os.environ["XPMLP_DOCS_WORK"] = str(folder)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -78,4 +85,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("not-run", NotRun)
     app.add_html_math_renderer("mathml", (_inline, None), (_display, None))
     app.connect("builder-inited", prepare)
-    return {"parallel_read_safe": False, "parallel_write_safe": True}
+    app.connect("source-read", begin)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
