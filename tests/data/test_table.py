@@ -56,6 +56,14 @@ def test_what_is_left_out(cells: Any, why: str) -> None:
     assert table.inputs == ("a",)
 
 
+@pytest.mark.parametrize(("mean", "size"), [(0, 1e6), (1.7e9, 300.0), (-5.0, 1e-3)])
+def test_standard_scaling_is_that_of_the_columns(mean: float, size: float, rng: Any) -> None:
+    values = mean + size * rng.normal(size=200)
+    made = Table().fit({"a": values}).transform({"a": values})
+    expected = (values - values.mean()) / values.std()
+    np.testing.assert_allclose(made[:, 0], expected, rtol=1e-6, atol=1e-6)
+
+
 def test_robust_scaling_is_by_quartiles() -> None:
     values = np.array([*np.arange(101.0), 1e6])
     table = Table(scaling="robust").fit({"a": values})

@@ -147,6 +147,25 @@ def test_facts_of_the_data() -> None:
     assert 0.9 < facts.neighbors <= 1
 
 
+@pytest.mark.filterwarnings("ignore:the training loss ran away")
+@pytest.mark.parametrize(("mean", "found"), [(1000.0, True), (5.0, False)])
+def test_targets_far_from_zero_are_unscaled(mean: float, found: bool, rng: Any) -> None:
+    X = rng.normal(size=(100, 2))
+    diagnosis = Diagnosis()
+    mlp = xpmlp.MLP([2, 8, 1], backend="numpy", seed=0, scaling=None)
+    mlp.fit(X, mean + X[:, 0], epochs=2, callbacks=[diagnosis])
+    assert ("unscaled targets" in names(diagnosis)) is found
+
+
+def test_units_that_are_dead_are_found(rng: Any) -> None:
+    X, y = rng.normal(size=(100, 2)), rng.integers(0, 2, 100)
+    diagnosis = Diagnosis()
+    mlp = xpmlp.MLP([2, 8, 2], "relu", backend="numpy", seed=0)
+    mlp.load_state_dict(mlp.state_dict() | {"dense1.b": np.full(8, -100.0)})
+    mlp.fit(X, y, epochs=2, callbacks=[diagnosis])
+    assert names(diagnosis)[0] == "dead units"
+
+
 def test_targets_that_the_model_scales_are_seen_scaled() -> None:
     X = np.random.default_rng(0).standard_normal((100, 3))
     diagnosis = Diagnosis()
