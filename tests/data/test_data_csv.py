@@ -360,6 +360,18 @@ def evaluate(path: Path, **options: Any) -> Any:
 
 
 INPUTS = [[1.0, 2.0], [3.0, 4.5], [-0.5, 6.0]]
+
+
+@pytest.mark.parametrize("classes", [("x", "y"), None])
+@pytest.mark.parametrize(("cells", "some"), [(("", ""), False), (("NA", ""), False), (None, True)])
+def test_a_column_of_labels_that_is_empty_is_no_label(
+    write: Write, classes: Any, cells: Any, some: bool
+) -> None:
+    first, second = cells or ("", "x" if classes else "1")
+    found = evaluate(write(f"a,b,label\n1,2,{first}\n3,4,{second}\n"), classes=classes)
+    assert (found[1] is not None) is some
+
+
 FIRST: dict[str, Any] = {"columns": ("label", "a", "b"), "labels": ("label",)}
 
 
