@@ -25,7 +25,7 @@ def test_it_is_short(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(12)
 def test_it_runs(path: Path, tmp_path: Path) -> None:
     if path.stem == "mnist" and not os.environ.get("XPMLP_DATA_DIR"):
         pytest.skip("the MNIST example needs the files in XPMLP_DATA_DIR, or a download")

@@ -324,6 +324,7 @@ def test_what_is_written(tmp_path: Path) -> None:
     assert "Batch 128, tf32" in (tmp_path / "gpu-2026-01-01.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_whole_run_on_a_cpu(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("jax")

@@ -447,6 +447,7 @@ def soft_derivative(xp, z):
 '''
 
 
+@pytest.mark.slow
 def test_a_process_with_numpy_alone_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -334,6 +334,7 @@ def finish(folder: Path, table: Path, log: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.sampled(2)
 def test_a_command_that_is_interrupted(name: str, table: Path, tried: Any, draws: Any) -> None:
     """It says how to resume, and its status is the one that shells know."""
     (number, status), rng = SIGNALS[name], random.Random(6)
