@@ -161,6 +161,8 @@ def test_labels_at_the_edge() -> None:
         encode_labels(np.array(["1", "x", *"234567890"]), None, where)
     with pytest.raises(DataError, match="row 1: found the label 'x'"):
         map_labels(np.array(["1", "x", "2"]), None, where)
+    with pytest.raises(DataError, match="row 0: found 2 columns of text, expected one label"):
+        encode_labels(np.array([["a", "b"], ["c", "d"]]), None, where)
 
 
 def test_dates_that_are_none_and_of_two_forms() -> None:
