@@ -112,7 +112,6 @@ def test_every_public_name_has_examples() -> None:
 
 
 @pytest.mark.parametrize("name", with_examples())
-@pytest.mark.sampled(2)
 def test_the_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = documented()[name]
     for sign, package in NEEDS.items():

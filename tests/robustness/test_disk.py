@@ -62,7 +62,6 @@ def test_a_file_that_cannot_be_read(make: Any, fault: int, tmp_path: Path, tried
 
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EACCES, FULL])
-@pytest.mark.sampled(3)
 def test_the_command_line_on_a_failing_disk(
     fault: Any,
     tmp_path: Path,
