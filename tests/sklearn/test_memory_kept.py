@@ -39,6 +39,7 @@ def used_by(fit: Callable[[], Any]) -> tuple[float, Any]:
         tracemalloc.stop()
 
 
+@pytest.mark.filterwarnings("ignore:scipy.optimize:DeprecationWarning")  # of scikit-learn 1.6
 @pytest.mark.parametrize("settings", [{}, {"early_stopping": True}, {"solver": "lbfgs"}], ids=str)
 def test_memory_after_a_fit(settings: dict[str, Any]) -> None:
     common = {"hidden_layer_sizes": (100,), "max_iter": 2, "random_state": 0, **settings}
