@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xpmlp.storage.figures import BLUE, GREY, ORANGE, drawing, matplotlib
+from xpmlp.show.figures import BLUE, GREY, ORANGE, drawing, matplotlib
 
 COLORS = {
     "xpmlp numpy": BLUE,

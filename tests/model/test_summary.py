@@ -6,7 +6,7 @@ import pytest
 import xpmlp
 from xpmlp.data import load
 from xpmlp.data.dataset import Dataset
-from xpmlp.storage.facts import as_html, as_text, listed
+from xpmlp.show.facts import as_html, as_text, listed
 
 
 def test_a_model_prints_activation_loss_parameters_and_training() -> None:

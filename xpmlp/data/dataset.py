@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from xpmlp.errors import DataError, InvalidValueError, XpmlpError
 from xpmlp.nn.random import Purpose, generator
-from xpmlp.storage.facts import Rows, as_html, as_text, listed
+from xpmlp.show.facts import Rows, as_html, as_text, listed
 from xpmlp.storage.paths import open_regular
 
 Array = npt.NDArray[Any]

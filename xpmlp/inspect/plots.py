@@ -10,7 +10,7 @@ import numpy as np
 from xpmlp.data.frame import Frame
 from xpmlp.errors import short
 from xpmlp.mlp import MLP
-from xpmlp.storage.figures import BLUE, GREY, RED, drawing, matplotlib
+from xpmlp.show.figures import BLUE, GREY, RED, drawing, matplotlib
 from xpmlp.training.history import curves
 
 Array = Any

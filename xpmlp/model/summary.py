@@ -4,7 +4,7 @@ from itertools import groupby
 from math import prod
 
 from xpmlp.model.base import Model
-from xpmlp.storage.facts import Rows, as_html, as_text
+from xpmlp.show.facts import Rows, as_html, as_text
 
 
 def rounding(mlp: Model) -> str:

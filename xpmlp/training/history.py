@@ -7,8 +7,8 @@ from typing import Any
 from xpmlp.errors import InvalidValueError, require
 from xpmlp.nn.contract import Array, Execution, Memory
 from xpmlp.nn.optimizers import Optimizer
-from xpmlp.storage.facts import Rows, as_html, as_text
-from xpmlp.storage.figures import BLUE, ORANGE, matplotlib, style
+from xpmlp.show.facts import Rows, as_html, as_text
+from xpmlp.show.figures import BLUE, ORANGE, matplotlib, style
 
 
 class History(dict[str, list[float]]):

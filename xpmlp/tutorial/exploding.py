@@ -19,7 +19,7 @@ from xpmlp.errors import DivergenceError
 from xpmlp.mlp import MLP
 from xpmlp.nn.optimizers import SGD
 from xpmlp.nn.schedules import InverseTime
-from xpmlp.storage.figures import BLUE, GREY, ORANGE, drawing
+from xpmlp.show.figures import BLUE, GREY, ORANGE, drawing
 from xpmlp.training.loop import Training
 
 RATE, HIDDEN, BATCH, EPOCHS = 0.5, (50, 50), 10, 60

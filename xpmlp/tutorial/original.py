@@ -23,7 +23,7 @@ from xpmlp.inspect.explain.worked import slides_network, slides_points
 from xpmlp.mlp import MLP
 from xpmlp.nn.optimizers import SGD
 from xpmlp.nn.penalty import Penalty
-from xpmlp.storage.figures import BLUE, GREY, ORANGE, drawing
+from xpmlp.show.figures import BLUE, GREY, ORANGE, drawing
 from xpmlp.training.loop import Training
 
 N = 50

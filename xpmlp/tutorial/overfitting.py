@@ -10,7 +10,7 @@ import numpy as np
 from xpmlp.mlp import MLP
 from xpmlp.nn.optimizers import Adam
 from xpmlp.nn.schedules import Cosine
-from xpmlp.storage.figures import BLUE, GREY, ORANGE, drawing
+from xpmlp.show.figures import BLUE, GREY, ORANGE, drawing
 
 STAR = (5.0, 25.0)
 """A point of the same parabola that no network has seen."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from xpmlp.errors import require
+from xpmlp.show.figures import BLUE, GREY, ORANGE, TITLE, blank, matplotlib, save, style
 from xpmlp.storage.atomic import write_atomically
-from xpmlp.storage.figures import BLUE, GREY, ORANGE, TITLE, blank, matplotlib, save, style
 from xpmlp.tutorial.xor import Run
 
 CLASSES = ((BLUE, "o"), (ORANGE, "^"))

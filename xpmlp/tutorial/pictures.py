@@ -10,7 +10,7 @@ from xpmlp.data import Dataset
 from xpmlp.mlp import MLP
 from xpmlp.nn.activations import ACTIVATIONS
 from xpmlp.nn.ops import Ops
-from xpmlp.storage.figures import BLUE, GREY, ORANGE, drawing
+from xpmlp.show.figures import BLUE, GREY, ORANGE, drawing
 
 OPS = Ops.reference(np)
 

@@ -5,7 +5,7 @@ from xpmlp.inspect.explain.contents import Contents
 from xpmlp.inspect.explain.html import fragment, page
 from xpmlp.inspect.explain.markdown import document
 from xpmlp.inspect.explain.text import WIDTH, plain
-from xpmlp.storage.facts import as_text
+from xpmlp.show.facts import as_text
 
 
 class Explanation(Contents):

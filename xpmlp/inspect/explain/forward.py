@@ -8,7 +8,7 @@ from xpmlp.inspect.explain import formulas
 from xpmlp.inspect.explain.contents import Column, Quantity, Section
 from xpmlp.inspect.explain.stages import Stage, Walk
 from xpmlp.nn.activations import Activation
-from xpmlp.storage.facts import listed
+from xpmlp.show.facts import listed
 
 
 def given(walk: Walk) -> Section:

@@ -1,0 +1,1 @@
+"""How things are shown: in lines, in tables, in pictures."""
