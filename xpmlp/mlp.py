@@ -126,7 +126,7 @@ class MLP(Predictor):
         activation1  (n, 4)              h = relu(z)
         dense2       (n, 1)           5  z = x W + b
         17 parameters, float32
-        loss: mse
+        loss: mse, output identity
         backend: numpy on cpu
         """
         return summary(self)

@@ -24,6 +24,12 @@ def test_a_model_prints_activation_loss_parameters_and_training() -> None:
     assert repr(mlp).endswith("2 epochs")
 
 
+def test_an_output_that_was_asked_for_is_named() -> None:
+    mlp = xpmlp.MLP([2, 3], output="sigmoid", targets="values", backend="numpy")
+    assert "loss: mse, output sigmoid" in mlp.summary()
+    assert "mse, output sigmoid" in repr(mlp)
+
+
 def test_a_notebook_shows_the_layers_of_a_model() -> None:
     page = xpmlp.MLP([2, 3, 2], backend="numpy")._repr_html_()
     assert page.count("<table>") == 2

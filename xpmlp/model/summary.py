@@ -34,21 +34,25 @@ def _title(mlp: Model) -> str:
 def _facts(mlp: Model) -> Rows:
     """Return rows of a name and a text."""
     hidden = [name for name, _ in groupby(a.name for a in mlp.network.architecture.activations)]
-    loss = "inferred from the targets"
-    if mlp.known_task:
-        task = mlp.known_task
-        loss = f"{task.loss.name}, output {(task.output or task.link).name}"
     trained = f"{mlp.epochs_trained} epoch{'s' * (mlp.epochs_trained != 1)}"
     if mlp.progress is not None and mlp.epochs_trained:
         history = mlp.progress.history
         trained += f", {sum(history['seconds']):.1f} s, loss {history['loss'][-1]:.4g}"
     rows = {
         "activation": ", ".join(hidden),
-        "loss": loss,
+        "loss": _loss(mlp),
         "parameters": f"{mlp.network.layout.count:,}",
         "trained": trained if mlp.epochs_trained else "not yet",
     }
     return [(name, text) for name, text in rows.items() if text]
+
+
+def _loss(mlp: Model) -> str:
+    """Return the loss, and the activation of the output that belongs to it or was asked for."""
+    task = mlp.known_task
+    if task is None:
+        return "inferred from the targets"
+    return f"{task.loss.name}, output {(task.output or task.link).name}"
 
 
 def _layers(mlp: Model) -> list[tuple[str, str, str, str]]:
@@ -67,12 +71,11 @@ def summary(mlp: Model) -> str:
     rows = _layers(mlp)
     a, b, c = (max(len(row[i]) for row in rows) for i in range(3))
     lines = [f"{w:<{a}}  {x:<{b}}  {y:>{c}}  {z}".rstrip() for w, x, y, z in rows]
-    loss = mlp.known_task.loss.name if mlp.known_task else "inferred from the targets"
     return "\n".join(
         [
             *lines,
             f"{mlp.network.layout.count:,} parameters, {mlp.dtype}{rounding(mlp)}",
-            f"loss: {loss}",
+            f"loss: {_loss(mlp)}",
             *([] if mlp.table is None else ["", mlp.table.summary()]),
             f"backend: {mlp.backend.name} on {mlp.backend.device}",
         ]
