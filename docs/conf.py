@@ -5,6 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
+from elsewhere import ALIASES, mapping
+
 import xpmlp
 
 project = "xpmlp"
@@ -16,6 +18,7 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
     "numpydoc",
     "sphinx_copybutton",
     "sphinxcontrib.programoutput",
@@ -37,6 +40,10 @@ smartquotes = False  # types in docstrings have straight quotes
 default_role = "py:obj"  # a name in single backticks leads to its page
 autodoc_typehints = "none"  # the docstrings have the types, in words
 autosummary_generate = True
+intersphinx_mapping = mapping(Path(__file__).parent / "_build" / "elsewhere")
+numpydoc_xref_param_type = True  # types in docstrings lead to their pages
+numpydoc_xref_aliases = ALIASES
+numpydoc_xref_ignore = {"shape", "optional", "of", "or", "in", "default", "callable", "array-like"}
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 
