@@ -11,7 +11,7 @@ import pytest
 import xpmlp
 from xpmlp.data.frame import frame_of
 from xpmlp.inspect import plots
-from xpmlp.storage import figures
+from xpmlp.show import figures
 
 pytest.importorskip("matplotlib")
 Image = pytest.importorskip("PIL.Image")
