@@ -173,7 +173,7 @@ for path in sys.stdin:
         if os.wait()[1]:
             print(json.dumps([0, 0, "it was killed"]), flush=True)
         continue
-    signal.alarm(20)
+    signal.alarm(120)
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     try:
         xpmlp.load(path.rstrip("\\n"), backend=backend)

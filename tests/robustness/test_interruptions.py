@@ -73,7 +73,9 @@ def test_a_signal_at_any_moment(name: str, tmp_path: Path, tried: Any, draws: An
         begin = time.perf_counter()
         whole = run().fit(checkpoints=tmp_path / f"whole-{warm}").facts()
         seconds, midway = time.perf_counter() - begin, 0
-    for n in range(moments):
+    for n in range(30 * moments):
+        if n >= moments and often(midway, moments / 5):
+            break
         folder = tmp_path / f"{n}"
         shot = threading.Timer(rng.uniform(0, seconds), os.kill, (os.getpid(), number))
         with suppress(KeyboardInterrupt if number == signal.SIGINT else Ended):
@@ -83,10 +85,11 @@ def test_a_signal_at_any_moment(name: str, tmp_path: Path, tried: Any, draws: An
             shot.join()
         found = [path.name for path in folder.glob("step-*")]
         midway += found not in ([], ["step-000000200.xpmlp"])
+        seconds *= 0.8 if found == ["step-000000200.xpmlp"] else 1.05  # whatever the machine does
         assert run().fit(checkpoints=folder, resume=True).facts() == whole, found
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert often(midway, moments / 5)
-    tried(f"{name} at {moments} moments of a training: {midway} within it, all resumed")
+    tried(f"{name} at {n} moments of a training: {midway} within it, all resumed")
 
 
 class Shoot(xpmlp.Callback):
@@ -188,13 +191,18 @@ def test_without_checkpoints_and_in_other_threads_signals_are_as_ever(tmp_path: 
 def test_a_forked_child_ends_as_it_would(tmp_path: Path) -> None:
     class Fork(xpmlp.Callback):
         def on_epoch_begin(self, training: Any) -> None:
-            child = started(lambda: time.sleep(60))
-            signal_child(child)
-            assert ended(child) != 0
+            ready, say = os.pipe()
 
-    def signal_child(child: int) -> None:
-        time.sleep(0.05)
-        os.kill(child, signal.SIGTERM)
+            def live() -> None:
+                os.write(say, b"!")
+                time.sleep(600)
+
+            child = started(live)
+            os.read(ready, 1)  # before that, Python forgets a signal to a process that it forks
+            os.kill(child, signal.SIGTERM)
+            assert ended(child) == -signal.SIGTERM
+            os.close(ready)
+            os.close(say)
 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     Run(epochs=2).fit(checkpoints=tmp_path, callbacks=[Fork()])
@@ -385,7 +393,7 @@ def test_killed_at_any_moment(table: Path, tried: Any, draws: Any) -> None:
         if not done:
             midway += bool(list((folder / "checkpoints").glob("step-*")))
             assert finish(folder, table, log) == expected
-    assert often(midway, kills / 4)
+    assert often(midway, kills / 8)
     tried(f"{kills} SIGKILLs, {midway} with checkpoints: all resumed to the same end, 0 bad")
 
 
