@@ -379,7 +379,7 @@ def test_a_command_that_is_interrupted(name: str, table: Path, tried: Any, draws
 def test_killed_at_any_moment(table: Path, tried: Any, draws: Any) -> None:
     """A fifth of the kills comes at any time of the process, the others while it trains."""
     expected, seconds = whole_run(table)
-    kills, rng, midway = draws(6, 40, 1000), random.Random(7), 0
+    kills, rng, midway = draws(6, 20, 1000), random.Random(7), 0
     log, training = table.with_name("log"), seconds / 2
     for n in range(kills):
         folder = table.with_name(f"{n}")

@@ -129,7 +129,7 @@ def as_table(path: Path) -> Any:
 
 @pytest.mark.parametrize("kind", KINDS_OF_TABLES)
 def test_tables(kind: str, tmp_path: Path, tried: Any, draws: Any) -> None:
-    count, path = draws(12, 250, DATA), tmp_path / f"data.{kind}"
+    count, path = draws(12, 100, DATA), tmp_path / f"data.{kind}"
     whole = table(kind, tmp_path)
     path.write_bytes(whole)
     assert as_table(path)[1].shape == (20, 9)
