@@ -21,6 +21,10 @@ ENDLESS = 1e9
 """How many widths the outer bins of a piecewise-linear embedding reach beyond the data."""
 
 
+FEW = 8
+"""Most arrays that are joined at once."""
+
+
 class Column(NamedTuple):
     """An input that holds a category: its place, and how many codes there are."""
 
@@ -273,6 +277,10 @@ def _taken(xp: Any, x: Array, runs: tuple[slice, ...]) -> Array:
 
 
 def _joined(xp: Any, arrays: list[Array]) -> Array:
+    """Join columns; few arrays at a time, because CuPy copies a list of many from the host."""
+    while len(arrays) > FEW:
+        parts = [arrays[i : i + FEW] for i in range(0, len(arrays), FEW)]
+        arrays = [_joined(xp, part) for part in parts]
     return arrays[0] if len(arrays) == 1 else xp.concat(arrays, axis=1)
 
 
@@ -311,15 +319,16 @@ def _periodic(spec: Embedding, count: int) -> Any:
         xp, x = ops.xp, x.T[:, :, None]
         theta = x * (2.0 * pi * p[w])[:, None, :] + p[b][:, None, :]
         cosine = xp.cos(theta)
-        e = cosine @ p[V] + p[c][:, None, :]
+        e = ops.batch_product(cosine, p[V]) + p[c][:, None, :]
 
         def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
             de = _by_number(xp, dy, m)
-            dtheta = (de @ xp.matrix_transpose(p[V])) * -xp.sin(theta)
+            dcosine = ops.batch_product(de, xp.matrix_transpose(p[V]))
+            dtheta = dcosine * -xp.sin(theta)
             grads = {
                 w: 2.0 * pi * xp.sum(dtheta * x, axis=1),
                 b: xp.sum(dtheta, axis=1),
-                V: xp.matrix_transpose(cosine) @ de,
+                V: ops.batch_product(xp.matrix_transpose(cosine), de),
                 c: xp.sum(de, axis=1),
             }
             if not need_dx:
@@ -350,19 +359,20 @@ def _piecewise(spec: Embedding, count: int) -> Any:
         edge, slope, low, high = (run.statistics[name][:, None, :] for name in BINS)
         u = (x - edge) * slope
         v = xp.minimum(xp.maximum(u, low), high)
-        e = v @ p[V] + x * p[a][:, None, :] + p[c][:, None, :]
+        e = ops.batch_product(v, p[V]) + x * p[a][:, None, :] + p[c][:, None, :]
 
         def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
             de = _by_number(xp, dy, m)
             grads = {
                 a: xp.sum(de * x, axis=1),
                 c: xp.sum(de, axis=1),
-                V: xp.matrix_transpose(v) @ de,
+                V: ops.batch_product(xp.matrix_transpose(v), de),
             }
             if not need_dx:
                 return None, grads
             inside = xp.astype((u > low) & (u < high), u.dtype) * slope
-            dx = xp.sum((de @ xp.matrix_transpose(p[V])) * inside, axis=2)
+            dv = ops.batch_product(de, xp.matrix_transpose(p[V]))
+            dx = xp.sum(dv * inside, axis=2)
             return (dx + xp.sum(de * p[a][:, None, :], axis=2)).T, grads
 
         return _by_row(xp, e), backward
@@ -386,6 +396,11 @@ def _by_number(xp: Any, dy: Array, m: int) -> Array:
     """(n, m · o) as (m, n, o)."""
     n, width = dy.shape
     return xp.permute_dims(xp.reshape(dy, (n, m, width // m)), (1, 0, 2))
+
+
+def batch_product(xp: Any, a: Array, b: Array) -> Array:
+    """a[i] b[i] for each i: (m, n, k) by (m, k, o); the reference of ``ops.batch_product``."""
+    return a @ b
 
 
 # Categories

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from xpmlp.nn.embeddings import sum_by_code
+from xpmlp.nn.embeddings import batch_product, sum_by_code
 from xpmlp.nn.functions import Array, erf
 from xpmlp.nn.layers import (
     activation,
@@ -112,6 +112,7 @@ class Ops:
     dense_activation_grad: Operation
     mixed: Operation
     mixed_grad: Operation
+    batch_product: Operation
     sum_by_code: Operation
     erf: Operation
     softmax_cross_entropy: Operation
@@ -150,6 +151,7 @@ class Ops:
             dense_activation_grad=dense_activation_grad,
             mixed=partial(mixed, xp),
             mixed_grad=partial(mixed_grad, xp),
+            batch_product=partial(batch_product, xp),
             sum_by_code=partial(sum_by_code, xp, device),
             erf=partial(erf, xp),
             softmax_cross_entropy=partial(softmax_cross_entropy, xp),
