@@ -47,16 +47,30 @@ class MLP(Predictor):
     dropout : float or list of float
         Share of each hidden layer's units that training drops.
     input_dropout : float
-        Share of the inputs that training drops.
+        Share of the inputs that training drops; with an embedding, of its outputs.
     normalization : {"layer", "batch"} or callable (name, units) -> Layer, optional
         Between each hidden dense layer and its activation. A function makes a custom layer;
         check its derivative with ``xpmlp.check_gradient(mlp, X, y)``.
     residual : bool
         Whether hidden layers that keep the width add their input to their output.
     bias : bool
-        Whether layers add a bias, which starts at 0.
+        Whether layers add a bias.
     initializer : str or callable (rng, n_in, n_out) -> ndarray
         ``"auto"`` is He for the ReLU family, Glorot otherwise.
+    bias_initializer : {"zeros", "normal", "uniform"} or callable (rng, n_in, n_out) -> ndarray
+        Of biases, shape (n_out,). ``"uniform"`` is PyTorch's: within ±1/√n_in.
+    zero_last : bool
+        Whether the last layer's weights start at 0, so that all first predictions are alike.
+    embedding : Embedding, optional
+        What becomes of each input before the first layer: see ``xpmlp.Embedding``.
+    input_scale : bool
+        Whether each input, after the embedding, is multiplied by a learned number.
+    parametrization : {"standard", "ntk"}
+        ``"ntk"`` computes z = x W/√n_in + b from weights that are √n_in times as large at first:
+        ``initializer="auto"`` then draws them from a standard normal distribution.
+    activation_mix : bool
+        Whether each hidden unit learns how much of its activation it uses: z + a (f(z) − z), where
+        a starts at 1.
     l1, l2 : float
         The loss includes the penalty λ₁ Σ|W| + ½ λ₂ ΣW² on the weights; with both it is the
         elastic net.
@@ -65,10 +79,12 @@ class MLP(Predictor):
         then divided by the number of rows (or the sum of their weights), as in scikit-learn.
     max_norm : float, optional
         Largest Euclidean norm of a unit's incoming weights.
-    scaling : {"auto", "standard", None}
+    scaling : {"auto", "standard", "robust", None}
         ``"auto"`` divides uint8 inputs by 255. ``"standard"`` standardizes inputs, and as many real
         targets as outputs, by mean and standard deviation of the first training data; losses are in
-        those units, predictions in the targets' own. None changes nothing.
+        those units, predictions in the targets' own. ``"robust"`` takes median and interquartile
+        range of inputs instead, then x/√(1 + (x/3)²), which outliers cannot leave. None changes
+        nothing.
     table : Table or "auto", optional
         Turns data frames of pandas, polars or Arrow into inputs, scaled already; learned at the
         first fit if it has not been fitted. Arrays are taken for inputs.

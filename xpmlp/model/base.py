@@ -16,6 +16,7 @@ from xpmlp.model.task import KINDS, Task, check_outputs
 from xpmlp.model.weights import Weights
 from xpmlp.nn.activations import activation
 from xpmlp.nn.contract import Backend, Run
+from xpmlp.nn.embeddings import Embedding
 from xpmlp.nn.gradcheck import is_custom
 from xpmlp.nn.layers import Layer, activate, chain
 from xpmlp.nn.losses import loss as find_loss
@@ -83,6 +84,12 @@ class Model:
         residual: bool = False,
         bias: bool = True,
         initializer: Any = "auto",
+        bias_initializer: Any = "zeros",
+        zero_last: bool = False,
+        embedding: Embedding | None = None,
+        input_scale: bool = False,
+        parametrization: str = "standard",
+        activation_mix: bool = False,
         l1: float = 0.0,
         l2: float = 0.0,
         penalty_on: str = "mean",
@@ -113,7 +120,7 @@ class Model:
         self.seed_is_drawn = seed is None
         self.reseed(fresh_seed() if seed is None else seed)
         self.penalty = Penalty(l1, l2, max_norm, penalty_on)
-        self.scaling = Scaling.make(scaling)
+        self.scaling = Scaling.make(scaling, self.network.codes)
         self.table = None if table is None else tables.table_of(table, self.sizes[0])
         self.loss, self.output, self.targets = loss, output, targets
         if targets not in (None, *KINDS):

@@ -62,7 +62,7 @@ class Layer(NamedTuple):
         Running statistics.
     formula : str
         What it computes, for summaries.
-    initial : dict of str to float
+    initial : dict of str to float, or callable (rng, shape) -> ndarray
         Initial values of parameters and statistics, except weight matrices, which are drawn, and
         those that start at 0.
     parts : tuple of Layer
@@ -77,6 +77,10 @@ class Layer(NamedTuple):
         Returns this layer joined with an activation after it; ``chain`` uses it.
     dropped : callable (float, int) -> Layer, optional
         Returns this layer joined with dropout after it.
+    width : int, optional
+        Units of its output, where they follow neither from its input nor from its ``W``.
+    kept : int
+        Numbers that it keeps for each row, besides one for each unit of its output.
     """
 
     name: str
@@ -84,13 +88,15 @@ class Layer(NamedTuple):
     shapes: Mapping[str, tuple[int, ...]]
     statistics: Mapping[str, tuple[int, ...]]
     formula: str
-    initial: Mapping[str, float] = MappingProxyType({})
+    initial: Mapping[str, Any] = MappingProxyType({})
     parts: tuple["Layer", ...] = ()
     compose: Callable[[list["Layer"]], "Layer"] | None = None
     activation: Activation | None = None
     drops: tuple[float, int] | None = None
     activated: Callable[[Activation], "Layer"] | None = None
     dropped: Callable[[float, int], "Layer"] | None = None
+    width: int | None = None
+    kept: int = 0
 
 
 def map_layers(layer: Layer, f: Callable[[Layer], Layer], joined: bool = False) -> Layer:

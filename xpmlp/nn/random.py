@@ -26,6 +26,8 @@ class Purpose(IntEnum):
     DROPOUT = 2
     SPLIT = 3
     POINTS = 4
+    BIASES = 6
+    EMBEDDINGS = 7
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:

@@ -73,7 +73,8 @@ class TrainingStep:
         statistics = state.statistics
         if run.new_statistics:
             old = self.network.statistics.views(xp, statistics)
-            statistics = ops.pack(self.network.statistics, run.new_statistics, statistics, old)
+            new_ones = old | run.new_statistics
+            statistics = ops.pack(self.network.statistics, new_ones, statistics, old)
         return State(new, moments, grad, statistics, value, *sums)
 
     def gradient(

@@ -18,6 +18,7 @@ from xpmlp.nn.contract import Array
 from xpmlp.nn.ops import Ops
 from xpmlp_backends.base import differs, pack_with
 from xpmlp_backends.cupy.cublaslt import Products
+from xpmlp_backends.cupy.embeddings import Embeddings
 from xpmlp_backends.cupy.halves import Halves, to_bfloat16
 from xpmlp_backends.cupy.kernels import (
     GATHERED,
@@ -34,8 +35,8 @@ from xpmlp_backends.cupy.updates import Updates
 logger = logging.getLogger("xpmlp")
 
 KERNEL_ACTIVATIONS = (
-    "identity", "sign", "binary_step", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu",
-    "gelu_tanh", "softplus", "swish", "mish", "exp",
+    "identity", "sign", "binary_step", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu",
+    "gelu", "gelu_tanh", "softplus", "swish", "mish", "exp",
 )  # fmt: skip
 """In the order of ``enum Activation``, whose last member is no activation: the error function."""
 
@@ -133,6 +134,7 @@ class CudaOps:
             assess=partial(self.assess, ops.assess),
             pack=pack_with(self.cupy.copyto),
             unpack=partial(self.unpack, ops.unpack),
+            **Embeddings(self.cupy, self.kernels).table(),
             **Updates(self.kernels).table(),
             **{f.__name__: f for f in replaced},
         )
