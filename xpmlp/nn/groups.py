@@ -207,12 +207,10 @@ def _owners(patterns: list[str], names: list[str]) -> dict[str, int]:
         matched = [name for name in names if fnmatchcase(name, pattern)]
         left = [name for name in matched if not owners[name]]
         if not left:
-            taken = f"earlier patterns have taken {', '.join(matched)}" if matched else "it matches"
-            raise InvalidValueError(
-                f"groups: the pattern {pattern!r} decides nothing: {taken}"
-                f"{'. The first that matches a parameter decides' if matched else ' none'}; the "
-                f"parameters are {', '.join(names)}"
-            )
+            why = f"no parameter has such a name. The parameters are {', '.join(names)}"
+            if matched:
+                why = f"patterns before it match {', '.join(matched)}, and the first decides"
+            raise InvalidValueError(f"groups: the pattern {pattern!r} decides nothing: {why}")
         owners |= dict.fromkeys(left, i)
     return owners
 
