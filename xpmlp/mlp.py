@@ -266,7 +266,7 @@ class MLP(Predictor):
         callbacks += [ShowProgress()] if flag("progress", progress) else []
         if (checkpoints, checkpoint_every, resume) != (None, None, False):
             kept = Checkpoints.of(checkpoints, checkpoint_every, resume)
-        asked = Request(batch_size or 0, chosen.slots)
+        asked = Request(batch_size or 0, chosen.buffers)
         with kept.opened(resume) if kept else nullcontext() as saved:
             return within_memory(
                 self,

@@ -18,6 +18,7 @@ from xpmlp.nn.activations import activation
 from xpmlp.nn.contract import Backend, Run
 from xpmlp.nn.embeddings import Embedding
 from xpmlp.nn.gradcheck import is_custom
+from xpmlp.nn.groups import Grouped
 from xpmlp.nn.layers import Layer, activate, chain
 from xpmlp.nn.losses import loss as find_loss
 from xpmlp.nn.network import Network
@@ -317,16 +318,23 @@ class Model:
             self.task.loss,
             metric,
             self.penalty,
-            optimizer,
+            self.grouped(optimizer),
         )
+
+    def grouped(self, optimizer: Optimizer) -> Grouped:
+        """Return an optimizer, laid out on the network's parameters."""
+        return Grouped(optimizer, self.network.layout)
 
     def compiled_step(self, optimizer: Optimizer, metrics: bool) -> Run:
         """Return a compiled training step; it is made again if what it depends on changes."""
-        # The learning rate comes with each step's plan, so one step serves all rates.
-        settings: Any = {n: v for n, v in vars(optimizer).items() if n != "learning_rate"}
+        # Rates come with each step's plan, so one step serves all of them.
+        planned = ("learning_rate", "groups", "average")
+        settings: Any = {n: v for n, v in vars(optimizer).items() if n not in planned}
         key = (
             type(optimizer),
             settings_of(settings),
+            optimizer.average is not None,
+            self.grouped(optimizer).structure,
             metrics,
             self.penalty,
             self.custom_settings(),

@@ -100,7 +100,7 @@ class Objective:
                 mlp.task.loss,
                 None,
                 Penalty(),
-                _NoUpdate(),
+                mlp.grouped(_NoUpdate()),
             )
         )
         self._run = mlp.backend.compile(step)

@@ -86,7 +86,7 @@ def penalty(spec: Penalty) -> tuple[str, str]:
     return " + ".join(value), " + ".join(slope)
 
 
-def update(optimizer: Optimizer, rate: float, W: str, clipped: bool) -> str:
+def update(optimizer: Optimizer, rate: float, decay: float, W: str, clipped: bool) -> str:
     """Return the formula of an optimizer's first step, before which its state is 0."""
     o: Any = optimizer
     g = "g" if clipped else f"dLoss/d{W}"
@@ -97,7 +97,6 @@ def update(optimizer: Optimizer, rate: float, W: str, clipped: bool) -> str:
         "adagrad": "{W} − {a} {g}/(√(s) + ε), s = {g}²",
         "rmsprop": f"{{W}} − {{a}} {{g}}/(√(s) + ε), s = {1 - getattr(o, 'rho', 0):g} {{g}}²",
         "adam": "{W} − {a} {g}/(√(v) + ε), v = {g}²",
-        "adamw": f"{1 - rate * getattr(o, 'weight_decay', 0):.8g} {{W}} − {{a}} {{g}}/(√(v) + ε), "
-        "v = {g}²",
+        "adamw": f"{1 - rate * decay:.8g} {{W}} − {{a}} {{g}}/(√(v) + ε), v = {{g}}²",
     }.get(o.name, f"{o.name}({{W}}, {{g}})")
     return formula.format(W=W, a=f"{rate:.8g}", g=g)
