@@ -58,19 +58,14 @@ class MLP(Predictor):
     initializer : str or callable (rng, n_in, n_out) -> ndarray
         ``"auto"`` is He for the ReLU family, Glorot otherwise.
     bias_initializer : {"zeros", "normal", "uniform"} or callable (rng, n_in, n_out) -> ndarray
-        Of biases, shape (n_out,). ``"uniform"`` is PyTorch's: within ±1/√n_in.
-    zero_last : bool
-        Whether the last layer's weights start at 0, so that all first predictions are alike.
+        Of biases, shape (n_out,); ``"uniform"`` is within ±1/√n_in.
     embedding : Embedding, optional
-        What becomes of each input before the first layer: see ``xpmlp.Embedding``.
-    input_scale : bool
-        Whether each input, after the embedding, is multiplied by a learned number.
+        What becomes of each input before the first layer.
     parametrization : {"standard", "ntk"}
-        ``"ntk"`` computes z = x W/√n_in + b from weights that are √n_in times as large at first:
-        ``initializer="auto"`` then draws them from a standard normal distribution.
-    activation_mix : bool
-        Whether each hidden unit learns how much of its activation it uses: z + a (f(z) − z), where
-        a starts at 1.
+        ``"ntk"``: z = x W/√n_in + b, with W √n_in times as large; of N(0, 1) with "auto".
+    input_scale, activation_mix, zero_last : bool
+        Whether each input, after the embedding, is multiplied by a learned number; each hidden
+        unit learns a of z + a (f(z) − z), which starts at 1; the last layer's weights start at 0.
     l1, l2 : float
         The loss includes the penalty λ₁ Σ|W| + ½ λ₂ ΣW² on the weights; with both it is the
         elastic net.
@@ -83,24 +78,22 @@ class MLP(Predictor):
         ``"auto"`` divides uint8 inputs by 255. ``"standard"`` standardizes inputs, and as many real
         targets as outputs, by mean and standard deviation of the first training data; losses are in
         those units, predictions in the targets' own. ``"robust"`` takes median and interquartile
-        range of inputs instead, then x/√(1 + (x/3)²), which outliers cannot leave. None changes
-        nothing.
+        range of inputs, then x/√(1 + (x/3)²), within ±3. None changes nothing.
     table : Table or "auto", optional
         Turns data frames of pandas, polars or Arrow into inputs, scaled already; learned at the
         first fit if it has not been fitted. Arrays are taken for inputs.
     dtype : {"float32", "float64"}
     precision : {"float32", "tf32", "bf16"}
-        What the factors of a float32 model's matrix products may be rounded to; sums, weights
-        and everything else stay float32. CPUs and other devices without the rounded formats
-        compute in float32: ``mlp.backend.precision`` says what is used.
+        What the factors of a float32 model's matrix products may be rounded to; everything else
+        stays float32. Devices without the rounded formats, such as CPUs, compute in float32:
+        ``mlp.backend.precision`` says what is used.
     backend : str or Backend
         ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"dpnp"``, ``"auto"``, or the name of a
         plugin.
     device : str, optional
         As the library names it: ``"cuda:1"``.
     seed : int, optional
-        Random seed of first weights, row order and dropout; the same run on every backend. Drawn
-        if omitted.
+        Of first weights, row order and dropout, on every backend; drawn if omitted.
 
     Attributes
     ----------
@@ -152,8 +145,6 @@ class MLP(Predictor):
 
     def _repr_html_(self) -> str:
         return overview_html(self)
-
-    # Training
 
     @keywords.known("fit")
     def fit(
@@ -313,8 +304,6 @@ class MLP(Predictor):
             return evaluate_batches(model, *examples(model, X, y))
 
         return within_memory(self, partial(advice_on_use, self, "evaluate"), score)
-
-    # Move, save, restore
 
     def to(self, backend: str | Backend, device: str | None = None) -> Self:
         """Move the model to another backend, in place, and return it.

@@ -4,6 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from xpmlp.nn.contract import Array
+from xpmlp.nn.tabular import smooth_clip
+
 SAMPLED = 100_000
 """Most rows of which median and quartiles are taken, evenly spaced."""
 
@@ -45,3 +48,9 @@ def robust(some: np.ndarray, least: np.ndarray, most: np.ndarray) -> tuple[np.nd
     half = np.where(quartiles > noise, quartiles, reach / 2)
     with np.errstate(divide="ignore"):
         return median, np.where(half > noise, 0.5 / half, 0.0)
+
+
+def standardized(xp: Any, x: Array, shift: Array, scale: Array, clip: Array | None = None) -> Array:
+    """(x − shift) · scale, and that clipped, where ``clip`` says how: see ``smooth_clip``."""
+    x = (x - shift) * scale
+    return x if clip is None else smooth_clip(xp, x, clip)

@@ -21,11 +21,10 @@ from xpmlp.arrays.dlpack import (
     refusal,
     shares_memory,
 )
-from xpmlp.arrays.robust import robust, sampled
+from xpmlp.arrays.robust import robust, sampled, standardized
 from xpmlp.arrays.sparse import SparseMatrix
 from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.nn.contract import Array, Backend
-from xpmlp.nn.tabular import smooth_clip
 
 SUMMED = 4096
 """Rows that are summed at a time: a copy of all of X in float64 would be too much."""
@@ -105,8 +104,11 @@ class HostRows:
 
     def quartiles(self) -> tuple[np.ndarray, np.ndarray]:
         """Return each column's median, and the factor of robust scaling; see ``robust``."""
-        some = self.take(np.arange(self.count)[sampled(self.count)])
-        return robust(some.columns(range(self.array.shape[1])), *self._range())
+        return robust(self.sample(range(self.array.shape[1])), *self._range())
+
+    def sample(self, columns: Sequence[int]) -> np.ndarray:
+        """Return columns of the rows that quantiles are taken of."""
+        return self.take(np.arange(self.count)[sampled(self.count)]).columns(columns)
 
     def columns(self, which: Sequence[int]) -> np.ndarray:
         """Return some columns on the host, shape (n, columns)."""
@@ -127,7 +129,7 @@ class HostRows:
         for start in range(0, self.count, SUMMED):
             x = self.array[start : start + SUMMED].astype(np.float64)
             with np.errstate(over="ignore"):
-                made[start : start + SUMMED] = _scaled(np, x, shift, scale, clip)
+                made[start : start + SUMMED] = standardized(np, x, shift, scale, clip)
         return HostRows(self.backend, made, scaled=True)
 
     def _over(self, f: Callable[..., Any], start: int, *by: np.ndarray) -> Any:
@@ -243,7 +245,7 @@ class DeviceRows(HostRows):
         ]
         parts = [
             xp.astype(
-                _scaled(xp, xp.astype(self._block(start), xp.float64), *by), getattr(xp, dtype)
+                standardized(xp, xp.astype(self._block(start), xp.float64), *by), getattr(xp, dtype)
             )
             for start in range(0, self.count, SUMMED)
         ]
@@ -270,12 +272,6 @@ class DeviceRows(HostRows):
 
 Rows = HostRows
 """Examples of any of the three kinds."""
-
-
-def _scaled(xp: Any, x: Array, shift: Array, scale: Array, clip: Array | None) -> Array:
-    """(x − shift) · scale, and that clipped where ``clip`` says how."""
-    x = (x - shift) * scale
-    return x if clip is None else smooth_clip(xp, x, clip)
 
 
 def _ends(xp: Any, x: Array) -> tuple[Array, Array]:

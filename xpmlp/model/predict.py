@@ -200,8 +200,8 @@ class Predictor(Model):
 
         The result is in the library of X and on its device; NumPy for lists and sparse matrices.
         Data on the host are copied to the device batch by batch. Values of a model with
-        ``scaling="standard"`` or ``"robust"`` are float64, in which they are brought to the targets' units, where
-        the device has it.
+        ``scaling="standard"`` or ``"robust"`` are float64, in which they are brought to the
+        targets' units, where the device has it.
 
         Raises
         ------

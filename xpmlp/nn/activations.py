@@ -102,12 +102,13 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
 def _selu_derivative(ops: Any, z: Array, h: Array) -> Array:
-    return ops.xp.where(z > 0, SELU_SCALE, h + SELU_SCALE * SELU_ALPHA)
+    bound = SELU_SCALE * SELU_ALPHA
+    return ops.xp.minimum(h, 0.0) + bound + (SELU_SCALE - bound) * _like(ops, z > 0, z)
 
 
 def _selu(ops: Any, z: Array) -> Array:
-    below = SELU_ALPHA * ops.xp.expm1(-relu(ops.xp, -z))
-    return SELU_SCALE * ops.xp.where(z > 0, z, below)
+    xp = ops.xp
+    return SELU_SCALE * (relu(xp, z) + SELU_ALPHA * xp.expm1(-relu(xp, -z)))
 
 
 def _gelu_tanh_inner(z: Array) -> Array:

@@ -4,21 +4,18 @@
 that stay as they are, then those of the embedded numbers, then those of the categories.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from math import pi
 from typing import Any, NamedTuple
 
 from xpmlp.errors import InvalidTypeError, InvalidValueError, short, unknown_name
 from xpmlp.nn.functions import Array, one_hot
 from xpmlp.nn.layers import Backward, Grads, Layer, Params, Pass
+from xpmlp.nn.numeric import Part, normal, periodic, piecewise
 
 NUMBERS = ("pbld", "piecewise", None)
 """Every embedding of numbers."""
-
-ENDLESS = 1e9
-"""How many widths the outer bins of a piecewise-linear embedding reach beyond the data."""
 
 
 FEW = 8
@@ -28,7 +25,7 @@ FEW = 8
 class Column(NamedTuple):
     """An input that holds a category: its place, and how many codes there are."""
 
-    index: int
+    place: int
     codes: int
 
 
@@ -125,7 +122,7 @@ class Embedding:
                 f"{short(repr(categories))}; expected indices of inputs, and a dict of index to "
                 "number of codes"
             ) from error
-        places = [*(chosen or ()), *(column.index for column in coded)]
+        places = [*(chosen or ()), *(column.place for column in coded)]
         if len(set(places)) < len(places):
             twice = next(c for c in places if places.count(c) > 1)
             raise InvalidValueError(f"embedding: input {twice} is there twice, as what it is once")
@@ -156,7 +153,7 @@ class Embedding:
         >>> xpmlp.Embedding(categories={1: 5}).embedded(3)
         (0, 2)
         """
-        last = max([*(self.columns or ()), *(c.index for c in self.categories)], default=0)
+        last = max([*(self.columns or ()), *(c.place for c in self.categories)], default=0)
         if last >= inputs:
             raise InvalidValueError(
                 f"embedding: found input {last}; the network has {inputs}, 0 to {inputs - 1}"
@@ -165,7 +162,7 @@ class Embedding:
             return ()
         if self.columns is not None:
             return self.columns
-        coded = {column.index for column in self.categories}
+        coded = {column.place for column in self.categories}
         return tuple(i for i in range(inputs) if i not in coded)
 
     def kept(self, inputs: int) -> tuple[int, ...]:
@@ -176,7 +173,7 @@ class Embedding:
         >>> xpmlp.Embedding("piecewise", columns=[0], categories={1: 5}).kept(3)
         (2,)
         """
-        gone = {column.index for column in self.categories}
+        gone = {column.place for column in self.categories}
         gone |= set(self.embedded(inputs)) if self.numbers == "piecewise" else set()
         return tuple(i for i in range(inputs) if i not in gone)
 
@@ -208,33 +205,25 @@ def _whole(name: str, value: Any, least: int = 0) -> int:
     return number
 
 
-Part = Callable[[Any, Params, Array, Pass], tuple[Array, Backward]]
-"""Like ``Layer.forward``: of numbers to their outputs, or of codes to rows of a table."""
-
-
 def embed(spec: Embedding, inputs: int) -> Layer:
     """Return the layer of an embedding, from (n, inputs) to (n, spec.width(inputs)).
 
     Inputs are taken as runs of neighbours, which are views. A category has the gradient 0.
     """
-    numbers, kept = _runs(spec.embedded(inputs)), _runs(spec.kept(inputs))
-    parts: list[tuple[tuple[slice, ...], Part]] = [(kept, _as_it_is)] if kept else []
-    shapes: dict[str, tuple[int, ...]] = {}
-    initial: dict[str, Any] = {}
-    statistics: dict[str, tuple[int, ...]] = {}
-    count = len(spec.embedded(inputs))
-    if count:
-        make = _periodic if spec.numbers == "pbld" else _piecewise
-        part, more, constants, first = make(spec, count)
-        parts.append((numbers, part))
-        shapes, statistics, initial = shapes | more, statistics | constants, initial | first
+    numbers, count = _runs(spec.embedded(inputs)), len(spec.embedded(inputs))
+    parts: list[tuple[tuple[slice, ...], Part]] = []
+    if kept := _runs(spec.kept(inputs)):
+        parts.append((kept, Part(_as_it_is, {}, {}, {})))
+    if count and spec.numbers == "pbld":
+        made = periodic(count, spec.frequencies, spec.outputs - 1, spec.sigma)
+        parts.append((numbers, made))
+    elif count:
+        parts.append((numbers, piecewise(count, spec.bins, spec.outputs)))
     for index, codes in spec.categories:
-        name = f"category{index}.E"
-        parts.append(((slice(index, index + 1),), _category(name, codes)))
-        shapes[name], initial[name] = (codes, spec.size), _normal
+        parts.append(((slice(index, index + 1),), _category(index, codes, spec.size)))
 
     def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
-        made = [part(ops, p, _taken(ops.xp, x, runs), run) for runs, part in parts]
+        made = [part.forward(ops, p, _taken(ops.xp, x, runs), run) for runs, part in parts]
 
         def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
             grads: Grads = {}
@@ -254,10 +243,10 @@ def embed(spec: Embedding, inputs: int) -> Layer:
     return Layer(
         "embedding",
         forward,
-        shapes,
-        statistics,
+        {name: shape for _, part in parts for name, shape in part.shapes.items()},
+        {name: shape for _, part in parts for name, shape in part.statistics.items()},
         f"y = embedded x: {', '.join(map(str, kinds)) or 'nothing'}",
-        initial,
+        {name: draw for _, part in parts for name, draw in part.initial.items()},
         width=spec.width(inputs),
         kept=count * 4 * max(spec.frequencies, spec.bins),
     )
@@ -302,115 +291,15 @@ def _as_it_is(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward
     return x, lambda dy, need_dx=True: (dy, {})
 
 
-# Numbers
-
-
-def _periodic(spec: Embedding, count: int) -> Any:
-    """e = V cos(θ) + c with θ = 2π w x + b, for each of ``count`` numbers.
-
-    Arrays have an axis for the number, first: x (m, n, 1), w and b (m, 1, k), V (m, k, o),
-    c (m, 1, o), so θ is (m, n, k) and e (m, n, o). By the chain rule dV = cos(θ)ᵀ de,
-    dc = Σₙ de, dθ = −sin(θ) ⊙ (de Vᵀ), db = Σₙ dθ, dw = 2π Σₙ x dθ, dx = 2π Σₖ w dθ.
-    """
-    m, k, o = count, spec.frequencies, spec.outputs - 1
-    w, b, V, c = (f"embedding.{name}" for name in ("frequency", "phase", "V", "c"))
-
-    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
-        xp, x = ops.xp, x.T[:, :, None]
-        theta = x * (2.0 * pi * p[w])[:, None, :] + p[b][:, None, :]
-        cosine = xp.cos(theta)
-        e = ops.batch_product(cosine, p[V]) + p[c][:, None, :]
-
-        def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
-            de = _by_number(xp, dy, m)
-            dcosine = ops.batch_product(de, xp.matrix_transpose(p[V]))
-            dtheta = dcosine * -xp.sin(theta)
-            grads = {
-                w: 2.0 * pi * xp.sum(dtheta * x, axis=1),
-                b: xp.sum(dtheta, axis=1),
-                V: ops.batch_product(xp.matrix_transpose(cosine), de),
-                c: xp.sum(de, axis=1),
-            }
-            if not need_dx:
-                return None, grads
-            return 2.0 * pi * xp.sum(dtheta * p[w][:, None, :], axis=2).T, grads
-
-        return _by_row(xp, e), backward
-
-    shapes = {w: (m, k), b: (m, k), V: (m, k, o), c: (m, o)}
-    initial = {w: _scaled(_normal, spec.sigma), b: _scaled(_uniform, pi)}
-    initial |= dict.fromkeys((V, c), _scaled(_uniform, k**-0.5))
-    return forward, shapes, {}, initial
-
-
-def _piecewise(spec: Embedding, count: int) -> Any:
-    """e = a x + c + V v, vₜ = (x − edgeₜ) · slopeₜ limited to [lowₜ, highₜ], for each number.
-
-    The slope is 1/width of bin t, so v is 1 in bins below x's, 0 in those above, and the share of
-    its own that lies below x; the outer bins go on beyond the data. Shapes are those of
-    ``_periodic``, with bins t in the place of k. edge, slope, low and high are constants: see
-    ``bins_of``. da = Σₙ x de, dc = Σₙ de, dV = vᵀ de, and dx = Σₒ a de + Σₜ slope (de Vᵀ) inside.
-    """
-    m, t, o = count, spec.bins, spec.outputs
-    a, c, V = (f"embedding.{name}" for name in ("a", "c", "V"))
-
-    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
-        xp, x = ops.xp, x.T[:, :, None]
-        edge, slope, low, high = (run.statistics[name][:, None, :] for name in BINS)
-        u = (x - edge) * slope
-        v = xp.minimum(xp.maximum(u, low), high)
-        e = ops.batch_product(v, p[V]) + x * p[a][:, None, :] + p[c][:, None, :]
-
-        def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
-            de = _by_number(xp, dy, m)
-            grads = {
-                a: xp.sum(de * x, axis=1),
-                c: xp.sum(de, axis=1),
-                V: ops.batch_product(xp.matrix_transpose(v), de),
-            }
-            if not need_dx:
-                return None, grads
-            inside = xp.astype((u > low) & (u < high), u.dtype) * slope
-            dv = ops.batch_product(de, xp.matrix_transpose(p[V]))
-            dx = xp.sum(dv * inside, axis=2)
-            return (dx + xp.sum(de * p[a][:, None, :], axis=2)).T, grads
-
-        return _by_row(xp, e), backward
-
-    shapes = {a: (m, o), c: (m, o), V: (m, t, o)}
-    first = dict.fromkeys((a, c), _scaled(_uniform, o**-0.5))
-    return forward, shapes, dict.fromkeys(BINS, (m, t)), first
-
-
-BINS = tuple(f"embedding.{name}" for name in ("edge", "slope", "low", "high"))
-"""Names of the bins' arrays: statistics of the layer, set before the first fit."""
-
-
-def _by_row(xp: Any, e: Array) -> Array:
-    """(m, n, o) as (n, m · o)."""
-    m, n, o = e.shape
-    return xp.reshape(xp.permute_dims(e, (1, 0, 2)), (n, m * o))
-
-
-def _by_number(xp: Any, dy: Array, m: int) -> Array:
-    """(n, m · o) as (m, n, o)."""
-    n, width = dy.shape
-    return xp.permute_dims(xp.reshape(dy, (n, m, width // m)), (1, 0, 2))
-
-
-def batch_product(xp: Any, a: Array, b: Array) -> Array:
-    """a[i] b[i] for each i: (m, n, k) by (m, k, o); the reference of ``ops.batch_product``."""
-    return a @ b
-
-
 # Categories
 
 
-def _category(name: str, count: int) -> Part:
+def _category(index: int, count: int, size: int) -> Part:
     """y = E[code] with a table E (codes, size); dE has the sums of dy over the rows of each code.
 
     Codes beyond the table are its last or first.
     """
+    name = f"category{index}.E"
 
     def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
         xp = ops.xp
@@ -422,7 +311,7 @@ def _category(name: str, count: int) -> Part:
 
         return xp.take(p[name], codes, axis=0), backward
 
-    return forward
+    return Part(forward, {name: (count, size)}, {}, {name: normal})
 
 
 def sum_by_code(
@@ -441,18 +330,3 @@ def sum_by_code(
         A buffer that a backend may write to.
     """
     return one_hot(xp, device, codes, count, dy.dtype).T @ dy
-
-
-# First values
-
-
-def _normal(rng: Any, shape: tuple[int, ...]) -> Any:
-    return rng.standard_normal(shape)
-
-
-def _uniform(rng: Any, shape: tuple[int, ...]) -> Any:
-    return rng.uniform(-1.0, 1.0, shape)
-
-
-def _scaled(draw: Callable[..., Any], by: float) -> Callable[..., Any]:
-    return lambda rng, shape: by * draw(rng, shape)

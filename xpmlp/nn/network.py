@@ -10,10 +10,11 @@ from math import sqrt
 from typing import Any
 
 from xpmlp.nn.architecture import ARGUMENTS, Architecture
-from xpmlp.nn.embeddings import BINS, embed
+from xpmlp.nn.embeddings import embed
 from xpmlp.nn.initializers import bias_drawn, drawn, filled
 from xpmlp.nn.layers import Layer, activate, chain, dense, dropout, residual
 from xpmlp.nn.normalization import NORMALIZATIONS
+from xpmlp.nn.numeric import BINS
 from xpmlp.nn.parameters import Layout
 from xpmlp.nn.random import Purpose, generator
 from xpmlp.nn.returned import made_layer
@@ -53,7 +54,7 @@ class Network:
     def codes(self) -> tuple[int, ...]:
         """The inputs that are codes of categories."""
         embedding = self.architecture.embedding
-        return () if embedding is None else tuple(c.index for c in embedding.categories)
+        return () if embedding is None else tuple(c.place for c in embedding.categories)
 
     @property
     def looks_at_batches(self) -> bool:

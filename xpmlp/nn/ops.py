@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from xpmlp.nn.embeddings import batch_product, sum_by_code
+from xpmlp.nn.embeddings import sum_by_code
 from xpmlp.nn.functions import Array, erf
 from xpmlp.nn.layers import (
     activation,
@@ -24,6 +24,7 @@ from xpmlp.nn.layers import (
 )
 from xpmlp.nn.losses import label_cross_entropy, sigmoid_cross_entropy, softmax_cross_entropy
 from xpmlp.nn.metrics import accumulate, assess, batch_mean, is_largest
+from xpmlp.nn.numeric import angles, angles_grad, batch_product, shares
 from xpmlp.nn.parameters import Layout
 from xpmlp.nn.penalty import penalize
 from xpmlp.nn.random import dropout_mask
@@ -112,6 +113,9 @@ class Ops:
     dense_activation_grad: Operation
     mixed: Operation
     mixed_grad: Operation
+    angles: Operation
+    angles_grad: Operation
+    shares: Operation
     batch_product: Operation
     sum_by_code: Operation
     erf: Operation
@@ -151,6 +155,9 @@ class Ops:
             dense_activation_grad=dense_activation_grad,
             mixed=partial(mixed, xp),
             mixed_grad=partial(mixed_grad, xp),
+            angles=partial(angles, xp),
+            angles_grad=partial(angles_grad, xp),
+            shares=partial(shares, xp),
             batch_product=partial(batch_product, xp),
             sum_by_code=partial(sum_by_code, xp, device),
             erf=partial(erf, xp),

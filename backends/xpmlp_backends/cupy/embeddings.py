@@ -1,6 +1,6 @@
 """Products and sums of embeddings on CuPy arrays, by kernels: cuBLAS's own cannot be captured.
 
-Each computes what ``xpmlp.nn.embeddings`` has under its name.
+Each computes what ``xpmlp.nn.numeric`` or ``xpmlp.nn.embeddings`` has under its name.
 """
 
 from typing import Any

@@ -14,7 +14,7 @@ from xpmlp.nn.activations import ACTIVATIONS, Activation
 from xpmlp.nn.contract import Array
 from xpmlp.nn.ops import Ops
 from xpmlp.nn.penalty import Penalty, counts
-from xpmlp_backends.numpy import inplace, loops
+from xpmlp_backends.numpy import inplace, loops, tabular
 from xpmlp_backends.numpy.inplace import SLOTS, dense, dense_activation, dense_grad, products_grad
 from xpmlp_backends.numpy.record import empty, launch
 
@@ -33,6 +33,7 @@ def fused(ops: Ops) -> Ops:
         dense_grad=partial(dense_grad, partial(launch, loops.column_sums)),
         dense_activation=partial(dense_activation, partial(launch, loops.bias_relu)),
         penalize=partial(penalize, ops.penalize),
+        **tabular.table(),
         **{f.__name__: f for f in replaced},
         **{name: partial(update, getattr(loops, name), n) for name, n in SLOTS.items()},
     )
