@@ -187,8 +187,8 @@ class BaseTabular(BaseEstimator):
         table = made.table(self.table).fit(rows)
         X = table.transform(rows, self.dtype)
         mlp = MLP(
-            **made.network(table, 1 if target.ndim == 1 else target.shape[1])
-            | ({} if self.ensemble is None else {"ensemble": self.ensemble}),
+            **made.network(table, 1 if target.ndim == 1 else target.shape[1]),
+            **({} if self.ensemble is None else {"ensemble": self.ensemble}),
             dtype=self.dtype,
             backend=self.backend or os.environ.get("XPMLP_BACKEND") or "numpy",
             device=self.device,

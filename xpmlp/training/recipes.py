@@ -123,10 +123,10 @@ class Recipe:
             return MSE()
         return SparseCategoricalCrossEntropy(label_smoothing=self.label_smoothing)
 
-    def network(self, table: Table, outputs: int | None = None) -> dict[str, Any]:
+    def network(self, table: Table, values: int = 1) -> dict[str, Any]:
         """Return the arguments of ``MLP`` for the inputs of a table that has been fitted.
 
-        ``outputs`` are the values to predict, 1 by default, or the classes.
+        ``values`` is how many are to be predicted, where there are no classes.
 
         Examples
         --------
@@ -137,11 +137,7 @@ class Recipe:
         3
         """
         made = {
-            "sizes": [
-                table.width,
-                *self.hidden,
-                outputs or max(self.classes, 2 * bool(self.classes), 1),
-            ],
+            "sizes": [table.width, *self.hidden, max(self.classes, 2) if self.classes else values],
             "activation": self.activation,
             "loss": self.loss(),
             "targets": "labels" if self.classes else "values",
