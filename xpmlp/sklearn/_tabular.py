@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils import check_random_state, column_or_1d
@@ -231,13 +232,14 @@ class BaseTabular(BaseEstimator):
                 f"{type(self).__name__} requires y to be passed, but the target y is None"
             )
         y, numeric = to_host(y), not self._classes_wanted
-        if is_frame(X):
+        if _is_frame(X):
             frame = self._frame(X, reset=True)
             y = _check_y(y, multi_output=True, y_numeric=numeric, estimator=self)
             check_consistent_length(frame, y)
         else:
             targets = {"multi_output": True, "y_numeric": numeric}
-            X, y = validate_data(self, X, y, reset=True, **FORMATS, **targets)
+            least = {"ensure_min_samples": 2}
+            X, y = validate_data(self, X, y, reset=True, **FORMATS, **targets, **least)
             frame = _of_matrix(X)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
@@ -245,7 +247,7 @@ class BaseTabular(BaseEstimator):
 
     def _frame(self, X: Any, reset: bool = False) -> Frame:
         """Check X, and return it as a frame."""
-        if not is_frame(X):
+        if not _is_frame(X):
             return _of_matrix(validate_data(self, X, reset=reset, **FORMATS))
         if hasattr(X, "columns"):
             validate_data(self, X, reset=reset, skip_check_array=True)
@@ -260,8 +262,8 @@ class BaseTabular(BaseEstimator):
         """Return the mean of what the members predict for checked rows."""
         check_is_fitted(self)
         frame = self._frame(X)
-        total = sum(np.asarray(self._predicted(mlp, frame), np.float64) for mlp in self.members_)
-        return total / len(self.members_)
+        each = [np.asarray(self._predicted(mlp, frame), np.float64) for mlp in self.members_]
+        return each[0] if len(each) == 1 else np.mean(each, axis=0)
 
     def __sklearn_is_fitted__(self) -> bool:
         """Whether there is a network."""
@@ -274,6 +276,11 @@ class BaseTabular(BaseEstimator):
         tags.input_tags.string = True
         tags.input_tags.categorical = True
         return tags
+
+
+def _is_frame(X: Any) -> bool:
+    """Whether X has named columns; one kind of sparse matrices is a dict of its cells."""
+    return is_frame(X) and not issparse(X)
 
 
 def _of_matrix(X: np.ndarray) -> Frame:

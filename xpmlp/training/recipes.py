@@ -107,7 +107,7 @@ class Recipe:
         (['name'], 'quartiles')
         """
         said: Any = {} if given is None else given.settings
-        codes = {"codes": True, "one_hot": ONE_HOT} if self.embeds else {}
+        codes: Any = {"codes": True, "one_hot": ONE_HOT} if self.embeds else {}
         return Table(**said, scaling="quartiles", **codes)
 
     def loss(self) -> Loss:
@@ -250,7 +250,7 @@ def recipe(name: str, classes: int, metric: str | None = None) -> Recipe:
 
 def embedding_of(table: Table) -> Embedding | None:
     """Return the embedding of a table's inputs: numbers periodic, codes by a learned table each."""
-    numbers, categories, at = [], dict[int, int](), 0
+    numbers, categories, at = list[int](), dict[int, int](), 0
     for feature in table.features:
         numbers += range(at, at + feature.measured)
         if codes := codes_of(feature):
