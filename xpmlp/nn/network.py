@@ -16,8 +16,9 @@ from xpmlp.nn.initializers import drawn, filled
 from xpmlp.nn.layers import Layer, activate, chain, dense, dropout, residual
 from xpmlp.nn.normalization import NORMALIZATIONS
 from xpmlp.nn.parameters import Layout
-from xpmlp.nn.random import Purpose, generator
+from xpmlp.nn.random import Purpose, dropout_keys, generator
 from xpmlp.nn.returned import made_layer
+from xpmlp.nn.schedules import BEGIN, Schedule, Time
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,9 @@ class Architecture:
         Units of each layer, inputs first, outputs last.
     activations : tuple of Activation
         One for each hidden layer.
-    dropout : tuple of float
+    dropout : tuple of float or Schedule
         One rate for each hidden layer, applied after its activation.
-    input_dropout : float
+    input_dropout : float or Schedule
     normalization : str, callable (name, units) -> Layer, or None
     residual : bool
         Whether hidden layers that keep the width add their input to their output.
@@ -42,8 +43,8 @@ class Architecture:
 
     sizes: tuple[int, ...]
     activations: tuple[Activation, ...]
-    dropout: tuple[float, ...]
-    input_dropout: float
+    dropout: tuple[float | Schedule, ...]
+    input_dropout: float | Schedule
     normalization: Any
     residual: bool
     bias: bool
@@ -54,8 +55,8 @@ class Architecture:
         cls,
         sizes: Sequence[int],
         activation: Any,
-        dropout: float | Sequence[float],
-        input_dropout: float,
+        dropout: Any,
+        input_dropout: float | Schedule,
         normalization: Any,
         residual: bool,
         bias: bool,
@@ -65,10 +66,7 @@ class Architecture:
         sizes = _sizes(sizes)
         hidden = len(sizes) - 2
         residual, bias = flag("residual", residual), flag("bias", bias)
-        rates = tuple(_per_layer("dropout", dropout, hidden, Real))
-        for rate in (*rates, input_dropout):
-            if not isinstance(rate, Real) or not 0 <= float(rate) < 1:
-                raise InvalidValueError(f"dropout: found {rate!r}; expected a rate in [0, 1)")
+        rates = tuple(map(_rate, _per_layer("dropout", dropout, hidden, Real | Schedule)))
         if isinstance(normalization, str):
             if normalization not in NORMALIZATIONS:
                 raise unknown_name("normalization", normalization, NORMALIZATIONS)
@@ -85,8 +83,8 @@ class Architecture:
         return cls(
             sizes,
             _activations(activation, hidden),
-            tuple(map(float, rates)),
-            float(input_dropout),
+            rates,
+            _rate(input_dropout),
             normalization,
             residual,
             bias,
@@ -106,6 +104,14 @@ def _sizes(sizes: Sequence[int]) -> tuple[int, ...]:
             "2**31 - 1, inputs first and outputs last, such as [784, 128, 10]"
         )
     return values
+
+
+def _rate(rate: Any) -> float | Schedule:
+    """Check a dropout rate; the values of a schedule are checked before each epoch."""
+    first = rate.rate if isinstance(rate, Schedule) else rate
+    if not isinstance(first, Real) or not 0 <= float(first) < 1:
+        raise InvalidValueError(f"dropout: found {rate!r}; expected a rate in [0, 1)")
+    return rate if isinstance(rate, Schedule) else float(rate)
 
 
 def _hidden_pairs(sizes: Sequence[int]) -> list[tuple[int, int]]:
@@ -156,13 +162,15 @@ class Network:
         Of trainable parameters and of running statistics.
     dropouts : int
         Number of dropout layers, each of which needs a key in every step.
+    dropout_rates : list of float or Schedule
+        Theirs.
     weights : tuple of str
         Names of the weight matrices, which penalties and max-norm act on.
     """
 
     def __init__(self, architecture: Architecture) -> None:
         self.architecture = architecture
-        self.dropouts = 0
+        self.dropouts, self.dropout_rates = 0, list[float | Schedule]()
         self.layers = self._layers()
         self.body = chain("mlp", self.layers)
         self.layout = Layout(self.body.shapes)
@@ -191,9 +199,35 @@ class Network:
                 values[name] = filled(slot.shape, self.body.initial.get(name, 0.0))
         return values
 
-    def _dropout(self, name: str, rate: float) -> list[Layer]:
+    def keys(self, seed: int, epoch: int, time: Time = BEGIN) -> Any:
+        """Draw the keys of an epoch's dropout layers: int32, shape (steps, layers, 2 or 3).
+
+        The third word, where a rate is scheduled, has the rates at ``time``.
+
+        Raises
+        ------
+        InvalidValueError
+            If a schedule leaves [0, 1).
+        """
+        scheduled = any(isinstance(rate, Schedule) for rate in self.dropout_rates)
+        rates = [
+            rate.rates(*time) if isinstance(rate, Schedule) else [rate] * time.steps
+            for rate in self.dropout_rates
+        ]
+        for rate, values in zip(self.dropout_rates, rates, strict=True):
+            for k, value in enumerate(values):
+                if not 0 <= value < 1:
+                    raise InvalidValueError(
+                        f"dropout: found {value:g} for step {k + 1} of an epoch, by {rate!r}; "
+                        "expected a rate in [0, 1)"
+                    )
+        by_step = list(zip(*rates, strict=True)) if scheduled else None
+        return dropout_keys(seed, epoch, time.steps, self.dropouts, by_step)
+
+    def _dropout(self, name: str, rate: float | Schedule) -> list[Layer]:
         if rate == 0:
             return []
+        self.dropout_rates.append(rate)
         self.dropouts += 1
         return [dropout(name, rate, self.dropouts - 1)]
 
