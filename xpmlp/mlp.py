@@ -44,9 +44,9 @@ class MLP(Predictor):
     targets : {"labels", "one_hot", "binary", "multilabel", "values"}, optional
         What y holds. Inferred if omitted. Pass it for integer regression targets, and for
         multilabel data in which every row happens to have exactly one label.
-    dropout : float or list of float
+    dropout : float, Schedule, or list of them
         Share of each hidden layer's units that training drops.
-    input_dropout : float
+    input_dropout : float or Schedule
         Share of the inputs that training drops; with an embedding, of its outputs.
     normalization : {"layer", "batch"} or callable (name, units) -> Layer, optional
         Between each hidden dense layer and its activation. A function makes a custom layer;

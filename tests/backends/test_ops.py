@@ -131,11 +131,14 @@ def sigmoid_cross_entropy(
 def mask(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
     for rate in (0.0, 0.1, 0.5, 0.99):
         yield [dropout_keys(3, 0, 1, 1)[0, 0], (n, n_in), rate, Dtype]
+        yield [dropout_keys(3, 0, 1, 1, [[rate]])[0, 0], (n, n_in), None, Dtype]
 
 
 def dropout(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
     for rate in (0.0, 0.1, 0.5, 0.99):
         yield [Table, rng.standard_normal((n, n_in)), dropout_keys(3, 0, 1, 1)[0, 0], rate]
+        key = dropout_keys(3, 0, 1, 1, [[rate]])[0, 0]
+        yield [Table, rng.standard_normal((n, n_in)), key, None]
 
 
 def gather(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
@@ -380,11 +383,11 @@ def test_the_backends_operation_is_the_plain_formula(backend: Any, name: str, dt
 
 
 @pytest.mark.parametrize("name", ["relu", "tanh", "gelu"])
-@pytest.mark.parametrize("rate", [0.3, 0.0])
-def test_gradients_after_dropout(backend: Any, name: str, rate: float) -> None:
+@pytest.mark.parametrize("rate", [0.3, 0.0, None])
+def test_gradients_after_dropout(backend: Any, name: str, rate: float | None) -> None:
     rng, f = np.random.default_rng(0), ACTIVATIONS[name]
     x, W, dy = rng.standard_normal((9, 5)), rng.standard_normal((5, 7)), rng.standard_normal((9, 7))
-    key, b = dropout_keys(3, 0, 1, 1)[0, 0], rng.standard_normal(7)
+    key, b = dropout_keys(3, 0, 1, 1, [[0.6]])[0, 0], rng.standard_normal(7)
 
     def computed(backend: Any, ops: Ops) -> list[Any]:
         given = [backend.asarray(a.copy()) for a in (x, W, b, dy, key)]
@@ -480,6 +483,20 @@ def test_masks_are_the_same_bits_everywhere(
     with np.errstate(over="ignore"):
         expected = [dropout_mask(np, key, shape, rate, np.float32) for key in keys]
     np.testing.assert_array_equal(masks(backend, keys, shape, rate), expected)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.2, 0.5, 0.999])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_scheduled_rate_has_the_same_bits_everywhere(
+    backend: Any, dtype: str, rate: float
+) -> None:
+    """It drops what the same constant rate does; 1/(1 − rate) follows from the threshold."""
+    shape, ops = (7, 13), backend.ops
+    key = dropout_keys(9, 2, 1, 1, [[rate]])[0, 0]
+    given = backend.asarray(np.ones(shape), dtype), backend.asarray(key)
+    constant, scheduled = (backend.to_numpy(ops.dropout(ops, *given, r)[0]) for r in (rate, None))
+    np.testing.assert_array_equal(scheduled, dropout_mask(np, key, shape, None, np.dtype(dtype)))
+    assert_close(scheduled, constant, rtol=1e-6)
 
 
 def test_a_known_mask() -> None:

@@ -8,7 +8,6 @@ from xpmlp.errors import InvalidValueError, flag
 from xpmlp.training.callback import Callback
 from xpmlp.training.loop import Training
 
-
 FALLING = ("loss", "rmse", "mae")
 """Endings of the names of metrics that should fall."""
 

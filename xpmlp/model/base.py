@@ -25,6 +25,7 @@ from xpmlp.nn.network import Network
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.penalty import Penalty
 from xpmlp.nn.random import as_seed, fresh_seed
+from xpmlp.nn.schedules import Schedule
 from xpmlp.nn.step import TrainingStep
 
 P = ParamSpec("P")
@@ -79,8 +80,8 @@ class Model:
         output: Any = None,
         loss: Any = None,
         targets: str | None = None,
-        dropout: float | Sequence[float] = 0.0,
-        input_dropout: float = 0.0,
+        dropout: Any = 0.0,
+        input_dropout: float | Schedule = 0.0,
         normalization: Any = None,
         residual: bool = False,
         bias: bool = True,

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ import numpy as np
 import xpmlp_backends
 
 from xpmlp.errors import CheckpointError, GradientError, InvalidTypeError, InvalidValueError, short
+from xpmlp.model import rates
 from xpmlp.model.base import Model
 from xpmlp.model.task import KINDS, Task
 from xpmlp.nn.activations import ACTIVATIONS, Activation, activation
@@ -89,7 +91,8 @@ def _arguments(mlp: Model) -> dict[str, Any]:
         "activation": [_activation_name(a) for a in architecture.activations],
         "output": mlp.output and _activation_name(activation(mlp.output)),
         "loss": None,  # another entry has it, with its settings
-        "dropout": list(architecture.dropout),
+        "dropout": [rates.to_config(rate, OWN) for rate in architecture.dropout],
+        "input_dropout": rates.to_config(architecture.input_dropout, OWN),
         "embedding": embedding and embedding.to_config(),
         # The weights themselves are in the file.
         **{n: DEFAULTS.get(n, "auto") if callable(made) else made for n, made in first.items()},
@@ -129,6 +132,9 @@ def _rebuild(
         if tensors[name].shape != shape:
             raise CheckpointError(f"{name} does not have the shape {shape} of the layers")
     arguments["activation"] = [_own_activation(name, own) for name in arguments["activation"]]
+    scheduled = partial(rates.from_config, custom=lambda name: _own("schedule", name, own))
+    arguments["dropout"] = [scheduled(rate) for rate in arguments["dropout"]]
+    arguments["input_dropout"] = scheduled(arguments["input_dropout"])
     if arguments["output"]:
         arguments["output"] = _own_activation(arguments["output"], own)
     if str(arguments["normalization"]).startswith(OWN):

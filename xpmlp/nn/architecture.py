@@ -11,6 +11,7 @@ from xpmlp.nn.activations import Activation, activation
 from xpmlp.nn.embeddings import Embedding
 from xpmlp.nn.initializers import bias_initializer as find_bias_initializer
 from xpmlp.nn.normalization import NORMALIZATIONS
+from xpmlp.nn.schedules import Schedule
 
 PARAMETRIZATIONS = ("standard", "ntk")
 
@@ -25,9 +26,9 @@ class Architecture:
         Units of each layer, inputs first, outputs last.
     activations : tuple of Activation
         One for each hidden layer.
-    dropout : tuple of float
+    dropout : tuple of float or Schedule
         One rate for each hidden layer, applied after its activation.
-    input_dropout : float
+    input_dropout : float or Schedule
     normalization : str, callable (name, units) -> Layer, or None
     residual : bool
         Whether hidden layers that keep the width add their input to their output.
@@ -46,8 +47,8 @@ class Architecture:
 
     sizes: tuple[int, ...]
     activations: tuple[Activation, ...]
-    dropout: tuple[float, ...]
-    input_dropout: float
+    dropout: tuple[float | Schedule, ...]
+    input_dropout: float | Schedule
     normalization: Any
     residual: bool
     bias: bool
@@ -74,8 +75,8 @@ class Architecture:
         cls,
         sizes: Sequence[int],
         activation: Any,
-        dropout: float | Sequence[float],
-        input_dropout: float,
+        dropout: Any,
+        input_dropout: float | Schedule,
         normalization: Any,
         residual: bool,
         bias: bool,
@@ -101,10 +102,7 @@ class Architecture:
             raise InvalidTypeError(
                 f"embedding: found {short(repr(embedding))}; expected an xpmlp.Embedding"
             )
-        rates = tuple(_per_layer("dropout", dropout, hidden, Real))
-        for rate in (*rates, input_dropout):
-            if not isinstance(rate, Real) or not 0 <= float(rate) < 1:
-                raise InvalidValueError(f"dropout: found {rate!r}; expected a rate in [0, 1)")
+        rates = tuple(map(_rate, _per_layer("dropout", dropout, hidden, Real | Schedule)))
         if isinstance(normalization, str):
             if normalization not in NORMALIZATIONS:
                 raise unknown_name("normalization", normalization, NORMALIZATIONS)
@@ -116,8 +114,8 @@ class Architecture:
         made = cls(
             sizes,
             _activations(activation, hidden),
-            tuple(map(float, rates)),
-            float(input_dropout),
+            rates,
+            _rate(input_dropout),
             normalization,
             residual,
             bias,
@@ -149,6 +147,14 @@ def _sizes(sizes: Sequence[int]) -> tuple[int, ...]:
             "2**31 - 1, inputs first and outputs last, such as [784, 128, 10]"
         )
     return values
+
+
+def _rate(rate: Any) -> float | Schedule:
+    """Check a dropout rate; the values of a schedule are checked before each epoch."""
+    first = rate.rate if isinstance(rate, Schedule) else rate
+    if not isinstance(first, Real) or not 0 <= float(first) < 1:
+        raise InvalidValueError(f"dropout: found {rate!r}; expected a rate in [0, 1)")
+    return rate if isinstance(rate, Schedule) else float(rate)
 
 
 def _per_layer(name: str, value: Any, hidden: int, single: Any) -> list[Any]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import Any
 
+from xpmlp.errors import InvalidValueError
 from xpmlp.nn.architecture import ARGUMENTS, Architecture
 from xpmlp.nn.embeddings import embed
 from xpmlp.nn.initializers import bias_drawn, drawn, filled
@@ -16,8 +17,9 @@ from xpmlp.nn.layers import Layer, activate, chain, dense, dropout, residual
 from xpmlp.nn.normalization import NORMALIZATIONS
 from xpmlp.nn.numeric import BINS
 from xpmlp.nn.parameters import Layout
-from xpmlp.nn.random import Purpose, generator
+from xpmlp.nn.random import Purpose, dropout_keys, generator
 from xpmlp.nn.returned import made_layer
+from xpmlp.nn.schedules import BEGIN, Schedule, Time
 from xpmlp.nn.tabular import input_scale, mixed_activation, ntk
 
 
@@ -34,6 +36,8 @@ class Network:
         Of trainable parameters and of running statistics.
     dropouts : int
         Number of dropout layers, each of which needs a key in every step.
+    dropout_rates : list of float or Schedule
+        Theirs.
     weights : tuple of str
         Names of the weight matrices, which penalties and max-norm act on.
     biases : tuple of str
@@ -42,7 +46,7 @@ class Network:
 
     def __init__(self, architecture: Architecture) -> None:
         self.architecture = architecture
-        self.dropouts = 0
+        self.dropouts, self.dropout_rates = 0, list[float | Schedule]()
         self.layers = self._layers()
         self.body = chain("mlp", self.layers)
         self.layout = Layout(self.body.shapes)
@@ -103,9 +107,35 @@ class Network:
         made = drawn(spec, followed_by, generator(seed, Purpose.WEIGHTS, i), *shape)
         return made * sqrt(shape[0]) if scaled else made
 
-    def _dropout(self, name: str, rate: float) -> list[Layer]:
+    def keys(self, seed: int, epoch: int, time: Time = BEGIN) -> Any:
+        """Draw the keys of an epoch's dropout layers: int32, shape (steps, layers, 2 or 3).
+
+        The third word, where a rate is scheduled, has the rates at ``time``.
+
+        Raises
+        ------
+        InvalidValueError
+            If a schedule leaves [0, 1).
+        """
+        scheduled = any(isinstance(rate, Schedule) for rate in self.dropout_rates)
+        rates = [
+            rate.rates(*time) if isinstance(rate, Schedule) else [rate] * time.steps
+            for rate in self.dropout_rates
+        ]
+        for rate, values in zip(self.dropout_rates, rates, strict=True):
+            for k, value in enumerate(values):
+                if not 0 <= value < 1:
+                    raise InvalidValueError(
+                        f"dropout: found {value:g} for step {k + 1} of an epoch, by {rate!r}; "
+                        "expected a rate in [0, 1)"
+                    )
+        by_step = list(zip(*rates, strict=True)) if scheduled else None
+        return dropout_keys(seed, epoch, time.steps, self.dropouts, by_step)
+
+    def _dropout(self, name: str, rate: float | Schedule) -> list[Layer]:
         if rate == 0:
             return []
+        self.dropout_rates.append(rate)
         self.dropouts += 1
         return [dropout(name, rate, self.dropouts - 1)]
 

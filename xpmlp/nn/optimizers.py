@@ -14,7 +14,7 @@ from xpmlp.errors import InvalidTypeError, flag, unknown_name
 from xpmlp.nn.functions import Array
 from xpmlp.nn.groups import Group, as_groups
 from xpmlp.nn.limits import fraction, not_negative, positive
-from xpmlp.nn.schedules import Schedule
+from xpmlp.nn.schedules import BEGIN, Schedule
 from xpmlp.nn.updates import Updated
 
 __all__ = [
@@ -362,7 +362,7 @@ class AdamW(Adam):
         c0, c1, _ = super().coefficients(t, rate)
         if decay is None:
             own = self.weight_decay
-            decay = own.rates(0, 1, 1, {})[0] if isinstance(own, Schedule) else own
+            decay = own.rates(*BEGIN)[0] if isinstance(own, Schedule) else own
         return c0, c1, 1.0 - rate * decay
 
 

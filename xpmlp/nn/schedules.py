@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import cos, inf, log2, pi
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from xpmlp.errors import InvalidValueError
 
@@ -16,6 +16,22 @@ __all__ = [
     "Constant", "CosLog4", "Cosine", "Custom", "Exponential", "FlatCos", "InverseTime", "OneCycle",
     "ReduceOnPlateau", "Schedule", "StepDecay", "WarmUp", "schedule",
 ]  # fmt: skip
+
+
+class Time(NamedTuple):
+    """When an epoch is: its number from 0, its steps, the number of epochs, and what was before.
+
+    ``Schedule.rates`` takes these.
+    """
+
+    epoch: int
+    steps: int
+    total: float
+    history: Mapping[str, Sequence[float]]
+
+
+BEGIN = Time(0, 1, 1, {})
+"""The only step of a run of one epoch."""
 
 
 @dataclass(frozen=True)

@@ -60,9 +60,9 @@ l1 : float
     L1 penalty l1 Σ|W|, divided as ``alpha`` is.
 max_norm : float, optional
     Largest Euclidean norm of a unit's incoming weights.
-dropout : float or list of float
+dropout : float, Schedule, or list of them
     Dropout rate of the hidden layers, or of each.
-input_dropout : float
+input_dropout : float or Schedule
     Dropout rate of the inputs.
 normalization : {"layer", "batch"} or callable, optional
     Normalization between each hidden dense layer and its activation.

@@ -16,8 +16,9 @@ from xpmlp.model.base import Model
 from xpmlp.model.memory import CHUNK_BYTES, gathered_bytes
 from xpmlp.nn.contract import Backend, Data, Plan
 from xpmlp.nn.optimizers import Optimizer
-from xpmlp.nn.random import as_order, dropout_keys, permutation
-from xpmlp.training.rates import Time, averaging, coefficients
+from xpmlp.nn.random import as_order, permutation
+from xpmlp.nn.schedules import Time
+from xpmlp.training.rates import averaging, coefficients
 
 CHUNK_STEPS = 256
 """Most steps whose rows are copied to the device at a time."""
@@ -200,7 +201,7 @@ class Planner:
             values = np.column_stack([values, averaging(decay, taken, self.steps)])
         with np.errstate(over="ignore"):  # an absurd rate diverges, which is reported
             numbers = values.astype(model.dtype)
-        keys = dropout_keys(model.seed, model.epochs_trained, self.steps, model.network.dropouts)
+        keys = model.network.keys(model.seed, model.epochs_trained, time)
         asarray = model.backend.asarray
 
         def plan(start: int, stop: int, size: int) -> EpochPlan:

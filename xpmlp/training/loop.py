@@ -12,6 +12,7 @@ from xpmlp.model.memory import Request
 from xpmlp.model.predict import evaluate_batches, thin
 from xpmlp.nn.contract import Array, Execution, Run, State
 from xpmlp.nn.optimizers import Optimizer
+from xpmlp.nn.schedules import Time
 from xpmlp.nn.step import Seen, first_state, summary
 from xpmlp.training.advice import warn_of_inputs, warn_of_loss
 from xpmlp.training.averaging import started, swapped, with_weights
@@ -20,7 +21,6 @@ from xpmlp.training.callback import Callback
 from xpmlp.training.divergence import EpochStart
 from xpmlp.training.history import History, Progress
 from xpmlp.training.prepare import TrainingData, refuse_single_rows
-from xpmlp.training.rates import Time
 
 
 class Training:

@@ -1,22 +1,14 @@
 """The numbers of an epoch that follow a schedule, computed on the host before it begins."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from xpmlp.errors import InvalidValueError
 from xpmlp.nn.groups import Grouped
-
-
-class Time(NamedTuple):
-    """When an epoch is, for schedules: its number from 0, its steps, of how many, after what."""
-
-    epoch: int
-    steps: int
-    total: float
-    history: Mapping[str, Sequence[float]]
+from xpmlp.nn.schedules import Time
 
 
 def coefficients(optimizer: Grouped, taken: int, time: Time) -> tuple[np.ndarray, list[float]]:

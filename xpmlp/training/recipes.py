@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import xpmlp_backends
 
-from xpmlp.data.features import Feature
 from xpmlp.data.table import Table
 from xpmlp.errors import InvalidValueError, unknown_name
 from xpmlp.losses import MSE, Loss, SparseCategoricalCrossEntropy
@@ -148,11 +147,14 @@ class Recipe:
         }
         if not self.embeds:
             return made | {"bias_initializer": "normal", "zero_last": True}
-        dropout = FlatCos(self.dropout) if self.dropout else 0.0
+        numbers, categories = table.numbers, table.categories
+        embedding = Embedding(
+            "pbld" if numbers else None, columns=numbers, categories=categories, size=8
+        )
         return made | {
             "activation_mix": True,
-            "dropout": dropout,
-            "embedding": embedding_of(table),
+            "dropout": FlatCos(self.dropout) if self.dropout else 0.0,
+            "embedding": embedding if numbers or categories else None,
         }
 
     def optimizer(self, names: Any) -> Optimizer:
@@ -246,25 +248,6 @@ def recipe(name: str, classes: int, metric: str | None = None) -> Recipe:
         return made if classes else replace(made, learning_rate=0.07)
     made = replace(made, embeds=True, dropout=0.15, weight_decay=0.02)
     return made if classes else replace(made, learning_rate=0.2, clamps=True)
-
-
-def embedding_of(table: Table) -> Embedding | None:
-    """Return the embedding of a table's inputs: numbers periodic, codes by a learned table each."""
-    numbers, categories, at = list[int](), dict[int, int](), 0
-    for feature in table.features:
-        numbers += range(at, at + feature.measured)
-        if codes := codes_of(feature):
-            categories[at] = codes
-        at += len(feature.inputs)
-    if not numbers and not categories:
-        return None
-    kind = "pbld" if numbers else None
-    return Embedding(kind, columns=numbers, categories=categories)
-
-
-def codes_of(feature: Feature) -> int:
-    """Return how many codes a column has; 0 if it has other inputs."""
-    return int(getattr(feature, "codes", 0))
 
 
 def fitted_weights(mlp: Model, X: np.ndarray) -> dict[str, np.ndarray]:

@@ -10,8 +10,8 @@ from xpmlp.callbacks import Callback, EarlyStopping
 from xpmlp.inspect.diagnose import curves, symptoms
 from xpmlp.inspect.diagnose.course import Course, Finding
 from xpmlp.inspect.diagnose.probe import Probe, as_columns, from_columns
+from xpmlp.nn.schedules import Time
 from xpmlp.training.loop import Training
-from xpmlp.training.rates import Time
 
 __all__ = ["Diagnosis", "Finding"]
 

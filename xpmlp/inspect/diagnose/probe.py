@@ -12,9 +12,10 @@ from xpmlp.model.memory import rows_within_chunk
 from xpmlp.model.task import total_sum_of_squares
 from xpmlp.nn.activations import Activation
 from xpmlp.nn.ops import Ops, scaled
+from xpmlp.nn.schedules import Time
 from xpmlp.training.advice import spaced
 from xpmlp.training.loop import Training
-from xpmlp.training.rates import Time, coefficients
+from xpmlp.training.rates import coefficients
 from xpmlp.training.trace import Record, Trace, trace
 
 ROWS = 256

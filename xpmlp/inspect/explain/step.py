@@ -23,12 +23,10 @@ from xpmlp.model.tables import transformed
 from xpmlp.nn.gradcheck import STEP, differences
 from xpmlp.nn.optimizers import SGD, Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
+from xpmlp.nn.schedules import BEGIN
 from xpmlp.training.prepare import settle
-from xpmlp.training.rates import Time, coefficients
+from xpmlp.training.rates import coefficients
 from xpmlp.training.trace import trace
-
-BEGIN = Time(0, 1, 1, {})
-"""The first step of a training run of one step."""
 
 
 @on_device
