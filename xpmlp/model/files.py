@@ -31,7 +31,7 @@ from xpmlp.storage import tensorfile
 
 Loaded = TypeVar("Loaded", bound=Model)
 
-SCALING = ("shift", "scale", "target_shift", "target_scale")
+SCALING = ("shift", "scale", "target_shift", "target_scale", "target_low", "target_high")
 """The arrays of ``Scaling``, kept as ``scaling.shift`` and so on."""
 
 OWN = "own:"

@@ -39,6 +39,8 @@ class Scaling:
     target_shift, target_scale : ndarray of float64, shape (outputs,), or None
         Mean and standard deviation of real targets. The network learns
         (y − target_shift)/target_scale, and losses are in those units; predictions are not.
+    target_low, target_high : ndarray of float64, shape (outputs,), or None
+        Where predictions of real values end, whatever the network says; a recipe sets them.
     """
 
     mode: str = "auto"
@@ -48,6 +50,8 @@ class Scaling:
     target_shift: Any = None
     target_scale: Any = None
     codes: tuple[int, ...] = ()
+    target_low: Any = None
+    target_high: Any = None
 
     @classmethod
     def make(cls, mode: str | None, codes: tuple[int, ...] = ()) -> "Scaling":
@@ -155,12 +159,17 @@ class Scaling:
         if self.target_scale is None:
             return prediction
         if is_numpy_array(prediction):
-            return prediction * self.target_scale + self.target_shift
+            made = prediction * self.target_scale + self.target_shift
+            return made if self.target_low is None else made.clip(self.target_low, self.target_high)
         xp, dtype = backend.xp, dtype_name(prediction)
         if "float64" in backend.capabilities:
             prediction, dtype = xp.astype(prediction, xp.float64), "float64"
         scale = backend.asarray(self.target_scale, dtype)
-        return prediction * scale + backend.asarray(self.target_shift, dtype)
+        made = prediction * scale + backend.asarray(self.target_shift, dtype)
+        if self.target_low is None:
+            return made
+        low, high = (backend.asarray(a, dtype) for a in (self.target_low, self.target_high))
+        return xp.minimum(xp.maximum(made, low), high)
 
     def check(self, x: Rows, name: str = "X") -> None:
         """Refuse inputs of another kind than those the model was fitted on."""

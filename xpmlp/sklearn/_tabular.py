@@ -195,7 +195,7 @@ class BaseTabular(BaseEstimator):
             device=self.device,
             seed=int(random.randint(2**31 - 1)),
         )
-        made.first_weights(mlp, X)
+        made.prepare(mlp, X, target[train])
 
         def some(rows: Rows) -> np.ndarray | None:
             return None if weight is None else weight[rows]

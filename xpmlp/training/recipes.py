@@ -185,32 +185,37 @@ class Recipe:
             return Adam(rate, **settings)
         return AdamW(rate, weight_decay=FlatCos(self.weight_decay), **settings)
 
-    def first_weights(self, mlp: Model, X: np.ndarray) -> None:
-        """Set the first weights of a network that ``network`` describes, before it is trained.
+    def prepare(self, mlp: Model, X: np.ndarray, y: np.ndarray) -> None:
+        """Set what the training rows decide, before a network as ``network`` has it is trained.
 
-        With "best" they are fitted to the inputs; with "fast" only the last bias is set, to 0.
+        With "best" the first weights are fitted to the inputs, and predicted values end where the
+        targets do. With "fast" only the last bias is set, to 0.
 
         Parameters
         ----------
         mlp : MLP
         X : ndarray, shape (n, inputs)
-            What the table makes of the training rows.
+            What the table makes of the rows.
+        y : ndarray, shape (n,) or (n, values)
 
         Examples
         --------
         >>> from xpmlp.training.recipes import recipe
-        >>> made = recipe("best", classes=2)
-        >>> X = {"age": [20.0, 30.0, 35.0], "sex": ["f", "m", "f"]}
+        >>> made = recipe("best", classes=0)
+        >>> X, y = {"age": [20.0, 30.0, 35.0], "sex": ["f", "m", "f"]}, np.array([1.0, 2.0, 4.0])
         >>> table = made.table().fit(X)
         >>> mlp = xpmlp.MLP(**made.network(table), backend="numpy", seed=0)
-        >>> made.first_weights(mlp, table.transform(X))
+        >>> made.prepare(mlp, table.transform(X), y)
         """
         if self.embeds:
             mlp.load_state_dict(fitted_weights(mlp, X))
         else:
-            last = mlp.network.biases[-1]
-            values = mlp.state_dict()
+            last, values = mlp.network.biases[-1], mlp.state_dict()
             mlp.load_state_dict(values | {last: np.zeros_like(values[last])})
+        if self.clamps:
+            y = np.asarray(y, np.float64).reshape(len(y), -1)
+            bounds = {"target_low": y.min(axis=0), "target_high": y.max(axis=0)}
+            mlp.scaling = replace(mlp.scaling, **bounds)
 
 
 def recipe(name: str, classes: int, metric: str | None = None) -> Recipe:
