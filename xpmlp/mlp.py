@@ -56,7 +56,7 @@ class MLP(Predictor):
     bias : bool
         Whether layers add a bias.
     initializer : str or callable (rng, n_in, n_out) -> ndarray
-        ``"auto"`` is He for the ReLU family, Glorot otherwise.
+        ``"auto"`` is He for the ReLU family, LeCun for SELU, Glorot otherwise.
     bias_initializer : {"zeros", "normal", "uniform"} or callable (rng, n_in, n_out) -> ndarray
         Of biases, shape (n_out,); ``"uniform"`` is within ±1/√n_in.
     embedding : Embedding, optional

@@ -241,6 +241,42 @@ def clip(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Ar
         yield [rng.standard_normal(n * n_in + n_out), limit]
 
 
+def mixed(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    yield [*(rng.standard_normal((n, n_in)) for _ in range(2)), rng.random(n_in)]
+
+
+def mixed_grad(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    for given in mixed(n, n_in, n_out, rng):
+        yield [*given, rng.standard_normal((n, n_in))]
+
+
+def angles(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    yield [rng.standard_normal((n, n_in)), *(rng.standard_normal((n_in, n_out)) for _ in range(2))]
+
+
+def angles_grad(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    x, w = rng.standard_normal((n, n_in)), rng.standard_normal((n_in, n_out))
+    both = [rng.standard_normal((n_in, n, n_out)) for _ in range(2)]
+    yield [x, w, *both, True]
+    yield [x, w, *both, False]
+
+
+def shares(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    edge, slope = rng.standard_normal((n_in, n_out)), rng.random((n_in, n_out))
+    low = np.where(rng.random((n_in, n_out)) < 0.5, 0.0, -1e9)
+    yield [rng.standard_normal((n, n_in)) * 3, edge, slope, low, 1.0 - low]
+
+
+def batch_product(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    yield [rng.standard_normal((n_in, n, n_out)), rng.standard_normal((n_in, n_out, 3))]
+
+
+def sum_by_code(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    for count in (1, 5, 200):
+        codes = rng.integers(0, count, n).astype(np.int32)
+        yield [rng.standard_normal((n, n_in)), codes, count]
+
+
 CASES: dict[str, Callable[..., Iterator[Arguments]]] = {
     "dense": dense,
     "dense_grad": dense_grad,
@@ -253,6 +289,13 @@ CASES: dict[str, Callable[..., Iterator[Arguments]]] = {
     "batch_mean": batch_mean,
     "is_largest": is_largest,
     "accumulate": accumulate,
+    "mixed": mixed,
+    "mixed_grad": mixed_grad,
+    "angles": angles,
+    "angles_grad": angles_grad,
+    "shares": shares,
+    "batch_product": batch_product,
+    "sum_by_code": sum_by_code,
     "erf": one_array,
     "softmax_cross_entropy": softmax_cross_entropy,
     "sigmoid_cross_entropy": sigmoid_cross_entropy,

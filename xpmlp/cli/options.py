@@ -7,8 +7,8 @@ from typing import Any
 from xpmlp.cli.defaults import DEFAULTS, SCHEDULES, in_words, text
 
 ACTIVATIONS = (
-    "identity, sign, binary_step, sigmoid, tanh, relu, leaky_relu, elu, gelu, gelu_tanh, "
-    "softplus, swish, mish, softmax"
+    "identity, sign, binary_step, sigmoid, tanh, relu, leaky_relu, elu, selu, gelu, "
+    "gelu_tanh, softplus, swish, mish, softmax"
 )
 OPTIMIZERS = "sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw"
 

@@ -57,10 +57,11 @@ _HE_FAMILY = {"relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "swish", "mish",
 def initializer(spec: object, activation: str) -> Initializer:
     """Return the initializer of a name, or a custom function as it is.
 
-    ``"auto"`` is He for activations of the ReLU family and Glorot for the rest.
+    ``"auto"`` is He for activations of the ReLU family, LeCun for SELU, which keeps the variance
+    with it, and Glorot for the rest.
     """
     if spec == "auto":
-        spec = "he" if activation in _HE_FAMILY else "glorot"
+        spec = "he" if activation in _HE_FAMILY else "lecun" if activation == "selu" else "glorot"
     if isinstance(spec, str):
         if spec not in INITIALIZERS:
             raise unknown_name("initializer", spec, [*INITIALIZERS, "auto"])

@@ -15,6 +15,8 @@ ACTIVATIONS = {
     "relu": ("max({z}, 0)", "1 where {z} > 0, else 0"),
     "leaky_relu": ("{z} where {z} > 0, else 0.01 {z}", "1 where {z} > 0, else 0.01"),
     "elu": ("{z} where {z} > 0, else exp({z}) − 1", "1 where {z} > 0, else {h} + 1"),
+    "selu": ("1.0507 {z} where {z} > 0, else 1.7581 (exp({z}) − 1)",
+             "1.0507 where {z} > 0, else {h} + 1.7581"),
     "gelu": ("{z} Φ({z})", "Φ({z}) + {z} φ({z})"),
     "gelu_tanh": ("½ {z} (1 + tanh(u)), u = √(2/π) ({z} + 0.044715 {z}³)", "gelu_tanh′({z})"),
     "softplus": ("ln(1 + exp({z}))", "sigmoid({z})"),
