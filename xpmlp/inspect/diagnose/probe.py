@@ -240,8 +240,10 @@ def _layer(
     record = records[name]
     dead = saturated = 0.0
     if activation is not None and activation.derivative is not None:
-        seen = records[name.replace("dense", "activation")]
-        slope = np.abs(activation.derivative(Ops.reference(np), seen.x, seen.y))
+        ops, mixed = Ops.reference(np), records.get(name.replace("dense", "mix"))
+        seen = mixed or records[name.replace("dense", "activation")]
+        y = seen.y if mixed is None else activation.function(ops, seen.x)
+        slope = np.abs(activation.derivative(ops, seen.x, y))
         dead = float(np.mean(slope.max(axis=0) == 0))
         saturated = float(np.mean(slope < FLAT * STEEPEST.get(activation.name, 0.0)))
     assert record.dy is not None
