@@ -93,19 +93,27 @@ def _sets(errors: Errors, names: Sequence[str]) -> list[str]:
 def _pairs(results: Sequence[Mapping[str, Any]], errors: Errors) -> list[str]:
     """Return ours by pytabkit's: errors by set, and times of the same fold of the same run."""
     found = ["the same recipe, xpmlp by pytabkit (below 1: lower error, less time)"]
-    seconds = {(x["set"], x["fold"], x["contestant"]): x["fit_seconds"] for x in results}
     for ours, theirs in PAIRS:
-        common = _common(errors, (ours, theirs))
-        times = [t / seconds[s, f, theirs] for (s, f, c), t in seconds.items()
-                 if c == ours and (s, f, theirs) in seconds]  # fmt: skip
-        if common:
+        if common := _common(errors, (ours, theirs)):
             a = mean(errors[s][ours] for s in common)
             b = mean(errors[s][theirs] for s in common)
-            found.append(
-                f"{ours} by {theirs}, {len(common)} sets: error {a:.4f} / {b:.4f} = {a / b:.4f}; "
-                f"time {median(times):.3f}, from {min(times):.3f} to {max(times):.3f}"
-            )
+            found.append(f"{ours} by {theirs}, {len(common)} sets: {a:.4f} / {b:.4f} = {a / b:.4f}")
+            found += [
+                f"  {what}: median {median(times):.3f}, from {min(times):.3f} to {max(times):.3f}"
+                for what, key in (("time", "fit_seconds"), ("processor's time", "fit_cpu_seconds"))
+                if (times := _ratios(results, ours, theirs, key))
+            ]
     return found
+
+
+def _ratios(results: Sequence[Mapping[str, Any]], ours: str, theirs: str, key: str) -> list[float]:
+    """Return the ratios of two contestants' times of the same fold of the same set."""
+    times = {(x["set"], x["fold"], x["contestant"]): x[key] for x in results if key in x}
+    return [
+        t / times[s, f, theirs]
+        for (s, f, c), t in times.items()
+        if c == ours and times.get((s, f, theirs))
+    ]
 
 
 def _sure(results: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 from benchmarks.report import not_there, say
@@ -33,7 +33,9 @@ def main(arguments: list[str]) -> None:
     clock = Clock(options.minutes)
     done = {key(line) for line in read(options.out)}
     options.out.parent.mkdir(parents=True, exist_ok=True)
+    whole = not options.out.exists() or options.out.read_bytes()[-1:] in (b"", b"\n")
     with open(options.out, "a", encoding="utf-8") as file:
+        file.write("" if whole else "\n")  # a kill may have cut the last line off
         for line in results(sets, contestants, options.folds, threads, done, clock, options.quick):
             file.write(json.dumps(line) + "\n")
             file.flush()
@@ -165,13 +167,16 @@ def _run(
     X, X_test = X.reset_index(drop=True), X_test.reset_index(drop=True)
     classes = 1 + int(max(y.max(), y_test.max())) if one.kind == "classes" else 0
     begin = middle = perf_counter()
+    spent = process_time()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model.fit(X, y)
-            middle = perf_counter()
+            middle, spent = perf_counter(), process_time() - spent
             measured: dict[str, Any] = of_fold(one.kind, model, X_test, y_test, classes)
     except Exception as error:
         measured, middle = {"failed": f"{type(error).__name__}: {error}"[:300]}, perf_counter()
     seconds = {"fit_seconds": middle - begin, "test_seconds": perf_counter() - middle}
+    if "error" in measured:
+        seconds["fit_cpu_seconds"] = spent
     return measured | seconds

@@ -79,7 +79,8 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the classes' probabilities, in the order of ``classes_``: the members' mean."""
-        return self._mean(X)
+        p = self._mean(X)
+        return p / p.sum(axis=1, keepdims=True)  # float32 sums to 1 in 7 digits
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithms of the probabilities."""
