@@ -271,11 +271,12 @@ def fitted_weights(mlp: Model, X: np.ndarray) -> dict[str, np.ndarray]:
         W, b = f"{layer.name}.W", f"{layer.name}.b"
         if W in values and b in values:
             z = _run(ops, layer, values | {b: np.zeros_like(values[b])}, h)
-            deviation = z.std(axis=0)
+            seen = z.reshape(-1, z.shape[-1]) if z.ndim > values[W].ndim else z  # W is shared
+            deviation = seen.std(axis=-2, keepdims=True)
             deviation[deviation == 0] = 1.0
-            values[W], z = values[W] / deviation, z / deviation
-            values[b] = -_random_means(rng, z)
-            h = z + values[b]
+            bias = -_random_means(rng, seen / deviation)
+            values[W], values[b] = values[W] / deviation, bias.reshape(values[b].shape)
+            h = z / deviation + bias
         else:
             h = _run(ops, layer, values, h)
     return values
@@ -288,9 +289,13 @@ def _run(ops: Any, layer: Layer, values: dict[str, Any], h: np.ndarray) -> np.nd
 
 
 def _random_means(rng: np.random.Generator, z: np.ndarray) -> np.ndarray:
-    """Return for each unit the mean of some rows' values, with weights from a flat simplex."""
-    n, units = z.shape
-    rows = rng.integers(n, size=(SIMPLEX, units))
-    share = rng.standard_exponential((SIMPLEX, units))
-    mean: np.ndarray = (np.take_along_axis(z, rows, axis=0) * share).sum(axis=0) / share.sum(axis=0)
+    """Return for each unit the mean of some rows' values, with weights from a flat simplex.
+
+    z is (n, units) or (networks, n, units); the rows' axis of the result has the length 1.
+    """
+    shape = (*z.shape[:-2], SIMPLEX, z.shape[-1])
+    rows, share = rng.integers(z.shape[-2], size=shape), rng.standard_exponential(shape)
+    share /= share.sum(axis=-2, keepdims=True)
+    chosen = np.take_along_axis(z, rows, axis=-2)
+    mean: np.ndarray = (chosen * share).sum(axis=-2, keepdims=True)
     return mean
