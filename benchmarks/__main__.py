@@ -10,7 +10,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, epilog="each has a --help of its own"
     )
-    parser.add_argument("which", choices=("cpu", "accuracy", "diagnosis", "gpu"))
+    parser.add_argument("which", choices=("cpu", "accuracy", "diagnosis", "gpu", "tabular"))
     which = parser.parse_args(sys.argv[1:2]).which
     importlib.import_module(f"benchmarks.{which}").main(sys.argv[2:])
 

@@ -69,6 +69,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "own output": {"loss": "mse", "output": SINE},
     "own loss": {"loss": log_cosh},
     "own layer": {"normalization": halved},
+    "for tables": {
+        "activation": "selu",
+        "activation_mix": True,
+        "input_scale": True,
+        "parametrization": "ntk",
+        "bias_initializer": "normal",
+        "zero_last": True,
+        "embedding": xpmlp.Embedding("piecewise", bins=6, columns=[0, 1, 3]),
+        "scaling": "robust",
+    },
     "everything": {
         "activation": "swish",
         "normalization": "batch",

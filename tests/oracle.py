@@ -50,6 +50,7 @@ TORCH_ACTIVATIONS = {
     "relu": lambda z: F.relu(z),
     "leaky_relu": lambda z: F.leaky_relu(z),
     "elu": lambda z: F.elu(z),
+    "selu": lambda z: F.selu(z),
     "gelu": lambda z: F.gelu(z),
     "gelu_tanh": lambda z: F.gelu(z, approximate="tanh"),
     "softplus": lambda z: F.softplus(z),

@@ -40,8 +40,8 @@ WITH_METHODS = ("MLP", "Table", "Objective", "Explanation", "History")
 """Classes whose methods all have examples of their own; those of others have some."""
 
 INTERNAL = {
-    "set_task", "restore_point", "full_network", "make_step", "compiled_step", "custom_settings",
-    "of_numbers", "texts",
+    "set_task", "restore_point", "full_network", "grouped", "make_step", "compiled_step",
+    "custom_settings", "of_numbers", "texts",
 }  # fmt: skip
 """Methods for the library's own modules, which may change them."""
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from xpmlp.inspect.verify import verify as verify
     from xpmlp.mlp import MLP as MLP
     from xpmlp.mlp import load as load
+    from xpmlp.nn.embeddings import Embedding as Embedding
     from xpmlp.optimizers import SGD as SGD
     from xpmlp.optimizers import AdaGrad as AdaGrad
     from xpmlp.optimizers import Adam as Adam
@@ -50,6 +51,7 @@ _HOME = {
     "load": "xpmlp.mlp",
     "Checkpoints": "xpmlp.checkpoints",
     "Table": "xpmlp.data.table",
+    "Embedding": "xpmlp.nn.embeddings",
     "check_gradient": "xpmlp.inspect.gradcheck",
     "History": "xpmlp.training.history",
     "Objective": "xpmlp.training.objective",

@@ -44,19 +44,28 @@ class MLP(Predictor):
     targets : {"labels", "one_hot", "binary", "multilabel", "values"}, optional
         What y holds. Inferred if omitted. Pass it for integer regression targets, and for
         multilabel data in which every row happens to have exactly one label.
-    dropout : float or list of float
+    dropout : float, Schedule, or list of them
         Share of each hidden layer's units that training drops.
-    input_dropout : float
-        Share of the inputs that training drops.
+    input_dropout : float or Schedule
+        Share of the inputs that training drops; with an embedding, of its outputs.
     normalization : {"layer", "batch"} or callable (name, units) -> Layer, optional
         Between each hidden dense layer and its activation. A function makes a custom layer;
         check its derivative with ``xpmlp.check_gradient(mlp, X, y)``.
     residual : bool
         Whether hidden layers that keep the width add their input to their output.
     bias : bool
-        Whether layers add a bias, which starts at 0.
+        Whether layers add a bias.
     initializer : str or callable (rng, n_in, n_out) -> ndarray
-        ``"auto"`` is He for the ReLU family, Glorot otherwise.
+        ``"auto"`` is He for the ReLU family, LeCun for SELU, Glorot otherwise.
+    bias_initializer : {"zeros", "normal", "uniform"} or callable (rng, n_in, n_out) -> ndarray
+        Of biases, shape (n_out,); ``"uniform"`` is within ±1/√n_in.
+    embedding : Embedding, optional
+        What becomes of each input before the first layer.
+    parametrization : {"standard", "ntk"}
+        ``"ntk"``: z = x W/√n_in + b, with W √n_in times as large; of N(0, 1) with "auto".
+    input_scale, activation_mix, zero_last : bool
+        Whether each input, after the embedding, is multiplied by a learned number; each hidden
+        unit learns a of z + a (f(z) − z), which starts at 1; the last layer's weights start at 0.
     l1, l2 : float
         The loss includes the penalty λ₁ Σ|W| + ½ λ₂ ΣW² on the weights; with both it is the
         elastic net.
@@ -65,26 +74,26 @@ class MLP(Predictor):
         then divided by the number of rows (or the sum of their weights), as in scikit-learn.
     max_norm : float, optional
         Largest Euclidean norm of a unit's incoming weights.
-    scaling : {"auto", "standard", None}
+    scaling : {"auto", "standard", "robust", None}
         ``"auto"`` divides uint8 inputs by 255. ``"standard"`` standardizes inputs, and as many real
         targets as outputs, by mean and standard deviation of the first training data; losses are in
-        those units, predictions in the targets' own. None changes nothing.
+        those units, predictions in the targets' own. ``"robust"`` takes median and interquartile
+        range of inputs, then x/√(1 + (x/3)²), within ±3. None changes nothing.
     table : Table or "auto", optional
         Turns data frames of pandas, polars or Arrow into inputs, scaled already; learned at the
         first fit if it has not been fitted. Arrays are taken for inputs.
     dtype : {"float32", "float64"}
     precision : {"float32", "tf32", "bf16"}
-        What the factors of a float32 model's matrix products may be rounded to; sums, weights
-        and everything else stay float32. CPUs and other devices without the rounded formats
-        compute in float32: ``mlp.backend.precision`` says what is used.
+        What the factors of a float32 model's matrix products may be rounded to; everything else
+        stays float32. Devices without the rounded formats, such as CPUs, compute in float32:
+        ``mlp.backend.precision`` says what is used.
     backend : str or Backend
         ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"dpnp"``, ``"auto"``, or the name of a
         plugin.
     device : str, optional
         As the library names it: ``"cuda:1"``.
     seed : int, optional
-        Random seed of first weights, row order and dropout; the same run on every backend. Drawn
-        if omitted.
+        Of first weights, row order and dropout, on every backend; drawn if omitted.
 
     Attributes
     ----------
@@ -136,8 +145,6 @@ class MLP(Predictor):
 
     def _repr_html_(self) -> str:
         return overview_html(self)
-
-    # Training
 
     @keywords.known("fit")
     def fit(
@@ -250,7 +257,7 @@ class MLP(Predictor):
         callbacks += [ShowProgress()] if flag("progress", progress) else []
         if (checkpoints, checkpoint_every, resume) != (None, None, False):
             kept = Checkpoints.of(checkpoints, checkpoint_every, resume)
-        asked = Request(batch_size or 0, chosen.slots)
+        asked = Request(batch_size or 0, chosen.buffers)
         with kept.opened(resume) if kept else nullcontext() as saved:
             return within_memory(
                 self,
@@ -297,8 +304,6 @@ class MLP(Predictor):
             return evaluate_batches(model, *examples(model, X, y))
 
         return within_memory(self, partial(advice_on_use, self, "evaluate"), score)
-
-    # Move, save, restore
 
     def to(self, backend: str | Backend, device: str | None = None) -> Self:
         """Move the model to another backend, in place, and return it.

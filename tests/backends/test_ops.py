@@ -131,11 +131,14 @@ def sigmoid_cross_entropy(
 def mask(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
     for rate in (0.0, 0.1, 0.5, 0.99):
         yield [dropout_keys(3, 0, 1, 1)[0, 0], (n, n_in), rate, Dtype]
+        yield [dropout_keys(3, 0, 1, 1, [[rate]])[0, 0], (n, n_in), None, Dtype]
 
 
 def dropout(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
     for rate in (0.0, 0.1, 0.5, 0.99):
         yield [Table, rng.standard_normal((n, n_in)), dropout_keys(3, 0, 1, 1)[0, 0], rate]
+        key = dropout_keys(3, 0, 1, 1, [[rate]])[0, 0]
+        yield [Table, rng.standard_normal((n, n_in)), key, None]
 
 
 def gather(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
@@ -238,6 +241,42 @@ def clip(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Ar
         yield [rng.standard_normal(n * n_in + n_out), limit]
 
 
+def mixed(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    yield [*(rng.standard_normal((n, n_in)) for _ in range(2)), rng.random(n_in)]
+
+
+def mixed_grad(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    for given in mixed(n, n_in, n_out, rng):
+        yield [*given, rng.standard_normal((n, n_in))]
+
+
+def angles(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    yield [rng.standard_normal((n, n_in)), *(rng.standard_normal((n_in, n_out)) for _ in range(2))]
+
+
+def angles_grad(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    x, w = rng.standard_normal((n, n_in)), rng.standard_normal((n_in, n_out))
+    both = [rng.standard_normal((n_in, n, n_out)) for _ in range(2)]
+    yield [x, w, *both, True]
+    yield [x, w, *both, False]
+
+
+def shares(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    edge, slope = rng.standard_normal((n_in, n_out)), rng.random((n_in, n_out))
+    low = np.where(rng.random((n_in, n_out)) < 0.5, 0.0, -1e9)
+    yield [rng.standard_normal((n, n_in)) * 3, edge, slope, low, 1.0 - low]
+
+
+def batch_product(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    yield [rng.standard_normal((n_in, n, n_out)), rng.standard_normal((n_in, n_out, 3))]
+
+
+def sum_by_code(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    for count in (1, 5, 200):
+        codes = rng.integers(0, count, n).astype(np.int32)
+        yield [rng.standard_normal((n, n_in)), codes, count]
+
+
 CASES: dict[str, Callable[..., Iterator[Arguments]]] = {
     "dense": dense,
     "dense_grad": dense_grad,
@@ -250,6 +289,13 @@ CASES: dict[str, Callable[..., Iterator[Arguments]]] = {
     "batch_mean": batch_mean,
     "is_largest": is_largest,
     "accumulate": accumulate,
+    "mixed": mixed,
+    "mixed_grad": mixed_grad,
+    "angles": angles,
+    "angles_grad": angles_grad,
+    "shares": shares,
+    "batch_product": batch_product,
+    "sum_by_code": sum_by_code,
     "erf": one_array,
     "softmax_cross_entropy": softmax_cross_entropy,
     "sigmoid_cross_entropy": sigmoid_cross_entropy,
@@ -380,11 +426,11 @@ def test_the_backends_operation_is_the_plain_formula(backend: Any, name: str, dt
 
 
 @pytest.mark.parametrize("name", ["relu", "tanh", "gelu"])
-@pytest.mark.parametrize("rate", [0.3, 0.0])
-def test_gradients_after_dropout(backend: Any, name: str, rate: float) -> None:
+@pytest.mark.parametrize("rate", [0.3, 0.0, None])
+def test_gradients_after_dropout(backend: Any, name: str, rate: float | None) -> None:
     rng, f = np.random.default_rng(0), ACTIVATIONS[name]
     x, W, dy = rng.standard_normal((9, 5)), rng.standard_normal((5, 7)), rng.standard_normal((9, 7))
-    key, b = dropout_keys(3, 0, 1, 1)[0, 0], rng.standard_normal(7)
+    key, b = dropout_keys(3, 0, 1, 1, [[0.6]])[0, 0], rng.standard_normal(7)
 
     def computed(backend: Any, ops: Ops) -> list[Any]:
         given = [backend.asarray(a.copy()) for a in (x, W, b, dy, key)]
@@ -480,6 +526,20 @@ def test_masks_are_the_same_bits_everywhere(
     with np.errstate(over="ignore"):
         expected = [dropout_mask(np, key, shape, rate, np.float32) for key in keys]
     np.testing.assert_array_equal(masks(backend, keys, shape, rate), expected)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.2, 0.5, 0.999])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_scheduled_rate_has_the_same_bits_everywhere(
+    backend: Any, dtype: str, rate: float
+) -> None:
+    """It drops what the same constant rate does; 1/(1 − rate) follows from the threshold."""
+    shape, ops = (7, 13), backend.ops
+    key = dropout_keys(9, 2, 1, 1, [[rate]])[0, 0]
+    given = backend.asarray(np.ones(shape), dtype), backend.asarray(key)
+    constant, scheduled = (backend.to_numpy(ops.dropout(ops, *given, r)[0]) for r in (rate, None))
+    np.testing.assert_array_equal(scheduled, dropout_mask(np, key, shape, None, np.dtype(dtype)))
+    assert_close(scheduled, constant, rtol=1e-6)
 
 
 def test_a_known_mask() -> None:

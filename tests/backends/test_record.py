@@ -26,6 +26,16 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "penalties": {"l1": 1e-3, "l2": 1e-2, "max_norm": 0.5},
     "no bias, elu": {"bias": False, "activation": "elu"},
     "softmax inside": {"activation": "softmax"},
+    "selu, mixed": {"activation": "selu", "activation_mix": True, "dropout": 0.1},
+    "for tables": {
+        "activation": "mish",
+        "activation_mix": True,
+        "input_scale": True,
+        "parametrization": "ntk",
+        "embedding": xpmlp.Embedding("pbld", columns=[0, 2, 3]),
+        "scaling": "robust",
+    },
+    "piecewise": {"embedding": xpmlp.Embedding("piecewise"), "input_dropout": 0.2},
 }
 OPTIMIZERS = {
     name: make(clip_norm=0.5, clip_value=0.1) if name == "momentum" else make()

@@ -153,6 +153,38 @@ def test_the_last_epoch_of_a_training_that_stops(stop_first: bool, tmp_path: Pat
     assert_same(mlp.state_dict(), seen.weights[stopping.best_epoch])
 
 
+class Says(xpmlp.Callback):
+    """Adds a metric to the history, one value after each epoch."""
+
+    def __init__(self, name: str, values: list[float]) -> None:
+        self.name, self.values = name, values
+
+    def on_epoch_end(self, training: Any) -> None:
+        training.history.setdefault(self.name, []).append(self.values[training.epoch])
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "latest", "best"),
+    [
+        ("val_accuracy", [0.5, 0.9, 0.8, 0.9, 0.7], False, 1),
+        ("val_accuracy", [0.5, 0.9, 0.8, 0.9, 0.7], True, 3),
+        ("val_rmse", [3.0, 1.0, 2.0, 1.0, 1.5], False, 1),
+        ("val_rmse", [3.0, 1.0, 2.0, 1.0, 1.5], True, 3),
+        ("val_mae", [3.0, 2.0, 1.0, 2.0, 1.5], True, 2),
+        ("val_log_loss", [3.0, 2.0, 1.0, 0.5, 1.5], True, 3),
+    ],
+)
+def test_which_of_equally_good_epochs_is_kept(
+    name: str, values: list[float], latest: bool, best: int
+) -> None:
+    seen, stopping = Seen(), xpmlp.EarlyStopping(9, name, latest=latest)
+    mlp = network()
+    fit(mlp, Says(name, values), seen, stopping, epochs=5)
+    assert stopping.best_epoch == best
+    assert_same(mlp.state_dict(), seen.weights[best])
+    assert ("latest" in stopping.settings()) == latest
+
+
 def improvements(values: list[float], sign: float, of: int = 1) -> list[int]:
     """Epochs, from 1, in which a figure is better than in all that count before."""
     best, found = np.inf, []

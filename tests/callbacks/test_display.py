@@ -134,6 +134,15 @@ def test_many_epochs_leave_few_lines() -> None:
     assert "val. accuracy" in said
 
 
+@pytest.mark.parametrize(("epochs", "lines"), [(10, 3), (10, 20), (17, 16), (3, 1)])
+def test_no_more_epochs_get_a_line_than_asked_for(epochs: int, lines: int) -> None:
+    stream = io.StringIO()
+    train(xpmlp.ShowProgress(stream, lines=lines), epochs, rows=20)
+    shown = [line.split()[0] for line in stream.getvalue().splitlines()[1:]]
+    assert (shown[0], shown[-1]) == (f"1/{epochs}", f"{epochs}/{epochs}")
+    assert len(shown) <= min(lines + 1, epochs)
+
+
 def test_time_left_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = xpmlp.ShowProgress(io.StringIO(), "test")
     shown.started = 0.0

@@ -306,6 +306,8 @@ class Array(np.ndarray[Any, Any]):
         return noted(ufunc.__name__, getattr(ufunc, method), inputs, options)
 
     def __array_function__(self, func: Any, types: Any, args: Any, options: Any) -> Any:
+        if func is np.take:  # CuPy's wraps instead of looking at indices
+            options = options | {"mode": "wrap"}
         if func is np.concatenate and len(args[0]) > 8 and current_stream().is_capturing():
             raise CudaError("concatenate of more than 8 arrays copies from the host")
         return noted(func.__name__, func, args, options)
@@ -356,11 +358,14 @@ def noted(name: str, function: Callable[..., Any], args: Any, options: dict[str,
     """Call a function of NumPy, now and whenever the graph that notes it is launched."""
     checked((*args, *options.values()))
     named = {key: plain(value) for key, value in options.items()}
+    inputs = [x for x in (*plain(args), *named.values()) if isinstance(x, np.ndarray)]
     if not current_stream().is_capturing():
         return wrapped(function(*plain(args), **named))
     with np.errstate(all="ignore"):
-        result = wrapped(function(*plain(args), **named))
-    inputs = [x for x in (*plain(args), *named.values()) if isinstance(x, np.ndarray)]
+        result = function(*plain(args), **named)
+    if isinstance(result, np.ndarray) and not any(np.may_share_memory(result, x) for x in inputs):
+        result = result.copy()  # reshape may return a view of new memory
+    result = wrapped(result)
     again, named = by_address(args), {key: by_address(value) for key, value in options.items()}
     if "out" in options:
         put(name, lambda: function(*again, **named))

@@ -13,7 +13,14 @@ from xpmlp import activations
 from xpmlp.errors import GradientError, InvalidTypeError, InvalidValueError
 from xpmlp.model.custom import check_derivative, register_activation
 from xpmlp.nn import gradcheck
-from xpmlp.nn.activations import ACTIVATIONS, LEAK, Activation, activation
+from xpmlp.nn.activations import (
+    ACTIVATIONS,
+    LEAK,
+    SELU_ALPHA,
+    SELU_SCALE,
+    Activation,
+    activation,
+)
 
 torch = pytest.importorskip("torch")
 
@@ -54,10 +61,11 @@ def test_values_and_derivatives(backend: Any, name: str, dtype: str) -> None:
 @pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name != "exp"])
 def test_extreme_inputs_give_finite_results(backend: Any, name: str, dtype: str) -> None:
     z = extremes(dtype).reshape(-1, 1) * np.array([1, 0, -1], dtype=dtype)
-    h, dz = both(backend, ACTIVATIONS[name], z)
+    grows = np.dtype(dtype).type(1.06 if name == "selu" else 1.0)
+    h, dz = both(backend, ACTIVATIONS[name], z / grows)
     assert np.all(np.isfinite(h))
     assert np.all(np.isfinite(dz))
-    assert np.all(np.abs(h) - np.abs(z) <= 1.0)
+    assert np.all(np.abs(h) <= np.abs(z) + 2.0)
 
 
 @pytest.mark.parametrize("dtype", BAR)
@@ -85,6 +93,7 @@ def test_the_relu_family_far_out(backend: Any, name: str, dtype: str) -> None:
         ("relu", 0.0, 0.0),
         ("leaky_relu", 0.0, LEAK),
         ("elu", 0.0, 1.0),
+        ("selu", 0.0, SELU_SCALE * SELU_ALPHA),
         ("sign", 0.0, 0.0),
         ("binary_step", 0.0, 0.0),
         ("identity", 0.0, 1.0),

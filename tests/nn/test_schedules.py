@@ -75,6 +75,35 @@ def test_warm_up_rises_and_hands_over() -> None:
     assert rates(schedules.WarmUp(0.1, epochs=3))[-1] == 0.1
 
 
+SHARES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9, 0.99)
+PYTABKIT = {
+    "CosLog4": (
+        *(0.0, 0.350381, 0.323689, 0.718355, 0.493489, 0.323689),
+        *(0.073619, 0.718355, 0.875658, 0.186201, 0.001821),
+    ),
+    "FlatCos": (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.904508, 0.5, 0.095492, 0.000987),
+}
+"""What pytabkit 1.8.0 computes for "coslog4" and "flat_cos" at these shares of the time."""
+
+
+@pytest.mark.parametrize("name", PYTABKIT)
+def test_realmlps_schedules_are_pytabkits(name: str) -> None:
+    ours = getattr(schedules, name)(0.2)
+    found = np.array([ours.at(12 * share, 12.0) for share in SHARES])
+    assert_close(found, 0.2 * np.array(PYTABKIT[name]), atol=2e-7)
+
+
+def test_coslog4_has_four_rises_and_falls_each_twice_as_long() -> None:
+    ours = schedules.CosLog4(1.0)
+    assert [ours.at(t, 15.0) for t in (0, 1, 3, 7, 15, 16)] == pytest.approx([0.0] * 6, abs=1e-12)
+    assert [ours.at(2 ** (k + 0.5) - 1, 15.0) for k in range(4)] == pytest.approx([1.0] * 4)
+
+
+def test_flat_cos_ends_at_its_final_rate() -> None:
+    ours = schedules.FlatCos(0.2, flat=0.25, final=0.1)
+    assert [ours.at(t, 8.0) for t in (0, 2, 5, 8, 9)] == pytest.approx([0.2, 0.2, 0.15, 0.1, 0.1])
+
+
 def test_an_own_schedule() -> None:
     own = schedules.Custom(0.1, lambda time, total: 1 / math.sqrt(1 + time))
     time = np.arange(EPOCHS * STEPS) / STEPS
@@ -156,6 +185,9 @@ def test_a_rate_that_is_none_is_refused_before_its_epoch(value: float) -> None:
         (lambda v: schedules.OneCycle(0.1, rise=v), "rise"),
         (lambda v: schedules.ReduceOnPlateau(0.1, minimum=v), "minimum"),
         (lambda v: schedules.ReduceOnPlateau(0.1, patience=v), "patience"),
+        (lambda v: schedules.FlatCos(0.1, flat=v), "flat"),
+        (lambda v: schedules.FlatCos(0.1, final=v), "final"),
+        (lambda v: schedules.CosLog4(v), "rate"),
         (lambda v: schedules.Constant(v), "rate"),
     ],
 )
@@ -170,3 +202,5 @@ def test_a_setting_that_would_make_a_rate_negative_is_refused(
 def test_a_rise_that_never_ends_is_refused() -> None:
     with pytest.raises(InvalidValueError, match="rise is 1; expected a share below 1"):
         schedules.OneCycle(0.1, rise=1)
+    with pytest.raises(InvalidValueError, match="flat is 1; expected a share below 1"):
+        schedules.FlatCos(0.1, flat=1)

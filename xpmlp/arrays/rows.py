@@ -5,7 +5,7 @@ library and device stay where they are, those of other libraries are imported on
 arrays that lie elsewhere are refused, never half-converted.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import isfinite, prod
 from typing import Any, ClassVar
 
@@ -21,6 +21,7 @@ from xpmlp.arrays.dlpack import (
     refusal,
     shares_memory,
 )
+from xpmlp.arrays.robust import robust, sampled, standardized
 from xpmlp.arrays.sparse import SparseMatrix
 from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.nn.contract import Array, Backend
@@ -89,27 +90,46 @@ class HostRows:
         Sums are of (x − c)/s with each column's middle c and half its range s: nothing overflows,
         no digits are lost to a large mean, and a constant column has a deviation of exactly 0.
         """
-        starts = range(0, self.count, SUMMED)
-        ends = [np.stack(self._over(_ends, start)) for start in starts]
-        low, high = np.min([e[0] for e in ends], axis=0), np.max([e[1] for e in ends], axis=0)
+        starts, (low, high) = range(0, self.count, SUMMED), self._range()
         middle, half = low / 2 + high / 2, high / 2 - low / 2
         unit = np.where(half > 0, half, 1.0)
         sums = [np.stack(self._over(_sums, start, middle, unit)) for start in starts]
         first, second = np.sum(sums, axis=0) / self.count
         return middle + unit * first, unit * np.sqrt(np.maximum(second - first**2, 0.0))
 
-    def standardized(self, shift: Any, scale: Any, dtype: str) -> "Rows":
+    def _range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return each column's smallest and largest number, float64."""
+        ends = [np.stack(self._over(_ends, start)) for start in range(0, self.count, SUMMED)]
+        return np.min([e[0] for e in ends], axis=0), np.max([e[1] for e in ends], axis=0)
+
+    def quartiles(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return each column's median, and the factor of robust scaling; see ``robust``."""
+        return robust(self.sample(range(self.array.shape[1])), *self._range())
+
+    def sample(self, columns: Sequence[int]) -> np.ndarray:
+        """Return columns of the rows that quantiles are taken of."""
+        return self.take(np.arange(self.count)[sampled(self.count)]).columns(columns)
+
+    def columns(self, which: Sequence[int]) -> np.ndarray:
+        """Return some columns on the host, shape (n, columns)."""
+        return np.asarray(self.array[:, list(which)])
+
+    def standardized(
+        self, shift: Any, scale: Any, dtype: str, clip: np.ndarray | None = None
+    ) -> "Rows":
         """Return (x − shift) · scale, computed in float64 and then rounded to ``dtype``.
 
         Parameters
         ----------
         shift, scale : ndarray of float64, shape (columns,) or (1,)
+        clip : ndarray of float64, shape (columns,), optional
+            What ``smooth_clip`` then takes.
         """
         made = np.empty(self.array.shape, dtype)
         for start in range(0, self.count, SUMMED):
-            block = made[start : start + SUMMED]
+            x = self.array[start : start + SUMMED].astype(np.float64)
             with np.errstate(over="ignore"):
-                block[...] = (self.array[start : start + SUMMED].astype(np.float64) - shift) * scale
+                made[start : start + SUMMED] = standardized(np, x, shift, scale, clip)
         return HostRows(self.backend, made, scaled=True)
 
     def _over(self, f: Callable[..., Any], start: int, *by: np.ndarray) -> Any:
@@ -156,8 +176,14 @@ class SparseRows(HostRows):
         """Return each column's mean and standard deviation, from what is stored alone."""
         return self.array.moments()
 
-    def standardized(self, shift: Any, scale: Any, dtype: str) -> "Rows":
-        """Return rows that are standardized as they become dense."""
+    def columns(self, which: Sequence[int]) -> np.ndarray:
+        """Return some columns, dense."""
+        return np.asarray(self.array.tocsr()[:, list(which)].toarray())
+
+    def standardized(
+        self, shift: Any, scale: Any, dtype: str, clip: np.ndarray | None = None
+    ) -> "Rows":
+        """Return rows that are standardized as they become dense; they are never clipped."""
         return SparseRows(self.backend, self.array.standardized(shift, scale, dtype), scaled=True)
 
     def blocks(self) -> Iterator[np.ndarray]:
@@ -201,15 +227,25 @@ class DeviceRows(HostRows):
         rest = (size - n, *found.shape[1:])
         return xp.concat([found, xp.zeros(rest, dtype=found.dtype, device=self.backend.device)])
 
-    def standardized(self, shift: Any, scale: Any, dtype: str) -> "Rows":
+    def columns(self, which: Sequence[int]) -> np.ndarray:
+        """Return some columns on the host."""
+        at = self.backend.asarray(np.array(which, np.int32))
+        return np.asarray(self.backend.to_numpy(self.backend.xp.take(self.array, at, axis=1)))
+
+    def standardized(
+        self, shift: Any, scale: Any, dtype: str, clip: np.ndarray | None = None
+    ) -> "Rows":
         """Return it on the device; computed on the host if the device has no float64."""
         backend, xp = self.backend, self.backend.xp
         if "float64" not in backend.capabilities:
-            return self._copied().standardized(shift, scale, dtype).to_device()
-        shift, scale = (backend.asarray(np.asarray(x), "float64") for x in (shift, scale))
+            return self._copied().standardized(shift, scale, dtype, clip).to_device()
+        by = [
+            None if a is None else backend.asarray(np.asarray(a), "float64")
+            for a in (shift, scale, clip)
+        ]
         parts = [
             xp.astype(
-                (xp.astype(self._block(start), xp.float64) - shift) * scale, getattr(xp, dtype)
+                standardized(xp, xp.astype(self._block(start), xp.float64), *by), getattr(xp, dtype)
             )
             for start in range(0, self.count, SUMMED)
         ]

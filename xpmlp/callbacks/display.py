@@ -31,6 +31,9 @@ class ShowProgress(Callback):
         Standard output if omitted.
     held_out : {"val", "test"}
         What to call the validation data.
+    lines : int, optional
+        Most epochs that get a line, evenly spaced. By default all; on a terminal 30, because the
+        live line shows all.
 
     Examples
     --------
@@ -46,8 +49,10 @@ class ShowProgress(Callback):
     console: Any = None
     line: Any = None  # the live line, on a console
 
-    def __init__(self, stream: TextIO | None = None, held_out: str = "val") -> None:
-        self.stream = stream
+    def __init__(
+        self, stream: TextIO | None = None, held_out: str = "val", lines: int | None = None
+    ) -> None:
+        self.stream, self.lines = stream, lines
         self.label = "test" if held_out == "test" else "val."
 
     def on_train_begin(self, training: Training) -> None:
@@ -85,10 +90,11 @@ class ShowProgress(Callback):
             self.print(f"{epoch:>9} {number(loss):>9}  {100 * part:.0f} % of epoch, {left} left")
 
     def on_epoch_end(self, training: Training) -> None:
-        """Print the epoch's row; on a terminal every n-th row, if there are many."""
-        first, done, stride = int(self.before), training.epoch + 1, 1
-        if self.line is not None:
-            stride = -(-(training.epochs - first) // ROWS)
+        """Print the epoch's row; every n-th row, if there are more than there should be."""
+        first, done, most = int(self.before), training.epoch + 1, self.lines
+        if most is None and self.line is not None:
+            most = ROWS
+        stride = -(-(training.epochs - first) // most) if most else 1
         if done % stride == 0 or done in (first + 1, training.epochs):
             self.print(self.row(training))
         if self.line is not None and perf_counter() - self.looked > INTERVAL:

@@ -8,6 +8,9 @@ from xpmlp.errors import InvalidValueError, flag
 from xpmlp.training.callback import Callback
 from xpmlp.training.loop import Training
 
+FALLING = ("loss", "rmse", "mae")
+"""Endings of the names of metrics that should fall."""
+
 
 class Best:
     """The best value of a metric in one run, for callbacks that act when it improves.
@@ -28,7 +31,7 @@ class Best:
         # A continued run's history may have metrics that are no longer measured.
         self.before = len(training.history.get(self.name, ()))
 
-    def improved(self, training: Training, by: float = 0.0) -> bool:
+    def improved(self, training: Training, by: float = 0.0, or_equal: bool = False) -> bool:
         """Compare the epoch's value with the best so far; return whether it is better."""
         found = training.history.get(self.name, [])
         if len(found) == self.before:
@@ -38,7 +41,7 @@ class Best:
                 "another monitor"
             )
         value = self._sign * found[-1]
-        better = value < self.value - by
+        better = value < self.value - by or (or_equal and value == self.value - by)
         if better:
             self.value = value
         return better
@@ -50,7 +53,7 @@ class Best:
 
     @property
     def _sign(self) -> float:
-        return 1.0 if self.name.endswith("loss") else -1.0
+        return 1.0 if self.name.endswith(FALLING) else -1.0
 
 
 class EarlyStopping(Callback):
@@ -60,14 +63,16 @@ class EarlyStopping(Callback):
     ----------
     monitor : str, optional
         A key of the history; by default ``"val_loss"`` with validation data, else ``"loss"``.
-        Names that end in "loss" should fall, others rise. An unknown key is an error after the
-        first epoch, because an earlier callback may add it.
+        Names that end in "loss", "rmse" or "mae" should fall, others rise. An unknown key is an
+        error after the first epoch, because an earlier callback may add it.
     patience : int
         Epochs without improvement before training stops.
     min_delta : float
         Smallest change that counts as an improvement.
     restore_best : bool
         Whether the model ends with the weights of the best epoch instead of the last.
+    latest : bool
+        Whether an epoch as good as the best so far takes its place.
 
     Attributes
     ----------
@@ -99,6 +104,7 @@ class EarlyStopping(Callback):
         monitor: str | None = None,
         min_delta: float = 0.0,
         restore_best: bool = True,
+        latest: bool = False,
     ) -> None:
         if patience < 1:
             raise InvalidValueError(f"EarlyStopping: patience is {patience}; expected 1 or more")
@@ -106,6 +112,7 @@ class EarlyStopping(Callback):
         self.monitor = monitor
         self.min_delta = min_delta
         self.restore_best = flag("restore_best", restore_best)
+        self.latest = flag("latest", latest)
         self.best_epoch: int | None = None
         self._weights: Any = None
 
@@ -116,7 +123,7 @@ class EarlyStopping(Callback):
 
     def on_epoch_end(self, training: Training) -> None:
         """Compare with the best so far."""
-        if self._best.improved(training, by=self.min_delta):
+        if self._best.improved(training, by=self.min_delta, or_equal=self.latest):
             self.best_epoch = training.epoch
             if self.restore_best:
                 self._weights = training.mlp.state_dict()
@@ -126,7 +133,8 @@ class EarlyStopping(Callback):
     def settings(self) -> dict[str, Any]:
         """Return the parameters."""
         names = ("patience", "monitor", "min_delta", "restore_best")
-        return {name: getattr(self, name) for name in names}
+        latest = {"latest": True} if self.latest else {}  # checkpoints of before do not have it
+        return {name: getattr(self, name) for name in names} | latest
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value, its epoch and its weights."""

@@ -21,8 +21,12 @@ def settings(training: Training) -> dict[str, Any]:
     optimizer = replace(
         training.optimizer, learning_rate=schedule(training.optimizer.learning_rate)
     )
+    config = to_config(optimizer)
+    for name in ("groups", "average"):  # older checkpoints do not have them
+        if config[name] is None:
+            del config[name]
     return {
-        "optimizer": to_config(optimizer),
+        "optimizer": config,
         "epochs": training.epochs - training.first,
         "batch_size": training.batch_size,
         "shuffle": to_config(training.shuffle),

@@ -47,7 +47,7 @@ def packed(training: Training, settings: dict[str, Any]) -> tuple[dict[str, Any]
     """
     model, state, at = training.mlp, training.state, training.progress()
     to_numpy = model.backend.to_numpy
-    config, tensors = files.describe(model, model.weights.to_host(state.params, state.statistics))
+    config, tensors = files.describe(model, model.weights.to_host(training.kept, state.statistics))
     for i, moment in enumerate(at.moments):
         for name, view in model.network.layout.views(np, to_numpy(moment)).items():
             tensors[f"training.moments{i}.{name}"] = view
@@ -147,7 +147,7 @@ def _moments(training: Training, tensors: Arrays) -> tuple[Any, ...]:
             name: _array(tensors, f"moments{i}.{name}", mlp.dtype, slot.shape)
             for name, slot in slots.items()
         }
-        for i in range(training.optimizer.slots)
+        for i in range(training.optimizer.buffers)
     ]
     flatten = mlp.network.layout.flatten
     return tuple(mlp.backend.asarray(flatten(values), mlp.dtype) for values in moments)

@@ -7,8 +7,8 @@ from typing import Any
 from xpmlp.cli.defaults import DEFAULTS, SCHEDULES, in_words, text
 
 ACTIVATIONS = (
-    "identity, sign, binary_step, sigmoid, tanh, relu, leaky_relu, elu, gelu, gelu_tanh, "
-    "softplus, swish, mish, softmax"
+    "identity, sign, binary_step, sigmoid, tanh, relu, leaky_relu, elu, selu, gelu, "
+    "gelu_tanh, softplus, swish, mish, softmax"
 )
 OPTIMIZERS = "sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw"
 
@@ -75,6 +75,12 @@ def _train(parser: Parser) -> None:
 
     group = parser.add_argument_group("network")
     add = group.add_argument
+    made = (
+        "every setting of a network for a table, found to be good on many: best, with embeddings; "
+        "fast, half the work; or plain, the network of the options below (default: best for a "
+        "table of up to 100,000 rows with one label, unless one of the options below is given)"
+    )
+    add("--recipe", choices=("plain", "fast", "best"), help=made)
     units = f"units of each hidden layer ({in_words('hidden')})"
     add("--hidden", type=int, nargs="*", metavar="N", help=units)
     add("--activation", default="relu", metavar="NAME", help=f"{ACTIVATIONS} (default: relu)")

@@ -16,7 +16,7 @@ import xpmlp
 from xpmlp.arrays.checks import whole
 from xpmlp.callbacks import EarlyStopping, ShowProgress
 from xpmlp.checkpoints.folder import Checkpoints
-from xpmlp.cli import environment
+from xpmlp.cli import environment, recipes
 from xpmlp.cli.defaults import SCHEDULES, fill_in
 from xpmlp.cli.output import Output
 from xpmlp.cli.parser import arguments, resumed
@@ -43,10 +43,11 @@ from xpmlp.mlp import MLP
 from xpmlp.model.memory import gibibytes
 from xpmlp.model.summary import rounding
 from xpmlp.nn import schedules
-from xpmlp.nn.optimizers import optimizer
+from xpmlp.nn.optimizers import Optimizer, optimizer
 from xpmlp.storage.paths import expanded
 from xpmlp.training.callback import Callback
 from xpmlp.training.history import History, number, score
+from xpmlp.training.recipes import Recipe
 
 PAUSE = 60.0
 """Seconds between two checkpoints, unless --checkpoint-every is given."""
@@ -94,29 +95,52 @@ def run(args: Namespace) -> None:
     table = understood(args, data, out)
     if args.dry_run:
         return
-    fill_in(args, len(data.X), numbers=data.classes is None)
-    mlp = network(args, data, table)
-    rate = getattr(schedules, SCHEDULES[args.schedule])(args.lr)
-    chosen = replace(optimizer(args.optimizer), learning_rate=rate)
+    recipe = recipes.chosen(args, data, table, out)
+    mlp, chosen = _by_recipe(recipe, args, data, table) if recipe else _plain(args, data, table)
     path, ours = (begun, False) if begun else RunFolder.free(args.out, data.name)
-    held_out = "val" if args.early_stopping else "test"
+    held_out = "val" if args.early_stopping or recipe else "test"
     folder = RunFolder(path, held_out, checkpoints(args, path), out.say, resume, ours)
     with folder.owned(settings(args, mlp)), folder.keeping(mlp):
-        train(args, data, mlp, chosen, folder, out)
+        train(args, data, mlp, chosen, folder, out, recipe)
+
+
+def _plain(args: Namespace, data: Dataset, table: Table | None) -> tuple[MLP, Optimizer]:
+    """Return the network and the optimizer that the options describe."""
+    fill_in(args, len(data.X), numbers=data.classes is None)
+    rate = getattr(schedules, SCHEDULES[args.schedule])(args.lr)
+    return network(args, data, table), replace(optimizer(args.optimizer), learning_rate=rate)
+
+
+def _by_recipe(
+    recipe: Recipe, args: Namespace, data: Dataset, table: Table | None
+) -> tuple[MLP, Optimizer]:
+    """Return the network and the optimizer of a recipe."""
+    mlp = recipes.network(recipe, args, data, table)
+    mlp.metadata = metadata(args, data)
+    args.batch_size = recipe.batch(round(len(data.X) * (1 - recipes.VALIDATION_SPLIT)))
+    return mlp, recipe.optimizer(list(mlp.parameters))
 
 
 def train(
-    args: Namespace, data: Dataset, mlp: MLP, chosen: Any, folder: RunFolder, out: Output
+    args: Namespace,
+    data: Dataset,
+    mlp: MLP,
+    chosen: Optimizer,
+    folder: RunFolder,
+    out: Output,
+    recipe: Recipe | None = None,
 ) -> None:
     """Train, measure and draw; then mark the run as finished."""
     diagnosis = Diagnosis(data.classes) if args.diagnose else None
-    describe(args, data, mlp, out)
+    describe(args, data, mlp, out, recipe)
     try:
-        history = fit(args, data, mlp, chosen, folder, diagnosis, out)
+        history = fit(args, data, mlp, chosen, folder, diagnosis, out, recipe)
     finally:
         if diagnosis is not None:
             for line in diagnosis.report().splitlines():
                 out.say(line)
+    if recipe is not None:
+        out.row("kept", recipes.kept(recipe, history))
     folder.save_model(mlp)
     result = measure(args, data, mlp, history)
     picture = draw(data, mlp, folder, history, out)
@@ -150,12 +174,18 @@ def settings(args: Namespace, mlp: MLP) -> list[str]:
 
 
 def network(args: Namespace, data: Dataset, table: Table | None) -> MLP:
-    """Make the network for the data; its metadata has what ``evaluate`` and ``predict`` need."""
+    """Make the plain network for the data."""
     width = data.X.shape[1] if table is None else table.width
     given = {name: getattr(args, name) for name in MODELING}
     given |= {"scaling": data.scaling, "targets": data.targets, "table": table}
     mlp = MLP([width, *args.hidden, data.outputs], args.activation, **given)
-    mlp.metadata = {
+    mlp.metadata = metadata(args, data)
+    return mlp
+
+
+def metadata(args: Namespace, data: Dataset) -> dict[str, Any]:
+    """Return what ``evaluate`` and ``predict`` need of the run."""
+    return {
         "data": data.name,
         "classes": data.classes and list(data.classes),
         "columns": list(data.columns),
@@ -165,10 +195,11 @@ def network(args: Namespace, data: Dataset, table: Table | None) -> MLP:
         "test_fraction": args.test_fraction,
         "seed": args.seed,
     }
-    return mlp
 
 
-def describe(args: Namespace, data: Dataset, mlp: MLP, out: Output) -> None:
+def describe(
+    args: Namespace, data: Dataset, mlp: MLP, out: Output, recipe: Recipe | None = None
+) -> None:
     """Print data, network and backend."""
     shape = f" ({data.image_shape[0]}x{data.image_shape[1]} images)" if data.image_shape else ""
     goal = f"{len(data.classes)} classes" if data.classes else "real values to predict"
@@ -184,6 +215,8 @@ def describe(args: Namespace, data: Dataset, mlp: MLP, out: Output) -> None:
         "residual" if args.residual else "",
         f"dropout {args.dropout:g}" if args.dropout else "",
     ]
+    if recipe is not None:
+        layers = [recipe.activation, f"recipe {recipe.name}"]
     network = f"{'-'.join(map(str, mlp.sizes))} {', '.join(filter(None, layers))}"
     count = f"{mlp.network.layout.count:,} parameters"
     out.row("network", f"{network}: {count}, {args.dtype}{rounding(mlp)}")
@@ -197,17 +230,22 @@ def fit(
     args: Namespace,
     data: Dataset,
     mlp: MLP,
-    chosen: Any,
+    chosen: Optimizer,
     folder: RunFolder,
     diagnosis: Diagnosis | None,
     out: Output,
+    recipe: Recipe | None = None,
 ) -> History:
-    """Train, validating on the test part or, for early stopping, on some training rows."""
+    """Train, validating on the test part or, to choose an epoch, on some training rows."""
     callbacks: list[Callback] = [folder, *([diagnosis] if diagnosis else [])]
     if not args.quiet:
-        callbacks.append(ShowProgress(out.stream, "val" if args.early_stopping else "test"))
+        lines = None if recipe is None else recipes.LINES
+        callbacks.append(ShowProgress(out.stream, folder.held_out, lines))
     test: dict[str, Any] = {}
-    if args.early_stopping is not None:
+    if recipe is not None:
+        callbacks.append(recipes.best_epoch(recipe))
+        test = {"validation_split": recipes.VALIDATION_SPLIT}
+    elif args.early_stopping is not None:
         callbacks.append(EarlyStopping(args.early_stopping))
         test = {"validation_split": VALIDATION_SPLIT}
     elif len(data.X_test):
@@ -251,9 +289,16 @@ def measure(args: Namespace, data: Dataset, mlp: MLP, history: History) -> dict[
         "test_rows": len(data.X_test),
         "sizes": list(mlp.sizes),
         "parameters": mlp.network.layout.count,
-        "settings": {name: getattr(args, name) for name in REPEATED},
+        "settings": {name: getattr(args, name) for name in repeated(args)},
         "versions": {"xpmlp": xpmlp.__version__, "python": platform.python_version()},
     }
+
+
+def repeated(args: Namespace) -> list[str]:
+    """Return the options that the result repeats: a recipe has its own of many."""
+    left_out = () if args.recipe == "plain" else (*recipes.PLAIN, "epochs")
+    kept = ("lr", "batch_size", *recipes.CHANGES)
+    return ["recipe", *(name for name in REPEATED if name not in left_out or name in kept)]
 
 
 def draw(data: Dataset, mlp: MLP, folder: RunFolder, history: History, out: Output) -> bool:

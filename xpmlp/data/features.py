@@ -8,8 +8,8 @@ import numpy as np
 
 from xpmlp.data.dataset import Array
 from xpmlp.data.frame import Column, Frame
-from xpmlp.data.values import YES, dates, numbers
-from xpmlp.errors import DataError, short
+from xpmlp.data.values import MISSING, YES, dates, decimal_mark, numbers
+from xpmlp.errors import DataError, InvalidValueError, short
 
 COMMON = 9
 """Categories of a column that get an input each; all others share one."""
@@ -25,6 +25,17 @@ MANY_WORDS = 5
 
 PARTS = ("year", "month", "day of year", "weekday", "hour")
 """What a date becomes, as far as it varies."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a person says about the columns; see ``Table``."""
+
+    categorical: Sequence[str]
+    numeric: Sequence[str]
+    drop: Sequence[str]
+    one_hot: int
+    codes: bool
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,8 @@ class Feature:
         Whether an input says that the value is missing.
     form : str
         The decimal mark of numbers written as text.
+    codes : bool
+        Whether a category is one input, the number of its level.
     """
 
     name: str
@@ -62,12 +75,15 @@ class Feature:
     parts: tuple[str, ...] = ()
     indicator: bool = False
     form: str = "."
+    codes: bool = False
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of its inputs."""
         if self.kind == "left out":
             return ()
+        if self.codes:
+            return (self.name,)
         own = [self.name] if self.kind == "number" else []
         own += [f"{self.name}: {level}" for level in self.levels]
         own += [f"{self.name}: other"] * self.other + [f"{self.name}: {p}" for p in self.parts]
@@ -83,6 +99,8 @@ def said(f: Feature) -> str:
     """Return how a column is read, or why it is left out."""
     if f.kind == "left out" or f.note:
         return f.note
+    if f.codes:
+        return f"{len(f.levels)} values, as codes"
     if f.kind in ("category", "yes/no"):
         return f"{len(f.levels)} most frequent, and other" if f.other else f"{len(f.levels)} values"
     return ", ".join(f.parts)
@@ -191,8 +209,11 @@ def number(
     return Feature(name, "number", note, **facts)
 
 
-def category(name: str, column: Column, facts: dict[str, Any], whole: bool = False) -> Feature:
+def category(
+    name: str, column: Column, facts: dict[str, Any], settings: Settings, whole: bool = False
+) -> Feature:
     """Return a column of texts: its most frequent values; not what differs in every row."""
+    most = settings.one_hot
     levels = column.levels or ()
     counts = np.bincount(column.values[column.values >= 0], minlength=len(levels))
     there, distinct = int(counts.sum()), int((counts > 0).sum())
@@ -205,10 +226,11 @@ def category(name: str, column: Column, facts: dict[str, Any], whole: bool = Fal
         if distinct >= 0.9 * there:
             return Feature(name, "left out", "it differs in every row", **facts)
     order = sorted(range(len(levels)), key=lambda k: (-counts[k], levels[k]))
-    kept = sorted(levels[k] for k in order[: COMMON if distinct > COMMON else distinct])
+    codes = settings.codes and distinct > most
+    kept = sorted(levels[k] for k in order[: most if distinct > most and not codes else distinct])
     both = distinct == 2 and {YES.get(level.lower()) for level in kept} == {0, 1}
     kind = "yes/no" if both else "category"
-    return Feature(name, kind, levels=tuple(kept), other=distinct > COMMON, **facts)
+    return Feature(name, kind, levels=tuple(kept), other=distinct > len(kept), codes=codes, **facts)
 
 
 def written(column: Column, mark: str) -> str:
@@ -245,12 +267,56 @@ def statistics(values: Array, scaling: str | None) -> tuple[float, float, float]
     return float(median), float(center), float(1 / spread)
 
 
+def learned(frame: Frame, name: str, settings: Settings) -> tuple[Feature, Array, list[str]]:
+    """Return what a column is, its measured values, and what is wrong with it."""
+    n, none = len(frame), np.zeros((len(frame), 0))
+    column = frame.column(name).without(MISSING)
+    missing = column.missing
+    first, there = int(missing.argmin()), n - int(missing.sum())
+    example = short(column.text(first), 30) if there else ""
+    facts: dict[str, Any] = {"missing": n - there, "example": example}
+    if name in settings.drop:
+        return Feature(name, "left out", "as you said", **facts), none, []
+    if not there:
+        return Feature(name, "left out", "it is empty", **facts), none, []
+    facts["indicator"] = there < n
+    if name in settings.categorical:
+        return category(name, column.as_texts(), facts, settings), none, []
+    mark = decimal_mark(column.levels or ()) or frame.decimal
+    values, bad = numbers_of(column, mark)
+    share = 1 - bad.sum() / there
+    numeric = name in settings.numeric
+    if numeric and share == 0:
+        raise InvalidValueError(f"numeric: column {name!r} has no numbers; leave it out")
+    if numeric or share >= READABLE:
+        facts |= {"form": mark, "missing": facts["missing"] + int(bad.sum())}
+        facts["indicator"] = facts["missing"] > 0
+        note = written(column, mark) + ("" if mark == "." else " with decimal commas")
+        feature = number(name, values, note.strip(), facts, n, len(frame.names))
+        problem = [] if numeric else problem_of(bad, column, frame, name, "a number")
+        return feature, values[:, None] if feature.measured else none, problem
+    times, bad = times_of(column)
+    if 1 - bad.sum() / there >= READABLE:
+        varying = tuple(
+            p
+            for p, v in zip(PARTS, parts_of(times, PARTS).T, strict=False)
+            if np.nanmin(v) < np.nanmax(v)
+        )
+        if not varying:
+            return Feature(name, "left out", "all dates are the same", **facts), none, []
+        form = dates(list(column.levels or ()))
+        facts |= {"parts": varying, "note": form[1] if form else ""}
+        problem = problem_of(bad, column, frame, name, "a date")
+        return Feature(name, "date", **facts), parts_of(times, varying), problem
+    return category(name, column.as_texts(), facts, settings, whole=True), none, []
+
+
 def feature_of(config: Mapping[str, Any]) -> Feature:
     """Make the feature that a file describes."""
     lists = {name: tuple(config[name]) for name in ("levels", "parts")}
     made = Feature(**{**config, **lists})
     texts = (made.name, made.kind, made.note, made.example, made.form, *made.levels, *made.parts)
-    flags = (made.other, made.indicator)
+    flags = (made.other, made.indicator, made.codes)
     if not all(isinstance(t, str) for t in texts) or not all(isinstance(f, bool) for f in flags):
         raise TypeError("table: a feature has an entry of the wrong type")
     kinds = ("number", "category", "yes/no", "date", "left out")

@@ -7,31 +7,30 @@ from typing import Any, Self
 
 import numpy as np
 
+from xpmlp.arrays.checks import whole
+from xpmlp.arrays.robust import robust, sampled, standardized
 from xpmlp.data.dataset import Array
+from xpmlp.data.encoding import encode
 from xpmlp.data.features import (
-    PARTS,
-    READABLE,
+    COMMON,
     Feature,
-    category,
+    Settings,
     feature_of,
+    learned,
     lines_of,
-    number,
     numbers_of,
-    parts_of,
     problem_of,
     refuse,
     statistics,
     times_of,
-    written,
 )
-from xpmlp.data.frame import Column, Frame, frame_of
-from xpmlp.data.values import MISSING, dates, decimal_mark
-from xpmlp.errors import DataError, InvalidTypeError, InvalidValueError, short, unknown_name
+from xpmlp.data.frame import Frame, frame_of
+from xpmlp.data.values import MISSING
+from xpmlp.errors import DataError, InvalidTypeError, InvalidValueError, flag, short, unknown_name
+from xpmlp.nn.tabular import BOUND
 
 _SAID = {"categorical": "categorical", "numeric": "numeric", "drop": "dropped"}
-NEW = "correct such cells, or leave them empty: then they are missing"
-"""Advice about cells that are not what their column was in training."""
-SCALINGS = ("standard", "robust", None)
+SCALINGS = ("standard", "robust", "quartiles", None)
 
 
 class Table:
@@ -50,9 +49,14 @@ class Table:
     categorical, numeric, drop : sequence of str
         Names of columns to be taken as categories (however they are written), as numbers (cells
         that are none count as missing), or left out.
-    scaling : {"standard", "robust", None}
-        Mean and standard deviation; median and interquartile range, which outliers move less; or
-        none.
+    scaling : {"standard", "robust", "quartiles", None}
+        Of numbers: mean and standard deviation; median and interquartile range, which outliers
+        move less; or none. ``"quartiles"`` is ``MLP(scaling="robust")``, of all inputs but codes.
+    one_hot : int
+        Most values of a category that have an input each.
+    codes : bool
+        Whether a category of more values is one input, a code for ``xpmlp.Embedding``: 1 and up
+        for its values in their order, 0 for what is missing or new.
 
     Attributes
     ----------
@@ -79,6 +83,8 @@ class Table:
         numeric: Sequence[str] = (),
         drop: Sequence[str] = (),
         scaling: str | None = "standard",
+        one_hot: int = COMMON,
+        codes: bool = False,
     ) -> None:
         if scaling not in SCALINGS:
             raise unknown_name("scaling", scaling, [str(name) for name in SCALINGS])
@@ -87,7 +93,8 @@ class Table:
             if isinstance(columns, str) or not all(isinstance(c, str) for c in columns):
                 raise InvalidTypeError(f"{name}: found {columns!r}; expected a list of names")
         self.settings = {name: list(columns) for name, columns in said.items()}
-        self.scaling = scaling
+        self.scaling, self.one_hot, self.codes = scaling, whole("one_hot", one_hot), codes
+        flag("codes", codes)
         self.features: tuple[Feature, ...] = ()
         self.fill = self.shift = self.scale = np.zeros(0)
 
@@ -131,6 +138,36 @@ class Table:
         return len(self.inputs)
 
     @property
+    def numbers(self) -> tuple[int, ...]:
+        """Places of the inputs that are numbers, and parts of dates: what can be embedded.
+
+        Examples
+        --------
+        >>> table = xpmlp.Table().fit({"sex": ["f", "m"], "age": [20.0, 30.0]})
+        >>> table.inputs[2], table.numbers
+        ('age', (2,))
+        """
+        return tuple(i for f, at in self._places() for i in range(at, at + f.measured))
+
+    @property
+    def categories(self) -> dict[int, int]:
+        """Places of the inputs that are codes of categories, and how many codes each has.
+
+        Examples
+        --------
+        >>> table = xpmlp.Table(one_hot=2, codes=True).fit({"town": ["Rome", "Oslo", "Bonn"] * 9})
+        >>> table.categories
+        {0: 4}
+        >>> embedding = xpmlp.Embedding(columns=table.numbers, categories=table.categories)
+        """
+        return {at: len(f.levels) + 1 for f, at in self._places() if f.codes}
+
+    def _places(self) -> list[tuple[Feature, int]]:
+        """Return each feature with the place of its first input."""
+        ends = np.cumsum([0, *(len(f.inputs) for f in self.features)]).tolist()
+        return list(zip(self.features, ends, strict=False))
+
+    @property
     def texts(self) -> tuple[str, ...]:
         """Columns that a reader should leave as they are spelled."""
         kinds = ("category", "yes/no")
@@ -165,7 +202,8 @@ class Table:
             for column in columns:
                 if column not in frame.names:
                     raise unknown_name(f"column to be {_SAID[name]}", column, frame.names)
-        found = [self._learned(frame, name) for name in frame.names]
+        settings = Settings(**self.settings, one_hot=self.one_hot, codes=self.codes)
+        found = [learned(frame, name, settings) for name in frame.names]
         problems = [text for *_, problem in found for text in problem]
         self.features = tuple(feature for feature, *_ in found)
         refuse(problems)
@@ -180,7 +218,28 @@ class Table:
             for values in measured.T
         ]
         self.fill, self.shift, self.scale = np.array(made).reshape(-1, 3).T.copy()
+        if self.scaling == "quartiles":
+            self._scale_all(frame)
         return self
+
+    def _scale_all(self, frame: Frame) -> None:
+        """Learn the robust scaling of all inputs but codes from what they are unscaled."""
+        plain = self._unscaled(frame)
+        shift, scale = robust(plain[sampled(len(plain))], plain.min(axis=0), plain.max(axis=0))
+        self.shift = np.where(self._coded, 0.0, shift)
+        self.scale = np.where(self._coded, 1.0, scale)
+
+    @property
+    def _coded(self) -> Array:
+        """Whether each input is a code."""
+        return np.isin(np.arange(self.width), [*self.categories])
+
+    def _unscaled(self, frame: Frame) -> Array:
+        """Return the inputs of some rows as they are, float64."""
+        made, none = np.empty((len(frame), self.width)), np.zeros(len(self.fill))
+        numeric = self.settings["numeric"]
+        encode(made, frame, self.features, (self.fill, none, none + 1.0), numeric)
+        return made
 
     def transform(self, X: Any, dtype: str = "float64") -> Array:
         """Return the inputs in ``dtype``, shape (n, width).
@@ -202,9 +261,18 @@ class Table:
         self.check(frame.names)
         made, start = frame.room(self.width, dtype), 0
         for block in frame.blocks():
-            self._fill(made[start : start + len(block)], block)
+            self._transformed(made[start : start + len(block)], block)
             start += len(block)
         return made
+
+    def _transformed(self, made: Array, frame: Frame) -> None:
+        """Write the inputs of some rows, scaled."""
+        if self.scaling == "quartiles":
+            clip = np.where(self._coded, 0.0, 1 / BOUND**2)
+            made[...] = standardized(np, self._unscaled(frame), self.shift, self.scale, clip)
+        else:
+            by = self.fill, self.shift, self.scale
+            encode(made, frame, self.features, by, self.settings["numeric"])
 
     def check(self, names: Sequence[str], source: str = "X") -> None:
         """Refuse a table that lacks a column: DataError; ``source`` names it in the message.
@@ -221,47 +289,6 @@ class Table:
                 f"{short(', '.join(used), 200)}"
             )
 
-    def _fill(self, made: Array, frame: Frame) -> None:
-        """Write the inputs of some rows."""
-        at = place = 0
-        for feature in self.features:
-            if feature.kind == "left out":
-                continue
-            column = frame.column(feature.name).without(MISSING)
-            if n := feature.measured:
-                values = self._measured(feature, column, frame)
-                missing = np.isnan(values[:, 0])
-                values = np.where(np.isnan(values), self.fill[place : place + n], values)
-                shift, scale = self.shift[place : place + n], self.scale[place : place + n]
-                with np.errstate(over="ignore"):
-                    made[:, at : at + n] = (values - shift) * scale
-                at, place = at + n, place + n
-            else:
-                column = column.as_texts()
-                missing = column.values < 0
-                known = {level: k for k, level in enumerate(feature.levels)}
-                k = len(known) + feature.other
-                to = [
-                    known.get(text, k - 1 if feature.other else -1) for text in column.levels or ()
-                ]
-                codes = np.array([*to, -1], np.int32)[column.values]
-                made[:, at : at + k] = codes[:, None] == np.arange(k)
-                at += k
-            if feature.indicator:
-                made[:, at] = missing
-                at += 1
-
-    def _measured(self, feature: Feature, column: Column, frame: Frame) -> Array:
-        """Return numbers or parts of dates, NaN where there is nothing, shape (n, k)."""
-        if feature.kind == "date":
-            times, bad = times_of(column)
-            refuse(problem_of(bad, column, frame, feature.name, "a date"), NEW)
-            return parts_of(times, feature.parts)
-        values, bad = numbers_of(column, feature.form)
-        if feature.name not in self.settings["numeric"]:
-            refuse(problem_of(bad, column, frame, feature.name, "a number"), NEW)
-        return values[:, None]
-
     @classmethod
     def of_numbers(cls, names: Sequence[str]) -> "Table":
         """Return a table of columns that are numbers already, to be left as they are."""
@@ -270,51 +297,6 @@ class Table:
         made.fill = np.full(len(names), np.nan)
         made.shift, made.scale = np.zeros(len(names)), np.ones(len(names))
         return made
-
-    # What a column is
-
-    def _learned(self, frame: Frame, name: str) -> tuple[Feature, Array, list[str]]:
-        """Return what a column is, its measured values, and what is wrong with it."""
-        n, none = len(frame), np.zeros((len(frame), 0))
-        column = frame.column(name).without(MISSING)
-        missing = column.missing
-        first, there = int(missing.argmin()), n - int(missing.sum())
-        example = short(column.text(first), 30) if there else ""
-        facts: dict[str, Any] = {"missing": n - there, "example": example}
-        if name in self.settings["drop"]:
-            return Feature(name, "left out", "as you said", **facts), none, []
-        if not there:
-            return Feature(name, "left out", "it is empty", **facts), none, []
-        facts["indicator"] = there < n
-        if name in self.settings["categorical"]:
-            return category(name, column.as_texts(), facts), none, []
-        mark = decimal_mark(column.levels or ()) or frame.decimal
-        values, bad = numbers_of(column, mark)
-        share = 1 - bad.sum() / there
-        numeric = name in self.settings["numeric"]
-        if numeric and share == 0:
-            raise InvalidValueError(f"numeric: column {name!r} has no numbers; leave it out")
-        if numeric or share >= READABLE:
-            facts |= {"form": mark, "missing": facts["missing"] + int(bad.sum())}
-            facts["indicator"] = facts["missing"] > 0
-            note = written(column, mark) + ("" if mark == "." else " with decimal commas")
-            feature = number(name, values, note.strip(), facts, n, len(frame.names))
-            problem = [] if numeric else problem_of(bad, column, frame, name, "a number")
-            return feature, values[:, None] if feature.measured else none, problem
-        times, bad = times_of(column)
-        if 1 - bad.sum() / there >= READABLE:
-            varying = tuple(
-                p
-                for p, v in zip(PARTS, parts_of(times, PARTS).T, strict=False)
-                if np.nanmin(v) < np.nanmax(v)
-            )
-            if not varying:
-                return Feature(name, "left out", "all dates are the same", **facts), none, []
-            form = dates(list(column.levels or ()))
-            facts |= {"parts": varying, "note": form[1] if form else ""}
-            problem = problem_of(bad, column, frame, name, "a date")
-            return Feature(name, "date", **facts), parts_of(times, varying), problem
-        return category(name, column.as_texts(), facts, whole=True), none, []
 
     def problems(self, X: Any) -> list[str]:
         """Return what is wrong with the cells of other rows: a line for each column.
@@ -350,6 +332,11 @@ class Table:
         """
         config: dict[str, Any] = {"settings": self.settings, "scaling": self.scaling}
         config["features"] = [asdict(feature) for feature in self.features]
+        for each in config["features"]:  # as earlier versions wrote it, where nothing else is said
+            if not each["codes"]:
+                del each["codes"]
+        if (self.one_hot, self.codes) != (COMMON, False):
+            config |= {"one_hot": self.one_hot, "codes": self.codes}
         return json.loads(json.dumps(config)), {
             name: np.asarray(getattr(self, name), np.float64) for name in ("fill", "shift", "scale")
         }
@@ -369,11 +356,14 @@ class Table:
         >>> xpmlp.Table.from_config(*table.to_config()) == table
         True
         """
-        made = cls(**config["settings"], scaling=config["scaling"])
+        more = {name: config[name] for name in ("one_hot", "codes") if name in config}
+        made = cls(**config["settings"], scaling=config["scaling"], **more)
         made.features = tuple(feature_of(each) for each in config["features"])
         count = sum(feature.measured for feature in made.features)
         for name in ("fill", "shift", "scale"):
             value = arrays[name]
+            if made.scaling == "quartiles" and name == "shift":  # of all inputs, from here on
+                count = made.width
             if value.dtype != np.float64 or value.shape != (count,) or not np.isfinite(value).all():
                 raise ValueError(f"table.{name}: found {value.dtype} of shape {value.shape}")
             setattr(made, name, value)

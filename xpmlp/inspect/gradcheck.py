@@ -25,7 +25,6 @@ from xpmlp.nn.losses import LOSSES, CustomLoss, Loss
 from xpmlp.nn.ops import scaled
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.parameters import Layout
-from xpmlp.nn.random import dropout_keys
 from xpmlp.training.prepare import examples, prepare, settle
 
 LossAndGradient = Callable[[np.ndarray], tuple[float, np.ndarray]]
@@ -134,7 +133,7 @@ def loss_at(model: Model, X: Any, y: Any, training: bool = True) -> LossAndGradi
     shift_scale = clone.scaling.arrays(rows, "float64")
     x = scaled(step.ops.xp, rows.part(0, rows.count), *shift_scale, np.float64)
     statistics = clone.state_dict()
-    keys = dropout_keys(clone.seed, clone.epochs_trained, 1, clone.network.dropouts)[0]
+    keys = clone.network.keys(clone.seed, clone.epochs_trained)[0]
 
     def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
         run = Pass(training=training, keys=keys, statistics=statistics)

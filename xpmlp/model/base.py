@@ -16,13 +16,16 @@ from xpmlp.model.task import KINDS, Task, check_outputs
 from xpmlp.model.weights import Weights
 from xpmlp.nn.activations import activation
 from xpmlp.nn.contract import Backend, Run
+from xpmlp.nn.embeddings import Embedding
 from xpmlp.nn.gradcheck import is_custom
+from xpmlp.nn.groups import Grouped
 from xpmlp.nn.layers import Layer, activate, chain
 from xpmlp.nn.losses import loss as find_loss
 from xpmlp.nn.network import Network
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.penalty import Penalty
 from xpmlp.nn.random import as_seed, fresh_seed
+from xpmlp.nn.schedules import Schedule
 from xpmlp.nn.step import TrainingStep
 
 P = ParamSpec("P")
@@ -77,12 +80,18 @@ class Model:
         output: Any = None,
         loss: Any = None,
         targets: str | None = None,
-        dropout: float | Sequence[float] = 0.0,
-        input_dropout: float = 0.0,
+        dropout: Any = 0.0,
+        input_dropout: float | Schedule = 0.0,
         normalization: Any = None,
         residual: bool = False,
         bias: bool = True,
         initializer: Any = "auto",
+        bias_initializer: Any = "zeros",
+        zero_last: bool = False,
+        embedding: Embedding | None = None,
+        input_scale: bool = False,
+        parametrization: str = "standard",
+        activation_mix: bool = False,
         l1: float = 0.0,
         l2: float = 0.0,
         penalty_on: str = "mean",
@@ -113,7 +122,7 @@ class Model:
         self.seed_is_drawn = seed is None
         self.reseed(fresh_seed() if seed is None else seed)
         self.penalty = Penalty(l1, l2, max_norm, penalty_on)
-        self.scaling = Scaling.make(scaling)
+        self.scaling = Scaling.make(scaling, self.network.codes)
         self.table = None if table is None else tables.table_of(table, self.sizes[0])
         self.loss, self.output, self.targets = loss, output, targets
         if targets not in (None, *KINDS):
@@ -310,16 +319,23 @@ class Model:
             self.task.loss,
             metric,
             self.penalty,
-            optimizer,
+            self.grouped(optimizer),
         )
+
+    def grouped(self, optimizer: Optimizer) -> Grouped:
+        """Return an optimizer, laid out on the network's parameters."""
+        return Grouped(optimizer, self.network.layout)
 
     def compiled_step(self, optimizer: Optimizer, metrics: bool) -> Run:
         """Return a compiled training step; it is made again if what it depends on changes."""
-        # The learning rate comes with each step's plan, so one step serves all rates.
-        settings: Any = {n: v for n, v in vars(optimizer).items() if n != "learning_rate"}
+        # Rates come with each step's plan, so one step serves all of them.
+        planned = ("learning_rate", "groups", "average")
+        settings: Any = {n: v for n, v in vars(optimizer).items() if n not in planned}
         key = (
             type(optimizer),
             settings_of(settings),
+            optimizer.average is not None,
+            self.grouped(optimizer).structure,
             metrics,
             self.penalty,
             self.custom_settings(),

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,10 +18,12 @@ import numpy as np
 import xpmlp_backends
 
 from xpmlp.errors import CheckpointError, GradientError, InvalidTypeError, InvalidValueError, short
+from xpmlp.model import rates
 from xpmlp.model.base import Model
 from xpmlp.model.task import KINDS, Task
 from xpmlp.nn.activations import ACTIVATIONS, Activation, activation
 from xpmlp.nn.contract import Backend
+from xpmlp.nn.embeddings import Embedding, embed
 from xpmlp.nn.losses import LOSSES, CustomLoss
 from xpmlp.nn.losses import loss as find_loss
 from xpmlp.nn.random import as_seed
@@ -28,11 +31,17 @@ from xpmlp.storage import tensorfile
 
 Loaded = TypeVar("Loaded", bound=Model)
 
-SCALING = ("shift", "scale", "target_shift", "target_scale")
+SCALING = ("shift", "scale", "target_shift", "target_scale", "target_low", "target_high")
 """The arrays of ``Scaling``, kept as ``scaling.shift`` and so on."""
 
 OWN = "own:"
 """The mark before the name of a custom function; part of the file format."""
+
+DEFAULTS = {
+    "bias_initializer": "zeros", "zero_last": False, "embedding": None, "input_scale": False,
+    "parametrization": "standard", "activation_mix": False,
+}  # fmt: skip
+"""Arguments that are left out of files that do not need them, as earlier versions wrote them."""
 
 _BUILT_IN = tuple(ACTIVATIONS.values())
 
@@ -75,19 +84,22 @@ def describe(mlp: Model, values: Mapping[str, Any]) -> tuple[dict[str, Any], dic
 def _arguments(mlp: Model) -> dict[str, Any]:
     """Return the arguments that make such a model, with functions as names."""
     architecture = mlp.network.architecture
-    own_layer, own_initializer = architecture.normalization, architecture.initializer
+    own_layer, embedding = architecture.normalization, architecture.embedding
+    first = {name: getattr(architecture, name) for name in ("initializer", "bias_initializer")}
     arguments = mlp.arguments | {
         "sizes": list(architecture.sizes),
         "activation": [_activation_name(a) for a in architecture.activations],
         "output": mlp.output and _activation_name(activation(mlp.output)),
         "loss": None,  # another entry has it, with its settings
-        "dropout": list(architecture.dropout),
+        "dropout": [rates.to_config(rate, OWN) for rate in architecture.dropout],
+        "input_dropout": rates.to_config(architecture.input_dropout, OWN),
+        "embedding": embedding and embedding.to_config(),
         # The weights themselves are in the file.
-        "initializer": "auto" if callable(own_initializer) else own_initializer,
+        **{n: DEFAULTS.get(n, "auto") if callable(made) else made for n, made in first.items()},
     }
     if callable(own_layer):
         arguments["normalization"] = OWN + own_layer.__name__
-    return arguments
+    return {n: v for n, v in arguments.items() if n not in DEFAULTS or v != DEFAULTS[n]}
 
 
 def load(
@@ -113,11 +125,16 @@ def _rebuild(
     own: dict[str, Any],
 ) -> Loaded:
     arguments = dict(config["arguments"])
+    if arguments.get("embedding") is not None:
+        arguments["embedding"] = _embedding(arguments["embedding"])
     # Compared before anything is allocated: the file is untrusted.
-    for i, shape in enumerate(pairwise(arguments["sizes"]), start=1):
-        if tensors[f"dense{i}.W"].shape != shape:
-            raise CheckpointError(f"dense{i}.W does not have the shape {shape} of the layers")
+    for name, shape in _matrices(arguments):
+        if tensors[name].shape != shape:
+            raise CheckpointError(f"{name} does not have the shape {shape} of the layers")
     arguments["activation"] = [_own_activation(name, own) for name in arguments["activation"]]
+    scheduled = partial(rates.from_config, custom=lambda name: _own("schedule", name, own))
+    arguments["dropout"] = [scheduled(rate) for rate in arguments["dropout"]]
+    arguments["input_dropout"] = scheduled(arguments["input_dropout"])
     if arguments["output"]:
         arguments["output"] = _own_activation(arguments["output"], own)
     if str(arguments["normalization"]).startswith(OWN):
@@ -128,6 +145,25 @@ def _rebuild(
     _fill(mlp, config, tensors)
     mlp.metadata = tensorfile.entry(config, "metadata", dict)
     return mlp
+
+
+def _embedding(config: Mapping[str, Any]) -> Embedding:
+    """Return the embedding that a file describes."""
+    if not isinstance(config, Mapping) or set(config) != set(Embedding().to_config()):
+        raise CheckpointError(f"embedding: found {short(repr(config))}")
+    return Embedding(**config)
+
+
+def _matrices(arguments: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield names and shapes of the large arrays of a network."""
+    sizes, embedding = list(arguments["sizes"]), arguments.get("embedding")
+    if embedding is not None:
+        layer = embed(embedding, sizes[0])
+        yield from layer.shapes.items()
+        yield from layer.statistics.items()
+        sizes[0] = layer.width
+    for i, shape in enumerate(pairwise(sizes), start=1):
+        yield f"dense{i}.W", shape
 
 
 def _fill(mlp: Model, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
@@ -199,6 +235,7 @@ def put(
             given["loss"] = json.loads(tensorfile.to_json(_loss_config(loss)))
         if mlp.seed_is_drawn:
             given["seed"] = as_seed(saved["seed"])
+        saved, given = DEFAULTS | saved, DEFAULTS | given
         other = [name for name in given if saved[name] != given[name]]
     if other:
         raise InvalidValueError(

@@ -12,6 +12,7 @@ from xpmlp.arrays.rows import HostRows, Rows, SparseRows, ThinRows, rows
 from xpmlp.errors import InvalidValueError
 from xpmlp.model import keywords, tables
 from xpmlp.model.base import Model
+from xpmlp.model.inputs import check_codes
 from xpmlp.model.memory import advice_on_use, release, rows_within_chunk, within_memory
 from xpmlp.model.task import total_sum_of_squares
 from xpmlp.nn.contract import Array, Forward
@@ -33,8 +34,9 @@ def inputs(model: Model, X: Any, name: str = "X", table: Any = None) -> Rows:
     """
     if (table := table or model.table) is not None:
         X = tables.transformed(table, X, model.dtype)
-    wide = model.scaling.mode == "standard"
-    return rows(model.backend, X, model.sizes[0], model.dtype, name, wide)
+    x = rows(model.backend, X, model.sizes[0], model.dtype, name, model.scaling.measures)
+    check_codes(model, x, name)
+    return x
 
 
 def thin(model: Model, x: Rows) -> Rows:
@@ -198,8 +200,8 @@ class Predictor(Model):
 
         The result is in the library of X and on its device; NumPy for lists and sparse matrices.
         Data on the host are copied to the device batch by batch. Values of a model with
-        ``scaling="standard"`` are float64, in which they are brought to the targets' units, where
-        the device has it.
+        ``scaling="standard"`` or ``"robust"`` are float64, in which they are brought to the
+        targets' units, where the device has it.
 
         Raises
         ------

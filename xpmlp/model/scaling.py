@@ -7,16 +7,16 @@ import numpy as np
 
 from xpmlp.arrays.checks import KEPT, dtype_name, narrowed, refuse
 from xpmlp.arrays.dlpack import is_numpy_array
-from xpmlp.arrays.rows import HostRows, Rows
+from xpmlp.arrays.robust import ROUNDING
+from xpmlp.arrays.rows import HostRows, Rows, SparseRows
 from xpmlp.errors import InvalidTypeError, unknown_name
 from xpmlp.model.task import Task
 from xpmlp.nn.contract import Array, Backend
+from xpmlp.nn.tabular import BOUND
 
+MODES = ("auto", "standard", "robust", "none")
 EXACT = {"float32": set(KEPT) - {"int32", "float64"}, "float64": set(KEPT)}
 """Dtypes of which each model's dtype holds every number."""
-
-ROUNDING = 16 * np.finfo(np.float64).eps
-"""A column whose deviation is a smaller share of its mean is constant but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,22 @@ class Scaling:
 
     Attributes
     ----------
-    mode : {"auto", "standard", "none"}
+    mode : {"auto", "standard", "robust", "none"}
         ``"auto"`` divides uint8 by 255, because bytes are pixels, and changes nothing else;
         ``"standard"`` subtracts each column's mean and divides by its standard deviation,
-        measured on the first training data, and does the same to real targets; ``"none"``
-        changes nothing.
+        measured on the first training data, and does the same to real targets; ``"robust"``
+        subtracts each input's median, divides by its interquartile range and clips smoothly, and
+        standardizes real targets; ``"none"`` changes nothing.
     pixels : bool or None
         Whether the model was fitted on uint8 under ``"auto"``; None before the first fit.
     shift, scale : ndarray of float64, shape (columns,) or (1,), or None
+    codes : tuple of int
+        The inputs that are codes of categories, which stay as they are.
     target_shift, target_scale : ndarray of float64, shape (outputs,), or None
         Mean and standard deviation of real targets. The network learns
         (y − target_shift)/target_scale, and losses are in those units; predictions are not.
+    target_low, target_high : ndarray of float64, shape (outputs,), or None
+        Where predictions of real values end, whatever the network says; a recipe sets them.
     """
 
     mode: str = "auto"
@@ -44,14 +49,22 @@ class Scaling:
     scale: Any = None
     target_shift: Any = None
     target_scale: Any = None
+    codes: tuple[int, ...] = ()
+    target_low: Any = None
+    target_high: Any = None
 
     @classmethod
-    def make(cls, mode: str | None) -> "Scaling":
+    def make(cls, mode: str | None, codes: tuple[int, ...] = ()) -> "Scaling":
         """Return the scaling of a mode, not fitted yet."""
         mode = "none" if mode is None else mode
-        if mode not in ("auto", "standard", "none"):
-            raise unknown_name("scaling", mode, ("auto", "standard", "none"))
-        return cls(mode)
+        if mode not in MODES:
+            raise unknown_name("scaling", mode, MODES)
+        return cls(mode, codes=codes)
+
+    @property
+    def measures(self) -> bool:
+        """Whether its numbers are measured on the first training data, in all their digits."""
+        return self.mode in ("standard", "robust")
 
     def fitted(self, x: Rows, ready: bool = False) -> "Scaling":
         """Return it fitted to the training inputs; itself if it is fitted already.
@@ -61,13 +74,20 @@ class Scaling:
         if self.pixels is not None:
             self.check(x)
             return self
-        pixels = self.mode == "auto" and x.dtype == "uint8"
+        pixels = self.mode == "auto" and x.dtype == "uint8" and not self.codes
         if pixels:
-            return Scaling(self.mode, True, None, np.array([1 / 255]))
-        if self.mode == "standard" and not ready:
+            return replace(self, pixels=True, scale=np.array([1 / 255]))
+        if not self.measures or ready:
+            return replace(self, pixels=False)
+        if self.mode == "standard":
             mean, deviation = standard(x)
-            return Scaling(self.mode, False, mean, 1 / deviation)
-        return Scaling(self.mode, False)
+            shift, scale = mean, 1 / deviation
+        else:
+            _refuse_sparse(x)
+            shift, scale = x.quartiles()
+        coded = np.isin(np.arange(len(shift)), self.codes)
+        shift, scale = np.where(coded, 0.0, shift), np.where(coded, 1.0, scale)
+        return replace(self, pixels=False, shift=shift, scale=scale)
 
     def applied(self, x: Rows, dtype: str, name: str = "X") -> Rows:
         """Return inputs that a step can scale in ``dtype`` without losing digits.
@@ -83,7 +103,11 @@ class Scaling:
             For a number that is out of the range of ``dtype`` once it is standardized.
         """
         self.check(x, name)
-        if self.mode != "standard" or (x.dtype in EXACT[dtype] and self._fits(dtype)):
+        if self.mode == "robust" and self.shift is not None:
+            _refuse_sparse(x, name)
+            clip = np.where(np.isin(np.arange(len(self.shift)), self.codes), 0.0, 1 / BOUND**2)
+            return x.standardized(self.shift, self.scale, dtype, clip)
+        if not self.measures or (x.dtype in EXACT[dtype] and self._fits(dtype)):
             return x
         shift = np.zeros(1) if self.shift is None else self.shift
         made = x.standardized(shift, np.ones(1) if self.scale is None else self.scale, dtype)
@@ -101,7 +125,7 @@ class Scaling:
         """Whether it standardizes the targets of this task."""
         if task.columns is not None:  # the outputs could not be brought back to their units
             return False
-        return self.mode == "standard" and task.kind == task.loss.targets == "values"
+        return self.measures and task.kind == task.loss.targets == "values"
 
     def encode(
         self, task: Task, y: np.ndarray, outputs: int, dtype: str, name: str = "y"
@@ -135,12 +159,17 @@ class Scaling:
         if self.target_scale is None:
             return prediction
         if is_numpy_array(prediction):
-            return prediction * self.target_scale + self.target_shift
+            made = prediction * self.target_scale + self.target_shift
+            return made if self.target_low is None else made.clip(self.target_low, self.target_high)
         xp, dtype = backend.xp, dtype_name(prediction)
         if "float64" in backend.capabilities:
             prediction, dtype = xp.astype(prediction, xp.float64), "float64"
         scale = backend.asarray(self.target_scale, dtype)
-        return prediction * scale + backend.asarray(self.target_shift, dtype)
+        made = prediction * scale + backend.asarray(self.target_shift, dtype)
+        if self.target_low is None:
+            return made
+        low, high = (backend.asarray(a, dtype) for a in (self.target_low, self.target_high))
+        return xp.minimum(xp.maximum(made, low), high)
 
     def check(self, x: Rows, name: str = "X") -> None:
         """Refuse inputs of another kind than those the model was fitted on."""
@@ -166,6 +195,15 @@ class Scaling:
             for a in (self.shift, self.scale)
         )
         return shift, scale
+
+
+def _refuse_sparse(x: Rows, name: str = "X") -> None:
+    if isinstance(x, SparseRows):
+        raise InvalidTypeError(
+            f"{name}: found a sparse matrix for scaling='robust', whose medians and quartiles are "
+            "0 where most numbers are; expected a dense one. Pass X.toarray(), or make the model "
+            "with scaling='standard'"
+        )
 
 
 def standard(x: Rows) -> tuple[np.ndarray, np.ndarray]:

@@ -60,7 +60,8 @@ def _layers(mlp: Model) -> list[tuple[str, str, str, str]]:
     rows = [("layer", "output", "parameters", "computes")]
     width = mlp.sizes[0]
     for layer in mlp.network.layers:
-        width = next((s[1] for name, s in layer.shapes.items() if name.endswith(".W")), width)
+        W = next((s[1] for name, s in layer.shapes.items() if name.endswith(".W")), width)
+        width = layer.width or W
         count = sum(map(prod, layer.shapes.values()))
         rows.append((layer.name, f"(n, {width})", f"{count:,}" if count else "", layer.formula))
     return rows

@@ -97,6 +97,20 @@ def _elu(ops: Any, z: Array) -> Array:
     return ops.xp.where(z > 0, z, ops.xp.expm1(-relu(ops.xp, -z)))
 
 
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+"""With them h has mean 0 and variance 1 if z is standard normal (Klambauer et al. 2017)."""
+
+
+def _selu_derivative(ops: Any, z: Array, h: Array) -> Array:
+    bound = SELU_SCALE * SELU_ALPHA
+    return ops.xp.minimum(h, 0.0) + bound + (SELU_SCALE - bound) * _like(ops, z > 0, z)
+
+
+def _selu(ops: Any, z: Array) -> Array:
+    xp = ops.xp
+    return SELU_SCALE * (relu(xp, z) + SELU_ALPHA * xp.expm1(-relu(xp, -z)))
+
+
 def _gelu_tanh_inner(z: Array) -> Array:
     """√(2/π)(z + 0.044715 z³), Hendrycks and Gimpel 2016."""
     return sqrt(2.0 / pi) * (z + 0.044715 * z * z * z)
@@ -155,6 +169,7 @@ _BUILTIN = [
         lambda ops, z, h: LEAK + (1.0 - LEAK) * _like(ops, z > 0, z),
     ),
     Activation("elu", _elu, lambda ops, z, h: ops.xp.where(z > 0, 1.0, h + 1.0)),
+    Activation("selu", _selu, _selu_derivative),
     Activation("gelu", lambda ops, z: z * normal_cdf(ops, z), _gelu_derivative),
     Activation("gelu_tanh", _gelu_tanh, _gelu_tanh_derivative),
     Activation(

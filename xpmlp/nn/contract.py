@@ -79,7 +79,7 @@ class Plan(NamedTuple):
         Indices of each step's examples.
     coefficients : Array of the model's dtype, shape (steps, c)
         The optimizer's scalars for each step: the learning rate, Adam's bias corrections.
-    keys : Array of int32, shape (steps, dropout layers, 2)
+    keys : Array of int32, shape (steps, dropout layers, 2), or 3 where a rate is scheduled
         Each dropout layer's key; see ``xpmlp.nn.random.dropout_mask``.
     """
 

@@ -57,10 +57,11 @@ _HE_FAMILY = {"relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "swish", "mish",
 def initializer(spec: object, activation: str) -> Initializer:
     """Return the initializer of a name, or a custom function as it is.
 
-    ``"auto"`` is He for activations of the ReLU family and Glorot for the rest.
+    ``"auto"`` is He for activations of the ReLU family, LeCun for SELU, which keeps the variance
+    with it, and Glorot for the rest.
     """
     if spec == "auto":
-        spec = "he" if activation in _HE_FAMILY else "glorot"
+        spec = "he" if activation in _HE_FAMILY else "lecun" if activation == "selu" else "glorot"
     if isinstance(spec, str):
         if spec not in INITIALIZERS:
             raise unknown_name("initializer", spec, [*INITIALIZERS, "auto"])
@@ -81,28 +82,62 @@ def drawn(spec: object, activation: str, rng: Any, n_in: int, n_out: int) -> Any
         For a custom initializer's result of another shape, or that is not of finite numbers.
     """
     made = initializer(spec, activation)(rng, n_in, n_out)
+    return _checked(_named("initializer", spec), made, (n_in, n_out), "(n_in, n_out)")
+
+
+BIASES: dict[str, Initializer] = {
+    "zeros": lambda rng, n_in, n_out: np.zeros(n_out),
+    "normal": lambda rng, n_in, n_out: rng.standard_normal(n_out),
+    "uniform": lambda rng, n_in, n_out: rng.uniform(-1.0, 1.0, n_out) / sqrt(n_in),
+}
+"""Every initializer of biases that a name can mean; "uniform" is PyTorch's."""
+
+
+def bias_initializer(spec: object) -> Initializer:
+    """Return the initializer of biases of a name, or a custom function as it is."""
+    if isinstance(spec, str):
+        if spec not in BIASES:
+            raise unknown_name("bias_initializer", spec, BIASES)
+        return BIASES[spec]
+    if not callable(spec):
+        raise InvalidTypeError(
+            f"bias_initializer: found {spec!r}; expected a name or a function (rng, n_in, n_out)"
+        )
+    return spec
+
+
+def bias_drawn(spec: object, rng: Any, n_in: int, n_out: int) -> Any:
+    """Return biases by an initializer, as a float64 host array of shape (n_out,).
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        As ``drawn``.
+    """
+    made = bias_initializer(spec)(rng, n_in, n_out)
+    return _checked(_named("bias_initializer", spec), made, (n_out,), "(n_out,)")
+
+
+def _checked(name: str, made: Any, shape: tuple[int, ...], meaning: str) -> Any:
+    """Return what an initializer made as float64, if it is finite numbers of this shape."""
     try:
         W = np.asarray(made)
     except ValueError as error:
-        raise InvalidTypeError(
-            f"{_named(spec)} NumPy cannot make one array of it: {error}"
-        ) from error
+        raise InvalidTypeError(f"{name} NumPy cannot make one array of it: {error}") from error
     if W.dtype.kind not in "buif":
-        raise InvalidTypeError(f"{_named(spec)} found dtype {W.dtype}; expected real numbers")
-    if W.shape != (n_in, n_out):
+        raise InvalidTypeError(f"{name} found dtype {W.dtype}; expected real numbers")
+    if W.shape != shape:
         raise InvalidValueError(
-            f"{_named(spec)} found shape {W.shape}; expected {(n_in, n_out)}, that is (n_in, n_out)"
+            f"{name} found shape {W.shape}; expected {shape}, that is {meaning}"
         )
     if not np.isfinite(W).all():
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(W))[0])
-        raise InvalidValueError(
-            f"{_named(spec)} found {W[place]} at {place}; expected finite numbers"
-        )
+        raise InvalidValueError(f"{name} found {W[place]} at {place}; expected finite numbers")
     return W.astype(np.float64)
 
 
-def _named(spec: object) -> str:
-    return f"initializer {getattr(spec, '__name__', repr(spec))}:"
+def _named(argument: str, spec: object) -> str:
+    return f"{argument} {getattr(spec, '__name__', repr(spec))}:"
 
 
 def filled(shape: tuple[int, ...], value: float) -> Any:

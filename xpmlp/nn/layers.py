@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from xpmlp.nn.activations import Activation
 from xpmlp.nn.functions import Array
+from xpmlp.nn.schedules import Schedule
 
 Params = Mapping[str, Array]
 Grads = dict[str, Array]
@@ -62,7 +63,7 @@ class Layer(NamedTuple):
         Running statistics.
     formula : str
         What it computes, for summaries.
-    initial : dict of str to float
+    initial : dict of str to float, or callable (rng, shape) -> ndarray
         Initial values of parameters and statistics, except weight matrices, which are drawn, and
         those that start at 0.
     parts : tuple of Layer
@@ -71,12 +72,16 @@ class Layer(NamedTuple):
         Composes parts in the way this layer does; see ``map_layers``.
     activation : Activation, optional
         The activation that the layer applies, last or alone.
-    drops : (float, int), optional
+    drops : (float or Schedule, int), optional
         Of a dropout layer: the rate, and its number among the network's dropout layers.
     activated : callable (Activation) -> Layer, optional
         Returns this layer joined with an activation after it; ``chain`` uses it.
-    dropped : callable (float, int) -> Layer, optional
+    dropped : callable (rate, int) -> Layer, optional
         Returns this layer joined with dropout after it.
+    width : int, optional
+        Units of its output, where they follow neither from its input nor from its ``W``.
+    kept : int
+        Numbers that it keeps for each row, besides one for each unit of its output.
     """
 
     name: str
@@ -84,13 +89,15 @@ class Layer(NamedTuple):
     shapes: Mapping[str, tuple[int, ...]]
     statistics: Mapping[str, tuple[int, ...]]
     formula: str
-    initial: Mapping[str, float] = MappingProxyType({})
+    initial: Mapping[str, Any] = MappingProxyType({})
     parts: tuple["Layer", ...] = ()
     compose: Callable[[list["Layer"]], "Layer"] | None = None
     activation: Activation | None = None
-    drops: tuple[float, int] | None = None
+    drops: tuple[float | Schedule, int] | None = None
     activated: Callable[[Activation], "Layer"] | None = None
-    dropped: Callable[[float, int], "Layer"] | None = None
+    dropped: Callable[[float | Schedule, int], "Layer"] | None = None
+    width: int | None = None
+    kept: int = 0
 
 
 def map_layers(layer: Layer, f: Callable[[Layer], Layer], joined: bool = False) -> Layer:
@@ -158,7 +165,7 @@ def _activated(
     W: str,
     b: str | None,
     activation: Activation,
-    rate: float | None = None,
+    rate: float | Schedule | None = None,
     index: int = 0,
 ) -> Layer:
     """h = f(x W + b), and dropout after it: one layer, for backends that fuse them."""
@@ -167,7 +174,7 @@ def _activated(
         z, h = ops.dense_activation(ops, x, p[W], p[b] if b else None, activation)
         y, mask = h, None
         if rate is not None and run.training:
-            y, mask = ops.dropout(ops, h, run.keys[index, :], rate)
+            y, mask = ops.dropout(ops, h, run.keys[index, :], _constant(rate))
 
         def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
             out = (run.grad.get(W), run.grad.get(b) if b else None)
@@ -267,28 +274,35 @@ def activate(name: str, activation: Activation) -> Layer:
     return Layer(name, forward, {}, {}, formula, activation=activation)
 
 
-def dropout(name: str, rate: float, index: int) -> Layer:
+def dropout(name: str, rate: float | Schedule, index: int) -> Layer:
     """y = x · mask in training, where the mask is 0 with probability ``rate``, else 1/(1 − rate).
 
     The scaling keeps the expected value, so y = x outside training (Srivastava et al. 2014, in the
-    inverted form). ``index`` counts the network's dropout layers: it picks the step's key.
+    inverted form). ``index`` counts the network's dropout layers: it picks the step's key, which
+    has a scheduled rate, too.
     """
 
     def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
         if not run.training:
             return x, lambda dy, need_dx=True: (dy, {})
-        y, mask = ops.dropout(ops, x, run.keys[index, :], rate)
+        y, mask = ops.dropout(ops, x, run.keys[index, :], _constant(rate))
 
         def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
             return ops.dropout_grad(ops, dy, mask) if need_dx else None, {}
 
         return y, backward
 
-    return Layer(name, forward, {}, {}, f"y = x · mask, {rate:g} dropped", drops=(rate, index))
+    share = rate if isinstance(rate, Schedule) else f"{rate:g}"
+    return Layer(name, forward, {}, {}, f"y = x · mask, {share} dropped", drops=(rate, index))
 
 
-def dropped(ops: Any, x: Array, key: Array, rate: float) -> tuple[Array, Any]:
-    """x · mask, and the mask; the reference of ``ops.dropout``.
+def _constant(rate: float | Schedule) -> float | None:
+    """Return a rate as operations take it: None for one that comes with each step's key."""
+    return None if isinstance(rate, Schedule) else rate
+
+
+def dropped(ops: Any, x: Array, key: Array, rate: float | None) -> tuple[Array, Any]:
+    """x · mask, and the mask; the reference of ``ops.dropout``. Without a rate, the key has it.
 
     A backend may return whatever else its ``dropout_grad`` and ``dense_activation_grad`` take for
     a mask: it can be computed again from the key.

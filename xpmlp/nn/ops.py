@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
+from xpmlp.nn.embeddings import sum_by_code
 from xpmlp.nn.functions import Array, erf
 from xpmlp.nn.layers import (
     activation,
@@ -23,9 +24,11 @@ from xpmlp.nn.layers import (
 )
 from xpmlp.nn.losses import label_cross_entropy, sigmoid_cross_entropy, softmax_cross_entropy
 from xpmlp.nn.metrics import accumulate, assess, batch_mean, is_largest
+from xpmlp.nn.numeric import angles, angles_grad, batch_product, shares
 from xpmlp.nn.parameters import Layout
 from xpmlp.nn.penalty import penalize
 from xpmlp.nn.random import dropout_mask
+from xpmlp.nn.tabular import mixed, mixed_grad
 from xpmlp.nn.updates import UPDATES
 
 Operation = Callable[..., Any]
@@ -108,6 +111,13 @@ class Ops:
     activation_grad: Operation
     dense_activation: Operation
     dense_activation_grad: Operation
+    mixed: Operation
+    mixed_grad: Operation
+    angles: Operation
+    angles_grad: Operation
+    shares: Operation
+    batch_product: Operation
+    sum_by_code: Operation
     erf: Operation
     softmax_cross_entropy: Operation
     label_cross_entropy: Operation
@@ -143,6 +153,13 @@ class Ops:
             activation_grad=activation_grad,
             dense_activation=dense_activation,
             dense_activation_grad=dense_activation_grad,
+            mixed=partial(mixed, xp),
+            mixed_grad=partial(mixed_grad, xp),
+            angles=partial(angles, xp),
+            angles_grad=partial(angles_grad, xp),
+            shares=partial(shares, xp),
+            batch_product=partial(batch_product, xp),
+            sum_by_code=partial(sum_by_code, xp, device),
             erf=partial(erf, xp),
             softmax_cross_entropy=partial(softmax_cross_entropy, xp),
             label_cross_entropy=partial(label_cross_entropy, xp, device),

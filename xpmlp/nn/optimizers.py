@@ -7,19 +7,19 @@ Symbols: θ parameters, g gradient, η learning rate, t step from 1, all element
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import inf
-from numbers import Real
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from xpmlp.errors import InvalidTypeError, InvalidValueError, flag, unknown_name
+from xpmlp.errors import InvalidTypeError, flag, unknown_name
 from xpmlp.nn.functions import Array
-from xpmlp.nn.schedules import Schedule
+from xpmlp.nn.groups import Group, as_groups
+from xpmlp.nn.limits import fraction, not_negative, positive
+from xpmlp.nn.schedules import BEGIN, Schedule
 from xpmlp.nn.updates import Updated
 
 __all__ = [
-    "OPTIMIZERS", "SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer",
-    "RMSProp", "optimizer",
+    "OPTIMIZERS", "SGD", "AdaGrad", "Adam", "AdamW", "Group", "Momentum", "Nesterov",
+    "Optimizer", "RMSProp", "optimizer",
 ]  # fmt: skip
 
 
@@ -35,13 +35,21 @@ class Optimizer:
         Largest Euclidean norm of the whole gradient.
     clip_value : float, optional
         Largest absolute value of each element; applied before ``clip_norm``.
+    groups : mapping of str to Group or dict, optional
+        What is different for some parameters, by patterns of their names in ``mlp.parameters``, as
+        ``fnmatch`` takes them: ``{"dense1.*": {"rate": 0}, "*.b": {"weight_decay": 0}}``. The first
+        pattern that matches a parameter decides. ``clip_norm`` is that of all groups together.
+    average : float, optional
+        Decay a of the weights' moving average, in [0, 1): 0.999, say. The model then has the mean
+        of the weights after each step, those of n steps ago with the weight aⁿ: it is what is
+        evaluated, saved and used for predictions, while training goes on with the last weights.
     slots : int
         Number of arrays of optimizer state, each the size of the parameters.
 
     Raises
     ------
-    InvalidValueError
-        When an optimizer is made with a setting that is out of range.
+    InvalidValueError, InvalidTypeError
+        For a setting that is out of range; in ``fit``, if a pattern of ``groups`` decides nothing.
 
     Examples
     --------
@@ -58,26 +66,36 @@ class Optimizer:
     learning_rate: "float | Schedule" = 1e-3
     clip_norm: float | None = None
     clip_value: float | None = None
+    groups: Any = field(default=None, kw_only=True)
+    average: float | None = field(default=None, kw_only=True)
     name: ClassVar[str]
     slots: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.learning_rate, Schedule):
-            _positive(self, "learning_rate")
+            positive(self, "learning_rate")
         for limit in ("clip_norm", "clip_value"):
             if getattr(self, limit) is not None:
-                _positive(self, limit)
+                positive(self, limit)
+        if self.average is not None:
+            fraction(self, "average")
+        object.__setattr__(self, "groups", as_groups(self, self.groups))
+
+    @property
+    def buffers(self) -> int:
+        """Number of arrays that a run keeps: ``slots``, and one more for averaged weights.
+
+        Examples
+        --------
+        >>> xpmlp.Adam().buffers, xpmlp.Adam(average=0.999).buffers
+        (2, 3)
+        """
+        return self.slots + (self.average is not None)
 
     def rates(
         self, epoch: int, steps: int, total: float, history: Mapping[str, Sequence[float]]
     ) -> list[float]:
-        """Return the learning rate of each step of an epoch, from 0; see ``Schedule.rates``.
-
-        Examples
-        --------
-        >>> xpmlp.SGD(0.1).rates(epoch=0, steps=3, total=10, history={})
-        [0.1, 0.1, 0.1]
-        """
+        """Return the learning rate of each step of an epoch, from 0; see ``Schedule.rates``."""
         if isinstance(self.learning_rate, Schedule):
             return self.learning_rate.rates(epoch, steps, total, history)
         return [float(self.learning_rate)] * steps
@@ -90,10 +108,6 @@ class Optimizer:
         t : int, or ndarray of float64, shape (steps,)
             Number of the step, from 1.
         rate : float, or ndarray of float64, shape (steps,)
-
-        Returns
-        -------
-        tuple of float, or of what broadcasts to shape (steps,)
 
         Examples
         --------
@@ -186,7 +200,7 @@ class Momentum(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _fraction(self, "momentum", closed=True)
+        fraction(self, "momentum", closed=True)
         flag("rate_inside", self.rate_inside)
 
     def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
@@ -235,7 +249,7 @@ class AdaGrad(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _positive(self, "epsilon")
+        positive(self, "epsilon")
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
         return ops.adagrad(p, g, moments[0], c[0], self.epsilon)
@@ -249,11 +263,9 @@ class RMSProp(Optimizer):
 
     Examples
     --------
-    >>> mlp = xpmlp.MLP([2, 8, 2], backend="numpy", seed=0)
-    >>> points = xpmlp.data.make_xor(n=50)
-    >>> history = mlp.fit(points.X, points.y, epochs=20, optimizer=xpmlp.RMSProp(0.01, rho=0.9))
-    >>> history["loss"][-1] < history["loss"][0]
-    True
+    >>> ops, p, g = xpmlp.backend("numpy").ops, np.array([1.0]), np.array([5.0])
+    >>> xpmlp.RMSProp(rho=0.75).update(ops, p, g, (np.zeros(1),), np.array([0.1]))[0].round(6)
+    array([0.8])
     """
 
     name = "rmsprop"
@@ -263,8 +275,8 @@ class RMSProp(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _fraction(self, "rho")
-        _positive(self, "epsilon")
+        fraction(self, "rho")
+        positive(self, "epsilon")
 
     def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
         return ops.rmsprop(p, g, moments[0], c[0], self.rho, self.epsilon)
@@ -305,9 +317,9 @@ class Adam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _fraction(self, "beta1")
-        _fraction(self, "beta2")
-        _positive(self, "epsilon")
+        fraction(self, "beta1")
+        fraction(self, "beta2")
+        positive(self, "epsilon")
         flag("epsilon_hat", self.epsilon_hat)
 
     def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
@@ -323,27 +335,35 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay of all parameters, biases included, as in PyTorch.
 
-    First θ ← (1 − η λ) θ, then Adam's step (Loshchilov and Hutter 2019); ``weight_decay`` is λ.
+    First θ ← (1 − η λ) θ, then Adam's step (Loshchilov and Hutter 2019); ``weight_decay`` is λ, or
+    a schedule of it.
 
     Examples
     --------
     >>> optimizer = xpmlp.AdamW(xpmlp.schedules.OneCycle(0.01), weight_decay=0.1)
+    >>> without_biases = xpmlp.AdamW(weight_decay=0.1, groups={"*.b": {"weight_decay": 0}})
     >>> xpmlp.AdamW(weight_decay=0.1).coefficients(t=1, rate=0.5)[2]  # 1 − η λ
     0.95
     """
 
     name = "adamw"
-    weight_decay: float = 1e-2
+    weight_decay: "float | Schedule" = 1e-2
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.weight_decay != 0:
-            _positive(self, "weight_decay")
+        if not isinstance(self.weight_decay, Schedule):
+            not_negative(self, "weight_decay")
 
-    def coefficients(self, t: Any, rate: Any) -> tuple[Any, ...]:
-        """Return Adam's, with 1 − η λ as the factor of decay."""
+    def coefficients(self, t: Any, rate: Any, decay: Any = None) -> tuple[Any, ...]:
+        """Return Adam's, with 1 − η λ as the factor of decay.
+
+        ``decay`` is λ: by default the optimizer's, which for a schedule is where it begins.
+        """
         c0, c1, _ = super().coefficients(t, rate)
-        return c0, c1, 1.0 - rate * self.weight_decay
+        if decay is None:
+            own = self.weight_decay
+            decay = own.rates(*BEGIN)[0] if isinstance(own, Schedule) else own
+        return c0, c1, 1.0 - rate * decay
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
@@ -376,21 +396,3 @@ def optimizer(spec: object) -> Optimizer:
             f"optimizer: found {spec!r}; expected a name or an optimizer such as xpmlp.Adam(1e-3)"
         )
     return spec
-
-
-def _positive(owner: Any, name: str) -> None:
-    value = getattr(owner, name)
-    if not isinstance(value, Real) or not 0 < float(value) < inf:
-        raise InvalidValueError(
-            f"{type(owner).__name__}: {name} is {value!r}; expected a positive number"
-        )
-
-
-def _fraction(owner: Any, name: str, closed: bool = False) -> None:
-    value = getattr(owner, name)
-    inside = isinstance(value, Real) and 0 <= float(value) < 1
-    if not inside and not (closed and value == 1):
-        raise InvalidValueError(
-            f"{type(owner).__name__}: {name} is {value!r}; expected a number in "
-            f"[0, 1{']' if closed else ')'}"
-        )

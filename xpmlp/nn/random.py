@@ -26,6 +26,8 @@ class Purpose(IntEnum):
     DROPOUT = 2
     SPLIT = 3
     POINTS = 4
+    BIASES = 6
+    EMBEDDINGS = 7
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
@@ -77,14 +79,21 @@ def as_order(rows: Any, n: int) -> np.ndarray:
     return order.astype(np.int32)
 
 
-def dropout_keys(seed: int, epoch: int, steps: int, layers: int) -> np.ndarray:
-    """Draw two key words for each step and dropout layer: int32, shape (steps, layers, 2)."""
+def dropout_keys(seed: int, epoch: int, steps: int, layers: int, rates: Any = None) -> np.ndarray:
+    """Draw two key words for each step and dropout layer: int32, shape (steps, layers, 2).
+
+    With ``rates``, shape (steps, layers), a third word has the threshold of each.
+    """
     if not layers:
         return np.zeros((steps, 0, 2), np.int32)
-    words = generator(seed, Purpose.DROPOUT, epoch).integers(
+    drawn = generator(seed, Purpose.DROPOUT, epoch).integers(
         0, 2**32, size=(steps, layers, 2), dtype=np.uint32
     )
-    return words.view(np.int32)
+    words = drawn.view(np.int32)
+    if rates is None:
+        return words
+    thresholds = np.floor(np.asarray(rates) * 2.0**32) - 2.0**31
+    return np.concatenate([words, thresholds.astype(np.int32)[..., None]], axis=-1)
 
 
 def _int32(word: int) -> int:
@@ -97,7 +106,7 @@ _M1, _M2 = _int32(0x7FEB352D), _int32(0x846CA68B)
 
 
 def dropout_mask(
-    xp: Any, key: Array, shape: tuple[int, ...], rate: float, dtype: Any, device: Any = None
+    xp: Any, key: Array, shape: tuple[int, ...], rate: float | None, dtype: Any, device: Any = None
 ) -> Array:
     """Return a mask, the same on every backend: 0 with probability ``rate``, else 1/(1 − rate).
 
@@ -110,12 +119,12 @@ def dropout_mask(
     ----------
     xp : module
         Array API namespace.
-    key : Array of int32, shape (2,)
-        The step's and layer's key words.
+    key : Array of int32, shape (2,) or (3,)
+        The step's and layer's key words; for a scheduled rate, its threshold as well.
     shape : tuple of int
         Shape of the mask; at most 2**31 elements.
-    rate : float
-        Probability of a zero, in [0, 1).
+    rate : float or None
+        Probability of a zero, in [0, 1); None if the key has it.
     dtype : dtype
         Floating dtype of the mask.
     device : object, optional
@@ -129,6 +138,15 @@ def dropout_mask(
     x = (x ^ ((x >> 16) & 0xFFFF)) * _M1 + key[1:2]
     x = (x ^ ((x >> 15) & 0x1FFFF)) * _M2
     x = x ^ ((x >> 16) & 0xFFFF)
-    threshold = int(rate * 2**32) - 2**31  # a share `rate` of all int32 is below it
-    kept = xp.astype(x >= threshold, dtype) * (1.0 / (1.0 - rate))
-    return xp.reshape(kept, shape)
+    threshold, kept = threshold_and_kept(xp, key, rate, dtype)
+    return xp.reshape(xp.astype(x >= threshold, dtype) * kept, shape)
+
+
+def threshold_and_kept(xp: Any, key: Array, rate: float | None, dtype: Any) -> tuple[Any, Any]:
+    """Return below which int32 a share ``rate`` of all of them is, and 1/(1 − rate).
+
+    With T = 2³² rate − 2³¹ from the key, 1/(1 − rate) = 2³²/(2³¹ − T).
+    """
+    if rate is not None:
+        return int(rate * 2**32) - 2**31, 1.0 / (1.0 - rate)
+    return key[2:3], 2.0**32 / (2.0**31 - xp.astype(key[2:3], dtype))

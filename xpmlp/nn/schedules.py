@@ -6,16 +6,32 @@ batch size. Schedules run on the host before each epoch; the plan has their valu
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import cos, inf, pi
+from math import cos, inf, log2, pi
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from xpmlp.errors import InvalidValueError
 
 __all__ = [
-    "Constant", "Cosine", "Custom", "Exponential", "InverseTime", "OneCycle", "ReduceOnPlateau",
-    "Schedule", "StepDecay", "WarmUp", "schedule",
+    "Constant", "CosLog4", "Cosine", "Custom", "Exponential", "FlatCos", "InverseTime", "OneCycle",
+    "ReduceOnPlateau", "Schedule", "StepDecay", "WarmUp", "schedule",
 ]  # fmt: skip
+
+
+class Time(NamedTuple):
+    """When an epoch is: its number from 0, its steps, the number of epochs, and what was before.
+
+    ``Schedule.rates`` takes these.
+    """
+
+    epoch: int
+    steps: int
+    total: float
+    history: Mapping[str, Sequence[float]]
+
+
+BEGIN = Time(0, 1, 1, {})
+"""The only step of a run of one epoch."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +185,54 @@ class Cosine(Schedule):
 
     def at(self, time: float, total: float) -> float:
         return self.final + (self.rate - self.final) * 0.5 * (1.0 + cos(pi * min(time / total, 1)))
+
+
+@dataclass(frozen=True)
+class FlatCos(Schedule):
+    """A constant rate for a share ``flat`` of the time, then a fall to ``final``: half a cosine.
+
+    RealMLP's dropout and weight decay fall so (Holzmüller et al. 2024).
+
+    Examples
+    --------
+    >>> falling = xpmlp.schedules.FlatCos(0.2)
+    >>> [round(falling.at(epoch, total=8), 3) for epoch in (0, 4, 5, 6, 8)]
+    [0.2, 0.2, 0.171, 0.1, 0.0]
+    >>> optimizer = xpmlp.AdamW(0.01, weight_decay=xpmlp.schedules.FlatCos(0.02))
+    """
+
+    flat: float = 0.5
+    final: float = 0.0
+    not_negative = ("flat", "final")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.flat >= 1:
+            raise InvalidValueError(f"FlatCos: flat is {self.flat!r}; expected a share below 1")
+
+    def at(self, time: float, total: float) -> float:
+        done = (min(time / total, 1.0) - self.flat) / (1.0 - self.flat)
+        return self.final + (self.rate - self.final) * 0.5 * (1.0 + cos(pi * max(done, 0.0)))
+
+
+@dataclass(frozen=True)
+class CosLog4(Schedule):
+    """Four rises from 0 and falls, each twice as long as the last: ½ (1 − cos 2π log₂(1 + 15 t)).
+
+    t is the share of the time. The rate is highest at t = 0.028, 0.122, 0.310 and 0.688, and 0
+    at the first step and the last (RealMLP: Holzmüller et al. 2024).
+
+    Examples
+    --------
+    >>> cycles = xpmlp.schedules.CosLog4(0.04)
+    >>> [round(cycles.at(t, total=15), 3) for t in (0, 0.5, 1, 3, 7, 11, 15)]
+    [0.0, 0.037, 0.0, 0.0, 0.0, 0.037, 0.0]
+    >>> optimizer = xpmlp.Adam(cycles, beta2=0.95)
+    """
+
+    def at(self, time: float, total: float) -> float:
+        turns = log2(1.0 + 15.0 * min(time / total, 1.0))
+        return self.rate * 0.5 * (1.0 - cos(2.0 * pi * turns))
 
 
 @dataclass(frozen=True)

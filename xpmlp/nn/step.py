@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from xpmlp.nn.contract import Array, Data, Plan, State
+from xpmlp.nn.groups import Grouped
 from xpmlp.nn.layers import Layer, Pass
 from xpmlp.nn.losses import Loss
 from xpmlp.nn.metrics import Metric
 from xpmlp.nn.network import Network
 from xpmlp.nn.ops import Ops
-from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.penalty import Penalty
+from xpmlp.nn.updates import Updated
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class TrainingStep:
     loss : Loss
     metric : Metric or None
     penalty : Penalty
-    optimizer : Optimizer
+    optimizer : Grouped
     """
 
     ops: Ops
@@ -42,7 +43,7 @@ class TrainingStep:
     loss: Loss
     metric: Metric | None
     penalty: Penalty
-    optimizer: Optimizer
+    optimizer: Grouped
 
     def __call__(self, state: State, data: Data, plan: Plan, k: Any) -> State:
         """Take step ``k`` of the plan."""
@@ -61,19 +62,12 @@ class TrainingStep:
         value, grads, score = self.gradient(params, x, y, weight, run)
         sums = ops.accumulate(state.totals, state.carry, state.finite, value, rows.shape[0], score)
         grad = ops.pack(layout, grads, state.grad, run.grad)
-        new, moments = self.optimizer.update(
-            ops,
-            state.params,
-            self.optimizer.clip(ops, grad),
-            state.moments,
-            plan.coefficients[k, :],
-        )
-        if self.penalty.max_norm is not None:
-            new = self._bounded(new)
+        new, moments = self._update(state, grad, plan.coefficients[k, :])
         statistics = state.statistics
         if run.new_statistics:
             old = self.network.statistics.views(xp, statistics)
-            statistics = ops.pack(self.network.statistics, run.new_statistics, statistics, old)
+            new_ones = old | run.new_statistics
+            statistics = ops.pack(self.network.statistics, new_ones, statistics, old)
         return State(new, moments, grad, statistics, value, *sums)
 
     def gradient(
@@ -93,10 +87,27 @@ class TrainingStep:
                 value = value + part
         return value, grads, score
 
+    def _update(self, state: State, grad: Array, c: Array) -> Updated:
+        """Return the new parameters and moments, the last of which is the average if there is one.
+
+        a ← a − w (a − θ) is a step of gradient descent from a towards θ at the rate w, so the
+        backends' fused update computes it.
+        """
+        ops, optimizer, moments = self.ops, self.optimizer, state.moments
+        last = c.shape[0] - 1
+        averages = moments[optimizer.slots :]
+        c, w = (c[:last], c[last]) if averages else (c, None)
+        clipped = optimizer.clip(ops, grad)
+        new, moments = optimizer.update(ops, state.params, clipped, moments[: optimizer.slots], c)
+        if self.penalty.max_norm is not None:
+            new = self._bounded(new)
+        return new, (*moments, *(ops.sgd(a, a - new, w) for a in averages))
+
     def _bounded(self, flat: Array) -> Array:
         views = self.network.layout.views(self.ops.xp, flat)
+        bounds = set(self.network.weights) - self.optimizer.frozen
         bounded = {
-            name: self.penalty.bound(self.ops.xp, view) if name in self.network.weights else view
+            name: self.penalty.bound(self.ops.xp, view) if name in bounds else view
             for name, view in views.items()
         }
         return self.ops.pack(self.network.layout, bounded, flat, views)

@@ -178,7 +178,7 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
 
     def _initialize(self, X: Array, sizes: list[int]) -> None:
         """Make the network, draw its weights, and delete the records of previous fits."""
-        drops = bool(np.any(self.dropout)) or self.input_dropout > 0
+        drops = bool(np.any(self.dropout)) or self.input_dropout != 0
         # Only dropout needs a seed; drawing none without it keeps scikit-learn's random numbers.
         seed = int(self._random_state.randint(2**31 - 1)) if drops else 0
         self._build(other_backend(X), sizes, compute_dtype(X, self.dtype), seed)
@@ -214,7 +214,7 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
         return self._task() | {
             "activation": _parameters.activation(self.activation),
             "dropout": _parameters.rates(self.dropout),
-            "input_dropout": float(self.input_dropout),
+            "input_dropout": _parameters.rates(self.input_dropout),
             "normalization": self.normalization,
             "residual": self.residual,
             "l1": self.l1,

@@ -1,4 +1,4 @@
-"""Documentation that the docstrings of both estimators contain."""
+"""Documentation that the docstrings of several estimators contain."""
 
 from inspect import cleandoc
 from typing import TypeVar
@@ -60,9 +60,9 @@ l1 : float
     L1 penalty l1 Σ|W|, divided as ``alpha`` is.
 max_norm : float, optional
     Largest Euclidean norm of a unit's incoming weights.
-dropout : float or list of float
+dropout : float, Schedule, or list of them
     Dropout rate of the hidden layers, or of each.
-input_dropout : float
+input_dropout : float or Schedule
     Dropout rate of the inputs.
 normalization : {"layer", "batch"} or callable, optional
     Normalization between each hidden dense layer and its activation.
@@ -110,9 +110,56 @@ n_iter_, t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_nam
     As in scikit-learn."""
 
 
+TABULAR = """\
+recipe : {"best", "fast"}
+    RealMLP's settings (Holzmüller et al. 2024). "best" embeds numbers and categories, and has
+    dropout and weight decay; "fast" is half the work, and almost as good.
+ensemble : int, optional
+    Members that are trained as one network, whose predictions are averaged.
+n_cv : int
+    With more than 1, so many networks, each trained without one of as many folds, which chooses
+    its epoch. Predictions are their mean.
+validation_fraction : float
+    Share of the rows that choose the epoch, and are not trained on, if ``n_cv`` is 1. With 0 the
+    weights of the last epoch stay.
+metric : str, optional
+    What the best epoch is chosen by: "accuracy", "log_loss" or "auc" for classes, "rmse", "mae"
+    or "r2" for values; the first by default. Labels are smoothed with "accuracy" only.
+patience : int, optional
+    Epochs without improvement before training stops; by default it does not. The learning rate
+    rises and falls four times, so a small number stops in a valley.
+hidden : sequence of int, optional
+    Units of the hidden layers; by default three of 256.
+epochs : int, optional
+    By default 256.
+learning_rate : float, optional
+    The highest; by default the recipe's.
+table : Table, optional
+    Its lists ``categorical``, ``numeric`` and ``drop`` of columns count; scaling is the recipe's.
+dtype : {"float32", "float64"}
+backend : str or Backend, optional
+    "numpy", "cupy", "torch", "jax", "dpnp", "auto". By default that of the environment variable
+    ``XPMLP_BACKEND``, or NumPy.
+device : str, optional
+    The library's name of a device: "cuda:1".
+random_state : int, RandomState or None
+    Random numbers for the validation rows, the weights, the order of the rows and dropout.
+verbose : bool or int
+    Whether to print the loss of 16 epochs, or of so many."""
+
+FITTED = """\
+members_ : list of xpmlp.MLP
+    The networks, one for each fold: ``members_[0].save(path)``. Each has its ``table``.
+history_ : list of History
+    Of each: loss, learning rate and seconds of each epoch, and ``val_<metric>``.
+n_features_in_, feature_names_in_
+    As in scikit-learn."""
+
+
 def documented(cls: type[T]) -> type[T]:
     """Fill in the parameters and attributes that both estimators have."""
     if cls.__doc__ is not None:  # as it is under python -OO
         shared = {"from_sklearn": FROM_SKLEARN, "additional": ADDITIONAL, "attributes": ATTRIBUTES}
+        shared |= {"tabular": TABULAR, "fitted": FITTED}
         cls.__doc__ = cleandoc(cls.__doc__) % shared
     return cls

@@ -30,8 +30,8 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "learning_rate": [StrOptions(set(SCHEDULES)), Schedule],
     "l1": [Interval(Real, 0, None, closed="left")],
     "max_norm": [Interval(Real, 0, None, closed="neither"), None],
-    "dropout": [Interval(Real, 0, 1, closed="left"), list, tuple],
-    "input_dropout": [Interval(Real, 0, 1, closed="left")],
+    "dropout": [Interval(Real, 0, 1, closed="left"), Schedule, list, tuple],
+    "input_dropout": [Interval(Real, 0, 1, closed="left"), Schedule],
     "normalization": [StrOptions(set(NORMALIZATIONS)), callable, None],
     "residual": ["boolean"],
     "dtype": [StrOptions({"float32", "float64"}), None],
@@ -84,8 +84,10 @@ def hidden_sizes(spec: Any) -> list[int]:
 
 
 def rates(spec: Any) -> Any:
-    """Return a dropout rate, or a list of one for each layer, as Python floats."""
-    return [float(rate) for rate in spec] if hasattr(spec, "__iter__") else float(spec)
+    """Return a dropout rate, or a list of one for each layer, as Python floats or schedules."""
+    if isinstance(spec, Schedule):
+        return spec
+    return [rates(rate) for rate in spec] if hasattr(spec, "__iter__") else float(spec)
 
 
 def activation(spec: Any) -> Any:

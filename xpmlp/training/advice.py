@@ -36,7 +36,7 @@ def warn_of_inputs(model: Model, given: TrainingData) -> bool:
     Later fits may have other data, but weights that suit the first. Normalized layers undo large
     inputs, not small ones.
     """
-    if model.epochs_trained or given.scaling.mode == "standard":
+    if model.epochs_trained or given.scaling.measures:
         return False
     few = spaced(given.x.count, min(ROWS, max(NUMBERS // given.x.array.shape[1], 1)))
     scale = 1.0 if given.scaling.scale is None else float(given.scaling.scale[0])  # of pixels

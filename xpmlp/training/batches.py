@@ -11,12 +11,14 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from xpmlp.errors import InvalidTypeError, InvalidValueError
+from xpmlp.errors import InvalidTypeError
 from xpmlp.model.base import Model
 from xpmlp.model.memory import CHUNK_BYTES, gathered_bytes
 from xpmlp.nn.contract import Backend, Data, Plan
 from xpmlp.nn.optimizers import Optimizer
-from xpmlp.nn.random import as_order, dropout_keys, permutation
+from xpmlp.nn.random import as_order, permutation
+from xpmlp.nn.schedules import Time
+from xpmlp.training.rates import averaging, coefficients
 
 CHUNK_STEPS = 256
 """Most steps whose rows are copied to the device at a time."""
@@ -159,7 +161,8 @@ class Planner:
         batch_size: int,
         shuffle: bool | Order,
     ) -> None:
-        self.model, self.optimizer, self.source = model, optimizer, source
+        self.model, self.source = model, source
+        self.optimizer = model.grouped(optimizer)
         self.batch_size, self.shuffle = batch_size, shuffle
         self.examples = source.data.X.shape[0]
         self.steps = math.ceil(self.examples / batch_size)
@@ -178,37 +181,33 @@ class Planner:
             permutation(self.model.seed, epoch, n) if self.shuffle else np.arange(n, dtype=np.int32)
         )
 
-    def draw(self, taken: int, rates: list[float]) -> list[EpochPlan]:
+    def draw(self, taken: int, time: Time) -> tuple[list[EpochPlan], list[float]]:
         """Return an epoch's plans: the full batches, and a smaller last one if there is one.
+
+        With them come the learning rates of the steps.
 
         Parameters
         ----------
         taken : int
             Steps before it.
-        rates : list of float
-            The learning rate of each step.
+        time : Time
         """
         model, n, batch = self.model, self.examples, self.batch_size
         order, self._next_order = self._next_order, None
         if order is None:
             order = self._order(model.epochs_trained)
-        for k, rate in enumerate(rates):
-            if not 0 <= rate < math.inf:
-                raise InvalidValueError(
-                    f"learning_rate: found {rate:g} for step {k + 1} of an epoch, by "
-                    f"{self.optimizer.learning_rate!r}; expected a finite number, 0 or more"
-                )
-        t = np.arange(1.0, self.steps + 1.0) + taken
-        scalars = np.broadcast_arrays(t, *self.optimizer.coefficients(t, np.array(rates)))[1:]
+        values, rates = coefficients(self.optimizer, taken, time)
+        if (decay := self.optimizer.optimizer.average) is not None:
+            values = np.column_stack([values, averaging(decay, taken, self.steps)])
         with np.errstate(over="ignore"):  # an absurd rate diverges, which is reported
-            coefficients = np.stack(scalars, axis=1).astype(model.dtype)
-        keys = dropout_keys(model.seed, model.epochs_trained, self.steps, model.network.dropouts)
+            numbers = values.astype(model.dtype)
+        keys = model.network.keys(model.seed, model.epochs_trained, time)
         asarray = model.backend.asarray
 
         def plan(start: int, stop: int, size: int) -> EpochPlan:
             rows = order[start * batch : start * batch + (stop - start) * size]
             rows = rows.reshape(stop - start, size)
-            indices, scalars = self.source.indices(rows), coefficients[start:stop]
+            indices, scalars = self.source.indices(rows), numbers[start:stop]
             return EpochPlan(
                 rows, Plan(asarray(indices), asarray(scalars), asarray(keys[start:stop]))
             )
@@ -217,4 +216,4 @@ class Planner:
         plans = [plan(0, full, batch)]
         if full < self.steps:
             plans.append(plan(full, self.steps, n - full * batch))
-        return plans
+        return plans, rates

@@ -161,6 +161,9 @@ class Progress:
     params, statistics : Array or None
         Of an unfinished epoch: the flat parameters and running statistics by now. The model has
         those of the last finished epoch.
+    average : Array or None
+        The averaged weights with which a run ended; the last of ``moments`` are then those that
+        it trained.
     seconds : float
         Time spent in the unfinished epoch.
     stopped : bool
@@ -177,12 +180,14 @@ class Progress:
     sums: dict[str, Array] = field(default_factory=dict)
     params: Array = None
     statistics: Array = None
+    average: Array = None
     seconds: float = 0.0
     stopped: bool = False
 
     def moved(self, move: Callable[[Array], Array]) -> "Progress":
         """Return it with the optimizer state elsewhere."""
-        return replace(self, moments=tuple(map(move, self.moments)))
+        average = None if self.average is None else move(self.average)
+        return replace(self, moments=tuple(map(move, self.moments)), average=average)
 
 
 def continue_from(last: Progress | None, optimizer: Optimizer) -> Progress:

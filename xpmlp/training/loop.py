@@ -12,8 +12,10 @@ from xpmlp.model.memory import Request
 from xpmlp.model.predict import evaluate_batches, thin
 from xpmlp.nn.contract import Array, Execution, Run, State
 from xpmlp.nn.optimizers import Optimizer
+from xpmlp.nn.schedules import Time
 from xpmlp.nn.step import Seen, first_state, summary
 from xpmlp.training.advice import warn_of_inputs, warn_of_loss
+from xpmlp.training.averaging import started, swapped, with_weights
 from xpmlp.training.batches import Chunk, Order, Planner, batch_source
 from xpmlp.training.callback import Callback
 from xpmlp.training.divergence import EpochStart
@@ -86,23 +88,27 @@ class Training:
         self.first, self.finished, self.taken = at.first, at.epochs, at.steps
         self.epoch, self.epochs, self.step = at.epochs, at.first + self._asked, at.step
         self._spent, self.stopped = at.seconds, at.stopped
+        self._given = self.mlp.weights.flat
         self.state = self._initial_state(at.moments, at.params, at.statistics)
+        if at.average is not None and not self._same(at.average):
+            self.state = self._with_weights(self.state)  # set since that run
         self.state = self.state._replace(**at.sums)
 
     def progress(self) -> Progress:
         """Return where the run is; the next step changes the arrays."""
         unfinished = self.epoch == self.finished and self.step > 0
         state = self.state
+        params, moments = swapped(self.optimizer, state.params, state.moments)
         return Progress(
             self.optimizer,
-            moments=state.moments,
+            moments=moments,
             history=self.history,
             first=self.first,
             epochs=self.finished,
             steps=self.taken,
             step=self.step if unfinished else 0,
             sums={name: getattr(state, name) for name in ("totals", "carry", "finite")},
-            params=state.params if unfinished else None,
+            params=params if unfinished else None,
             statistics=state.statistics if unfinished else None,
             seconds=self.seconds if unfinished else 0.0,
             stopped=self.stopped,
@@ -169,10 +175,20 @@ class Training:
     def _ended(self) -> Progress:
         """Return where the run ended; a later run may continue from it."""
         copy = self.mlp.backend.xp.asarray
-        moments = tuple(copy(moment, copy=True) for moment in self.state.moments)
+        _, moments = swapped(self.optimizer, self.state.params, self.state.moments)
         return Progress(
-            self.optimizer, moments, self.history, epochs=self.finished, steps=self.taken
+            self.optimizer,
+            tuple(copy(moment, copy=True) for moment in moments),
+            self.history,
+            epochs=self.finished,
+            steps=self.taken,
+            average=self._given if self.averages else None,
         )
+
+    def _same(self, average: Array) -> bool:
+        """Whether the model's weights are still those with which a run ended."""
+        xp, flat = self.mlp.backend.xp, self.mlp.weights.flat
+        return flat is average or bool(xp.all(flat == average))
 
     def _notify(self, event: str, callbacks: Sequence[Callback] | None = None) -> None:
         for callback in self.callbacks if callbacks is None else callbacks:
@@ -186,14 +202,23 @@ class Training:
     def _initial_state(
         self, moments: tuple[Array, ...] | None, params: Array = None, statistics: Array = None
     ) -> State:
-        """Return a state with these weights, or else the model's."""
-        weights = self.mlp.weights
-        return first_state(
-            self.mlp.backend.ops,
-            weights.flat if params is None else params,
-            weights.statistics if statistics is None else statistics,
-            moments or self.optimizer.slots,
-        )
+        """Return a state with these weights, or else the model's; as a ``Progress`` has them."""
+        weights, ops = self.mlp.weights, self.mlp.backend.ops
+        params = weights.flat if params is None else params
+        moments = started(ops.xp, self.optimizer, params, moments or ())
+        params, moments = swapped(self.optimizer, params, moments)
+        statistics = weights.statistics if statistics is None else statistics
+        return first_state(ops, params, statistics, moments or self.optimizer.slots)
+
+    @property
+    def averages(self) -> bool:
+        """Whether the weights are averaged."""
+        return self.optimizer.average is not None
+
+    @property
+    def kept(self) -> Array:
+        """The weights that the model gets: the average if there is one."""
+        return swapped(self.optimizer, self.state.params, self.state.moments)[0]
 
     def _train_epoch(self) -> None:
         xp = self.mlp.backend.xp
@@ -208,7 +233,7 @@ class Training:
         mode, notes = self._run.execution
         self.history.execution = Execution(mode, (*notes, *filter(None, [self.given.note])))
         weights = self.mlp.weights
-        weights.flat = xp.asarray(self.state.params, copy=True)
+        weights.flat = self._given = xp.asarray(self.kept, copy=True)
         weights.statistics = xp.asarray(self.state.statistics, copy=True)
         self._start = self.undo = None  # the weights from before would take memory to the end
         self.mlp.epochs_trained += 1
@@ -227,11 +252,10 @@ class Training:
     def _begin_epoch(self) -> EpochStart:
         """Draw the epoch's plans, set its sums to 0, and keep what going through it again takes."""
         xp, old, again = self.mlp.backend.xp, self.state, None
-        rates = self.optimizer.rates(self.epoch, self.steps, self.epochs, self.history)
         self._run = self.mlp.compiled_step(self.optimizer, self.metrics)
         self._run.epochs = self.epochs - self.epoch
         if self.step == 0:
-            if self.callbacks:  # one of them may have set the model's weights
+            if self._weights_were_set():
                 old = self._with_weights(old)
             sums = {
                 name: xp.zeros_like(getattr(old, name)) for name in ("totals", "carry", "finite")
@@ -241,15 +265,21 @@ class Training:
             again = first_state(self.mlp.backend.ops, old.params, old.statistics, old.moments)
         moments = None  # at first it is 0
         if self.total:
-            moments = tuple(xp.asarray(m, copy=True) for m in old.moments)
-        return EpochStart(self._planner.draw(self.taken, rates), rates, self.step, moments, again)
+            _, kept = swapped(self.optimizer, old.params, old.moments)
+            moments = tuple(xp.asarray(m, copy=True) for m in kept)
+        time = Time(self.epoch, self.steps, self.epochs, self.history)
+        plans, rates = self._planner.draw(self.taken, time)
+        return EpochStart(plans, rates, self.step, moments, again)
+
+    def _weights_were_set(self) -> bool:
+        """Whether a callback may have set the model's weights since the last epoch."""
+        if self.averages:  # the model has others than the run
+            return self.mlp.weights.flat is not self._given
+        return bool(self.callbacks)
 
     def _with_weights(self, state: State) -> State:
         """Return a state with copies of the model's weights and running statistics."""
-        copy, weights = self.mlp.backend.xp.asarray, self.mlp.weights
-        return state._replace(
-            params=copy(weights.flat, copy=True), statistics=copy(weights.statistics, copy=True)
-        )
+        return with_weights(self.mlp.backend.xp, self.optimizer, state, self.mlp.weights)
 
     def _call_due(self, due: list[Callback], start: EpochStart) -> None:
         """Call ``on_batch_end``; weights that a callback sets are trained from here."""
@@ -334,7 +364,7 @@ def train(
         asked.data = given.host_bytes
         given = given.placed(model.backend, data_on)
         asked.on_host = given.x.on_host
-        model.scaling, model.table = given.scaling, given.table
+        given.settle_inputs(model)
         given = replace(given, x=thin(model, given.x)) if data_on == "auto" else given
         model.set_task(given.task)
         training = Training(model, given=given, batch_size=asked.batch_size, **options)

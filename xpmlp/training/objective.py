@@ -67,7 +67,7 @@ class Objective:
     """
 
     def __init__(self, mlp: Model, X: Any, y: Any, sample_weight: Any = None) -> None:
-        if mlp.network.dropouts or mlp.network.statistics.slots:
+        if mlp.network.dropouts or mlp.network.looks_at_batches:
             raise InvalidValueError(
                 "found dropout or batch normalization in a network whose loss has to be the same "
                 "at each call; leave them out, or train with sgd or adam"
@@ -84,7 +84,7 @@ class Objective:
     def _prepare(self, X: Any, y: Any, sample_weight: Any) -> None:
         mlp = self._mlp
         given = prepare(mlp, X, y, sample_weight).placed(mlp.backend, "auto")
-        mlp.scaling, mlp.table = given.scaling, given.table
+        given.settle_inputs(mlp)
         given = replace(given, x=thin(mlp, given.x))
         mlp.set_task(given.task)
         self.rows = given.x.count
@@ -100,7 +100,7 @@ class Objective:
                 mlp.task.loss,
                 None,
                 Penalty(),
-                _NoUpdate(),
+                mlp.grouped(_NoUpdate()),
             )
         )
         self._run = mlp.backend.compile(step)

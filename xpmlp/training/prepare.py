@@ -13,6 +13,7 @@ from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.model import tables
 from xpmlp.model.base import Model
 from xpmlp.model.custom import check_loss
+from xpmlp.model.inputs import first_bins
 from xpmlp.model.memory import gibibytes, too_large
 from xpmlp.model.predict import inputs
 from xpmlp.model.scaling import Scaling
@@ -49,6 +50,8 @@ class TrainingData:
         Σ (y − mean)² of the targets, for R²; 0 for classes.
     validation : (Rows, ndarray) or None
         Examples, and targets in the form the loss takes.
+    bins : dict of str to ndarray, or None
+        Those of a piecewise-linear embedding, if they are new.
     note : str or None
         Why the data stay on the host, if nobody asked for it.
     """
@@ -61,6 +64,7 @@ class TrainingData:
     table: Any
     around_mean: float
     validation: tuple[Rows, np.ndarray] | None
+    bins: dict[str, np.ndarray] | None = None
     note: str | None = None
 
     @property
@@ -69,6 +73,12 @@ class TrainingData:
         copied = self.x.on_host and not isinstance(self.x, SparseRows)
         weight = 0 if self.weight is None else self.weight.nbytes
         return (self.x.nbytes if copied else 0) + self.target.nbytes + weight
+
+    def settle_inputs(self, model: Model) -> None:
+        """Give the model what it has learned about its inputs: scaling, table and bins."""
+        model.scaling, model.table = self.scaling, self.table
+        if self.bins is not None:
+            model.load_state_dict(model.state_dict() | self.bins)
 
     def placed(self, backend: Backend, data_on: str = "device") -> "TrainingData":
         """Return the data with the examples on the device, if ``data_on`` and its memory allow.
@@ -176,7 +186,8 @@ def prepare(
         held = (held_x, scaling.of_targets(task, held[1], dtype, "validation y"))
     _check_loss(model, task, scaling, x, target)
     around_mean = total_sum_of_squares(target) if task.kind == "values" else 0.0
-    return TrainingData(x, target, weight, task, scaling, table, around_mean, held)
+    bins = first_bins(model, x, scaling)
+    return TrainingData(x, target, weight, task, scaling, table, around_mean, held, bins)
 
 
 def _check_loss(model: Model, task: Task, scaling: Scaling, x: Rows, target: np.ndarray) -> None:
@@ -198,7 +209,7 @@ def _check_loss(model: Model, task: Task, scaling: Scaling, x: Rows, target: np.
 def settle(model: Model, X: Any, y: Any) -> tuple[Array, Array]:
     """Set task and scaling by these data, as ``fit`` does; return X and y as steps take them."""
     data = prepare(model, X, y).placed(model.backend)
-    model.scaling, model.table = data.scaling, data.table
+    data.settle_inputs(model)
     model.set_task(data.task)
     return data.for_steps(model.backend, model.dtype)[:2]
 
@@ -257,7 +268,7 @@ def split(seed: int, n: int, share: float) -> tuple[np.ndarray, np.ndarray]:
 
 def refuse_single_rows(model: Model, batch_size: int) -> None:
     """Refuse batches of one row for batch normalization: InvalidValueError."""
-    if batch_size == 1 and model.network.statistics.slots:
+    if batch_size == 1 and model.network.looks_at_batches:
         raise InvalidValueError(
             "batch_size: found batches of one row, which have no variance, for a network with "
             "batch normalization; expected two rows or more, or normalization='layer'"

@@ -11,7 +11,6 @@ from xpmlp.nn.contract import Array
 from xpmlp.nn.layers import Grads, Layer, Pass, map_layers, watch
 from xpmlp.nn.ops import scaled
 from xpmlp.nn.optimizers import Optimizer
-from xpmlp.nn.random import dropout_keys
 from xpmlp.training.prepare import examples, pair
 
 
@@ -97,7 +96,7 @@ def trace(
     flat = mlp.weights.flat if params is None else params
     shift_scale = (None, None) if encoded else mlp.scaling.arrays(x, mlp.dtype)
     inputs = scaled(backend.xp, x.part(0, x.count), *shift_scale, flat.dtype)
-    keys = dropout_keys(mlp.seed, mlp.epochs_trained, 1, network.dropouts)[0]
+    keys = network.keys(mlp.seed, mlp.epochs_trained)[0]
     run = Pass(
         training=training,
         keys=backend.asarray(keys),

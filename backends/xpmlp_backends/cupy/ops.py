@@ -16,8 +16,10 @@ from xpmlp.nn import losses, metrics
 from xpmlp.nn.activations import ACTIVATIONS, Activation
 from xpmlp.nn.contract import Array
 from xpmlp.nn.ops import Ops
+from xpmlp.nn.random import threshold_and_kept
 from xpmlp_backends.base import differs, pack_with
 from xpmlp_backends.cupy.cublaslt import Products
+from xpmlp_backends.cupy.embeddings import Embeddings
 from xpmlp_backends.cupy.halves import Halves, to_bfloat16
 from xpmlp_backends.cupy.kernels import (
     GATHERED,
@@ -34,8 +36,8 @@ from xpmlp_backends.cupy.updates import Updates
 logger = logging.getLogger("xpmlp")
 
 KERNEL_ACTIVATIONS = (
-    "identity", "sign", "binary_step", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu",
-    "gelu_tanh", "softplus", "swish", "mish", "exp",
+    "identity", "sign", "binary_step", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu",
+    "gelu", "gelu_tanh", "softplus", "swish", "mish", "exp",
 )  # fmt: skip
 """In the order of ``enum Activation``, whose last member is no activation: the error function."""
 
@@ -84,7 +86,7 @@ class Mask(NamedTuple):
 
     Attributes
     ----------
-    key : Array of int32, shape (2,)
+    key : Array of int32, shape (2,) or (3,)
     threshold : int32
         Hashes below it drop their elements.
     kept : scalar of the data's dtype
@@ -96,9 +98,12 @@ class Mask(NamedTuple):
     kept: Any
 
     @classmethod
-    def of(cls, key: Array, rate: float, dtype: Any) -> "Mask":
-        """Return the mask of a key."""
-        return cls(key, np.int32(int(rate * 2**32) - 2**31), scalar(dtype)(1 / (1 - rate)))
+    def of(cls, key: Array, rate: float | None, dtype: Any) -> "Mask":
+        """Return the mask of a key; kernels read the threshold from it where ``kept`` is 0."""
+        if rate is None:
+            return cls(key, np.int32(0), scalar(dtype)(0))
+        threshold, kept = threshold_and_kept(np, key, rate, dtype)
+        return cls(key, np.int32(threshold), scalar(dtype)(kept))
 
 
 class CudaOps:
@@ -133,6 +138,7 @@ class CudaOps:
             assess=partial(self.assess, ops.assess),
             pack=pack_with(self.cupy.copyto),
             unpack=partial(self.unpack, ops.unpack),
+            **Embeddings(self.cupy, self.kernels).table(),
             **Updates(self.kernels).table(),
             **{f.__name__: f for f in replaced},
         )
@@ -281,7 +287,7 @@ class CudaOps:
         )  # fmt: skip
         return x, made[0], made[1] if weight is not None else None
 
-    def dropout(self, ops: Ops, x: Array, key: Array, rate: float) -> tuple[Array, Mask]:
+    def dropout(self, ops: Ops, x: Array, key: Array, rate: float | None) -> tuple[Array, Mask]:
         """x · mask, with the same bits as everywhere; the mask is never in memory."""
         mask = Mask.of(key, rate, x.dtype)
         return self.dropout_grad(ops, x, mask), mask

@@ -297,7 +297,10 @@ class RecordedForward:
         made = self._recordings.pop(shape, None)
         if made is None:
             with np.errstate(all="ignore"):  # warnings come from the replay
-                made = self._record(params, statistics, X)
+                try:
+                    made = self._record(params, statistics, X)
+                except Unrecordable:  # perhaps because it takes parts of its input
+                    made = self._record(params, statistics, X, copied=True)
         self._demand.make_room(self._recordings)
         self._recordings[shape] = made
         tape, out = made
@@ -305,12 +308,15 @@ class RecordedForward:
             call()
         return out.copy()
 
-    def _record(self, params: Array, statistics: Array, X: Array) -> tuple[Tape, Array]:
+    def _record(
+        self, params: Array, statistics: Array, X: Array, copied: bool = False
+    ) -> tuple[Tape, Array]:
         """Record the pass on other rows, so that a value that it keeps is noticed; compare."""
         other = np.zeros_like(X) if X.any() else np.ones_like(X)
         tape = Tape([other])
         with tape:
-            out = _attempt(self._forward, *map(tape.wrap, (params, statistics, other)))
+            flat, kept, x = map(tape.wrap, (params, statistics, other))
+            out = _attempt(self._forward, flat, kept, x.copy() if copied else x)
         made = np.asarray(out)
         for call in tape.calls([X]):
             call()

@@ -29,6 +29,16 @@ def _stack(arrays: Any, axis: int = 0, **kwargs: Any) -> Any:
     return _concatenate([np.expand_dims(a, axis) for a in arrays], axis)
 
 
+def _reshape(x: Any, shape: Any, *args: Any, **kwargs: Any) -> Any:
+    """Reshape; what cannot be a view, such as a transposed array, is copied by a noted call."""
+    plain = x.view(np.ndarray)
+    if not np.may_share_memory(plain, plain.reshape(shape)):
+        made = tape_of((x,)).empty(x.shape, x.dtype)
+        launch(np.copyto, made, x)
+        x = made
+    return x.reshape(shape)
+
+
 def _constant(fill: float) -> Callable[..., Array]:
     def like(a: Array, dtype: Any = None, **_: Any) -> Array:
         return np.full(a.shape, fill, dtype or a.dtype)
@@ -44,6 +54,7 @@ HANDLERS.update(
         np.where: _where,
         np.concatenate: _concatenate,
         np.stack: _stack,
+        np.reshape: _reshape,
         np.zeros_like: _constant(0),
         np.ones_like: _constant(1),
         np.copyto: (lambda dst, src, **kwargs: launch(np.copyto, dst, src, **kwargs)),
@@ -53,7 +64,7 @@ HANDLERS.update(
     dict.fromkeys((
         np.sum, np.prod, np.mean, np.var, np.std, np.max, np.min, np.amax, np.amin, np.any, np.all,
         np.clip, np.astype,
-        np.reshape, np.transpose, np.matrix_transpose, np.swapaxes, np.moveaxis, np.squeeze,
+        np.transpose, np.matrix_transpose, np.swapaxes, np.moveaxis, np.squeeze,
         np.expand_dims, np.broadcast_to, np.shape, np.ndim, np.size,
     ))
 )  # fmt: skip

@@ -14,7 +14,8 @@ from xpmlp.nn.activations import ACTIVATIONS, Activation
 from xpmlp.nn.contract import Array
 from xpmlp.nn.ops import Ops
 from xpmlp.nn.penalty import Penalty, counts
-from xpmlp_backends.numpy import inplace, loops
+from xpmlp.nn.random import threshold_and_kept
+from xpmlp_backends.numpy import inplace, loops, tabular
 from xpmlp_backends.numpy.inplace import SLOTS, dense, dense_activation, dense_grad, products_grad
 from xpmlp_backends.numpy.record import empty, launch
 
@@ -33,6 +34,7 @@ def fused(ops: Ops) -> Ops:
         dense_grad=partial(dense_grad, partial(launch, loops.column_sums)),
         dense_activation=partial(dense_activation, partial(launch, loops.bias_relu)),
         penalize=partial(penalize, ops.penalize),
+        **tabular.table(),
         **{f.__name__: f for f in replaced},
         **{name: partial(update, getattr(loops, name), n) for name, n in SLOTS.items()},
     )
@@ -91,10 +93,12 @@ def gather_batch(
     return x, np.take(y, rows, axis=0), weight
 
 
-def dropout_mask(key: Array, shape: tuple[int, ...], rate: float, dtype: Any) -> Array:
+def dropout_mask(key: Array, shape: tuple[int, ...], rate: float | None, dtype: Any) -> Array:
     """0 with probability ``rate``, else 1/(1 − rate): the same bits as everywhere."""
     mask = empty(key, shape, dtype)
-    launch(loops.dropout, key, int(rate * 2**32) - 2**31, 1.0 / (1.0 - rate), mask.reshape(-1))
+    # A factor of 0 says that the key has the threshold.
+    constant = (0, 0.0) if rate is None else threshold_and_kept(np, key, rate, dtype)
+    launch(loops.dropout, key, *constant, mask.reshape(-1))
     return mask
 
 

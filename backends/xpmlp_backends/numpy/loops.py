@@ -145,6 +145,9 @@ def dropout(key: Array, threshold: int, kept: float, mask: Array) -> None:
     u = np.uint32
     first, second = u(key[0]), u(key[1])
     zero, one = mask.dtype.type(0), mask.dtype.type(kept)
+    if kept == 0:
+        threshold, half = key[2], mask.dtype.type(2147483648.0)
+        one = mask.dtype.type(4294967296.0) / (half - mask.dtype.type(key[2]))
     for i in range(mask.shape[0]):
         x = u(u(u(i) * u(0x9E3779B9)) + first)
         x = u(u((x ^ (x >> u(16))) * u(0x7FEB352D)) + second)

@@ -10,6 +10,7 @@ from xpmlp.callbacks import Callback, EarlyStopping
 from xpmlp.inspect.diagnose import curves, symptoms
 from xpmlp.inspect.diagnose.course import Course, Finding
 from xpmlp.inspect.diagnose.probe import Probe, as_columns, from_columns
+from xpmlp.nn.schedules import Time
 from xpmlp.training.loop import Training
 
 __all__ = ["Diagnosis", "Finding"]
@@ -94,18 +95,20 @@ class Diagnosis(Callback):
             fresh=mlp.epochs_trained == 0,
             classes=self.classes,
         )
-        rates = training.optimizer.rates
-        rate = rates(training.finished, training.steps, training.epochs, training.history)[0]
-        self._measure(training, training.finished, rate)
+        begin = Time(training.finished, training.steps, training.epochs, training.history)
+        self._measure(training, training.finished, begin, 0)
 
     def on_epoch_end(self, training: Training) -> None:
         """Measure."""
-        self._measure(training, training.epoch + 1, training.history["learning_rate"][-1])
+        before = len(training.history["loss"]) - 1
+        history = {name: values[:before] for name, values in training.history.items()}
+        time = Time(training.epoch, training.steps, training.epochs, history)
+        self._measure(training, training.epoch + 1, time, training.steps - 1)
 
-    def _measure(self, training: Training, epoch: int, rate: float) -> None:
+    def _measure(self, training: Training, epoch: int, time: Time, step: int) -> None:
         assert self.course is not None
         assert self._probe is not None
-        self.course.measurements.append(self._probe.measure(training, epoch, rate))
+        self.course.measurements.append(self._probe.measure(training, epoch, time, step))
 
     def on_train_end(self, training: Training) -> None:
         """Note how it ended."""

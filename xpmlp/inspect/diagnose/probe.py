@@ -12,8 +12,10 @@ from xpmlp.model.memory import rows_within_chunk
 from xpmlp.model.task import total_sum_of_squares
 from xpmlp.nn.activations import Activation
 from xpmlp.nn.ops import Ops, scaled
+from xpmlp.nn.schedules import Time
 from xpmlp.training.advice import spaced
 from xpmlp.training.loop import Training
+from xpmlp.training.rates import coefficients
 from xpmlp.training.trace import Record, Trace, trace
 
 ROWS = 256
@@ -149,18 +151,19 @@ class Probe:
         self._X, self._y = seen, y[rows]
         self.facts = Facts.of(mlp.task, Columns.of(inputs), y, seen, self._y, mlp.sizes[-1])
 
-    def measure(self, training: Training, epoch: int, rate: float) -> Measurement:
+    def measure(self, training: Training, epoch: int, time: Time, step: int) -> Measurement:
         """Pass the probe forward and backward through the network as it is.
 
         Dropout is off, as it says nothing about a unit. Batch normalization uses the probe's own
-        statistics, as a step does: running statistics lag behind in the first epochs.
+        statistics, as a step does: running statistics lag behind in the first epochs. The rates are
+        those of this step of the epoch at ``time``.
         """
         mlp, ops = training.mlp, Ops.reference(np)
         architecture = mlp.network.architecture
         with np.errstate(all="ignore"):  # a network that overflows is a finding, not a warning
             batch = architecture.normalization == "batch"
             seen = trace(mlp, self._X, self._y, encoded=True, training=batch)
-            weights, updates = _step(training, seen, epoch, rate)
+            weights, updates = _step(training, seen, epoch, time, step)
             records = {record.layer.name: record for record in seen.records}
             layers = tuple(
                 _layer(records, name.removesuffix(".W"), weights[name], updates[name], activation)
@@ -204,19 +207,20 @@ def _of_each_class(classes: np.ndarray) -> np.ndarray:
 
 
 def _step(
-    training: Training, seen: Trace, epoch: int, rate: float
+    training: Training, seen: Trace, epoch: int, time: Time, step: int
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Return the weights, and ‖ΔW‖/‖W‖ of each matrix if the probe were the next batch.
 
     The optimizer's formula is computed on the host, with its current state.
     """
     network, to_numpy = training.mlp.network, training.mlp.backend.to_numpy
-    optimizer, ops = training.optimizer, Ops.reference(np)
+    optimizer, ops = training.mlp.grouped(training.optimizer), Ops.reference(np)
     old = to_numpy(training.mlp.weights.flat).astype(np.float64)
-    moments = tuple(to_numpy(moment).astype(np.float64) for moment in training.state.moments)
+    kept = training.state.moments[: optimizer.slots]
+    moments = tuple(to_numpy(moment).astype(np.float64) for moment in kept)
     gradient = optimizer.clip(ops, network.layout.flatten(seen.gradient))
-    c = np.array(optimizer.coefficients(epoch * training.steps + 1, rate))
-    new, _ = optimizer.update(ops, old, gradient, moments, c)
+    c, _ = coefficients(optimizer, epoch * training.steps - step, time)
+    new, _ = optimizer.update(ops, old, gradient, moments, c[step])
     before, change = network.layout.views(np, old), network.layout.views(np, new - old)
     norm = np.linalg.norm
     ratios = {
@@ -236,8 +240,10 @@ def _layer(
     record = records[name]
     dead = saturated = 0.0
     if activation is not None and activation.derivative is not None:
-        seen = records[name.replace("dense", "activation")]
-        slope = np.abs(activation.derivative(Ops.reference(np), seen.x, seen.y))
+        ops, mixed = Ops.reference(np), records.get(name.replace("dense", "mix"))
+        seen = mixed or records[name.replace("dense", "activation")]
+        y = seen.y if mixed is None else activation.function(ops, seen.x)
+        slope = np.abs(activation.derivative(ops, seen.x, y))
         dead = float(np.mean(slope.max(axis=0) == 0))
         saturated = float(np.mean(slope < FLAT * STEEPEST.get(activation.name, 0.0)))
     assert record.dy is not None

@@ -15,6 +15,8 @@ ACTIVATIONS = {
     "relu": ("max({z}, 0)", "1 where {z} > 0, else 0"),
     "leaky_relu": ("{z} where {z} > 0, else 0.01 {z}", "1 where {z} > 0, else 0.01"),
     "elu": ("{z} where {z} > 0, else exp({z}) − 1", "1 where {z} > 0, else {h} + 1"),
+    "selu": ("1.0507 {z} where {z} > 0, else 1.7581 (exp({z}) − 1)",
+             "1.0507 where {z} > 0, else {h} + 1.7581"),
     "gelu": ("{z} Φ({z})", "Φ({z}) + {z} φ({z})"),
     "gelu_tanh": ("½ {z} (1 + tanh(u)), u = √(2/π) ({z} + 0.044715 {z}³)", "gelu_tanh′({z})"),
     "softplus": ("ln(1 + exp({z}))", "sigmoid({z})"),
@@ -86,7 +88,7 @@ def penalty(spec: Penalty) -> tuple[str, str]:
     return " + ".join(value), " + ".join(slope)
 
 
-def update(optimizer: Optimizer, rate: float, W: str, clipped: bool) -> str:
+def update(optimizer: Optimizer, rate: float, decay: float, W: str, clipped: bool) -> str:
     """Return the formula of an optimizer's first step, before which its state is 0."""
     o: Any = optimizer
     g = "g" if clipped else f"dLoss/d{W}"
@@ -97,7 +99,6 @@ def update(optimizer: Optimizer, rate: float, W: str, clipped: bool) -> str:
         "adagrad": "{W} − {a} {g}/(√(s) + ε), s = {g}²",
         "rmsprop": f"{{W}} − {{a}} {{g}}/(√(s) + ε), s = {1 - getattr(o, 'rho', 0):g} {{g}}²",
         "adam": "{W} − {a} {g}/(√(v) + ε), v = {g}²",
-        "adamw": f"{1 - rate * getattr(o, 'weight_decay', 0):.8g} {{W}} − {{a}} {{g}}/(√(v) + ε), "
-        "v = {g}²",
+        "adamw": f"{1 - rate * decay:.8g} {{W}} − {{a}} {{g}}/(√(v) + ε), v = {{g}}²",
     }.get(o.name, f"{o.name}({{W}}, {{g}})")
     return formula.format(W=W, a=f"{rate:.8g}", g=g)

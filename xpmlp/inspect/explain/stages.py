@@ -11,7 +11,6 @@ from xpmlp.errors import InvalidValueError
 from xpmlp.mlp import MLP
 from xpmlp.nn.layers import Layer, Pass
 from xpmlp.nn.penalty import Penalty
-from xpmlp.nn.random import dropout_keys
 from xpmlp.training.trace import Record, Trace
 
 _LETTERS = {"dense": "z", "norm": "n", "activation": "h", "dropout": "d", "residual": "r"}
@@ -138,7 +137,7 @@ class Walk:
         """Run one layer again on its input; return its output, and ``dy`` taken back through it."""
         mlp, record = self.mlp, stage.record
         assert record is not None
-        keys = dropout_keys(mlp.seed, mlp.epochs_trained, 1, mlp.network.dropouts)[0]
+        keys = mlp.network.keys(mlp.seed, mlp.epochs_trained)[0]
         views = mlp.network.statistics.views(mlp.backend.xp, mlp.weights.statistics)
         run = Pass(training=self.training, keys=mlp.backend.asarray(keys), statistics=views)
         p = {name: self.device(value) for name, value in (parameters or {}).items()}

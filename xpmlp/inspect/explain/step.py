@@ -23,8 +23,9 @@ from xpmlp.model.tables import transformed
 from xpmlp.nn.gradcheck import STEP, differences
 from xpmlp.nn.optimizers import SGD, Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
-from xpmlp.nn.schedules import schedule
+from xpmlp.nn.schedules import BEGIN
 from xpmlp.training.prepare import settle
+from xpmlp.training.rates import coefficients
 from xpmlp.training.trace import trace
 
 
@@ -144,17 +145,22 @@ def _update(walk: Walk, chosen: Optimizer, X: np.ndarray, y: np.ndarray) -> Sect
     """Return the parameters after the optimizer's first step, and the loss with them."""
     mlp = walk.mlp
     ops, layout = mlp.backend.ops, mlp.network.layout
-    rate = _rate(chosen)
+    grouped = mlp.grouped(chosen)
     before = ops.xp.asarray(mlp.weights.flat, copy=True)  # a fused update may write to it
     gradient = chosen.clip(ops, walk.device(layout.flatten(walk.trace.gradient)))
     moments = tuple(ops.xp.zeros_like(before) for _ in range(chosen.slots))
-    coefficients = walk.device(np.array(chosen.coefficients(1, rate)))
-    after, _ = chosen.update(ops, before, gradient, moments, coefficients)
+    scalars, _ = coefficients(grouped, 0, BEGIN)
+    after, _ = grouped.update(ops, before, gradient, moments, walk.device(scalars[0]))
+    rates = grouped.values(*BEGIN)
     views, found = layout.views(ops.xp, after), []
     for name, symbol in [pair for s in walk.stages for pair in s.parameters().items()]:
-        formula, new = formulas.update(chosen, rate, symbol, _clips(chosen)), views[name]
-        note = ""
-        if mlp.penalty.max_norm is not None and name in mlp.network.weights:
+        formula, new, note = symbol, views[name], "frozen"
+        if name not in grouped.frozen:
+            (rate, *_), decays = rates[grouped.members[name]]
+            decay, note = getattr(chosen, "weight_decay", 0.0) if decays is None else decays[0], ""
+            formula = formulas.update(chosen, rate, decay, symbol, _clips(chosen))
+        bounded = {*mlp.network.weights} - grouped.frozen
+        if mlp.penalty.max_norm is not None and name in bounded:
             new = mlp.penalty.bound(ops.xp, new)
             note = f"then columns longer than {mlp.penalty.max_norm:g} are scaled to that length"
         views[name] = new
@@ -185,7 +191,7 @@ def _kinks(sections: list[Section], dtype: str) -> list[str]:
 
 
 def _rate(chosen: Optimizer) -> float:
-    return float(schedule(chosen.learning_rate).rates(0, 1, 1, {})[0])
+    return float(chosen.rates(*BEGIN)[0])
 
 
 def _clips(chosen: Optimizer) -> bool:

@@ -129,7 +129,7 @@ class RecordingBackend:
             fuse; then the results of the compiled step.
         """
         (plan, k), step = self._plans[index], self._step
-        log = _Log(self.to_numpy)
+        log = _Log(self.to_numpy, step.ops)
         parts = replace(step, model=map_layers(step.model, log.layer))
         at_once = replace(step, model=map_layers(step.model, log.joined, joined=True))
         with self.current(), np.errstate(all="ignore"):  # infinity and NaN are reported
@@ -165,8 +165,9 @@ def _each(f: Callable[[Any], Any], state: State) -> State:
 class _Log:
     """Notes what a step computes, with wrappers around its parts."""
 
-    def __init__(self, to_numpy: Callable[[Array], Any]) -> None:
+    def __init__(self, to_numpy: Callable[[Array], Any], ops: Any) -> None:
         self.values: list[Value] = []
+        self._ops = ops  # unwatched: groups of parameters are packed within an update
         self._to_numpy = to_numpy
         self._packing = "d{}"  # a step packs gradients first, then whatever it still corrects
 
@@ -246,13 +247,15 @@ class _Log:
 
         def update(ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Any:
             self._packing = "{}"
-            new, moments = optimizer.update(ops, p, g, moments, c)
+            new, moments = optimizer.update(self._ops, p, g, moments, c)
             self.flat(layout, new, f"{{}} updated by {optimizer.name}")
             for i, moment in enumerate(moments, start=1):
                 self.flat(layout, moment, f"moment {i} of {{}} in {optimizer.name}")
             return new, moments
 
-        return SimpleNamespace(clip=clip, update=update)
+        return SimpleNamespace(
+            clip=clip, update=update, slots=optimizer.slots, frozen=optimizer.frozen
+        )
 
     def gather(self, gather: Callable[..., Any]) -> Callable[..., Any]:
         """Watch the inputs of the batch."""

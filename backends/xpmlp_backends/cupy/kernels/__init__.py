@@ -14,7 +14,7 @@ import numpy as np
 
 from xpmlp.nn.contract import Array
 
-SOURCES = ("functions", "elementwise", "outputs", "updates")
+SOURCES = ("functions", "elementwise", "outputs", "updates", "embeddings")
 """The folder's files, in the order in which they are joined to one source."""
 
 TYPES = {"float32": "float", "float64": "double"}
@@ -28,7 +28,7 @@ GATHERED = {
 
 TYPED = (
     "activate", "slope", "dropout", "column_sums", "total_weight", "assess", "accumulate", "sgd",
-    "momentum", "adagrad", "rmsprop", "adam",
+    "momentum", "adagrad", "rmsprop", "adam", "batch_product", "sum_by_code",
 )  # fmt: skip
 UNTYPED = ("point", "to_bfloat16")
 

@@ -16,10 +16,19 @@ __device__ T mask(const int* key, int threshold, T kept, long long i) {
     return (int)x >= threshold ? kept : T(0);
 }
 
+// A scheduled rate: the step's key has the threshold, and `kept` is 0 until here.
+template <typename T> __device__ void scheduled(const int* key, int& threshold, T& kept) {
+    if (key && kept == T(0)) {
+        threshold = key[2];
+        kept = T(4294967296.0) / (T(2147483648.0) - T(threshold));
+    }
+}
+
 // y = x mask; x and y may be the same array.
 template <typename T>
 __global__ void dropout(const int* key, int threshold, T kept, const T* x, T* y,
                         unsigned short* half, long long n) {
+    scheduled(key, threshold, kept);
     for (long long i = first(); i < n; i += all()) {
         y[i] = x[i] * mask(key, threshold, kept, i);
         if (half) half[i] = bfloat16(y[i]);
@@ -30,6 +39,7 @@ __global__ void dropout(const int* key, int threshold, T kept, const T* x, T* y,
 template <typename T>
 __global__ void slope(int which, const T* z, const T* h, const T* dh, const int* key,
                       int threshold, T kept, T* dz, unsigned short* half, long long n) {
+    scheduled(key, threshold, kept);
     for (long long i = first(); i < n; i += all()) {
         T dy = key ? dh[i] * mask(key, threshold, kept, i) : dh[i];
         dz[i] = dy * derivative(which, z[i], h[i]);

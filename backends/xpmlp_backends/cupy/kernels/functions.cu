@@ -9,8 +9,8 @@
 // CUDA graph would keep the first: rates come by pointer.
 
 enum Activation {
-    IDENTITY, SIGN, BINARY_STEP, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, GELU, GELU_TANH, SOFTPLUS,
-    SWISH, MISH, EXP, ERF
+    IDENTITY, SIGN, BINARY_STEP, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SELU, GELU, GELU_TANH,
+    SOFTPLUS, SWISH, MISH, EXP, ERF
 };
 enum Loss {
     MSE, MAE, HUBER, QUANTILE, POISSON, POISSON_DEVIANCE, BINARY, CATEGORICAL, LABELS
@@ -60,6 +60,8 @@ template <typename T> __device__ T normal_pdf(T z) {
 #define CUBE T(0.044715)
 #define FLAT T(20)
 #define LEAK T(0.01)
+#define SELU_SCALE T(1.0507009873554805)
+#define SELU_BOUND T(1.7580993408473766)
 
 template <typename T> __device__ T activation(int which, T z) {
     switch (which) {
@@ -70,6 +72,7 @@ template <typename T> __device__ T activation(int which, T z) {
     case RELU: return positive(z);
     case LEAKY_RELU: return z > 0 ? z : LEAK * z;
     case ELU: return z > 0 ? z : expm1(z);
+    case SELU: return z > 0 ? SELU_SCALE * z : SELU_BOUND * expm1(z);
     case GELU: return z * normal_cdf(z);
     case GELU_TANH: {
         T held = hold(z, FLAT);
@@ -92,6 +95,7 @@ template <typename T> __device__ T derivative(int which, T z, T h) {
     case RELU: return T(z > 0);
     case LEAKY_RELU: return LEAK + (1 - LEAK) * T(z > 0);
     case ELU: return z > 0 ? T(1) : h + 1;
+    case SELU: return z > 0 ? SELU_SCALE : h + SELU_BOUND;
     case GELU: return normal_cdf(z) + hold(z, T(40)) * normal_pdf(z);
     case GELU_TANH: {
         z = hold(z, FLAT);

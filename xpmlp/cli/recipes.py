@@ -1,0 +1,101 @@
+"""``xpmlp train table.csv``: which recipe trains a table, and what it sets."""
+
+from argparse import Namespace
+from dataclasses import replace
+
+import numpy as np
+
+from xpmlp.callbacks import EarlyStopping
+from xpmlp.cli.output import Output
+from xpmlp.data import Dataset
+from xpmlp.data.frame import Frame
+from xpmlp.data.stored import StoredFrame
+from xpmlp.data.table import Table
+from xpmlp.errors import InvalidValueError
+from xpmlp.mlp import MLP
+from xpmlp.training.history import History
+from xpmlp.training.recipes import FIRST_ROWS, Recipe, recipe
+
+PLAIN = (
+    *("hidden", "activation", "dropout", "normalization", "residual", "l2", "optimizer", "lr"),
+    *("schedule", "batch_size", "early_stopping"),
+)
+"""Options of the plain network: one of them, without ``--recipe``, means ``--recipe plain``."""
+
+CHANGES = ("hidden", "lr")
+"""Those that change a recipe, if both are given."""
+
+MANY = 100_000
+"""Rows from which on a table gets a recipe only if asked: 256 epochs would take hours."""
+
+LINES = 16
+"""Most epochs that get a line."""
+
+VALIDATION_SPLIT = 0.2
+"""Fraction of the training rows by which the best epoch is chosen."""
+
+
+def chosen(args: Namespace, data: Dataset, table: Table | None, out: Output) -> Recipe | None:
+    """Return the recipe of a run, and set ``args.recipe``; None for the plain network.
+
+    Raises
+    ------
+    InvalidValueError
+        For a recipe together with data or options that have none.
+    """
+    classes = len(data.classes or ())
+    fits = isinstance(data.X, Frame) and data.targets != "multilabel" and table is not None
+    plain = [name for name in PLAIN if name in args.given]
+    if args.recipe is None:
+        large = isinstance(data.X, StoredFrame) or len(data.X) > MANY
+        args.recipe = "plain" if not fits or large or plain else "best"
+        if fits and large and not plain:
+            out.row("note", "a large table: --recipe best is better, and takes long")
+    elif args.recipe != "plain" and args.resume is None:
+        if not fits:
+            raise InvalidValueError(
+                f"--recipe {args.recipe}: found data that are no table, or several labels; "
+                "expected a table with one label. Leave the option out"
+            )
+        if others := [name for name in plain if name not in CHANGES]:
+            option = others[0].replace("_", "-")
+            raise InvalidValueError(
+                f"--{option}: found it with --recipe {args.recipe}, which has its own; leave one "
+                "of them out. --hidden, --lr and --epochs change a recipe"
+            )
+    if args.recipe == "plain":
+        return None
+    made = recipe(args.recipe, classes)
+    given = {"hidden": args.hidden, "learning_rate": args.lr, "epochs": args.epochs}
+    made = replace(made, **{name: value for name, value in given.items() if value is not None})
+    made = replace(made, hidden=tuple(made.hidden))
+    args.hidden, args.lr, args.epochs = list(made.hidden), made.learning_rate, made.epochs
+    return made
+
+
+def network(made: Recipe, args: Namespace, data: Dataset, understood: Table | None) -> MLP:
+    """Return the network, with first weights and a table as the recipe scales it."""
+    table = made.table(understood).fit(data.X)
+    names = ("dtype", "precision", "backend", "device", "seed")
+    given = {name: getattr(args, name) for name in names}
+    mlp = MLP(**made.network(table, data.outputs) | given)
+    rows = np.unique(np.linspace(0, len(data.X) - 1, FIRST_ROWS).astype(np.int64))
+    made.prepare(mlp, table.transform(data.X[rows]), data.y)
+    return mlp
+
+
+def best_epoch(made: Recipe) -> EarlyStopping:
+    """Return the callback that keeps the best epoch by its validation rows."""
+    return EarlyStopping(made.epochs, _monitor(made), latest=True)
+
+
+def kept(made: Recipe, history: History) -> str:
+    """Say which epoch that was."""
+    values = history[_monitor(made)]
+    best = max(range(len(values)), key=lambda k: (values[k], k))
+    named = "validation accuracy" if made.classes else "validation R2"
+    return f"the weights of epoch {best + 1} of {len(values)}, the best by its {named}"
+
+
+def _monitor(made: Recipe) -> str:
+    return "val_accuracy" if made.classes else "val_r2"

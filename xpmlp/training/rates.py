@@ -1,0 +1,64 @@
+"""The numbers of an epoch that follow a schedule, computed on the host before it begins."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from xpmlp.errors import InvalidValueError
+from xpmlp.nn.groups import Grouped
+from xpmlp.nn.schedules import Time
+
+
+def coefficients(optimizer: Grouped, taken: int, time: Time) -> tuple[np.ndarray, list[float]]:
+    """Return the scalars that an epoch's steps read, and the learning rate of each step.
+
+    Parameters
+    ----------
+    optimizer : Grouped
+    taken : int
+        Steps before it.
+    time : Time
+
+    Returns
+    -------
+    values : ndarray of float64, shape (steps, scalars)
+        Those of each group.
+    rates : list of float
+
+    Raises
+    ------
+    InvalidValueError
+        If a schedule has a value below 0, or none that is finite.
+    """
+    t, chosen = np.arange(1.0, time.steps + 1.0) + taken, optimizer.optimizer
+    found, groups = [t], optimizer.values(*time)
+    for rates, decays in groups:
+        _check("learning_rate", rates, chosen.learning_rate)
+        _check("weight_decay", decays or (), getattr(chosen, "weight_decay", None))
+        more = () if decays is None else (np.array(decays),)
+        with np.errstate(over="ignore"):
+            found += chosen.coefficients(t, np.array(rates), *more)
+    return np.stack(np.broadcast_arrays(*found)[1:], axis=1), groups[0][0]
+
+
+def averaging(decay: float, taken: int, steps: int) -> np.ndarray:
+    """Return how far the average of the weights moves towards them in each step.
+
+    The mean of θ₁ to θₜ with the weights aᵗ⁻ⁱ, whose sum is (1 − aᵗ)/(1 − a), moves by the share
+    (1 − a)/(1 − aᵗ): in the first step all the way, so that no trace of the initial weights is
+    left.
+    """
+    t = np.arange(1.0, steps + 1.0) + taken
+    share: np.ndarray = (1.0 - decay) / (1.0 - decay**t)
+    return share
+
+
+def _check(name: str, values: Sequence[float], by: Any) -> None:
+    for k, value in enumerate(values):
+        if not 0 <= value < math.inf:
+            raise InvalidValueError(
+                f"{name}: found {value:g} for step {k + 1} of an epoch, by {by!r}; expected a "
+                "finite number, 0 or more"
+            )
