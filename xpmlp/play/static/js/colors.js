@@ -26,7 +26,7 @@ export function colours() {
   const table = new Uint32Array(256);
   for (let i = 0; i < 256; i++) {
     const t = i / 127.5 - 1;
-    table[i] = pack(mix(middle, t < 0 ? low : high, Math.abs(t) ** 0.85 * 0.86));
+    table[i] = pack(mix(middle, t < 0 ? low : high, Math.abs(t) ** 0.8 * 0.62));
   }
   const classes = [text("low"), text("high"), ...CLASSES.slice(2)];
   cached = {
@@ -35,7 +35,7 @@ export function colours() {
     /** Ink on paper: 0 is paper, 1 ink. */
     inked: (share) => pack(mix(rgb(text("paper")), rgb(text("ink")), share)),
     /** The colour of class k, seen with probability u/255. */
-    sure: (k, u) => pack(mix(card, rgb(classes[k % classes.length]), 0.12 + 0.6 * (u / 255))),
+    sure: (k, u) => pack(mix(card, rgb(classes[k % classes.length]), 0.1 + 0.5 * (u / 255))),
   };
   return cached;
 }

@@ -9,14 +9,15 @@ import { $, caption, element, number } from "./words.js";
 const GROUPS = [
   ["Data", ["data", "columns", "label", "points", "noise", "test_share"]],
   ["Network", ["activation", "normalization", "dropout", "initializer", "bias"]],
-  ["Training", ["optimizer", "learning_rate", "schedule", "batch_size", "loss", "l1", "l2", "epochs", "seed", "backend"]],
+  ["Training", ["optimizer", "learning_rate", "schedule", "batch_size", "clip_norm", "loss", "l1", "l2", "epochs", "pace", "seed", "backend"]],
 ];
 const ELSEWHERE = ["hidden", "story"];
 const LADDERS = {
   learning_rate: [0.00001, 0.0001, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 1, 3, 10],
   batch_size: [1, 2, 5, 10, 16, 32, 64, 100, 128, 256],
-  l1: [0, 0.00001, 0.0001, 0.001, 0.01, 0.1], l2: [0, 0.00001, 0.0001, 0.001, 0.01, 0.1, 1],
+  pace: [1, 5, 20, 60, 200, null], clip_norm: [null, 0.1, 0.5, 1, 5, 10], l1: [0, 0.00001, 0.0001, 0.001, 0.01, 0.1], l2: [0, 0.00001, 0.0001, 0.001, 0.01, 0.1, 1],
 };
+const NONE = { pace: "no limit", clip_norm: "never" };
 const SLIDERS = { points: 10, noise: 0.05, test_share: 0.05, dropout: 0.05 };
 
 const set = (name, value) => attempt(() => run.change({ [name]: value }, run.running || name === "data"));
@@ -59,8 +60,8 @@ function control(name) {
     return made;
   }
   if (name in LADDERS) {
-    const steps = LADDERS[name].filter((value) => (low === undefined || value >= low) && (high === undefined || value <= high));
-    const made = element("select", {}, ...steps.map((value) => element("option", { value: JSON.stringify(value) }, number(value))));
+    const steps = LADDERS[name].filter((value) => value === null || (low === undefined || value >= low) && (high === undefined || value <= high));
+    const made = element("select", {}, ...steps.map((value) => element("option", { value: JSON.stringify(value) }, value === null ? NONE[name] : number(value))));
     made.onchange = () => set(name, JSON.parse(made.value));
     return made;
   }
@@ -94,8 +95,8 @@ function show() {
 function choose(select, value) {
   const text = JSON.stringify(value);
   if (![...select.options].some((option) => option.value === text)) {
-    const after = [...select.options].find((option) => JSON.parse(option.value) > value);
-    select.insertBefore(element("option", { value: text }, typeof value === "number" ? number(value) : caption(select.dataset.setting, value)), after ?? null);
+    const after = typeof value === "number" && [...select.options].find((option) => JSON.parse(option.value) > value);
+    select.insertBefore(element("option", { value: text }, typeof value === "number" ? number(value) : caption(select.dataset.setting, value)), after || null);
   }
   select.value = text;
 }

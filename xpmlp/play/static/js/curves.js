@@ -45,7 +45,7 @@ function draw() {
 function drawOn(context, width, height) {
   const hue = colours();
   const log = $("log-scale").checked;
-  const lines = [run.history.train, run.history.test.filter((value) => value !== null)];
+  const lines = [run.history.train, run.history.test];
   const limits = bounds(lines, log);
   context.font = "11px system-ui, sans-serif";
   if (!limits) {

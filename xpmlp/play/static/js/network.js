@@ -81,7 +81,7 @@ function head(layer) {
     made.append(element("span", {}, layer ? "output" : "inputs"), element("span", { className: "count" }, String(run.state.sizes[layer])));
     return made;
   }
-  const [fewest, most] = run.options.limits.units ?? [1, 64];
+  const [fewest, most] = run.options.limits.units ?? run.options.limits.hidden ?? [1, 64];
   const button = (sign, by, says) => element("button", {
     type: "button", id: `units-${layer}-${says}`, "aria-label": `${says === "more" ? "Add a unit to" : "Remove a unit from"} hidden layer ${layer}`,
     disabled: run.state.sizes[layer] + by < fewest || run.state.sizes[layer] + by > most,

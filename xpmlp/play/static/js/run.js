@@ -117,10 +117,22 @@ class Run extends EventTarget {
         if (!this.lost) fail(error);
         this.lost = true;
         await pause(1000);
+        await this.recover();
       }
       if (reduced.matches && this.running) await pause(500);
       if (document.hidden) await this.unseen();
     }
+  }
+
+  /** After a failure: find the run again, or, if the server was started anew, make it once more. */
+  async recover() {
+    try {
+      const state = await api.get("state");
+      if (state.status === "empty") await this.start(this.settings, false);
+      else if (state.run !== this.state.run) this.adopt(state);
+      else return;
+      fail(null);
+    } catch { /* still away: the next second tries again */ }
   }
 
   /** A tab that nobody sees asks seldom: enough to keep its run going. */
@@ -138,7 +150,7 @@ class Run extends EventTarget {
     const { since, train, test } = frame.history;
     for (const [name, values] of Object.entries({ train, test })) {
       this.history[name].length = Math.min(this.history[name].length, since);
-      for (const value of values) this.history[name].push(value);
+      for (const value of values) this.history[name].push(value ?? NaN);
     }
     const status = this.frame?.status;
     this.number = frame.frame;

@@ -18,7 +18,7 @@ export function choosePoint(point) {
 
 run.on("network", () => {
   const { sizes } = run.state;
-  const rows = run.state.points?.x?.length ?? 0;
+  const rows = run.state.points?.x.length ?? run.state.rows?.train ?? 0;
   if ((selection.point.row ?? 0) >= rows) selection.point = { row: 0 };
   const inside = selection.layer < (sizes?.length ?? 0) && selection.unit < sizes[selection.layer];
   if (selection.kind && !inside) selection.kind = null;

@@ -19,7 +19,7 @@ async function upload(file) {
   if (file.size > MOST) throw new Error(`${file.name} has ${(file.size / 1e6).toFixed(1)} MB; a table may have 5 MB. xpmlp train reads larger ones.`);
   table = { ...(await send(`table?name=${encodeURIComponent(file.name)}`, file)), name: file.name };
   const [first, second] = numeric(table.label);
-  await run.change({ data: "table", label: table.label, columns: second ? [first, second] : null }, true);
+  await run.change({ data: "table", label: table.label, columns: second ? [first, second] : [] }, true);
 }
 
 const numeric = (label) => table.columns.filter(({ kind, name }) => /^num/.test(kind) && name !== label).map(({ name }) => name);
@@ -32,7 +32,7 @@ function show() {
   $("table-said").textContent = shown ? `${table.name ?? "The table"}: ${table.rows.toLocaleString("en")} rows` : "A CSV file of at most 5 MB; it stays on this computer.";
   if (!shown) return place.replaceChildren();
   const { label } = run.settings;
-  const columns = run.settings.columns ?? numeric(label).slice(0, 2);
+  const columns = run.settings.columns?.length ? run.settings.columns : numeric(label);
   const list = (id, title, names, value, change) => {
     const select = element("select", { id }, ...names.map((name) => element("option", { value: name }, name)));
     select.value = value;

@@ -53,7 +53,7 @@ const short = (layer, j) => (layer === 0 ? name(0, j) : `unit ${j + 1}`);
 
 function lead({ loss, target, output }) {
   const point = selection.point;
-  const rows = run.state.points?.x?.length ?? 0;
+  const rows = run.state.points?.x.length ?? (run.state.rows ? run.state.rows.train + run.state.rows.test : 0);
   const chooser = element("input", { type: "number", id: "why-row", min: 1, max: rows, value: point.point ? "" : point.row + 1 });
   chooser.onchange = () => {
     const row = Number(chooser.value) - 1;
