@@ -10,6 +10,7 @@ import numpy as np
 from xpmlp.data import load, load_digits, make_xor
 from xpmlp.data.dataset import Dataset, split
 from xpmlp.data.frame import Column
+from xpmlp.data.images import pixel_facts
 from xpmlp.data.table import Table
 from xpmlp.errors import DataError, unknown_name
 from xpmlp.nn.random import Purpose, generator
@@ -289,13 +290,10 @@ def _of_dataset(data: Dataset, inputs: tuple[str, ...], table: Table | None) -> 
         raise DataError(f"{data.name}: found several labels; choose one column to predict")
     metadata: dict[str, Any] = {
         "data": data.name,
-        "classes": classes,
-        "columns": data.columns,
-        "label": data.label,
+        "columns": list(data.columns),
+        "label": list(data.label),
     }
     if data.image_shape:
-        from xpmlp.data.images import pixel_facts
-
         metadata["image"] = pixel_facts(data.X, data.image_shape)
     return Problem(
         *(data.X, data.y, data.X_test, data.y_test, classes, inputs, data.scaling),
