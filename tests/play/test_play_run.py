@@ -115,7 +115,7 @@ def test_snapshots_are_made_for_those_who_wait() -> None:
         run.go()
         number = run.last.number
         until(lambda: len(run.history.get("loss", ())) > 50)
-        assert run.last.number == number  # nobody has asked for one
+        assert run.last.number == number  # nobody has asked for any
         for _ in range(3):
             number = run.last.number
             run.want()
