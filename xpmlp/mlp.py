@@ -13,9 +13,11 @@ from xpmlp.errors import flag, unknown_name
 from xpmlp.model import files, keywords, pickling
 from xpmlp.model.backends import backend_for
 from xpmlp.model.base import Model
+from xpmlp.model.examples import examples
 from xpmlp.model.memory import Request, advice_on_training, advice_on_use, within_memory
-from xpmlp.model.predict import Predictor, evaluate_batches
+from xpmlp.model.predict import evaluate_batches
 from xpmlp.model.summary import overview, overview_html, summary
+from xpmlp.model.uncertainty import Uncertain
 from xpmlp.nn.contract import Backend
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
@@ -23,10 +25,10 @@ from xpmlp.training.batches import Order, check_order
 from xpmlp.training.callback import Callback, check_callbacks
 from xpmlp.training.history import History, continue_from
 from xpmlp.training.loop import train
-from xpmlp.training.prepare import examples, prepare
+from xpmlp.training.prepare import prepare
 
 
-class MLP(Predictor):
+class MLP(Uncertain):
     """A multilayer perceptron.
 
     Parameters

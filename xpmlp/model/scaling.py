@@ -33,7 +33,7 @@ class Scaling:
     pixels : bool or None
         Whether the model was fitted on uint8 under ``"auto"``; None before the first fit.
     shift, scale : ndarray of float64, shape (columns,) or (1,), or None
-    target_shift, target_scale : ndarray of float64, shape (outputs,), or None
+    target_shift, target_scale : ndarray of float64, shape (columns of y,), or None
         Mean and standard deviation of real targets. The network learns
         (y − target_shift)/target_scale, and losses are in those units; predictions are not.
     """
@@ -99,7 +99,7 @@ class Scaling:
 
     def scales_targets(self, task: Task) -> bool:
         """Whether it standardizes the targets of this task."""
-        if task.columns is not None:  # the outputs could not be brought back to their units
+        if task.opaque:  # the outputs could not be brought back to their units
             return False
         return self.mode == "standard" and task.kind == task.loss.targets == "values"
 
@@ -127,20 +127,26 @@ class Scaling:
         refuse(target, ~np.isfinite(made), expected, name)
         return made
 
-    def to_targets(self, backend: Backend, prediction: Array) -> Array:
+    def to_targets(self, backend: Backend, prediction: Array, shifted: bool = True) -> Array:
         """Return predictions in the units of the targets, in float64.
 
-        A device without float64 returns its own dtype.
+        A device without float64 returns its own dtype. What is not ``shifted`` is a difference:
+        a standard deviation.
+
+        Parameters
+        ----------
+        prediction : Array, shape (..., columns of y)
         """
         if self.target_scale is None:
             return prediction
         if is_numpy_array(prediction):
-            return prediction * self.target_scale + self.target_shift
+            made = prediction * self.target_scale
+            return made + self.target_shift if shifted else made
         xp, dtype = backend.xp, dtype_name(prediction)
         if "float64" in backend.capabilities:
             prediction, dtype = xp.astype(prediction, xp.float64), "float64"
-        scale = backend.asarray(self.target_scale, dtype)
-        return prediction * scale + backend.asarray(self.target_shift, dtype)
+        made = prediction * backend.asarray(self.target_scale, dtype)
+        return made + backend.asarray(self.target_shift, dtype) if shifted else made
 
     def check(self, x: Rows, name: str = "X") -> None:
         """Refuse inputs of another kind than those the model was fitted on."""

@@ -334,7 +334,7 @@ def train(
         asked.data = given.host_bytes
         given = given.placed(model.backend, data_on)
         asked.on_host = given.x.on_host
-        model.scaling, model.table = given.scaling, given.table
+        model.scaling, model.table, model.calibration = given.scaling, given.table, None
         given = replace(given, x=thin(model, given.x)) if data_on == "auto" else given
         model.set_task(given.task)
         training = Training(model, given=given, batch_size=asked.batch_size, **options)
