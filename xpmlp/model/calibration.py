@@ -47,9 +47,9 @@ class Calibration:
     --------
     >>> data = xpmlp.data.load("digits")
     >>> mlp = xpmlp.MLP([64, 32, 10], backend="numpy", seed=0)
-    >>> history = mlp.fit(data.X[300:], data.y[300:], epochs=20)
+    >>> history = mlp.fit(data.X[300:], data.y[300:], optimizer=xpmlp.Adam(0.01))
     >>> mlp.calibrate(data.X[:300], data.y[:300])
-    Calibration(rows=300, temperature=1.56)
+    Calibration(rows=300, temperature=0.645)
     """
 
     rows: int

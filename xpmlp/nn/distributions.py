@@ -93,7 +93,7 @@ class Quantiles(Loss):
     >>> mlp = xpmlp.MLP([4, 16, 3], loss=loss, scaling="standard")  # one target
     >>> rows, dz = loss(xpmlp.backend("numpy").ops, np.array([[0.0, 0.0, 0.0]]), np.array([[2.0]]))
     >>> rows.round(3), dz.round(3)
-    (array([0.86]), array([[-0.5  , -0.242, -0.158]]))
+    (array([0.445]), array([[-0.5  , -0.242, -0.158]]))
     """
 
     q: Any = (0.05, 0.5, 0.95)
