@@ -16,6 +16,7 @@ import xpmlp
 from xpmlp.arrays.checks import whole
 from xpmlp.callbacks import EarlyStopping, ShowProgress
 from xpmlp.checkpoints.folder import Checkpoints
+from xpmlp.cli import calibrate as calibration
 from xpmlp.cli import environment
 from xpmlp.cli.defaults import SCHEDULES, fill_in
 from xpmlp.cli.output import Output
@@ -91,6 +92,9 @@ def run(args: Namespace) -> None:
     if args.data not in NAMES and is_labelled(args.data):
         out.say(f"reading the pictures in {args.data}")  # thousands take a while
     data = load(args.data, **given, text=args.categorical or ())
+    held = None
+    if args.calibrate:
+        data, held = calibration.hold_out(data, args.seed)
     table = understood(args, data, out)
     if args.dry_run:
         return
@@ -102,13 +106,19 @@ def run(args: Namespace) -> None:
     held_out = "val" if args.early_stopping else "test"
     folder = RunFolder(path, held_out, checkpoints(args, path), out.say, resume, ours)
     with folder.owned(settings(args, mlp)), folder.keeping(mlp):
-        train(args, data, mlp, chosen, folder, out)
+        train(args, data, held, mlp, chosen, folder, out)
 
 
 def train(
-    args: Namespace, data: Dataset, mlp: MLP, chosen: Any, folder: RunFolder, out: Output
+    args: Namespace,
+    data: Dataset,
+    held: calibration.Held | None,
+    mlp: MLP,
+    chosen: Any,
+    folder: RunFolder,
+    out: Output,
 ) -> None:
-    """Train, measure and draw; then mark the run as finished."""
+    """Train, calibrate, measure and draw; then mark the run as finished."""
     diagnosis = Diagnosis(data.classes) if args.diagnose else None
     describe(args, data, mlp, out)
     try:
@@ -117,8 +127,9 @@ def train(
         if diagnosis is not None:
             for line in diagnosis.report().splitlines():
                 out.say(line)
+    calibrated = None if held is None else calibration.calibrate(mlp, held, data)
     folder.save_model(mlp)
-    result = measure(args, data, mlp, history)
+    result = measure(args, data, mlp, history) | {"calibration": calibrated}
     picture = draw(data, mlp, folder, history, out)
     folder.finish(result)
     report(result, mlp, folder, picture, out)
@@ -287,5 +298,7 @@ def report(result: dict[str, Any], mlp: MLP, folder: RunFolder, picture: bool, o
         name = {"r2": "R2"}.get(metric, metric)
         value, loss = score(metric, result[f"test_{metric}"]), number(result["test_loss"])
         out.say(f"test {name} {value}, test loss {loss} ({took})")
+    if result["calibration"] is not None:
+        out.say(f"calibrated {'; '.join(calibration.lines(result['calibration']))}")
     files = [MODEL, HISTORY, RESULT, SETTINGS, *([PICTURE] if picture else [])]
     out.say(f"saved in {folder.path}: {', '.join(files)}")

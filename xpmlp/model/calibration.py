@@ -1,7 +1,8 @@
 """``Calibration``: what rows held out say of a model's predictions.
 
 For classes it has a temperature: the probabilities become softmax(z/T) or σ(z/T), with the T that
-makes the log loss of the held-out rows least (Guo et al. 2017). It changes no decision.
+makes the log loss of the held-out rows least (Guo et al. 2017), kept near 1 while they are few. It
+changes no decision.
 
 For sets and intervals it has the rows' scores s, which say how badly each was predicted. A new row
 is as likely to be in any place of their order. So its score is at most the k-th smallest of n,
@@ -12,7 +13,7 @@ et al. 2018). That is the coverage on average over all rows, not of each kind of
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, exp, log
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ LEAST = 20
 
 HOTTEST = 100.0
 """Largest temperature, and 1 divided by the smallest."""
+
+PRIOR = 0.5
+"""Standard deviation of ln T, as it is taken to be before a row is seen."""
 
 
 @dataclass(frozen=True)
@@ -150,13 +154,12 @@ def check_rows(n: int) -> None:
 
 
 def temperature_of(z: np.ndarray, target: np.ndarray, softmax: bool) -> float:
-    """Return the temperature T of least log loss for logits z.
+    """Return the temperature T of least log loss for logits z, near 1 while rows are few.
 
-    In β = 1/T the log loss is convex; its slope is the mean of Σⱼ (pⱼ − tⱼ) zⱼ, where p is softmax
-    or σ of βz. So the slope's only zero is found by bisection.
-
-    If all rows are right by far, no β is large enough, and the rows cannot say how sure to be: the
-    temperature stays 1.
+    With β = 1/T the sum of the log losses has the slope Σᵢⱼ (pᵢⱼ − tᵢⱼ) zᵢⱼ in β, where p is softmax
+    or σ of βz; times β it is the slope in ln β. Where all rows are right it is below 0 for any β:
+    they cannot say how sure to be. So (ln β)²/2s² is added, as if ln T were known beforehand to be
+    0 ± s, which hundreds of rows outweigh. The zero of the slope is found by bisection.
 
     Parameters
     ----------
@@ -169,21 +172,20 @@ def temperature_of(z: np.ndarray, target: np.ndarray, softmax: bool) -> float:
     if softmax:
         z = z - z.max(axis=1, keepdims=True)
 
-    def slope(b: float) -> float:
+    def slope(log_b: float) -> float:
+        b = exp(log_b)
         if softmax:
             e = np.exp(b * z)
             p = e / e.sum(axis=1, keepdims=True)
         else:
             e = np.exp(-np.abs(b * z))
             p = np.where(z >= 0, 1.0, e) / (1.0 + e)
-        return float(np.mean(np.sum((p - target) * z, axis=1)))
+        return b * float(np.sum((p - target) * z)) + log_b / PRIOR**2
 
-    low, high = 1 / HOTTEST, HOTTEST
-    if slope(high) <= 0:
-        return 1.0
-    if slope(low) >= 0:
+    low, high = -log(HOTTEST), log(HOTTEST)
+    if slope(low) > 0:  # no better than chance, on very many rows
         return HOTTEST
     for _ in range(60):
-        middle = (low * high) ** 0.5
+        middle = 0.5 * (low + high)
         low, high = (middle, high) if slope(middle) < 0 else (low, middle)
-    return 1.0 / high
+    return exp(-high)
