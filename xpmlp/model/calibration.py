@@ -156,10 +156,10 @@ def check_rows(n: int) -> None:
 def temperature_of(z: np.ndarray, target: np.ndarray, softmax: bool) -> float:
     """Return the temperature T of least log loss for logits z, near 1 while rows are few.
 
-    With β = 1/T the sum of the log losses has the slope Σᵢⱼ (pᵢⱼ − tᵢⱼ) zᵢⱼ in β, where p is softmax
-    or σ of βz; times β it is the slope in ln β. Where all rows are right it is below 0 for any β:
-    they cannot say how sure to be. So (ln β)²/2s² is added, as if ln T were known beforehand to be
-    0 ± s, which hundreds of rows outweigh. The zero of the slope is found by bisection.
+    With β = 1/T the sum of the log losses has the slope Σᵢⱼ (pᵢⱼ − tᵢⱼ) zᵢⱼ in β, where p is
+    softmax or σ of βz; times β it is the slope in ln β. Where all rows are right it is below 0 for
+    any β: they cannot say how sure to be. So (ln β)²/2s² is added, as if ln T were 0 ± s
+    beforehand, which hundreds of rows outweigh. The zero of the slope is found by bisection.
 
     Parameters
     ----------

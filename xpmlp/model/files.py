@@ -150,7 +150,9 @@ def _fill(mlp: Model, config: Mapping[str, Any], tensors: Mapping[str, np.ndarra
     if epochs < 0:
         raise CheckpointError(f"epochs_trained is {epochs}")
     others: tuple[str, ...] = () if "training" not in config else ("training.",)
-    others = ("scaling.", "table.", "calibration.", *others)
+    if config.get("calibration") is not None:
+        others += ("calibration.scores",)
+    others += ("scaling.", "table.")
     own = {n: t for n, t in tensors.items() if not n.startswith(others)}
     mlp.load_state_dict(own)
     if task is not None:

@@ -75,7 +75,7 @@ class Quantiles(Loss):
 
         Q₀ = z₀,    Qⱼ = Qⱼ₋₁ + softplus(zⱼ)
 
-    so Q₀ < Q₁ < … for any z. A target costs the mean of ρⱼ = max(qⱼ e, (qⱼ − 1) e), e = y − Qⱼ
+    so Q₀ ≤ Q₁ ≤ … for any z. A target costs the mean of ρⱼ = max(qⱼ e, (qⱼ − 1) e), e = y − Qⱼ
     (Koenker and Bassett 1978), whose slope gⱼ = ∂ρⱼ/∂Qⱼ is −qⱼ if y is above Qⱼ, 1 − qⱼ if it is
     below. As z₀ is part of every Q, and zⱼ of those from j on::
 
