@@ -174,6 +174,20 @@ def test_quantiles_that_are_no_numbers(q: Any) -> None:
         Quantiles(q)
 
 
+@pytest.mark.parametrize("of", SEVERAL, ids=NAMES)
+def test_a_step_is_explained_and_a_training_diagnosed(of: Any) -> None:
+    rng = np.random.default_rng(7)
+    X, y = rng.standard_normal((40, 2)), rng.standard_normal(40)
+    mlp = xpmlp.MLP([2, 3, of.outputs_per_target], "tanh", loss=of, backend="numpy", seed=0)
+    diagnosis = xpmlp.Diagnosis()
+    mlp.fit(X, y, epochs=3, callbacks=[diagnosis])
+    assert diagnosis.report()
+    text = str(xpmlp.explain(mlp, X[:1], y[:1]))
+    sign = {"gaussian": "exp(−s)", "quantiles": "softplus("}[of.name]
+    assert sign in text
+    assert f"loss: {of.name}" in mlp.summary()
+
+
 # Sizes and targets
 
 
