@@ -52,8 +52,9 @@ class Calibration:
     >>> data = xpmlp.data.load("digits")
     >>> mlp = xpmlp.MLP([64, 32, 10], backend="numpy", seed=0)
     >>> history = mlp.fit(data.X[300:], data.y[300:], optimizer=xpmlp.Adam(0.01))
-    >>> mlp.calibrate(data.X[:300], data.y[:300])
-    Calibration(rows=300, temperature=0.645)
+    >>> calibration = mlp.calibrate(data.X[:300], data.y[:300])
+    >>> calibration.rows, 0.4 < calibration.temperature < 1.2
+    (300, True)
     """
 
     rows: int
