@@ -120,9 +120,8 @@ def calibration_error(y: Any, p: Any, bins: int = 15) -> float:
     """Return the expected calibration error: how far confidence is from accuracy.
 
     It is ``Σ rows/n · |accuracy − confidence|`` over the bins of ``reliability`` (Naeini et al.
-    2015;
-    Guo et al. 2017): 0 if of the predictions of probability 0.8 just 80 % are right. With few rows
-    it is too large, by chance alone.
+    2015; Guo et al. 2017): 0 if of the predictions of probability 0.8 just 80 % are right. With few
+    rows it is too large, by chance alone.
 
     Parameters
     ----------

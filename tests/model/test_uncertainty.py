@@ -441,6 +441,20 @@ def test_what_ends_a_calibration() -> None:
     assert mlp.calibration is None
 
 
+def test_a_copy_for_something_else_has_none() -> None:
+    mlp, _, _ = calibrated("points")
+    assert mlp.copy(dropout=0.1).calibration is mlp.calibration
+    assert mlp.copy(loss="mae").calibration is None
+    assert mlp.copy(scaling=None).calibration is None
+
+
+def test_rates_have_intervals_too() -> None:
+    """Of counts, in counts: the scores are those of exp of the output."""
+    mlp = straight(1, loss="poisson")
+    mlp.calibrate(np.zeros((20, 1)), np.arange(1.0, 21))  # rates of 1: 0, 1, ..., 19 off
+    assert_close(mlp.predict_interval([[np.log(5.0)]], 0.5), [[-5.0, 15.0]], rtol=1e-12)
+
+
 def test_what_does_not_end_it() -> None:
     """A fit that is refused, a calibration that is refused, a look at the model."""
     mlp, X, y = calibrated("points")

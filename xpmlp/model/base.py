@@ -278,7 +278,8 @@ class Model:
         made.seed_is_drawn = self.seed_is_drawn and "seed" not in changes
         made.epochs_trained, made.metadata = self.epochs_trained, deepcopy(self.metadata)
         made.load_state_dict(self.state_dict())
-        made.calibration = self.calibration
+        if made.known_task is self.known_task and "scaling" not in changes:
+            made.calibration = self.calibration
         return made
 
     def restore_point(self) -> Callable[[], None]:

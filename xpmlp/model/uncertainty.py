@@ -11,6 +11,7 @@ from xpmlp.errors import InvalidValueError
 from xpmlp.model import calibration as rules
 from xpmlp.model import keywords
 from xpmlp.model.calibration import Calibration, pairs
+from xpmlp.model.evaluate import Evaluated
 from xpmlp.model.examples import pair
 from xpmlp.model.memory import advice_on_use, within_memory
 from xpmlp.model.outputs import (
@@ -22,13 +23,13 @@ from xpmlp.model.outputs import (
     Reading,
     probable,
 )
-from xpmlp.model.predict import Predictor, forward_batches
+from xpmlp.model.predict import forward_batches
 from xpmlp.nn.contract import Array
 
 _READINGS = {"points": POINTS, "moments": MOMENTS, "quantiles": QUANTILES}
 
 
-class Uncertain(Predictor):
+class Uncertain(Evaluated):
     """A model that can be calibrated: with the verbs that say how sure it is."""
 
     def calibrate(self, X: Any, y: Any) -> Calibration:
