@@ -603,6 +603,7 @@ def test_several_labels_have_no_scores(tmp_path: Path) -> None:
 
 def test_it_says_what_it_is() -> None:
     assert repr(Calibration(50, 1.2345)) == "Calibration(rows=50, temperature=1.23)"
+    assert repr(calibrated("points")[0].calibration) == "Calibration(rows=60)"
 
 
 def test_sparse_rows_and_many_batches() -> None:

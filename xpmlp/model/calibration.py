@@ -62,7 +62,8 @@ class Calibration:
     scores: Any = field(default=None, compare=False)
 
     def __repr__(self) -> str:
-        return f"Calibration(rows={self.rows}, temperature={self.temperature:.3g})"
+        heat = "" if self.temperature == 1 else f", temperature={self.temperature:.3g}"
+        return f"Calibration(rows={self.rows}{heat})"
 
     def threshold(self, coverage: float, call: str) -> np.ndarray:
         """Return the score that a new row stays within with this chance, shape (pairs, columns).
