@@ -17,7 +17,7 @@ import xpmlp
 from xpmlp.cli.options import COMMANDS
 from xpmlp.nn.activations import ACTIVATIONS
 from xpmlp.nn.initializers import INITIALIZERS
-from xpmlp.nn.losses import LOSSES
+from xpmlp.nn.losses import DISTRIBUTIONS, LOSSES
 from xpmlp.nn.optimizers import OPTIMIZERS
 
 PAGES = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -25,7 +25,7 @@ PAGES = Path(__file__).resolve().parent.parent / "docs" / "reference"
 MODULES = (
     "xpmlp", "xpmlp.activations", "xpmlp.callbacks", "xpmlp.checkpoints", "xpmlp.data",
     "xpmlp.inspect.diagnose", "xpmlp.inspect.explain", "xpmlp.inspect.verify", "xpmlp.losses",
-    "xpmlp.optimizers", "xpmlp.schedules", "xpmlp.sklearn", "xpmlp_backends",
+    "xpmlp.metrics", "xpmlp.optimizers", "xpmlp.schedules", "xpmlp.sklearn", "xpmlp_backends",
 )  # fmt: skip
 """Their ``__all__`` is public; of ``xpmlp.errors``, which has none, the exceptions are."""
 
@@ -182,6 +182,7 @@ def test_the_table_of_what_is_built_in_has_all_of_it() -> None:
     arguments = set(inspect.signature(xpmlp.MLP).parameters)
     assert found["activations"] == set(ACTIVATIONS)
     assert found["losses"] == set(LOSSES)
+    assert found["losses of distributions"] == set(DISTRIBUTIONS)
     assert found["initial weights"] == {"auto", *INITIALIZERS}
     assert found["optimizers"] == set(OPTIMIZERS)
     assert found["schedules"] == schedules

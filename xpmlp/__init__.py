@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from xpmlp import data as data
     from xpmlp import losses as losses
+    from xpmlp import metrics as metrics
     from xpmlp.activations import Activation as Activation
     from xpmlp.activations import register_activation as register_activation
     from xpmlp.callbacks import Callback as Callback
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from xpmlp.inspect.verify import verify as verify
     from xpmlp.mlp import MLP as MLP
     from xpmlp.mlp import load as load
+    from xpmlp.model.calibration import Calibration as Calibration
     from xpmlp.nn.embeddings import Embedding as Embedding
     from xpmlp.optimizers import SGD as SGD
     from xpmlp.optimizers import AdaGrad as AdaGrad
@@ -49,6 +51,7 @@ _HOME = {
     "backend": "xpmlp_backends",
     "MLP": "xpmlp.mlp",
     "load": "xpmlp.mlp",
+    "Calibration": "xpmlp.model.calibration",
     "Checkpoints": "xpmlp.checkpoints",
     "Table": "xpmlp.data.table",
     "Embedding": "xpmlp.nn.embeddings",
@@ -65,7 +68,10 @@ _HOME = {
         ("SGD", "Momentum", "Nesterov", "AdaGrad", "RMSProp", "Adam", "AdamW"), "xpmlp.optimizers"
     ),
 }
-_MODULES = ("activations", "callbacks", "data", "errors", "losses", "optimizers", "schedules")
+_MODULES = (
+    *("activations", "callbacks", "data", "errors", "losses", "metrics", "optimizers"),
+    "schedules",
+)
 
 __all__ = ["__version__", *_HOME, *_MODULES]
 

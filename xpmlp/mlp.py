@@ -12,10 +12,9 @@ from xpmlp.checkpoints.folder import Checkpoints
 from xpmlp.errors import flag, unknown_name
 from xpmlp.model import files, keywords, pickling
 from xpmlp.model.backends import backend_for
-from xpmlp.model.base import Model
-from xpmlp.model.memory import Request, advice_on_training, advice_on_use, within_memory
-from xpmlp.model.predict import Predictor, evaluate_batches
+from xpmlp.model.memory import Request, advice_on_training, within_memory
 from xpmlp.model.summary import overview, overview_html, summary
+from xpmlp.model.uncertainty import Uncertain
 from xpmlp.nn.contract import Backend
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
@@ -23,10 +22,10 @@ from xpmlp.training.batches import Order, check_order
 from xpmlp.training.callback import Callback, check_callbacks
 from xpmlp.training.history import History, continue_from
 from xpmlp.training.loop import train
-from xpmlp.training.prepare import examples, prepare
+from xpmlp.training.prepare import prepare
 
 
-class MLP(Predictor):
+class MLP(Uncertain):
     """A multilayer perceptron.
 
     Parameters
@@ -41,6 +40,8 @@ class MLP(Predictor):
     loss : str, Loss or callable, optional
         Inferred from the targets if omitted: sparse categorical cross-entropy for class
         indices, categorical for one-hot rows, binary for 0/1 targets, MSE for real values.
+        "gaussian" and ``xpmlp.losses.Quantiles`` have several outputs for each target, which
+        the last of the sizes counts: 2 for the mean and the variance of one target.
     targets : {"labels", "one_hot", "binary", "multilabel", "values"}, optional
         What y holds. Inferred if omitted. Pass it for integer regression targets, and for
         multilabel data in which every row happens to have exactly one label.
@@ -103,6 +104,8 @@ class MLP(Predictor):
         Over all fits.
     progress : Progress or None
         Where the last training run ended; None before the first, and after one that failed.
+    calibration : Calibration or None
+        What ``calibrate`` has found; None after a fit. Assign None to undo it.
     metadata : dict
         Anything to save with the model, as JSON: class names, for example.
 
@@ -178,7 +181,8 @@ class MLP(Predictor):
             SciPy's sparse matrices and arrays stay sparse on the host; only the rows of some steps
             at a time become dense, so ``batch_size=None`` makes all of them dense at once.
         y : array-like, shape (n,) or (n, sizes[-1])
-            Class indices, one-hot rows, 0/1, or real values: fewer columns for a custom loss, too.
+            Class indices, one-hot rows, 0/1, or real values: fewer columns than outputs for a
+            custom loss, and for one of several outputs for each target.
         epochs : int
             Passes over the data.
         batch_size : int, optional
@@ -275,35 +279,7 @@ class MLP(Predictor):
                 after=continue_from(self.progress, chosen) if go_on and not saved else None,
             )
 
-    @keywords.known("evaluate")
-    def evaluate(self, X: Any, y: Any) -> dict[str, float]:
-        """Return ``{"loss": ..., "accuracy": ...}``; ``"r2"`` for as many values as outputs.
-
-        The loss includes the penalty. Data on the host are copied to the device batch by batch.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix, shape (n, sizes[0])
-        y : array-like, shape (n,) or (n, sizes[-1])
-
-        Raises
-        ------
-        InvalidValueError, InvalidTypeError
-            For input that cannot work, as in ``fit``; or if the model has not been trained.
-        DeviceMemoryError
-            If the device's memory is too small for a single row.
-
-        Examples
-        --------
-        >>> mlp = xpmlp.MLP([1, 1], initializer="zeros", targets="values", backend="numpy")
-        >>> mlp.evaluate([[0.0], [1.0]], [-1.0, 1.0])
-        {'loss': 0.5, 'r2': 0.0}
-        """
-
-        def score(model: Model) -> dict[str, float]:
-            return evaluate_batches(model, *examples(model, X, y))
-
-        return within_memory(self, partial(advice_on_use, self, "evaluate"), score)
+    # Move, save, restore
 
     def to(self, backend: str | Backend, device: str | None = None) -> Self:
         """Move the model to another backend, in place, and return it.

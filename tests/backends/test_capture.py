@@ -165,6 +165,23 @@ def test_every_loss_is_captured(device: Any, name: str, weighted: bool) -> None:
         assert_close(history[metric], expected[metric], rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", losses.DISTRIBUTIONS)
+def test_every_distribution_is_captured(device: Any, name: str) -> None:
+    X, _ = example(45)
+    y, outputs = X[:, :2].astype(float), 2 * losses.loss(name).outputs_per_target
+
+    def fitted(backend: Any) -> tuple[xpmlp.MLP, Any]:
+        sizes = [FEATURES, 9, outputs]
+        mlp = xpmlp.MLP(sizes, loss=name, scaling="standard", backend=backend, seed=1)
+        return mlp, mlp.fit(X, y, epochs=2, batch_size=4)
+
+    (mlp, history), (other, expected) = fitted(device), fitted(make_backend("numpy"))
+    assert history.execution == CAPTURED
+    assert_same(mlp, other, 1e-4)
+    for measure in ("loss", "r2"):
+        assert_close(history[measure], expected[measure], rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -606,6 +623,16 @@ def test_pytorchs_losses_can_be_captured(torch_backend: Any, name: str) -> None:
     X, labels = example(10)
     data = X, targets(losses.LOSSES[name], labels)
     trained(torch_backend, data, loss=name, sample_weight=np.linspace(0.2, 2, 10), epochs=1)
+    assert not found
+
+
+@pytest.mark.parametrize("name", losses.DISTRIBUTIONS)
+def test_pytorchs_distributions_can_be_captured(torch_backend: Any, name: str) -> None:
+    found = watched(torch_backend)
+    X, _ = example(10)
+    outputs = losses.loss(name).outputs_per_target
+    mlp = xpmlp.MLP([FEATURES, 9, outputs], loss=name, backend=torch_backend, seed=1)
+    mlp.fit(X, X[:, 0] / 255.0, epochs=1, batch_size=4)
     assert not found
 
 

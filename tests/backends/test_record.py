@@ -115,6 +115,16 @@ def test_every_loss_is_recorded(fused: bool, name: str) -> None:
     assert_same(ours, train(Eager(fused), X, target, **options))
 
 
+@pytest.mark.parametrize("name", xpmlp.losses.DISTRIBUTIONS)
+def test_every_distribution_is_recorded(fused: bool, name: str) -> None:
+    X, _ = problem()
+    target = np.abs(X[:, :2]).astype(np.float64)
+    outputs = 2 * xpmlp.losses.loss(name).outputs_per_target
+    ours = train(NumpyBackend(fused), X, target, loss=name, outputs=outputs)
+    recorded(ours[0])
+    assert_same(ours, train(Eager(fused), X, target, loss=name, outputs=outputs))
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float32, np.float64, bool])
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.sampled(3)

@@ -91,6 +91,19 @@ def test_nothing_crosses_for_a_loss(loss: str, library: Any) -> None:
 
 
 @each_library
+@pytest.mark.parametrize("loss", losses.DISTRIBUTIONS)
+def test_nothing_crosses_for_a_distribution(loss: str, library: Any) -> None:
+    X, _ = example()
+    outputs = 2 * losses.loss(loss).outputs_per_target
+    mlp = xpmlp.MLP(
+        [X.shape[1], 8, outputs], loss=loss, scaling="standard", backend=guarded(library)
+    )
+    history = mlp.fit(X, X[:, :2].astype(float), epochs=1, batch_size=20)
+    assert np.isfinite(history["loss"][0])
+    assert np.isfinite(history["r2"][0])
+
+
+@each_library
 @pytest.mark.parametrize("optimizer", xpmlp.optimizers.OPTIMIZERS)
 def test_nothing_crosses_for_an_optimizer(optimizer: str, library: Any) -> None:
     mlp = model(guarded(library), normalization="layer")

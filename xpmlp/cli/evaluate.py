@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from xpmlp.cli.calibrate import interval_line, of_intervals, of_probabilities
 from xpmlp.cli.models import Trained
 from xpmlp.cli.output import Output
 from xpmlp.errors import DataError, short
 from xpmlp.inspect.plots import confusion_counts
+from xpmlp.mlp import MLP
 from xpmlp.training.history import number, percent
 
 
@@ -35,6 +37,7 @@ def run(args: Namespace) -> None:
     X, y = labelled(found.X, found.y, out)
     values = mlp.evaluate(X, y)
     record: dict[str, Any] = {**values, "rows": len(y), "backend": mlp.backend.name}
+    record |= calibration(mlp, X, y)
     if trained.seen(args):
         out.say(
             f"note: the model was trained on part of a file of this name ({args.data}), so these "
@@ -43,15 +46,44 @@ def run(args: Namespace) -> None:
     if mlp.task.kind == "multilabel":
         record["labels"] = per_label(y, mlp.predict(X), trained.classes or ())
         lines = [f"{len(y):,} rows: {percent(values['accuracy'])} of the labels right", ""]
+        lines[1:1] = of_calibration(mlp, record)
         lines += table(record["labels"], "label")
     elif trained.classes:
         record["classes"] = per_class(y, mlp.predict(X), trained.classes)
         lines = of_classes(y, values, trained.classes, record)
-        lines += ["", *table(record["classes"])]
+        lines += [*of_calibration(mlp, record), "", *table(record["classes"])]
     else:
-        lines = of_values(y, mlp.predict(X), values, record)
+        lines = of_values(y, mlp.predict(X), values, record) + of_calibration(mlp, record)
     out.show(lines)
     out.record(record)
+
+
+def calibration(mlp: MLP, X: Any, y: Any) -> dict[str, Any]:
+    """Return how far probabilities are off; of a calibrated model's intervals, what they cover."""
+    if mlp.task.kind == "values":
+        return {} if mlp.calibration is None else {"interval": of_intervals(mlp, X, y)}
+    found = of_probabilities(mlp, X, y)
+    if mlp.calibration is None:
+        return {"calibration_error": found["calibration_error"]}
+    return {
+        "calibration_error": found["calibration_error"],
+        "calibrated": {"temperature": mlp.calibration.temperature, "log_loss": found["log_loss"]},
+    }
+
+
+def of_calibration(mlp: MLP, record: dict[str, Any]) -> list[str]:
+    """Return a line about probabilities or intervals; none for values without a calibration."""
+    if "interval" in record:
+        return [interval_line(record["interval"]["covered"], record["interval"]["width"])]
+    if "calibration_error" not in record:
+        return []
+    line = f"calibration error {percent(record['calibration_error'])}"
+    if "calibrated" in record:
+        found = record["calibrated"]
+        line += (
+            f", log loss {number(found['log_loss'])} at the temperature {found['temperature']:.3g}"
+        )
+    return [line]
 
 
 def labelled(X: Any, y: Any, out: Output) -> tuple[Any, Any]:

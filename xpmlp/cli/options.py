@@ -104,6 +104,8 @@ def _train(parser: Parser) -> None:
     add("--l2", type=float, default=0.0, metavar="LAMBDA", help="L2 penalty (default: 0)")
     patience = "stop after N epochs without improvement; keep the best weights (default: off)"
     add("--early-stopping", type=int, metavar="N", help=patience)
+    sure = "hold rows out, and learn from them how sure the predictions are (default: off)"
+    add("--calibrate", action="store_true", help=sure)
     watch = "report what is wrong with the training, why, and what to change"
     add("--diagnose", action="store_true", help=watch)
     _common(group, "--seed")
@@ -143,7 +145,9 @@ def _evaluate(parser: Parser) -> None:
     parser.usage = "xpmlp evaluate MODEL DATA [options]"
     parser.description = (
         "Print loss and accuracy, and recall and precision of each class. Uses the test part of "
-        "digits, mnist, xor and .npz files that have one, and every row of other files."
+        "digits, mnist, xor and .npz files that have one, and every row of other files. The "
+        "calibration error is how far probabilities are from the share of rows that is right. Of a "
+        "calibrated model (train --calibrate), probabilities are those after the calibration."
     )
     _model_and_data(parser, _LABELED)
     _common(parser, "--json")
@@ -162,6 +166,12 @@ def _predict(parser: Parser) -> None:
     _common(parser, "--data-dir", "--label", "--header", "--backend", "--device", "--json")
     add("--show", action="store_true", help="draw the pixels of a picture that the network sees")
     parser.add_argument("--limit", type=int, metavar="N", help="first N rows only (default: all)")
+    share = (
+        "of a calibrated model: an interval that has the true value with this chance, such as 0.9"
+    )
+    add("--interval", type=float, metavar="C", help=share)
+    share = "of a calibrated model: a set of classes that has the right one with this chance"
+    add("--sets", type=float, metavar="C", help=share)
     new = "write the rows with their predictions to a .csv, .tsv, .parquet or .jsonl file"
     parser.add_argument("--out", metavar="FILE", help=new)
 

@@ -16,6 +16,7 @@ import xpmlp
 from xpmlp.arrays.checks import whole
 from xpmlp.callbacks import EarlyStopping, ShowProgress
 from xpmlp.checkpoints.folder import Checkpoints
+from xpmlp.cli import calibrate as calibration
 from xpmlp.cli import environment, recipes
 from xpmlp.cli.defaults import SCHEDULES, fill_in
 from xpmlp.cli.output import Output
@@ -92,6 +93,9 @@ def run(args: Namespace) -> None:
     if args.data not in NAMES and is_labelled(args.data):
         out.say(f"reading the pictures in {args.data}")  # thousands take a while
     data = load(args.data, **given, text=args.categorical or ())
+    held = None
+    if args.calibrate:
+        data, held = calibration.hold_out(data, args.seed)
     table = understood(args, data, out)
     if args.dry_run:
         return
@@ -101,7 +105,7 @@ def run(args: Namespace) -> None:
     held_out = "val" if args.early_stopping or recipe else "test"
     folder = RunFolder(path, held_out, checkpoints(args, path), out.say, resume, ours)
     with folder.owned(settings(args, mlp)), folder.keeping(mlp):
-        train(args, data, mlp, chosen, folder, out, recipe)
+        train(args, data, held, mlp, chosen, folder, out, recipe)
 
 
 def _plain(args: Namespace, data: Dataset, table: Table | None) -> tuple[MLP, Optimizer]:
@@ -124,13 +128,14 @@ def _by_recipe(
 def train(
     args: Namespace,
     data: Dataset,
+    held: calibration.Held | None,
     mlp: MLP,
     chosen: Optimizer,
     folder: RunFolder,
     out: Output,
     recipe: Recipe | None = None,
 ) -> None:
-    """Train, measure and draw; then mark the run as finished."""
+    """Train, calibrate, measure and draw; then mark the run as finished."""
     diagnosis = Diagnosis(data.classes) if args.diagnose else None
     describe(args, data, mlp, out, recipe)
     try:
@@ -141,8 +146,9 @@ def train(
                 out.say(line)
     if recipe is not None:
         out.row("kept", recipes.kept(recipe, history))
+    calibrated = None if held is None else calibration.calibrate(mlp, held, data)
     folder.save_model(mlp)
-    result = measure(args, data, mlp, history)
+    result = measure(args, data, mlp, history) | {"calibration": calibrated}
     picture = draw(data, mlp, folder, history, out)
     folder.finish(result)
     report(result, mlp, folder, picture, out)
@@ -332,5 +338,7 @@ def report(result: dict[str, Any], mlp: MLP, folder: RunFolder, picture: bool, o
         name = {"r2": "R2"}.get(metric, metric)
         value, loss = score(metric, result[f"test_{metric}"]), number(result["test_loss"])
         out.say(f"test {name} {value}, test loss {loss} ({took})")
+    if result["calibration"] is not None:
+        out.say(f"calibrated {'; '.join(calibration.lines(result['calibration']))}")
     files = [MODEL, HISTORY, RESULT, SETTINGS, *([PICTURE] if picture else [])]
     out.say(f"saved in {folder.path}: {', '.join(files)}")

@@ -9,6 +9,7 @@ import xpmlp_backends
 from xpmlp.errors import InvalidTypeError
 from xpmlp.mlp import MLP
 from xpmlp.model.base import Model
+from xpmlp.model.examples import examples
 from xpmlp.nn.activations import ACTIVATIONS, Activation, from_functions
 from xpmlp.nn.gradcheck import (
     STEP,
@@ -21,11 +22,12 @@ from xpmlp.nn.gradcheck import (
     is_custom,
 )
 from xpmlp.nn.layers import Pass
-from xpmlp.nn.losses import LOSSES, CustomLoss, Loss
+from xpmlp.nn.losses import CustomLoss, Loss
+from xpmlp.nn.losses import loss as find_loss
 from xpmlp.nn.ops import scaled
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.parameters import Layout
-from xpmlp.training.prepare import examples, prepare, settle
+from xpmlp.training.prepare import prepare, settle
 
 LossAndGradient = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
@@ -87,7 +89,7 @@ def check_gradient(
     if isinstance(what, MLP):
         return _check_network(what, X, y, h, tolerance, points)
     if isinstance(what, str):
-        what = ACTIVATIONS[what] if what in ACTIVATIONS else LOSSES[what]()
+        what = ACTIVATIONS[what] if what in ACTIVATIONS else find_loss(what)
     if isinstance(what, tuple):
         what = from_functions(*what)
     ops = xpmlp_backends.backend("numpy").ops

@@ -9,10 +9,11 @@ from xpmlp.arrays.checks import not_negative
 from xpmlp.errors import InvalidValueError, unknown_name
 from xpmlp.model import keywords, tables
 from xpmlp.model.backends import backend_for, check_precision
+from xpmlp.model.calibration import Calibration
 from xpmlp.model.custom import check_derivative, check_layers, check_optimizer
 from xpmlp.model.scaling import Scaling
 from xpmlp.model.settings import settings_of
-from xpmlp.model.task import KINDS, Task, check_outputs
+from xpmlp.model.task import KINDS, Task, check_outputs, check_parts
 from xpmlp.model.weights import Weights
 from xpmlp.nn.activations import activation
 from xpmlp.nn.contract import Backend, Run
@@ -61,6 +62,8 @@ class Model:
         Over all fits.
     progress : Progress or None
         Where the last training run ended; None before the first, and after one that failed.
+    calibration : Calibration or None
+        What rows held out have said of the predictions; None anew when weights change.
     metadata : dict
         Anything to save with the model, as JSON.
     arguments : dict
@@ -131,8 +134,9 @@ class Model:
         self.known_task: Task | None = None
         if targets is not None:
             check_outputs(targets, self.sizes[-1])
-            self.known_task = Task.make(targets, loss, output)
+            self.known_task = Task.make(targets, loss, output, self.sizes[-1])
         self.epochs_trained = 0
+        self.calibration: Calibration | None = None
         self.metadata: dict[str, Any] = {}
         self.progress: Any = None
         self.forget_compiled()
@@ -144,7 +148,7 @@ class Model:
     def _check_functions(self) -> None:
         """Refuse unknown names, and check the derivatives of custom activations."""
         if self.loss is not None:
-            find_loss(self.loss)
+            check_parts(find_loss(self.loss), self.sizes[-1])
         output = () if self.output is None else (activation(self.output),)
         for function in (*self.network.architecture.activations, *output):
             check_derivative(function, self.dtype)
@@ -246,6 +250,7 @@ class Model:
         array([7.], dtype=float32)
         """
         self.weights.load(values)
+        self.calibration = None
 
     def copy(
         self,
@@ -282,15 +287,16 @@ class Model:
         made.seed_is_drawn = self.seed_is_drawn and "seed" not in changes
         made.epochs_trained, made.metadata = self.epochs_trained, deepcopy(self.metadata)
         made.load_state_dict(self.state_dict())
+        if made.known_task is self.known_task and "scaling" not in changes:
+            made.calibration = self.calibration
         return made
 
     def restore_point(self) -> Callable[[], None]:
         """Return a function that undoes whatever training changes from now on."""
         weights = self.weights.flat, self.weights.statistics
         task, seed = self.known_task, self.seed
-        rest = {
-            name: getattr(self, name) for name in ("epochs_trained", "scaling", "table", "progress")
-        }
+        names = ("epochs_trained", "scaling", "table", "progress", "calibration")
+        rest = {name: getattr(self, name) for name in names}
 
         def undo() -> None:
             self.weights.flat, self.weights.statistics = weights

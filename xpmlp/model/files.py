@@ -6,7 +6,7 @@ it, so that it is never taken for a built-in one, and the function is passed in 
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -20,11 +20,12 @@ import xpmlp_backends
 from xpmlp.errors import CheckpointError, GradientError, InvalidTypeError, InvalidValueError, short
 from xpmlp.model import rates
 from xpmlp.model.base import Model
+from xpmlp.model.calibration import Calibration, score_shape
 from xpmlp.model.task import KINDS, Task
 from xpmlp.nn.activations import ACTIVATIONS, Activation, activation
 from xpmlp.nn.contract import Backend
 from xpmlp.nn.embeddings import Embedding, embed
-from xpmlp.nn.losses import LOSSES, CustomLoss
+from xpmlp.nn.losses import DISTRIBUTIONS, LOSSES, CustomLoss
 from xpmlp.nn.losses import loss as find_loss
 from xpmlp.nn.random import as_seed
 from xpmlp.storage import tensorfile
@@ -44,6 +45,7 @@ DEFAULTS = {
 """Arguments that are left out of files that do not need them, as earlier versions wrote them."""
 
 _BUILT_IN = tuple(ACTIVATIONS.values())
+_NAMED = LOSSES | DISTRIBUTIONS
 
 
 def save(mlp: Model, path: Any) -> None:
@@ -75,6 +77,9 @@ def describe(mlp: Model, values: Mapping[str, Any]) -> tuple[dict[str, Any], dic
     for name in SCALING:
         if (value := getattr(mlp.scaling, name)) is not None:
             tensors[f"scaling.{name}"] = np.asarray(value, dtype=np.float64)
+    if mlp.calibration is not None:
+        config["calibration"], arrays = mlp.calibration.to_config()
+        tensors |= {f"calibration.{name}": value for name, value in arrays.items()}
     if mlp.table is not None and mlp.table.features:
         config["table"], arrays = mlp.table.to_config()
         tensors |= {f"table.{name}": value for name, value in arrays.items()}
@@ -172,21 +177,26 @@ def _fill(mlp: Model, config: Mapping[str, Any], tensors: Mapping[str, np.ndarra
     if (kind := config["kind"]) is not None:
         if kind not in KINDS:
             raise CheckpointError(f"unknown kind of targets {kind!r}")
-        task = replace(Task.make(kind, mlp.loss, mlp.output), columns=_columns(config, mlp))
+        task = Task.make(kind, mlp.loss, mlp.output, mlp.sizes[-1])
+        task = replace(task, columns=_columns(config, mlp, task.columns))
     arrays: dict[str, Any] = {n: tensors.get(f"scaling.{n}") for n in SCALING}
-    _check_scaling(arrays, mlp.sizes)
+    _check_scaling(arrays, mlp.sizes[0], (task and task.columns) or mlp.sizes[-1])
     pixels = tensorfile.entry(config, "pixels", bool | None)
     epochs = tensorfile.entry(config, "epochs_trained", int)
     if epochs < 0:
         raise CheckpointError(f"epochs_trained is {epochs}")
-    others = () if "training" not in config else ("training.",)
-    own = {n: t for n, t in tensors.items() if not n.startswith(("scaling.", "table.", *others))}
+    others: tuple[str, ...] = () if "training" not in config else ("training.",)
+    if config.get("calibration") is not None:
+        others += ("calibration.scores",)
+    others += ("scaling.", "table.")
+    own = {n: t for n, t in tensors.items() if not n.startswith(others)}
     mlp.load_state_dict(own)
     if task is not None:
         mlp.set_task(task)
     mlp.scaling = replace(mlp.scaling, pixels=pixels, **arrays)
     mlp.table = _table(config, tensors, mlp.sizes[0])
     mlp.epochs_trained = epochs
+    mlp.calibration = _calibration(config, tensors, task, mlp.sizes[-1])
 
 
 def _table(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], inputs: int) -> Any:
@@ -202,9 +212,26 @@ def _table(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], inputs:
     return made
 
 
-def _columns(config: Mapping[str, Any], mlp: Model) -> int | None:
-    """Return how many columns the targets have, if fewer than there are outputs."""
+def _calibration(
+    config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], task: Task | None, outputs: int
+) -> Calibration | None:
+    """Return the model's calibration; older files, and most models, have none."""
+    if config.get("calibration") is None:
+        return None
+    if task is None:
+        raise CheckpointError("found a calibration of a model that has not been trained")
+    entries, shape = tensorfile.entry(config, "calibration", dict), score_shape(task, outputs)
+    return Calibration.from_config(entries, tensors.get("calibration.scores"), shape)
+
+
+def _columns(config: Mapping[str, Any], mlp: Model, of_loss: int | None) -> int | None:
+    """Return how many columns the targets have, if fewer than there are outputs.
+
+    ``of_loss`` is what follows from the loss.
+    """
     columns = config.get("columns")  # older files have none
+    if of_loss is not None and columns != of_loss:
+        raise CheckpointError(f"columns of the targets: found {short(repr(columns))}")
     if columns is None:
         return None
     if type(columns) is not int or not 0 < columns < mlp.sizes[-1] or config["kind"] != "values":
@@ -269,11 +296,11 @@ def _blaming(path: Any) -> Iterator[None]:
         ) from error
 
 
-def _check_scaling(arrays: Mapping[str, Any], sizes: Sequence[int]) -> None:
+def _check_scaling(arrays: Mapping[str, Any], inputs: int, columns: int) -> None:
     for name, value in arrays.items():
         if value is None:
             continue
-        width = sizes[-1] if name.startswith("target") else sizes[0]
+        width = columns if name.startswith("target") else inputs
         if value.dtype != np.float64 or value.shape not in ((width,), (1,)):
             raise CheckpointError(
                 f"scaling.{name}: found {value.dtype} of shape {value.shape}; expected float64 of "
@@ -291,7 +318,7 @@ def _loss_config(spec: Any) -> dict[str, Any]:
     found = find_loss(spec)
     if isinstance(found, CustomLoss):
         return {"name": OWN + getattr(found.function, "__name__", "custom"), "settings": {}}
-    if type(found) is not LOSSES.get(found.name):
+    if type(found) is not _NAMED.get(found.name):
         return {"name": OWN + type(found).__name__, "settings": {}}
     return {"name": found.name, "settings": asdict(found)}
 
@@ -309,10 +336,10 @@ def _own(what: str, marked: str, own: Mapping[str, Any]) -> Any:
 
 def _own_loss(config: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
     name = config["name"]
-    if name not in LOSSES:
+    if name not in _NAMED:
         return _own("loss", name, own)
     try:
-        return LOSSES[name](**config["settings"])
+        return _NAMED[name](**config["settings"])
     except (TypeError, InvalidTypeError, InvalidValueError) as error:
         raise CheckpointError(f"settings of loss {name!r}: {error}") from error
 

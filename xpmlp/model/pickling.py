@@ -98,7 +98,7 @@ def restore(mlp: Model, state: Mapping[str, Any]) -> None:
     mlp.known_task = mlp.progress = None
     if state["task"] is not None:
         kind, loss, columns = state["task"]
-        mlp.known_task = replace(Task.make(kind, loss, mlp.output), columns=columns)
+        mlp.known_task = replace(Task.make(kind, loss, mlp.output, mlp.sizes[-1]), columns=columns)
     if state["progress"] is not None:
         mlp.progress = state["progress"].moved(np.array).moved(mlp.backend.asarray)
     mlp.forget_compiled()

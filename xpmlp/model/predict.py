@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.arrays.dlpack import give_back
+from xpmlp.arrays.dlpack import give_back, is_numpy_array
 from xpmlp.arrays.rows import HostRows, Rows, SparseRows, ThinRows, rows
-from xpmlp.errors import InvalidValueError
+from xpmlp.errors import InvalidValueError, flag
 from xpmlp.model import keywords, tables
 from xpmlp.model.base import Model
 from xpmlp.model.inputs import check_codes
 from xpmlp.model.memory import advice_on_use, release, rows_within_chunk, within_memory
+from xpmlp.model.outputs import DECISIONS, MOMENTS, PROBABILITIES, Reading, mean_and_std
 from xpmlp.model.task import total_sum_of_squares
 from xpmlp.nn.contract import Array, Forward
 from xpmlp.nn.layers import Pass
@@ -52,8 +53,8 @@ def thin(model: Model, x: Rows) -> Rows:
     return x
 
 
-def forward_batches(model: Model, x: Rows, finish: Callable[[Model, Array], Array]) -> Array:
-    """Return ``finish(model, outputs)`` for all rows, with the outputs before the loss's link.
+def forward_batches(model: Model, x: Rows, reading: Reading) -> Array:
+    """Return what a reading makes of the network's outputs, for all rows.
 
     Rows on the host are copied to the device batch by batch, and the results back.
     """
@@ -62,13 +63,10 @@ def forward_batches(model: Model, x: Rows, finish: Callable[[Model, Array], Arra
 
     def some_rows(run: Forward, start: int, stop: int) -> Array:
         part = x.part(start, stop, backend.padded(stop - start))
-        made = finish(model, run(weights.flat, weights.statistics, part))
+        made = reading.of(model, run(weights.flat, weights.statistics, part))
         made = made if there else backend.to_numpy(made)
-        return of_targets(made if part.shape[0] == stop - start else made[: stop - start, ...])
-
-    def of_targets(made: Array) -> Array:
-        scaled = model.scaling.scales_targets(model.task)
-        return model.scaling.to_targets(backend, made) if scaled else made
+        made = made if part.shape[0] == stop - start else made[: stop - start, ...]
+        return reading.in_units(model, made)
 
     def all_rows(run: Forward, batches: Batches) -> Array:
         parts = [some_rows(run, *ends) for ends in batches]
@@ -77,23 +75,6 @@ def forward_batches(model: Model, x: Rows, finish: Callable[[Model, Array], Arra
         return backend.xp.concat(parts) if there else np.concatenate(parts)
 
     return _in_batches(model, x, all_rows)
-
-
-def decisions(model: Model, out: Array) -> Array:
-    """Return what ``MLP.predict`` makes of the network's outputs."""
-    backend, xp, kind = model.backend, model.backend.xp, model.task.kind
-    if kind in ("labels", "one_hot"):
-        return xp.argmax(out, axis=1)
-    out = model.task.link.function(backend.ops, out)
-    if kind in ("binary", "multilabel"):
-        out = xp.astype(out > 0.5, xp.int32)
-    return out[:, 0] if out.shape[1] == 1 else out
-
-
-def probabilities(model: Model, out: Array) -> Array:
-    """Return what ``MLP.predict_proba`` makes of the network's outputs."""
-    p = model.task.link.function(model.backend.ops, out)
-    return model.backend.xp.concat([1.0 - p, p], axis=1) if model.task.kind == "binary" else p
 
 
 def evaluate_batches(model: Model, x: Rows, target: np.ndarray) -> dict[str, float]:
@@ -195,18 +176,26 @@ class Predictor(Model):
     """A model with the verbs that use it: predict and predict_proba."""
 
     @keywords.known("predict")
-    def predict(self, X: Any) -> Array:
-        """Return class indices, 0/1 labels, or values; shape (n,), or (n, outputs) for several.
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Return class indices, 0/1 labels, or values; shape (n,), or (n, targets) for several.
 
         The result is in the library of X and on its device; NumPy for lists and sparse matrices.
         Data on the host are copied to the device batch by batch. Values of a model with
         ``scaling="standard"`` or ``"robust"`` are float64, in which they are brought to the
-        targets' units, where the device has it.
+        targets' units, where the device has it. Of quantiles it is the one nearest to the median.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shape (n, sizes[0])
+        return_std : bool
+            Whether to return (values, standard deviations), both of that shape: for a network with
+            ``loss="gaussian"``.
 
         Raises
         ------
         InvalidValueError, InvalidTypeError
-            For input that cannot work, as in ``fit``; or if the model has not been trained.
+            For input that cannot work, as in ``fit``; if the model has not been trained, or
+            predicts no standard deviations.
         DeviceMemoryError
             If the device's memory is too small for a single row, or for the results.
 
@@ -217,13 +206,22 @@ class Predictor(Model):
         >>> mlp.predict([[5.0, 1.0], [0.0, 3.0]])
         array([0, 1])
         """
-        return self._forward(X, decisions, "predict")
+        if not flag("return_std", return_std):
+            return self._forward(X, DECISIONS, "predict")
+        if self.task.loss.predicts != "moments":
+            raise InvalidValueError(
+                f"predict: found return_std=True for the loss {self.task.loss.name!r}, with which "
+                "a network predicts no standard deviations; make it with loss='gaussian' and two "
+                "outputs for each target"
+            )
+        return self._forward(X, MOMENTS, "predict", mean_and_std)
 
     def predict_proba(self, X: Any) -> Array:
         """Return class probabilities, shape (n, C); for one output those of 0 and 1, (n, 2).
 
         The result is in the model's dtype, in the library of X and on its device. For
-        several labels it is the probability of each, shape (n, outputs).
+        several labels it is the probability of each, shape (n, outputs). After ``calibrate`` they
+        are those at the temperature found.
 
         Raises
         ------
@@ -238,11 +236,25 @@ class Predictor(Model):
         """
         if self.task.kind == "values":
             raise InvalidValueError("predict_proba: this model predicts values; use predict")
-        return self._forward(X, probabilities, "predict_proba")
+        return self._forward(X, PROBABILITIES, "predict_proba")
 
-    def _forward(self, X: Any, finish: Callable[[Model, Array], Array], call: str) -> Array:
-        def computed(model: Model) -> Array:
+    def _forward(
+        self,
+        X: Any,
+        reading: Reading,
+        call: str,
+        finish: Callable[[Any, Array], Array | tuple[Array, ...]] | None = None,
+    ) -> Any:
+        """Return a reading of all rows in X's library; ``finish(xp, made)`` may take it apart."""
+
+        def computed(model: Model) -> Any:
             x = model.scaling.applied(inputs(model, X), model.dtype)
-            return give_back(model.backend, X, forward_batches(model, x, finish))
+            made = forward_batches(model, x, reading)
+            if finish is not None:
+                xp = np if is_numpy_array(made) else model.backend.xp
+                made = finish(xp, made)
+            if isinstance(made, tuple):
+                return tuple(give_back(model.backend, X, part) for part in made)
+            return give_back(model.backend, X, made)
 
         return within_memory(self, partial(advice_on_use, self, call), computed)

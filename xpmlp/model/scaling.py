@@ -36,7 +36,7 @@ class Scaling:
     shift, scale : ndarray of float64, shape (columns,) or (1,), or None
     codes : tuple of int
         The inputs that are codes of categories, which stay as they are.
-    target_shift, target_scale : ndarray of float64, shape (outputs,), or None
+    target_shift, target_scale : ndarray of float64, shape (columns of y,), or None
         Mean and standard deviation of real targets. The network learns
         (y − target_shift)/target_scale, and losses are in those units; predictions are not.
     target_low, target_high : ndarray of float64, shape (outputs,), or None
@@ -123,7 +123,7 @@ class Scaling:
 
     def scales_targets(self, task: Task) -> bool:
         """Whether it standardizes the targets of this task."""
-        if task.columns is not None:  # the outputs could not be brought back to their units
+        if task.opaque:  # the outputs could not be brought back to their units
             return False
         return self.measures and task.kind == task.loss.targets == "values"
 
@@ -151,21 +151,31 @@ class Scaling:
         refuse(target, ~np.isfinite(made), expected, name)
         return made
 
-    def to_targets(self, backend: Backend, prediction: Array) -> Array:
+    def to_targets(self, backend: Backend, prediction: Array, shifted: bool = True) -> Array:
         """Return predictions in the units of the targets, in float64.
 
-        A device without float64 returns its own dtype.
+        A device without float64 returns its own dtype. What is not ``shifted`` is a difference:
+        a standard deviation.
+
+        Parameters
+        ----------
+        prediction : Array, shape (..., columns of y)
         """
         if self.target_scale is None:
             return prediction
         if is_numpy_array(prediction):
-            made = prediction * self.target_scale + self.target_shift
+            made = prediction * self.target_scale
+            if not shifted:
+                return made
+            made = made + self.target_shift
             return made if self.target_low is None else made.clip(self.target_low, self.target_high)
         xp, dtype = backend.xp, dtype_name(prediction)
         if "float64" in backend.capabilities:
             prediction, dtype = xp.astype(prediction, xp.float64), "float64"
-        scale = backend.asarray(self.target_scale, dtype)
-        made = prediction * scale + backend.asarray(self.target_shift, dtype)
+        made = prediction * backend.asarray(self.target_scale, dtype)
+        if not shifted:
+            return made
+        made = made + backend.asarray(self.target_shift, dtype)
         if self.target_low is None:
             return made
         low, high = (backend.asarray(a, dtype) for a in (self.target_low, self.target_high))

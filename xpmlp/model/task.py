@@ -38,8 +38,8 @@ class Task:
     output : Activation or None
         The activation after the last dense layer, if the loss has no link.
     columns : int or None
-        Columns of real targets, where a custom loss takes fewer than the network has outputs.
-        Which output predicts what, only the loss knows then.
+        Columns of real targets, where there are fewer than the network has outputs: the loss has
+        several outputs for each, or is a custom one.
     """
 
     kind: str
@@ -50,13 +50,16 @@ class Task:
     @classmethod
     def of(cls, y: np.ndarray, outputs: int, kind: str, loss: Any, output: Any) -> "Task":
         """Return the task of these targets, which are of this kind."""
-        task, width = cls.make(kind, loss, output), y.shape[1] if y.ndim > 1 else 1
+        task, width = cls.make(kind, loss, output, outputs), y.shape[1] if y.ndim > 1 else 1
         fewer = kind == "values" and is_custom(task.loss) and width < outputs
+        fewer = fewer and task.columns is None
         return replace(task, columns=width) if fewer else task
 
     @classmethod
-    def make(cls, kind: str, loss: Any, output: Any) -> "Task":
+    def make(cls, kind: str, loss: Any, output: Any, outputs: int) -> "Task":
         """Combine a kind of targets with the loss and output activation, if given.
+
+        ``outputs`` are the network's.
 
         Raises
         ------
@@ -71,6 +74,8 @@ class Task:
             "counts": ("values",),
             "values": KINDS,
         }[chosen.targets]
+        each = chosen.outputs_per_target
+        usable = ("values",) if each > 1 else usable
         if kind not in usable:
             raise InvalidValueError(
                 f"loss {chosen.name!r} takes {' or '.join(usable)} targets; found {kind}. "
@@ -81,13 +86,23 @@ class Task:
             wrong = given.name != chosen.link
             given = None
         else:
-            wrong = given is not None and chosen.link != "identity"
+            wrong = given is not None and (chosen.link != "identity" or each > 1)
         if wrong:
             raise InvalidValueError(
-                f"output activation {output!r} with loss {chosen.name!r}: that loss applies "
-                f"{chosen.link} itself, to logits; leave the output out"
+                f"output activation {output!r} with loss {chosen.name!r}: that loss "
+                + (
+                    "takes the outputs as they are"
+                    if each > 1
+                    else f"applies {chosen.link} itself, to logits"
+                )
+                + "; leave the output out"
             )
-        return cls(kind, chosen, given)
+        return cls(kind, chosen, given, outputs // each if each > 1 else None)
+
+    @property
+    def opaque(self) -> bool:
+        """Whether only a custom loss knows which output predicts which of fewer targets."""
+        return self.columns is not None and self.loss.outputs_per_target == 1
 
     @property
     def link(self) -> Activation:
@@ -101,9 +116,11 @@ class Task:
 
     @property
     def metric(self) -> metrics.Metric | None:
-        """Accuracy for classes, R² for values; None if there are fewer targets than outputs."""
-        if self.columns is not None:
+        """Accuracy for classes, R² for values; None if only the loss knows what predicts them."""
+        if self.opaque:
             return None
+        if self.columns is not None:
+            return metrics.r2_of(self.loss)
         if self.kind == "values":
             return metrics.RATE_R2 if self.loss.link == "exp" else metrics.R2
         if self.kind in ("labels", "one_hot"):
@@ -144,6 +161,16 @@ class Task:
         return encoded.reshape(-1, columns)
 
 
+def check_parts(loss: losses.Loss, outputs: int) -> None:
+    """Refuse a number of outputs that is no multiple of what a loss has for each target."""
+    each = loss.outputs_per_target
+    if outputs % each:
+        raise InvalidValueError(
+            f"sizes: found {outputs} output{'s' * (outputs > 1)} for the loss {loss.name!r}, which "
+            f"has {each} for each target; expected {each} for one target, {2 * each} for two, ..."
+        )
+
+
 def check_outputs(kind: str, outputs: int) -> None:
     """Refuse a kind of targets that does not fit the number of outputs."""
     fitting = {"binary": (outputs == 1, "one output, or targets='multilabel'")}
@@ -171,6 +198,10 @@ def kind_of(y: np.ndarray, outputs: int, loss: Any, name: str = "y") -> str:
     found = None if loss is None else losses.loss(loss)
     wanted = None if found is None else found.targets
     custom = found is not None and is_custom(found)
+    if found is not None and (each := found.outputs_per_target) > 1:
+        if y.ndim != 1 or outputs != each:
+            _expect_shape(y, outputs, name, outputs // each)
+        return "values"
     if y.ndim == 1 or (y.ndim == 2 and y.shape[1] == outputs == 1):
         whole = y.dtype.kind in "bui"
         if outputs == 1:

@@ -14,7 +14,7 @@ from typing import Any
 from xpmlp.errors import GradientError
 from xpmlp.nn.activations import ACTIVATIONS, Activation
 from xpmlp.nn.functions import Array
-from xpmlp.nn.losses import LOSSES, Loss
+from xpmlp.nn.losses import DISTRIBUTIONS, LOSSES, Loss
 from xpmlp.nn.random import Purpose, generator
 from xpmlp.nn.returned import expect_array, expect_pair
 
@@ -207,7 +207,7 @@ def check_loss(
     h: float = STEP,
     tolerance: float = TOLERANCE,
 ) -> GradientCheck:
-    """Check a loss's gradient at outputs z, shape (n, outputs), or at 24 points around 0.
+    """Check a loss's gradient at outputs z, shape (n, outputs), or at 8 around 0.
 
     Raises
     ------
@@ -216,9 +216,10 @@ def check_loss(
     """
     xp = ops.xp
     if z is None:
-        z = xp.reshape(xp.linspace(-2.03, 3.01, 24), (8, 3))
+        outputs = 3 * loss.outputs_per_target
+        z = xp.reshape(xp.linspace(-2.03, 3.01, 8 * outputs), (8, outputs))
     if y is None:
-        y = _targets(xp, loss.targets, *z.shape)
+        y = _targets(xp, loss.targets, len(z), z.shape[1] // loss.outputs_per_target)
     if is_custom(loss):  # in float32 as well, the default dtype of models
         narrow = [xp.astype(a, xp.float32) if a.dtype == xp.float64 else a for a in (z, y)]
         loss_results(ops, loss, *narrow)
@@ -315,7 +316,7 @@ def is_custom(function: Activation | Loss) -> bool:
     """Whether it is not one of those that a name can mean."""
     if isinstance(function, Activation):
         return ACTIVATIONS.get(function.name) is not function
-    return type(function) not in LOSSES.values()
+    return type(function) not in (*LOSSES.values(), *DISTRIBUTIONS.values())
 
 
 def _name(loss: Loss) -> str:

@@ -11,17 +11,18 @@ ends in its last dense layer, and ``predict_proba`` applies the link.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from xpmlp.errors import InvalidTypeError, flag, require_between, unknown_name
+from xpmlp.nn.distributions import Gaussian, Quantiles
 from xpmlp.nn.functions import Array, clamp, log_softmax, one_hot, sigmoid, softplus
+from xpmlp.nn.loss_base import Loss, Rows
 
 __all__ = [
-    "LOSSES", "MAE", "MSE", "BinaryCrossEntropy", "CategoricalCrossEntropy", "CustomLoss",
-    "Huber", "Loss", "Poisson", "PoissonDeviance", "Quantile", "SparseCategoricalCrossEntropy",
-    "loss",
+    "DISTRIBUTIONS", "LOSSES", "MAE", "MSE", "BinaryCrossEntropy", "CategoricalCrossEntropy",
+    "CustomLoss", "Gaussian", "Huber", "Loss", "Poisson", "PoissonDeviance", "Quantile",
+    "Quantiles", "SparseCategoricalCrossEntropy", "loss",
 ]  # fmt: skip
-Rows = tuple[Array, Array]
 
 
 def softmax_cross_entropy(xp: Any, z: Array, target: Array) -> Rows:
@@ -58,45 +59,6 @@ def sigmoid_cross_entropy(xp: Any, z: Array, target: Array) -> Rows:
     In the form max(z, 0) − z t + ln(1 + exp(−|z|)), which cannot overflow. Shapes as above.
     """
     return xp.sum(softplus(xp, z) - z * target, axis=1), sigmoid(xp, z) - target
-
-
-@dataclass(frozen=True)
-class Loss:
-    """Base class of the losses, which are called as ``rows, dz = loss(ops, z, y)``.
-
-    Attributes
-    ----------
-    name : str
-        Its name in ``MLP(loss=...)``.
-    link : str
-        The activation that turns the network's output z into a prediction.
-    targets : str
-        The kind of y: ``"labels"`` (class indices), ``"distribution"`` (rows that sum to 1),
-        ``"binary"`` (values in [0, 1]), ``"counts"`` (values ≥ 0) or ``"values"``.
-
-    Examples
-    --------
-    >>> xpmlp.losses.Poisson.link, xpmlp.losses.Poisson.targets
-    ('exp', 'counts')
-    """
-
-    name: ClassVar[str]
-    link: ClassVar[str] = "identity"
-    targets: ClassVar[str] = "values"
-
-    def __call__(self, ops: Any, z: Array, y: Array) -> Rows:
-        """Return each row's loss, shape (n,), and its gradient in z, shape (n, outputs).
-
-        Parameters
-        ----------
-        ops : Ops
-            A backend's operations: ``xpmlp.backend("numpy").ops``.
-        z : Array, shape (n, outputs)
-            The outputs of the last dense layer, before the link; the results have their dtype.
-        y : Array
-            Of int32, shape (n,), for ``"labels"``; otherwise of z's dtype and shape.
-        """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -344,7 +306,10 @@ LOSSES: dict[str, type[Loss]] = {
         CategoricalCrossEntropy, SparseCategoricalCrossEntropy,
     )
 }  # fmt: skip
-"""Every loss that a name can mean."""
+"""Losses of as many outputs as targets, by name."""
+
+DISTRIBUTIONS: dict[str, type[Loss]] = {cls.name: cls for cls in (Gaussian, Quantiles)}
+"""Losses of several outputs for each target, by name."""
 
 
 _OF_CLASSES = ("sparse_categorical_cross_entropy", "binary_cross_entropy")
@@ -353,6 +318,8 @@ _ELSEWHERE: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("ce", "nll", "nll_loss", "log_loss", "logloss", "softmax"), _OF_CLASSES),
     **dict.fromkeys(("bce", "logistic", "sigmoid"), ("binary_cross_entropy",)),
     **dict.fromkeys(("l2", "squared_error", "mean_squared_error", "rmse"), ("mse",)),
+    **dict.fromkeys(("gaussian_nll", "gaussiannll", "normal"), ("gaussian",)),
+    **dict.fromkeys(("pinball", "multi_quantile"), ("quantiles", "quantile")),
     **dict.fromkeys(("l1", "absolute_error", "mean_absolute_error"), ("mae",)),
 }
 """What other libraries call these losses."""
@@ -379,9 +346,10 @@ def loss(spec: object) -> Loss:
     Huber(delta=1.0)
     """
     if isinstance(spec, str):
-        if spec not in LOSSES:
-            raise unknown_name("loss", spec, LOSSES, _ELSEWHERE)
-        return LOSSES[spec]()
+        known = LOSSES | DISTRIBUTIONS
+        if spec not in known:
+            raise unknown_name("loss", spec, known, _ELSEWHERE)
+        return known[spec]()
     if not isinstance(spec, Loss) and callable(spec) and not isinstance(spec, type):
         spec = CustomLoss(spec)
     if not isinstance(spec, Loss):

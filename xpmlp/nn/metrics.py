@@ -67,6 +67,11 @@ RATE_R2 = Metric("r2", lambda ops, z, y: _squared_error(ops, ops.xp.exp(z), y))
 """The same where the prediction is exp of the output."""
 
 
+def r2_of(loss: Any) -> Metric:
+    """Return R² of what a loss of several outputs for each target predicts."""
+    return Metric("r2", lambda ops, z, y: _squared_error(ops, loss.points(ops, z), y))
+
+
 # From rows to a batch, and from batches to an epoch
 
 

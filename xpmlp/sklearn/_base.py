@@ -22,9 +22,9 @@ from xpmlp.sklearn._arrays import (
     compute_dtype,
     other_backend,
 )
+from xpmlp.sklearn._calibrated import Calibrated
 from xpmlp.sklearn._callbacks import CallbackSupportMixin, ScikitCallbacks, with_callbacks
 from xpmlp.sklearn._exchange import from_sklearn, to_sklearn
-from xpmlp.sklearn._fitted import FittedMLP
 from xpmlp.training.history import History
 
 NOT_FINITE = (
@@ -33,7 +33,7 @@ NOT_FINITE = (
 )
 
 
-class BaseMLP(CallbackSupportMixin, FittedMLP):
+class BaseMLP(CallbackSupportMixin, Calibrated):
     """Base class of `MLPClassifier` and `MLPRegressor`."""
 
     _counterpart: ClassVar[Any]
@@ -65,6 +65,10 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
     def _row_weights(self, y: np.ndarray, weight: np.ndarray | None, incremental: bool) -> Any:
         """Return the rows' weights, multiplied by those of their classes."""
         return weight
+
+    def _units_out(self) -> int:
+        """Return the network's number of outputs."""
+        return self.n_outputs_
 
     def _strata(self, target: np.ndarray) -> np.ndarray | None:
         """Return the strata of the split for early stopping."""
@@ -137,7 +141,7 @@ class BaseMLP(CallbackSupportMixin, FittedMLP):
         examples = Examples(X, y, self._encode(y), weight)
         held_out = self._check_validation(*validation)
         self._random_state = check_random_state(self.random_state)
-        sizes = [X.shape[1], *hidden, self.n_outputs_]
+        sizes = [X.shape[1], *hidden, self._units_out()]
         if first:
             self._initialize(X, sizes)
         else:

@@ -102,6 +102,11 @@ def _copy(source: Any, target: Any) -> None:
 
 def _loss(estimator: Any, known: dict[str, Any]) -> dict[str, str]:
     """Return scikit-learn's loss for the output activation."""
+    if estimator.mlp_.sizes[-1] != estimator.n_outputs_:
+        raise InvalidValueError(
+            f"to_sklearn: found the loss {estimator.mlp_.task.loss.name!r}, which has several "
+            "outputs for each target; scikit-learn's network has one"
+        )
     name = LOSSES.get(estimator.out_activation_)
     if name == "poisson" and "loss" not in known:
         raise InvalidValueError("to_sklearn: found loss 'poisson'; scikit-learn has it from 1.7 on")

@@ -14,7 +14,7 @@ from xpmlp.data.table import Table
 from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.nn.activations import ACTIVATIONS, Activation
 from xpmlp.nn.contract import PRECISIONS
-from xpmlp.nn.losses import LOSSES, MSE, Loss
+from xpmlp.nn.losses import DISTRIBUTIONS, LOSSES, MSE, Loss
 from xpmlp.nn.normalization import NORMALIZATIONS
 from xpmlp.nn.optimizers import OPTIMIZERS, Adam, Momentum, Nesterov, Optimizer, optimizer
 from xpmlp.nn.schedules import Schedule
@@ -43,7 +43,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
 """Constraints of parameters that scikit-learn does not have, or for which it allows less."""
 
 LOSS = [StrOptions({"log_loss", *LOSSES}), Loss, callable]
-REGRESSION_LOSS = [StrOptions({"squared_error", *LOSSES}), Loss, callable]
+REGRESSION_LOSS = [StrOptions({"squared_error", *LOSSES, *DISTRIBUTIONS}), Loss, callable]
 
 
 def check_combinations(estimator: Any) -> None:

@@ -152,8 +152,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self._as_classes(self._outputs(X, "predict", lambda mlp, X: mlp.predict(X)))
 
     def predict_proba(self, X: Any) -> Array:
-        """Return the classes' probabilities, in the order of ``classes_``."""
+        """Return the classes' probabilities, in the order of ``classes_``.
+
+        After ``calibrate`` they are those at the temperature found.
+        """
         return self._outputs(X, "predict_proba", lambda mlp, X: mlp.predict_proba(X))
+
+    def predict_set(self, X: Any, coverage: float = 0.9) -> Array:
+        """Return a set of classes for each row, after ``calibrate``: bool, shape (n, classes).
+
+        The sets contain the right class for at least this share of all rows like those of the
+        calibration. See ``xpmlp.MLP.predict_set``.
+        """
+        return self._outputs(X, "predict_set", lambda mlp, X: mlp.predict_set(X, coverage))
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithms of the probabilities."""

@@ -29,7 +29,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     loss : "squared_error", "poisson", another name in ``xpmlp.losses``, Loss, or callable
         "mae", "quantile", ``xpmlp.losses.Huber(2.0)``, or a function (xp, z, y) -> (rows, dz). The
         first two are halved, as in scikit-learn; "poisson" predicts rates, exp of the last layer,
-        and needs y of 0 or more.
+        and needs y of 0 or more. "gaussian" predicts standard deviations too, and
+        ``xpmlp.losses.Quantiles`` several quantiles; both need y of about unit size.
     %(from_sklearn)s
     %(additional)s
 
@@ -126,9 +127,29 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         with self._rollback_on_error():
             return self._fit(X, y, sample_weight, validation, incremental=True)
 
-    def predict(self, X: Any) -> Array:
-        """Return the predicted values, shape (n,), or (n, outputs) for several."""
-        return self._outputs(X, "predict", lambda mlp, X: mlp.predict(X))
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Return the predicted values, shape (n,), or (n, outputs) for several.
+
+        With ``return_std`` return (values, standard deviations): for ``loss="gaussian"``.
+        """
+        return self._outputs(X, "predict", lambda mlp, X: mlp.predict(X, return_std))
+
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> Array:
+        """Return intervals after ``calibrate``, shape (n, 2), or (n, outputs, 2) for several.
+
+        They contain the true value for at least this share of all rows like those of the
+        calibration. See ``xpmlp.MLP.predict_interval``.
+        """
+        return self._outputs(
+            X, "predict_interval", lambda mlp, X: mlp.predict_interval(X, coverage)
+        )
+
+    def predict_quantiles(self, X: Any) -> Array:
+        """Return all quantiles of ``loss=xpmlp.losses.Quantiles(...)``, ascending.
+
+        Their shape is (n, quantiles), or (n, outputs, quantiles) for several outputs.
+        """
+        return self._outputs(X, "predict_quantiles", lambda mlp, X: mlp.predict_quantiles(X))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return R², averaged over the outputs."""
@@ -145,6 +166,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         loss = _parameters.loss(self.loss, self.n_outputs_, self.solver)
         self.out_activation_ = find_loss(loss).link
         return {"targets": "values", "loss": loss}
+
+    def _units_out(self) -> int:
+        loss = find_loss(_parameters.loss(self.loss, self.n_outputs_, self.solver))
+        return self.n_outputs_ * loss.outputs_per_target
 
     def _validation_score(self, held_out: Examples) -> float:
         predicted = to_host(self.mlp_.predict(held_out.X))

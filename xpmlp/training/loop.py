@@ -365,6 +365,7 @@ def train(
         given = given.placed(model.backend, data_on)
         asked.on_host = given.x.on_host
         given.settle_inputs(model)
+        model.calibration = None
         given = replace(given, x=thin(model, given.x)) if data_on == "auto" else given
         model.set_task(given.task)
         training = Training(model, given=given, batch_size=asked.batch_size, **options)

@@ -173,6 +173,7 @@ class Objective:
         array([2.], dtype=float32)
         """
         self._mlp.weights.flat = self._mlp.backend.asarray(np.array(flat), self._mlp.dtype)
+        self._mlp.calibration = None
 
     def _penalized(
         self, flat: np.ndarray, loss: float, gradient: np.ndarray

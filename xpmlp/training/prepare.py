@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import xpmlp_backends
 
-from xpmlp.arrays.checks import to_host, weights
+from xpmlp.arrays.checks import weights
 from xpmlp.arrays.rows import Rows, SparseRows
 from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.model import tables
 from xpmlp.model.base import Model
 from xpmlp.model.custom import check_loss
+from xpmlp.model.examples import pair
 from xpmlp.model.inputs import first_bins
 from xpmlp.model.memory import gibibytes, too_large
-from xpmlp.model.predict import inputs
 from xpmlp.model.scaling import Scaling
 from xpmlp.model.task import Task, kind_of, total_sum_of_squares
 from xpmlp.nn.contract import Array, Backend, Data
@@ -26,11 +26,6 @@ from xpmlp.nn.random import Purpose, generator
 
 CHECKED = 8
 """Rows on which a custom loss is checked."""
-
-_OF_NAMES = (
-    "Number the classes (names, y = np.unique(y, return_inverse=True)), or use "
-    "xpmlp.sklearn.MLPClassifier, which takes them by name"
-)
 
 
 @dataclass(frozen=True)
@@ -222,35 +217,6 @@ def _some(weight: np.ndarray) -> np.ndarray:
             "give more rows a weight, or give validation_data"
         )
     return weight
-
-
-def pair(
-    model: Model, X: Any, y: Any, prefix: str = "", table: Any = None
-) -> tuple[Rows, np.ndarray]:
-    """Check examples and targets: numbers, of as many rows. The examples stay where they are."""
-    x = inputs(model, X, f"{prefix}X", table)
-    host_y = to_host(model.backend, y, f"{prefix}y", of_text=_OF_NAMES)
-    if host_y.ndim == 0 or len(host_y) != x.count:
-        raise InvalidValueError(
-            f"{prefix}y: found shape {host_y.shape}; {prefix}X has {x.count} rows, shape "
-            f"{tuple(x.array.shape)}; expected a target for each"
-        )
-    return x, host_y
-
-
-def examples(model: Model, X: Any, y: Any) -> tuple[Rows, np.ndarray]:
-    """Check examples and targets for a model that has been fitted, and bring them to its scale.
-
-    Returns
-    -------
-    x : Rows
-    target : ndarray
-        In the form the loss takes.
-    """
-    x, host_y = pair(model, X, y)
-    scaling, task, dtype = model.scaling, model.task, model.dtype
-    target = scaling.encode(task, host_y, model.sizes[-1], dtype)
-    return scaling.applied(x, dtype), scaling.of_targets(task, target, dtype)
 
 
 def split(seed: int, n: int, share: float) -> tuple[np.ndarray, np.ndarray]:

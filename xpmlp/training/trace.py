@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from xpmlp.model.base import Model, on_device
+from xpmlp.model.examples import examples, pair
 from xpmlp.nn.contract import Array
 from xpmlp.nn.layers import Grads, Layer, Pass, map_layers, watch
 from xpmlp.nn.ops import scaled
 from xpmlp.nn.optimizers import Optimizer
-from xpmlp.training.prepare import examples, pair
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from xpmlp.nn.losses import Loss
+from xpmlp.nn.losses import Loss, Quantile
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.penalty import Penalty
 
@@ -42,7 +42,7 @@ def loss(spec: Loss, h: str) -> tuple[str, str]:
     """
     smoothed = getattr(spec, "label_smoothing", 0.0)
     y = "t" if smoothed else "y"
-    delta, q = getattr(spec, "delta", 1.0), getattr(spec, "q", 0.5)
+    delta, q = getattr(spec, "delta", 1.0), spec.q if isinstance(spec, Quantile) else 0.5
     known = {
         "mse": (f"½ Σⱼ (y − {h})²", f"−(y − {h})"),
         "mae": (f"Σⱼ |{h} − y|", f"sign({h} − y)"),
@@ -53,6 +53,14 @@ def loss(spec: Loss, h: str) -> tuple[str, str]:
         "quantile": (
             f"Σⱼ max({q:g} e, −{1 - q:g} e), e = y − {h}",
             f"−{q:g} where y > {h}, {1 - q:g} where y < {h}",
+        ),
+        "gaussian": (
+            f"½ Σⱼ (s + (y − μ)² exp(−s) + ln 2π), [μ, s] = {h}",
+            "[(μ − y) exp(−s), ½ (1 − (y − μ)² exp(−s))]",
+        ),
+        "quantiles": (
+            f"1/m Σⱼₖ max(qₖ e, (qₖ − 1) e), e = y − Qₖ, Qₖ = {h}₀ + Σᵢ softplus({h}ᵢ) to i = k",
+            f"1/m Σₖ gₖ at {h}₀, sigmoid({h}ᵢ)/m Σ gₖ from k = i at {h}ᵢ, gₖ = 1(y < Qₖ) − qₖ",
         ),
         "poisson": (f"Σⱼ (p − y {h})", "p − y"),
         "poisson_deviance": ("Σⱼ (y ln(y/p) − y + p)", "p − y"),

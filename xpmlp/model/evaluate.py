@@ -1,0 +1,44 @@
+"""``evaluate``: loss and metric of a fitted model."""
+
+from functools import partial
+from typing import Any
+
+from xpmlp.model import keywords
+from xpmlp.model.base import Model
+from xpmlp.model.examples import examples
+from xpmlp.model.memory import advice_on_use, within_memory
+from xpmlp.model.predict import Predictor, evaluate_batches
+
+
+class Evaluated(Predictor):
+    """A model that can be measured."""
+
+    @keywords.known("evaluate")
+    def evaluate(self, X: Any, y: Any) -> dict[str, float]:
+        """Return ``{"loss": ..., "accuracy": ...}``; ``"r2"`` for as many values as outputs.
+
+        The loss includes the penalty. Data on the host are copied to the device batch by batch.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shape (n, sizes[0])
+        y : array-like, shape (n,) or (n, sizes[-1])
+
+        Raises
+        ------
+        InvalidValueError, InvalidTypeError
+            For input that cannot work, as in ``fit``; or if the model has not been trained.
+        DeviceMemoryError
+            If the device's memory is too small for a single row.
+
+        Examples
+        --------
+        >>> mlp = xpmlp.MLP([1, 1], initializer="zeros", targets="values", backend="numpy")
+        >>> mlp.evaluate([[0.0], [1.0]], [-1.0, 1.0])
+        {'loss': 0.5, 'r2': 0.0}
+        """
+
+        def score(model: Model) -> dict[str, float]:
+            return evaluate_batches(model, *examples(model, X, y))
+
+        return within_memory(self, partial(advice_on_use, self, "evaluate"), score)
