@@ -355,4 +355,4 @@ class _Thinned(Diagnosis):
     def catch_up(self, training: Training) -> None:
         """Measure the last finished epoch, if that has not been done."""
         if training.finished > self.measured:
-            self._measure(training, training.finished, training.history["learning_rate"][-1])
+            self._measure_finished(training)

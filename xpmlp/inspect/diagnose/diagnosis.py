@@ -100,10 +100,14 @@ class Diagnosis(Callback):
 
     def on_epoch_end(self, training: Training) -> None:
         """Measure."""
+        self._measure_finished(training)
+
+    def _measure_finished(self, training: Training) -> None:
+        """Measure the last finished epoch, with the rates of its last step."""
         before = len(training.history["loss"]) - 1
         history = {name: values[:before] for name, values in training.history.items()}
-        time = Time(training.epoch, training.steps, training.epochs, history)
-        self._measure(training, training.epoch + 1, time, training.steps - 1)
+        time = Time(training.finished - 1, training.steps, training.epochs, history)
+        self._measure(training, training.finished, time, training.steps - 1)
 
     def _measure(self, training: Training, epoch: int, time: Time, step: int) -> None:
         assert self.course is not None
