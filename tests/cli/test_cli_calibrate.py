@@ -137,6 +137,16 @@ def test_without_a_calibration(tmp_path: Path, capsys: Capture) -> None:
         assert match in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_model_without_probabilities(tmp_path: Path, capsys: Capture) -> None:
+    """Nothing is said of what is not there: outputs of a regression loss for classes."""
+    mlp = xpmlp.MLP([64, 10], targets="labels", loss="mse", backend="numpy", seed=0)
+    mlp.save(tmp_path / "m.xpmlp")
+    assert main(["evaluate", str(tmp_path / "m.xpmlp"), "digits", "--json", "-"]) == 0
+    assert "calibration_error" not in json.loads(capsys.readouterr().out)
+    assert main(["evaluate", str(tmp_path / "m.xpmlp"), "digits"]) == 0
+    assert "calibration" not in capsys.readouterr().out
+
+
 def test_values_have_no_sets(tmp_path: Path, capsys: Capture) -> None:
     run, _ = trained(tmp_path, "values")
     new = str(tmp_path / "values.csv")
@@ -146,6 +156,7 @@ def test_values_have_no_sets(tmp_path: Path, capsys: Capture) -> None:
 
 
 def test_what_is_said_of_a_training(tmp_path: Path, capsys: Capture) -> None:
+    pytest.importorskip("duckdb")
     file = table(tmp_path / "t.csv", 400, "classes")
     options = [option for option in FAST if option != "--quiet"]
     out = ["--out", str(tmp_path / "run")]

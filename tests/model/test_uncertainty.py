@@ -571,7 +571,7 @@ def scores(change: Callable[[np.ndarray], Any]) -> Callable[..., Any]:
         (entries(temperature="1"), "temperature of the calibration"),
         (lambda c, t: c.update(calibration=[]), "calibration is"),
         (lambda c, t: c["calibration"].pop("rows"), "does not fit its arrays"),
-        (lambda c, t: c.update(kind=None, columns=None), "has not been trained"),
+        (lambda c, t: c.update(kind=None, columns=None), "cannot have one"),
         (lambda c, t: t.pop("calibration.scores"), "calibration.scores: found None"),
         (lambda c, t: c.pop("calibration"), "calibration.scores"),
         (lambda c, t: c.update(columns=2), "columns of the targets: found 2"),
@@ -586,6 +586,18 @@ def scores(change: Callable[[np.ndarray], Any]) -> Callable[..., Any]:
 def test_a_file_with_another_calibration(change: Any, match: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=match):
         xpmlp.load(with_entry(change, tmp_path / "m.xpmlp"), backend="numpy")
+
+
+def test_a_file_of_a_model_that_cannot_be_calibrated(tmp_path: Path) -> None:
+    mlp = straight(4, targets="labels", loss="mse", output="softmax")
+    z, y = problem(100, 3.0)
+    mlp.calibrate(z, y)
+    mlp.save(tmp_path / "m.xpmlp")
+    config, tensors = tensorfile.read(tmp_path / "m.xpmlp")
+    config["arguments"]["output"] = None
+    tensorfile.write(tmp_path / "m.xpmlp", config, dict(tensors))
+    with pytest.raises(CheckpointError, match="cannot have one"):
+        xpmlp.load(tmp_path / "m.xpmlp", backend="numpy")
 
 
 def test_several_labels_have_no_scores(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from xpmlp.data import Dataset
 from xpmlp.errors import InvalidValueError
 from xpmlp.mlp import MLP
 from xpmlp.model.calibration import LEAST
+from xpmlp.model.outputs import probable
 from xpmlp.training.history import percent
 from xpmlp.training.prepare import split
 
@@ -64,8 +65,8 @@ def calibrate(mlp: MLP, held: Held, data: Dataset) -> dict[str, Any]:
 
 
 def of_probabilities(mlp: MLP, X: Any, y: Any) -> dict[str, float]:
-    """Return log loss and calibration error of the probabilities; nothing for values."""
-    if mlp.task.kind == "values":
+    """Return log loss and calibration error; nothing if the outputs are no probabilities."""
+    if probable(mlp.task) is None:
         return {}
     p = mlp.predict_proba(X)
     return {

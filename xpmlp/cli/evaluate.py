@@ -62,17 +62,15 @@ def calibration(mlp: MLP, X: Any, y: Any) -> dict[str, Any]:
     """Return how far probabilities are off; of a calibrated model's intervals, what they cover."""
     if mlp.task.kind == "values":
         return {} if mlp.calibration is None else {"interval": of_intervals(mlp, X, y)}
-    found = of_probabilities(mlp, X, y)
-    if mlp.calibration is None:
-        return {"calibration_error": found["calibration_error"]}
-    return {
-        "calibration_error": found["calibration_error"],
-        "calibrated": {"temperature": mlp.calibration.temperature, "log_loss": found["log_loss"]},
-    }
+    found: dict[str, Any] = of_probabilities(mlp, X, y)
+    loss = found.pop("log_loss", None)
+    if mlp.calibration is not None:
+        found["calibrated"] = {"temperature": mlp.calibration.temperature, "log_loss": loss}
+    return found
 
 
 def of_calibration(mlp: MLP, record: dict[str, Any]) -> list[str]:
-    """Return a line about probabilities or intervals; none for values without a calibration."""
+    """Return a line about probabilities or intervals; none if there is nothing to say."""
     if "interval" in record:
         return [interval_line(record["interval"]["covered"], record["interval"]["width"])]
     if "calibration_error" not in record:

@@ -21,6 +21,7 @@ from xpmlp.errors import CheckpointError, GradientError, InvalidTypeError, Inval
 from xpmlp.model import rates
 from xpmlp.model.base import Model
 from xpmlp.model.calibration import Calibration, score_shape
+from xpmlp.model.outputs import probable
 from xpmlp.model.task import KINDS, Task
 from xpmlp.nn.activations import ACTIVATIONS, Activation, activation
 from xpmlp.nn.contract import Backend
@@ -218,8 +219,8 @@ def _calibration(
     """Return the model's calibration; older files, and most models, have none."""
     if config.get("calibration") is None:
         return None
-    if task is None:
-        raise CheckpointError("found a calibration of a model that has not been trained")
+    if task is None or task.opaque or (task.kind != "values" and probable(task) is None):
+        raise CheckpointError("found a calibration of a model that cannot have one")
     entries, shape = tensorfile.entry(config, "calibration", dict), score_shape(task, outputs)
     return Calibration.from_config(entries, tensors.get("calibration.scores"), shape)
 

@@ -83,7 +83,7 @@ def _probabilities(model: Model, out: Array, calibrated: bool) -> Array:
     if temperature == 1.0:
         p = _points(model, out)
     else:
-        link = ACTIVATIONS[probable(model.task) or ""]
+        link = ACTIVATIONS[str(probable(model.task))]  # calibrate refuses others
         p = link.function(model.backend.ops, _logits(model, out) * (1.0 / temperature))
     return model.backend.xp.concat([1.0 - p, p], axis=1) if model.task.kind == "binary" else p
 
