@@ -27,6 +27,8 @@ def fit(**options: Any) -> Any:
     [
         ("learning_rate", r"optimizer=xpmlp.Adam\(learning_rate=0.001\)"),
         ("lr", r"optimizer=xpmlp.Adam\(learning_rate"),
+        ("ema", r"optimizer=xpmlp.Adam\(average=0.999"),
+        ("freeze", r"optimizer=xpmlp.Adam\(groups=\{'dense1.\*': \{'rate': 0"),
         ("verbose", r"progress=True"),
         ("batch", "batch_size=128"),
         ("max_iter", "epochs=20"),

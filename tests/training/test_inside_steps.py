@@ -112,6 +112,21 @@ def test_nothing_crosses_for_an_optimizer(optimizer: str, library: Any) -> None:
 
 
 @each_library
+def test_nothing_crosses_for_groups_averages_and_schedules(library: Any) -> None:
+    falling = xpmlp.schedules.FlatCos(0.3)
+    optimizer = xpmlp.AdamW(
+        falling,
+        weight_decay=falling,
+        clip_norm=1.0,
+        groups={"dense1.W": {"rate": 0}, "*.b": {"rate": 0.1, "schedule": falling}},
+        average=0.9,
+    )
+    mlp = model(guarded(library), dropout=falling, input_dropout=falling, max_norm=1.0)
+    history = mlp.fit(*example(), epochs=2, batch_size=20, optimizer=optimizer)
+    assert np.isfinite(history["loss"][1])
+
+
+@each_library
 @pytest.mark.parametrize("activation", xpmlp.activations.ACTIVATIONS)
 def test_nothing_crosses_for_an_activation(activation: str, library: Any) -> None:
     mlp = model(guarded(library), activation=activation)

@@ -18,6 +18,13 @@ _HERE: dict[tuple[str, ...], str] = {
     ("momentum", "clipnorm", "clip_norm", "max_grad_norm", "weight_decay", "beta_1", "beta_2"): (
         "The optimizer has such settings: fit(X, y, optimizer=xpmlp.AdamW(clip_norm=1.0))"
     ),
+    ("average", "ema", "use_ema", "ema_decay", "ema_momentum", "swa"): (
+        "The optimizer averages the weights: fit(X, y, optimizer=xpmlp.Adam(average=0.999))"
+    ),
+    ("groups", "param_groups", "trainable", "freeze", "frozen"): (
+        "The optimizer has groups of parameters, and the rate 0 freezes: "
+        "fit(X, y, optimizer=xpmlp.Adam(groups={'dense1.*': {'rate': 0}}))"
+    ),
     ("solver", "optim"): "Pass fit(X, y, optimizer='adam')",
     ("verbose", "show_progress"): "Pass fit(X, y, progress=True)",
     ("early_stopping", "patience", "tol", "n_iter_no_change"): (

@@ -156,17 +156,14 @@ class Grouped:
         """
         time = (epoch, steps, total, history)
         common = self.optimizer.rates(*time)
+        own: Any = getattr(self.optimizer, "weight_decay", None)
         found = []
         for group in self.groups:
             rates = common if group.schedule is None else group.schedule.rates(*time)
-            decay = group.weight_decay
-            if decay is None and isinstance(
-                own := getattr(self.optimizer, "weight_decay", None), Schedule
-            ):
-                decay = own
-            if decay is not None:
-                decays = decay.rates(*time) if isinstance(decay, Schedule) else [decay] * steps
-            found.append(([group.rate * r for r in rates], None if decay is None else decays))
+            decay: Any = own if group.weight_decay is None else group.weight_decay
+            decays = decay.rates(*time) if isinstance(decay, Schedule) else [decay] * steps
+            constant = decay is own and not isinstance(own, Schedule)
+            found.append(([group.rate * r for r in rates], None if constant else decays))
         return found
 
     def clip(self, ops: Any, g: Array) -> Array:

@@ -117,7 +117,8 @@ class Network:
         InvalidValueError
             If a schedule leaves [0, 1).
         """
-        scheduled = any(isinstance(rate, Schedule) for rate in self.dropout_rates)
+        if not any(isinstance(rate, Schedule) for rate in self.dropout_rates):
+            return dropout_keys(seed, epoch, time.steps, self.dropouts)
         rates = [
             rate.rates(*time) if isinstance(rate, Schedule) else [rate] * time.steps
             for rate in self.dropout_rates
@@ -129,7 +130,7 @@ class Network:
                         f"dropout: found {value:g} for step {k + 1} of an epoch, by {rate!r}; "
                         "expected a rate in [0, 1)"
                     )
-        by_step = list(zip(*rates, strict=True)) if scheduled else None
+        by_step = list(zip(*rates, strict=True))
         return dropout_keys(seed, epoch, time.steps, self.dropouts, by_step)
 
     def _dropout(self, name: str, rate: float | Schedule) -> list[Layer]:

@@ -38,7 +38,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     >>> rng = np.random.default_rng(0)
     >>> X = {"size": rng.normal(size=200), "kind": rng.choice(["a", "b", "c"], 200)}
     >>> y = np.where((X["size"] > 0) ^ (X["kind"] == "b"), "yes", "no")
-    >>> model = TabularClassifier("fast", hidden=(32,), epochs=32, random_state=0).fit(X, y)
+    >>> model = TabularClassifier("fast", hidden=(64, 64), epochs=32, random_state=0).fit(X, y)
     >>> model.classes_, model.score(X, y) > 0.9
     (array(['no', 'yes'], dtype='<U3'), True)
     """

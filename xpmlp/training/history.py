@@ -16,9 +16,10 @@ class History(dict[str, list[float]]):
 
     The keys are ``loss``; ``accuracy`` for classes or ``r2`` for values, if ``metrics`` is on and
     there are not fewer columns of targets than outputs;
-    ``learning_rate`` of the epoch's last step; ``seconds`` of training, without validation; and
-    with validation data ``val_loss`` and ``val_accuracy`` or ``val_r2``. Training values are means
-    over the epoch's steps, while the weights change. Both losses include the penalty.
+    ``learning_rate`` of the epoch's last step, without factors of groups; ``seconds`` of training,
+    without validation; and with validation data ``val_loss`` and ``val_accuracy`` or ``val_r2``.
+    Training values are means over the epoch's steps, while the weights change. Both losses include
+    the penalty.
 
     Attributes
     ----------

@@ -23,8 +23,8 @@ from xpmlp.schedules import CosLog4, FlatCos
 
 RECIPES = ("fast", "best")
 
-ONE_HOT = 8
-"""A category of more values has a table of learned numbers, where the recipe embeds."""
+ONE_HOT = {"fast": 100, "best": 8}
+"""Most values of a category that have an input each; of more, "best" learns a vector for each."""
 
 SIMPLEX = 5
 """Rows whose random mean a unit's bias is minus."""
@@ -106,8 +106,7 @@ class Recipe:
         (['name'], 'quartiles')
         """
         said: Any = {} if given is None else given.settings
-        codes: Any = {"codes": True, "one_hot": ONE_HOT} if self.embeds else {}
-        return Table(**said, scaling="quartiles", **codes)
+        return Table(**said, scaling="quartiles", one_hot=ONE_HOT[self.name], codes=self.embeds)
 
     def loss(self) -> Loss:
         """Return the loss, of class indices or of values.
