@@ -213,7 +213,7 @@ def test_codes_out_of_range_are_refused(backend: Any, wrong: float, said: str) -
     mlp, (X, y) = model("as RealMLP", backend), problem()
     X[7, 1] = wrong
     for call in (lambda: fit(mlp, (X, y)), lambda: mlp.predict(backend.asarray(X))):
-        with pytest.raises(InvalidValueError, match=rf"{said}.*a code of 0 to 3"):
+        with pytest.raises(InvalidValueError, match=rf"{said}.*a code of 0 to 3,"):
             call()
         mlp.set_task(xpmlp.MLP([5, 2], targets="labels", backend="numpy").task)
 
