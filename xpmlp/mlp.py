@@ -56,9 +56,10 @@ class MLP(Predictor):
     bias : bool
         Whether layers add a bias.
     initializer : str or callable (rng, n_in, n_out) -> ndarray
-        ``"auto"`` is He for the ReLU family, LeCun for SELU, Glorot otherwise.
-    bias_initializer : {"zeros", "normal", "uniform"} or callable (rng, n_in, n_out) -> ndarray
-        Of biases, shape (n_out,); ``"uniform"`` is within ±1/√n_in.
+        ``"auto"`` is He for the ReLU family, LeCun for SELU, Glorot otherwise. ``"data"``
+        gives each unit variance 1 on the first training data.
+    bias_initializer : {"zeros", "normal", "uniform", "data"} or callable (rng, n_in, n_out)
+        ``"uniform"`` is within ±1/√n_in; ``"data"`` lets z be 0 at a random mean of five rows.
     embedding : Embedding, optional
         What becomes of each input before the first layer.
     parametrization : {"standard", "ntk"}
