@@ -57,9 +57,10 @@ class MLP(Uncertain):
     bias : bool
         Whether layers add a bias.
     initializer : str or callable (rng, n_in, n_out) -> ndarray
-        ``"auto"`` is He for the ReLU family, LeCun for SELU, Glorot otherwise.
-    bias_initializer : {"zeros", "normal", "uniform"} or callable (rng, n_in, n_out) -> ndarray
-        Of biases, shape (n_out,); ``"uniform"`` is within ±1/√n_in.
+        ``"auto"`` is He for the ReLU family, LeCun for SELU, Glorot otherwise. ``"data"``
+        gives each unit variance 1 on the first training data.
+    bias_initializer : {"zeros", "normal", "uniform", "data"} or callable (rng, n_in, n_out)
+        ``"uniform"`` is within ±1/√n_in; ``"data"`` lets z be 0 at a random mean of five rows.
     embedding : Embedding, optional
         What becomes of each input before the first layer.
     parametrization : {"standard", "ntk"}
@@ -161,7 +162,7 @@ class MLP(Uncertain):
         sample_weight: Any = None,
         validation_data: tuple[Any, Any] | None = None,
         validation_split: float = 0.0,
-        shuffle: bool | Order = True,
+        shuffle: bool | str | Order = True,
         metrics: bool = True,
         callbacks: Sequence[Callback] = (),
         progress: bool = False,
@@ -195,9 +196,9 @@ class MLP(Uncertain):
             Evaluated after each epoch.
         validation_split : float
             Share of the rows to hold out for validation, drawn by the seed.
-        shuffle : bool or callable (epoch, n) -> n integers below n
-            Whether each epoch takes the rows in a new order. A function returns a custom order,
-            in which rows may be missing or come twice. Epochs count over all fits.
+        shuffle : bool, "full" or callable (epoch, n) -> n integers below n
+            Whether epochs take the rows in a new order; "full" leaves out a smaller last batch. In
+            a function's order, rows may be missing or come twice. Epochs count over all fits.
         metrics : bool
             Whether to measure accuracy or R² on the training batches, as well as the loss.
         callbacks : sequence of Callback

@@ -252,7 +252,7 @@ def test_sample_weights_whose_rows_are_all_held_out() -> None:
             ({"validation_split": share}, "validation_split: found")
             for share in (None, True, "half", [0.5], X, np.nan, np.inf, -0.1, 1.0, 2, 1e-9)
         ),
-        ({"shuffle": "abc"}, "shuffle: found 'abc'; expected a bool or a function"),
+        ({"shuffle": "abc"}, "shuffle: found 'abc'; expected a bool, 'full' or a function"),
         ({"shuffle": 3}, "shuffle: found 3"),
         ({"callbacks": None}, "callbacks: found None; expected a list of objects"),
         ({"callbacks": [None]}, "callbacks: found None"),

@@ -47,7 +47,7 @@ def test_a_table_gets_the_best_recipe_and_its_best_epoch_is_kept(capsys: Capture
     assert result()["settings"] == {
         "recipe": "best",
         "lr": 0.04,
-        "batch_size": 96,
+        "batch_size": 256,
         "test_fraction": 0.2,
         "precision": "float32",
         "data_on": "auto",

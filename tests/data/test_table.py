@@ -194,3 +194,91 @@ def test_what_duckdb_says_is_put_in_our_words() -> None:
     assert reason("CSV Error on Line: 7\nMaximum line size of 5 bytes").startswith("line 7: found")
     assert "a quote that does not end" in reason("Value with unterminated quote found.")
     assert reason("Invalid Input Error: odd\nmore") == "cannot be read: odd"
+
+
+# Quartiles, and codes for an embedding
+
+TOWNS = ["Bonn", "Oslo", "Rome", "Nice", "Ulm"]
+
+
+def mixed(n: int = 60, seed: int = 0) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    towns: list[Any] = [TOWNS[k] for k in rng.integers(0, 5, n)]
+    towns[3] = None
+    age = rng.normal(40, 9, n)
+    age[5] = np.nan
+    return {"town": towns, "age": age, "sex": [["f", "m"][k] for k in rng.integers(0, 2, n)]}
+
+
+def test_codes_of_many_values_and_flags_of_few() -> None:
+    data = mixed()
+    table = Table(one_hot=3, codes=True, scaling=None).fit(data)
+    assert table.inputs == ("town", "age", "age is missing", "sex: f", "sex: m")
+    assert (table.numbers, table.categories) == ((1,), {0: 6})
+    made = table.transform(data)
+    codes = {town: k for k, town in enumerate(sorted(TOWNS), start=1)}
+    assert made[:, 0].tolist() == [0 if t is None else codes[t] for t in data["town"]]
+    new = table.transform({"town": ["Paris", "Ulm"], "age": [1.0, 2.0], "sex": ["f", "x"]})
+    assert new[:, 0].tolist() == [0.0, 5.0]
+    assert new[:, 3:].tolist() == [[1.0, 0.0], [0.0, 0.0]]
+    assert "5 values, as codes" in table.summary()
+
+
+def test_one_hot_says_how_many_values_have_an_input() -> None:
+    data = {"town": ["Bonn"] * 9 + ["Oslo"] * 6 + ["Rome"] * 3 + ["Nice"] * 2, "age": NUMBER}
+    assert Table(one_hot=2).fit(data).inputs[:3] == ("town: Bonn", "town: Oslo", "town: other")
+    assert Table(one_hot=4).fit(data).inputs[3] == "town: Rome"
+    assert Table(one_hot=2, codes=True).fit(data).categories == {0: 5}
+    assert Table(one_hot=4, codes=True).fit(data).categories == {}
+    with pytest.raises(InvalidValueError, match="one_hot: found 0"):
+        Table(one_hot=0)
+    with pytest.raises(InvalidTypeError, match="codes"):
+        Table(codes=1)  # type: ignore[arg-type]
+
+
+def test_quartiles_are_the_robust_scaling_of_all_inputs_but_codes() -> None:
+    data = mixed()
+    plain = Table(one_hot=3, codes=True, scaling=None).fit(data).transform(data)
+    table = Table(one_hot=3, codes=True, scaling="quartiles").fit(data)
+    found = table.transform(data)
+    assert np.array_equal(found[:, 0], plain[:, 0])
+    for j in range(1, plain.shape[1]):
+        low, median, high = np.percentile(plain[:, j], (25, 50, 75))
+        spread = high - low if high > low else np.ptp(plain[:, j]) / 2
+        z = (plain[:, j] - median) / spread
+        np.testing.assert_allclose(found[:, j], z / np.sqrt(1 + (z / 3) ** 2), rtol=1e-12)
+    other = mixed(seed=1)
+    arrays = xpmlp.MLP([5, 2], scaling="robust", embedding=xpmlp.Embedding(None, categories={0: 6}))
+    arrays.fit(plain, np.arange(60) % 2, epochs=1)
+    rows = Table(one_hot=3, codes=True, scaling=None).fit(data).transform(other)
+    from xpmlp.arrays.rows import HostRows
+
+    same = arrays.scaling.applied(HostRows(arrays.backend, rows), "float64").array
+    np.testing.assert_allclose(table.transform(other), same, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scaling", ["quartiles", "standard"])
+def test_a_table_with_codes_is_kept(scaling: str, tmp_path: Any) -> None:
+    data, y = mixed(), np.arange(60) % 2
+    table = Table(one_hot=3, codes=True, scaling=scaling).fit(data)
+    assert Table.from_config(*table.to_config()) == table
+    embedding = xpmlp.Embedding(columns=table.numbers, categories=table.categories)
+    mlp = xpmlp.MLP([table.width, 4, 2], embedding=embedding, table=table, backend="numpy")
+    mlp.fit(data, y, epochs=2)
+    mlp.save(tmp_path / "m.xpmlp")
+    loaded = xpmlp.load(tmp_path / "m.xpmlp", backend="numpy")
+    assert loaded.table == table
+    other = mixed(seed=1)
+    assert np.array_equal(loaded.predict_proba(other), mlp.predict_proba(other))
+
+
+def test_a_table_without_codes_is_written_as_before() -> None:
+    config, _ = Table().fit(mixed()).to_config()
+    assert set(config) == {"settings", "scaling", "features"}
+    assert all("codes" not in feature for feature in config["features"])
+    config, arrays = Table(scaling="quartiles").fit(mixed()).to_config()
+    with pytest.raises(ValueError, match=r"table\.shift: found float64 of shape \(1,\)"):
+        Table.from_config(config, arrays | {"shift": np.zeros(1)})
+    broken = [each | {"codes": 3} for each in config["features"]]
+    with pytest.raises(TypeError, match="wrong type"):
+        Table.from_config(config | {"features": broken}, arrays)

@@ -63,6 +63,7 @@ class Seen(xpmlp.Callback):
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "last batch smaller": ({}, {"batch_size": 6}, "float64"),
+    "without it": ({}, {"batch_size": 6, "shuffle": "full"}, "float64"),
     "one chunk": ({}, {"batch_size": 32}, "float64"),
     "full batch": ({}, {"batch_size": None}, "float64"),
     "in order": ({}, {"batch_size": 7, "shuffle": False}, "float64"),

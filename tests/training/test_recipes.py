@@ -53,14 +53,6 @@ def test_what_is_no_recipe_is_refused(given: Any) -> None:
         recipe(*given)
 
 
-@pytest.mark.parametrize("rows", [1, 100, 255, 256, 511, 512, 700, 1025, 10_000, 12_345])
-def test_batches_are_as_many_as_full_ones_and_hardly_differ(rows: int) -> None:
-    batch = recipe("fast", 2).batch(rows)
-    sizes = [batch] * (rows // batch) + [rows % batch] * bool(rows % batch)
-    assert len(sizes) == max(rows // 256, 1)
-    assert max(sizes) - min(sizes) <= len(sizes)
-
-
 def test_large_categories_are_codes_for_an_embedding_of_eight() -> None:
     X = {"town": [f"town {k % 12}" for k in range(60)], "sex": ["f", "m"] * 30}
     made = recipe("best", 2)

@@ -190,20 +190,40 @@ def sgd_by_autograd(
 
 @pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize("batch_size", [1, 7])
-@pytest.mark.parametrize("shuffle", [False, True])
-def test_rows_come_in_the_promised_order(backend: Any, batch_size: int, shuffle: bool) -> None:
+@pytest.mark.parametrize("shuffle", [False, True, "full"])
+def test_rows_come_in_the_promised_order(
+    backend: Any, batch_size: int, shuffle: bool | str
+) -> None:
     """Row by row where shuffle is off, else by the seed's permutation of each epoch."""
     X, y = example(15)
     mlp = model(backend)
     orders = [permutation(mlp.seed, e, 15) if shuffle else np.arange(15) for e in (0, 1)]
     assert all(sorted(order) == list(range(15)) for order in orders)
+    if shuffle == "full":
+        orders = [order[: 15 // batch_size * batch_size] for order in orders]
     batches = [
-        order[start : start + batch_size] for order in orders for start in range(0, 15, batch_size)
+        order[start : start + batch_size]
+        for order in orders
+        for start in range(0, len(order), batch_size)
     ]
     expected = sgd_by_autograd(mlp, X, y, batches, rate=0.1)
     mlp.fit(X, y, epochs=2, batch_size=batch_size, shuffle=shuffle, optimizer=SGD(0.1))
     for name, value in mlp.state_dict().items():
         assert_close(value, expected[name], atol=1e-13)
+
+
+@pytest.mark.parametrize("batch_size", [7, 16, None])
+def test_what_is_measured_of_full_batches(batch_size: int | None) -> None:
+    """Loss and R² are those of the rows that were taken; R² by the spread of all rows."""
+    X, y = example(15)
+    y = np.asarray(y, np.float64)[:, None]
+    mlp = xpmlp.MLP([X.shape[1], 1], targets="values", backend="numpy", seed=0, dtype="float64")
+    rows = permutation(0, 0, 15)[: 14 if batch_size == 7 else 15]
+    errors = (np.asarray(mlp.predict(X))[:, None] - y)[rows] ** 2
+    history = mlp.fit(X, y, epochs=1, batch_size=batch_size, shuffle="full", optimizer=SGD(1e-12))
+    assert history.examples == len(rows)
+    assert history["loss"][0] == pytest.approx(0.5 * errors.mean())
+    assert history["r2"][0] == pytest.approx(1 - errors.mean() / y.var())
 
 
 def test_no_order_repeats_over_epochs_and_fits() -> None:

@@ -121,7 +121,7 @@ def _by_recipe(
     """Return the network and the optimizer of a recipe."""
     mlp = recipes.network(recipe, args, data, table)
     mlp.metadata = metadata(args, data)
-    args.batch_size = recipe.batch(round(len(data.X) * (1 - recipes.VALIDATION_SPLIT)))
+    args.batch_size = recipe.batch_size
     return mlp, recipe.optimizer(list(mlp.parameters))
 
 
@@ -250,7 +250,7 @@ def fit(
     test: dict[str, Any] = {}
     if recipe is not None:
         callbacks.append(recipes.best_epoch(recipe))
-        test = {"validation_split": recipes.VALIDATION_SPLIT}
+        test = {"validation_split": recipes.VALIDATION_SPLIT, "shuffle": "full"}
     elif args.early_stopping is not None:
         callbacks.append(EarlyStopping(args.early_stopping))
         test = {"validation_split": VALIDATION_SPLIT}

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.arrays.checks import refuse
 from xpmlp.arrays.robust import ROUNDING
 from xpmlp.arrays.rows import Rows
+from xpmlp.errors import InvalidValueError
 from xpmlp.model.base import Model
 from xpmlp.nn.numeric import BINS, ENDLESS
 
@@ -23,7 +23,13 @@ def check_codes(model: Model, x: Rows, name: str = "X") -> None:
     for index, codes in () if embedding is None else embedding.categories:
         column = x.columns([index])[:, 0]
         bad = (column < 0) | (column >= codes) | (column != np.floor(column))
-        refuse(column, bad, f"a code of 0 to {codes - 1}", f"{name}[:, {index}]")
+        if bad.any():
+            row = int(bad.argmax())
+            raise InvalidValueError(
+                f"{name}: found {column[row]} at {name}[{row}, {index}]; expected a code of 0 to "
+                f"{codes - 1}, as the model's embedding has them. Number the categories so, or "
+                "give the embedding as many codes as there are"
+            )
 
 
 def bins_of(values: np.ndarray, count: int) -> tuple[np.ndarray, ...]:

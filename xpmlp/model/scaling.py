@@ -183,7 +183,7 @@ class Scaling:
 
     def check(self, x: Rows, name: str = "X") -> None:
         """Refuse inputs of another kind than those the model was fitted on."""
-        if self.mode != "auto" or self.pixels is None:
+        if self.mode != "auto" or self.pixels is None or self.codes:
             return
         found = x.dtype
         if self.pixels and found != "uint8":

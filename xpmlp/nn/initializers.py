@@ -13,6 +13,9 @@ import numpy as np
 
 from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
 
+DATA = "data"
+"""The initializer, of weights or biases, that waits for the first training data."""
+
 Initializer = Callable[[Any, int, int], Any]
 
 
@@ -58,13 +61,15 @@ def initializer(spec: object, activation: str) -> Initializer:
     """Return the initializer of a name, or a custom function as it is.
 
     ``"auto"`` is He for activations of the ReLU family, LeCun for SELU, which keeps the variance
-    with it, and Glorot for the rest.
+    with it, and Glorot for the rest. ``"data"`` is LeCun until the first fit.
     """
     if spec == "auto":
         spec = "he" if activation in _HE_FAMILY else "lecun" if activation == "selu" else "glorot"
+    if spec == DATA:
+        spec = "lecun"  # until there are data
     if isinstance(spec, str):
         if spec not in INITIALIZERS:
-            raise unknown_name("initializer", spec, [*INITIALIZERS, "auto"])
+            raise unknown_name("initializer", spec, [*INITIALIZERS, "auto", DATA])
         return INITIALIZERS[spec]
     if not callable(spec):
         raise InvalidTypeError(
@@ -89,6 +94,7 @@ BIASES: dict[str, Initializer] = {
     "zeros": lambda rng, n_in, n_out: np.zeros(n_out),
     "normal": lambda rng, n_in, n_out: rng.standard_normal(n_out),
     "uniform": lambda rng, n_in, n_out: rng.uniform(-1.0, 1.0, n_out) / sqrt(n_in),
+    DATA: lambda rng, n_in, n_out: np.zeros(n_out),
 }
 """Every initializer of biases that a name can mean; "uniform" is PyTorch's."""
 

@@ -107,8 +107,9 @@ def piecewise(count: int, bins: int, outputs: int) -> Part:
             dV = ops.batch_product(xp.matrix_transpose(v), de)
             if not need_dx:
                 return None, {V: dV}
-            _, slope, low, high = (a[:, None, :] for a in limits)
-            inside = xp.astype((v > low) & (v < high), v.dtype) * slope
+            edge, slope, low, high = (a[:, None, :] for a in limits)
+            u = (x.T[:, :, None] - edge) * slope
+            inside = xp.astype((u > low) & (u <= high), u.dtype) * slope  # on an edge, the left one
             dv = ops.batch_product(de, xp.matrix_transpose(p[V]))
             return xp.sum(dv * inside, axis=2).T, {V: dV}
 

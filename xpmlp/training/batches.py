@@ -28,10 +28,16 @@ Order = Callable[[int, int], Any]
 """``order(epoch, n)``: the rows of an epoch, counted over all fits, as n integers below n."""
 
 
-def check_order(shuffle: bool | Order) -> bool | Order:
+FULL = "full"
+"""Rows in a new order, of which those of a smaller last batch are left out."""
+
+
+def check_order(shuffle: bool | str | Order) -> bool | str | Order:
     """Return what ``fit`` takes as ``shuffle``; InvalidTypeError for anything else."""
-    if not callable(shuffle) and shuffle not in (True, False):
-        raise InvalidTypeError(f"shuffle: found {shuffle!r}; expected a bool or a function")
+    if not callable(shuffle) and shuffle not in (True, False, FULL):
+        raise InvalidTypeError(
+            f"shuffle: found {shuffle!r}; expected a bool, {FULL!r} or a function"
+        )
     return shuffle
 
 
@@ -150,7 +156,12 @@ class Planner:
     optimizer : Optimizer
     source : BatchSource
     batch_size : int
-    shuffle : bool or Order
+    shuffle : bool, "full" or Order
+
+    Attributes
+    ----------
+    examples, steps : int
+        Rows and steps of an epoch.
     """
 
     def __init__(
@@ -159,13 +170,16 @@ class Planner:
         optimizer: Optimizer,
         source: BatchSource,
         batch_size: int,
-        shuffle: bool | Order,
+        shuffle: bool | str | Order,
     ) -> None:
         self.model, self.source = model, source
         self.optimizer = model.grouped(optimizer)
         self.batch_size, self.shuffle = batch_size, shuffle
-        self.examples = source.data.X.shape[0]
-        self.steps = math.ceil(self.examples / batch_size)
+        self.examples = self._rows = source.data.X.shape[0]
+        self.steps = math.ceil(self._rows / batch_size)
+        if shuffle == FULL:
+            self.steps = self._rows // batch_size
+            self.examples = self.steps * batch_size
         self._next_order: np.ndarray | None = None
 
     def look_ahead(self) -> None:
@@ -174,12 +188,12 @@ class Planner:
             self._next_order = self._order(self.model.epochs_trained + 1)
 
     def _order(self, epoch: int) -> np.ndarray:
-        n = self.examples
+        n = self._rows
         if callable(self.shuffle):
             return as_order(self.shuffle(epoch, n), n)
-        return (
-            permutation(self.model.seed, epoch, n) if self.shuffle else np.arange(n, dtype=np.int32)
-        )
+        if not self.shuffle:
+            return np.arange(n, dtype=np.int32)
+        return permutation(self.model.seed, epoch, n)[: self.examples]
 
     def draw(self, taken: int, time: Time) -> tuple[list[EpochPlan], list[float]]:
         """Return an epoch's plans: the full batches, and a smaller last one if there is one.

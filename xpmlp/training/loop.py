@@ -39,7 +39,7 @@ class Training:
         Finished epochs when the run began and by now, and steps in the finished epochs; the fits
         that this run continues count.
     examples : int
-        Rows of training data.
+        Rows of training data that an epoch takes.
     metrics : bool
         Whether accuracy or R² is measured on them.
     begun, stopped : bool
@@ -59,7 +59,7 @@ class Training:
         *,
         epochs: int,
         batch_size: int,
-        shuffle: bool | Order,
+        shuffle: bool | str | Order,
         metrics: bool,
         callbacks: Sequence[Callback],
         after: Progress | None = None,
@@ -68,13 +68,12 @@ class Training:
         self.optimizer = optimizer
         self.given, self.validation = given, given.validation
         self.data = given.for_steps(mlp.backend, mlp.dtype)
-        self.examples = given.x.count
-        self.batch_size = min(batch_size, self.examples)
+        self.batch_size = min(batch_size, given.x.count)
         self.source = batch_source(mlp.backend, self.data, given.x.on_host, self.batch_size)
         self.shuffle, self.callbacks = shuffle, callbacks
         self.metrics = metrics and mlp.task.metric is not None
         self._planner = Planner(mlp, optimizer, self.source, self.batch_size, shuffle)
-        self.steps = self._planner.steps
+        self.steps, self.examples = self._planner.steps, self._planner.examples
         self._run: Run = mlp.compiled_step(optimizer, self.metrics)
         self._backend = mlp.backend
         self._start: EpochStart | None = None
@@ -241,7 +240,8 @@ class Training:
         self.taken += self.steps
         metric, values = self.mlp.task.metric, {"loss": seen.loss / self.examples}
         if self.metrics:
-            values[metric.name] = metric.finish(seen.score, self.examples, self.given.around_mean)
+            around_mean = self.given.around_mean * (self.examples / self.given.x.count)
+            values[metric.name] = metric.finish(seen.score, self.examples, around_mean)
         values |= {"learning_rate": start.rates[-1], "seconds": seconds}
         if self.validation is not None:
             held_out = evaluate_batches(self.mlp, *self.validation)

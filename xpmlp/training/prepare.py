@@ -1,6 +1,6 @@
 """From what a person passes to ``fit`` to what training takes: everything checked, then placed."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
 
@@ -14,7 +14,7 @@ from xpmlp.model import tables
 from xpmlp.model.base import Model
 from xpmlp.model.custom import check_loss
 from xpmlp.model.examples import pair
-from xpmlp.model.inputs import first_bins
+from xpmlp.model.first import first_values
 from xpmlp.model.memory import gibibytes, too_large
 from xpmlp.model.scaling import Scaling
 from xpmlp.model.task import Task, kind_of, total_sum_of_squares
@@ -45,8 +45,8 @@ class TrainingData:
         Σ (y − mean)² of the targets, for R²; 0 for classes.
     validation : (Rows, ndarray) or None
         Examples, and targets in the form the loss takes.
-    bins : dict of str to ndarray, or None
-        Those of a piecewise-linear embedding, if they are new.
+    first : dict of str to ndarray
+        Weights and bins that the model takes from the first training data; empty later.
     note : str or None
         Why the data stay on the host, if nobody asked for it.
     """
@@ -59,7 +59,7 @@ class TrainingData:
     table: Any
     around_mean: float
     validation: tuple[Rows, np.ndarray] | None
-    bins: dict[str, np.ndarray] | None = None
+    first: dict[str, np.ndarray] = field(default_factory=dict)
     note: str | None = None
 
     @property
@@ -70,10 +70,10 @@ class TrainingData:
         return (self.x.nbytes if copied else 0) + self.target.nbytes + weight
 
     def settle_inputs(self, model: Model) -> None:
-        """Give the model what it has learned about its inputs: scaling, table and bins."""
+        """Give the model what it has learned of the inputs: scaling, table, weights and bins."""
         model.scaling, model.table = self.scaling, self.table
-        if self.bins is not None:
-            model.load_state_dict(model.state_dict() | self.bins)
+        if self.first:
+            model.load_state_dict(model.state_dict() | self.first)
 
     def placed(self, backend: Backend, data_on: str = "device") -> "TrainingData":
         """Return the data with the examples on the device, if ``data_on`` and its memory allow.
@@ -181,8 +181,8 @@ def prepare(
         held = (held_x, scaling.of_targets(task, held[1], dtype, "validation y"))
     _check_loss(model, task, scaling, x, target)
     around_mean = total_sum_of_squares(target) if task.kind == "values" else 0.0
-    bins = first_bins(model, x, scaling)
-    return TrainingData(x, target, weight, task, scaling, table, around_mean, held, bins)
+    first = first_values(model, x, scaling)
+    return TrainingData(x, target, weight, task, scaling, table, around_mean, held, first)
 
 
 def _check_loss(model: Model, task: Task, scaling: Scaling, x: Rows, target: np.ndarray) -> None:

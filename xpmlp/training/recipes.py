@@ -50,6 +50,7 @@ class Recipe:
         The highest, of the weights; ``optimizer`` says what other parameters have.
     hidden : tuple of int
     epochs, batch_size : int
+        For ``fit``, with ``shuffle="full"``.
     label_smoothing : float
     embeds : bool
         Whether numbers and large categories are embedded, activations mixed with the identity, and
@@ -79,21 +80,6 @@ class Recipe:
     dropout: float = 0.0
     weight_decay: float = 0.0
     clamps: bool = False
-
-    def batch(self, rows: int) -> int:
-        """Return a batch size with as many full batches as ``batch_size`` has, and none smaller.
-
-        RealMLP leaves out the rows of a smaller last batch, others in each epoch. This uses them.
-
-        Examples
-        --------
-        >>> from xpmlp.training.recipes import recipe
-        >>> made = recipe("fast", classes=2)
-        >>> made.batch(100), made.batch(800), made.batch(25600)
-        (100, 267, 256)
-        """
-        steps = max(rows // self.batch_size, 1)
-        return -(-rows // steps)
 
     def table(self, given: Table | None = None) -> Table:
         """Return a table that scales as the recipe does, not fitted, with the lists of another.

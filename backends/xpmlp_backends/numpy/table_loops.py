@@ -117,9 +117,9 @@ def shares(x: Array, edge: Array, slope: Array, low: Array, high: Array, v: Arra
         for i in range(v.shape[1]):
             value = x[i, j]
             for t in range(v.shape[2]):
-                u = (value - edge[j, t]) * slope[j, t]
-                u = low[j, t] if u < low[j, t] else u  # NaN stays
-                v[j, i, t] = high[j, t] if u > high[j, t] else u
+                u, least, most = (value - edge[j, t]) * slope[j, t], low[j, t], high[j, t]
+                u = least if u < least or least != least else u  # NaN stays
+                v[j, i, t] = most if u > most or most != most else u
 
 
 @Kernel

@@ -230,6 +230,15 @@ def _step(
     return before, ratios
 
 
+def _slope(records: dict[str, Record], number: str, f: Activation) -> np.ndarray:
+    """Return the derivative of a hidden layer's activation at what the probe gives it."""
+    assert f.derivative is not None
+    ops, mixes = Ops.reference(np), f"mix{number}" in records
+    z = records[f"mix{number}" if mixes else f"activation{number}"].x
+    slope: np.ndarray = f.derivative(ops, z, f.function(ops, z))
+    return slope
+
+
 def _layer(
     records: dict[str, Record],
     name: str,
@@ -240,10 +249,7 @@ def _layer(
     record = records[name]
     dead = saturated = 0.0
     if activation is not None and activation.derivative is not None:
-        ops, mixed = Ops.reference(np), records.get(name.replace("dense", "mix"))
-        seen = mixed or records[name.replace("dense", "activation")]
-        y = seen.y if mixed is None else activation.function(ops, seen.x)
-        slope = np.abs(activation.derivative(ops, seen.x, y))
+        slope = np.abs(_slope(records, name.removeprefix("dense"), activation))
         dead = float(np.mean(slope.max(axis=0) == 0))
         saturated = float(np.mean(slope < FLAT * STEEPEST.get(activation.name, 0.0)))
     assert record.dy is not None
