@@ -45,7 +45,10 @@ PICTURES = {
 
 NAMED = [line.removeprefix(".venv/bin/") for line in COMMANDS if line not in STRANGERS]
 NAMED += re.findall(r"`(xpmlp [^`]*)`", README)
-OTHERS = [command for command in NAMED if command not in [made for made, _ in PICTURES.values()]]
+ELSEWHERE = ["xpmlp play", *(made for made, _ in PICTURES.values())]
+"""Commands that other tests run: the page is served until Ctrl-C."""
+
+OTHERS = [command for command in NAMED if command not in ELSEWHERE]
 
 
 @pytest.fixture
