@@ -1,5 +1,6 @@
 """A run: it trains with ``fit``, pauses where it is told to, and ends when nobody is there."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,22 @@ def test_a_closed_tab_stops_the_run() -> None:
         until(lambda: run.last.status == "paused" and run.last.epoch > epoch)
 
 
+def test_many_who_want_different_things_wait_for_ever_for_nothing() -> None:
+    with begun({"epochs": 10_000, "hidden": [2], "points": 40}) as run:
+        wishes = [run.go, run.go, run.pause, lambda: run.advance("step"), run.pause]
+
+        def wish(k: int) -> None:
+            for turn in range(15):
+                wishes[(k + turn) % len(wishes)]()
+
+        threads = [threading.Thread(target=wish, args=[k], daemon=True) for k in range(6)]
+        for thread in threads:
+            thread.start()
+        until(lambda: not any(thread.is_alive() for thread in threads))
+        run.pause()
+        assert run.last.status == "paused"
+
+
 def test_a_pace_is_kept_and_pausing_does_not_wait_for_it() -> None:
     with begun({"pace": 1, "batch_size": 2000, "epochs": 10_000}) as run:  # one epoch in a second
         run.go()
@@ -121,6 +138,18 @@ def test_snapshots_are_made_for_those_who_wait() -> None:
             run.want()
             until(lambda number=number: run.last.number > number)
             assert run.last.status == "running"
+
+
+def test_whoever_waits_gets_a_snapshot_however_slow_the_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A question is soon forgotten, but not while its bell hangs there."""
+    monkeypatch.setattr("xpmlp.play.run.WANTED", 0.0)
+    with begun({"epochs": 10_000}) as run:
+        run.go()
+        number = run.last.number
+        run.bells.add(lambda: None)
+        until(lambda: run.last.number > number)
 
 
 def test_bells_ring_for_every_snapshot() -> None:
