@@ -37,7 +37,7 @@ WEIGHTS = {
     ],
     expected_failed_checks=lambda estimator: WEIGHTS,
 )
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(11)
 def test_check(estimator: Any, check: Any) -> None:
     check(estimator)
 
