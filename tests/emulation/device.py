@@ -306,8 +306,8 @@ class Array(np.ndarray[Any, Any]):
         return noted(ufunc.__name__, getattr(ufunc, method), inputs, options)
 
     def __array_function__(self, func: Any, types: Any, args: Any, options: Any) -> Any:
-        if func is np.take:  # CuPy's wraps instead of looking at indices
-            options = options | {"mode": "wrap"}
+        if func is np.take:  # CuPy's refuses no index: memory that nobody has filled may hold any
+            options = options | {"mode": "clip"}
         if func is np.concatenate and len(args[0]) > 8 and current_stream().is_capturing():
             raise CudaError("concatenate of more than 8 arrays copies from the host")
         return noted(func.__name__, func, args, options)

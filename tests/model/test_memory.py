@@ -384,6 +384,10 @@ NETWORKS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "wide inputs": ((1000, 16, 4), {}),
     "wide outputs": ((10, 16, 500), {}),
     "deep": ((10, 64, 64, 64, 64, 64, 2), {"activation": "elu"}),
+    "mixed": ((20, 64, 64, 3), {"activation_mix": True, "parametrization": "ntk"}),
+    "pbld": ((20, 64, 64, 3), {"embedding": xpmlp.Embedding(categories={0: 256, 1: 300})}),
+    "piecewise": ((20, 64, 64, 3), {"embedding": xpmlp.Embedding("piecewise", outputs=16)}),
+    "many codes": ((20, 64, 64, 3), {"embedding": xpmlp.Embedding(None, categories={0: 2000})}),
     "double": ((30, 300, 2), {"dtype": "float64", "activation": "swish"}),
 }
 

@@ -248,7 +248,15 @@ def embed(spec: Embedding, inputs: int) -> Layer:
         f"y = embedded x: {', '.join(map(str, kinds)) or 'nothing'}",
         {name: draw for _, part in parts for name, draw in part.initial.items()},
         width=spec.width(inputs),
-        kept=count * 4 * max(spec.frequencies, spec.bins),
+        kept=_kept(spec, count),
+    )
+
+
+def _kept(spec: Embedding, count: int) -> int:
+    """Return how many numbers a row needs: of cosines or bins, and of a one-hot row of codes."""
+    each = {"pbld": 4 * spec.frequencies, "piecewise": 2 * (spec.bins + 2)}
+    return count * each.get(str(spec.numbers), 0) + max(
+        [c.codes for c in spec.categories], default=0
     )
 
 
