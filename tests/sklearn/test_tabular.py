@@ -37,7 +37,7 @@ WEIGHTS = {
     ],
     expected_failed_checks=lambda estimator: WEIGHTS,
 )
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(11)
 def test_check(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -232,6 +232,8 @@ def test_it_is_cloned_pickled_saved_and_searched(tmp_path: Any) -> None:
     model = clone(TabularClassifier(n_cv=2, **SMALL)).fit(X, y)
     expected = model.predict_proba(X)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict_proba(X), expected)
+    weights = sum(value.nbytes for value in model.members_[0].state_dict().values())
+    assert len(pickle.dumps(model.members_[0])) < 2 * weights + 20_000
     model.members_[0].save(tmp_path / "member.xpmlp")
     kept = xpmlp.load(tmp_path / "member.xpmlp", backend="numpy")
     np.testing.assert_array_equal(kept.predict_proba(X), model.members_[0].predict_proba(X))

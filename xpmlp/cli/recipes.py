@@ -3,8 +3,6 @@
 from argparse import Namespace
 from dataclasses import replace
 
-import numpy as np
-
 from xpmlp.callbacks import EarlyStopping
 from xpmlp.cli.output import Output
 from xpmlp.data import Dataset
@@ -14,7 +12,7 @@ from xpmlp.data.table import Table
 from xpmlp.errors import InvalidValueError
 from xpmlp.mlp import MLP
 from xpmlp.training.history import History
-from xpmlp.training.recipes import FIRST_ROWS, Recipe, recipe
+from xpmlp.training.recipes import Recipe, recipe
 
 PLAIN = (
     *("hidden", "activation", "dropout", "normalization", "residual", "l2", "optimizer", "lr"),
@@ -74,13 +72,12 @@ def chosen(args: Namespace, data: Dataset, table: Table | None, out: Output) -> 
 
 
 def network(made: Recipe, args: Namespace, data: Dataset, understood: Table | None) -> MLP:
-    """Return the network, with first weights and a table as the recipe scales it."""
+    """Return the network, with a table that scales as the recipe does."""
     table = made.table(understood).fit(data.X)
     names = ("dtype", "precision", "backend", "device", "seed")
     given = {name: getattr(args, name) for name in names}
     mlp = MLP(**made.network(table, data.outputs) | given)
-    rows = np.unique(np.linspace(0, len(data.X) - 1, FIRST_ROWS).astype(np.int64))
-    made.prepare(mlp, table.transform(data.X[rows]), data.y)
+    made.prepare(mlp, data.y)
     return mlp
 
 

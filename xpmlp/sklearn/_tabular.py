@@ -195,7 +195,7 @@ class BaseTabular(BaseEstimator):
             device=self.device,
             seed=int(random.randint(2**31 - 1)),
         )
-        made.prepare(mlp, X, target[train])
+        made.prepare(mlp, target[train])
 
         def some(rows: Rows) -> np.ndarray | None:
             return None if weight is None else weight[rows]
@@ -221,6 +221,7 @@ class BaseTabular(BaseEstimator):
             callbacks=callbacks,
         )
         mlp.forget_compiled()
+        mlp.progress = None  # the optimizer's state: twice as much as the weights
         self.members_.append(mlp)
         self.history_.append(history)
 

@@ -9,15 +9,12 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
-import xpmlp_backends
 
 from xpmlp.data.table import Table
 from xpmlp.errors import InvalidValueError, unknown_name
 from xpmlp.losses import MSE, Loss, SparseCategoricalCrossEntropy
 from xpmlp.model.base import Model
 from xpmlp.nn.embeddings import Embedding
-from xpmlp.nn.layers import Layer, Pass
-from xpmlp.nn.random import Purpose, generator
 from xpmlp.optimizers import Adam, AdamW, Optimizer
 from xpmlp.schedules import CosLog4, FlatCos
 
@@ -25,12 +22,6 @@ RECIPES = ("fast", "best")
 
 ONE_HOT = {"fast": 100, "best": 8}
 """Most values of a category that have an input each; of more, "best" learns a vector for each."""
-
-SIMPLEX = 5
-"""Rows whose random mean a unit's bias is minus."""
-
-FIRST_ROWS = 4096
-"""Most rows that the first weights are fitted to."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +44,8 @@ class Recipe:
         For ``fit``, with ``shuffle="full"``.
     label_smoothing : float
     embeds : bool
-        Whether numbers and large categories are embedded, activations mixed with the identity, and
-        first weights fitted to the data.
+        Whether numbers and large categories are embedded, activations are mixed with the identity,
+        and first weights come from the data.
     dropout, weight_decay : float
         At the beginning; half of the time they stay, then they fall to 0.
     clamps : bool
@@ -138,6 +129,8 @@ class Recipe:
         )
         return made | {
             "activation_mix": True,
+            "initializer": "data",
+            "bias_initializer": "data",
             "dropout": FlatCos(self.dropout) if self.dropout else 0.0,
             "embedding": embedding if numbers or categories else None,
         }
@@ -170,31 +163,29 @@ class Recipe:
             return Adam(rate, **settings)
         return AdamW(rate, weight_decay=FlatCos(self.weight_decay), **settings)
 
-    def prepare(self, mlp: Model, X: np.ndarray, y: np.ndarray) -> None:
-        """Set what the training rows decide, before a network as ``network`` has it is trained.
+    def prepare(self, mlp: Model, y: np.ndarray) -> None:
+        """Set what ``MLP`` has no argument for, before a network of this recipe is trained.
 
-        With "best" the first weights are fitted to the inputs, and predicted values end where the
-        targets do. With "fast" only the last bias is set, to 0.
+        With "fast" the last bias starts at 0, too. With "best" predicted values end where the
+        targets of the training rows do.
 
         Parameters
         ----------
         mlp : MLP
-        X : ndarray, shape (n, inputs)
-            What the table makes of the rows.
         y : ndarray, shape (n,) or (n, values)
+            Targets.
 
         Examples
         --------
         >>> from xpmlp.training.recipes import recipe
         >>> made = recipe("best", classes=0)
-        >>> X, y = {"age": [20.0, 30.0, 35.0], "sex": ["f", "m", "f"]}, np.array([1.0, 2.0, 4.0])
-        >>> table = made.table().fit(X)
+        >>> table = made.table().fit({"age": [20.0, 30.0, 35.0], "sex": ["f", "m", "f"]})
         >>> mlp = xpmlp.MLP(**made.network(table), backend="numpy", seed=0)
-        >>> made.prepare(mlp, table.transform(X), y)
+        >>> made.prepare(mlp, np.array([1.0, 2.0, 4.0]))
+        >>> mlp.scaling.target_high
+        array([4.])
         """
-        if self.embeds:
-            mlp.load_state_dict(fitted_weights(mlp, X))
-        else:
+        if not self.embeds:
             last, values = mlp.network.biases[-1], mlp.state_dict()
             mlp.load_state_dict(values | {last: np.zeros_like(values[last])})
         if self.clamps:
@@ -238,49 +229,3 @@ def recipe(name: str, classes: int, metric: str | None = None) -> Recipe:
         return made if classes else replace(made, learning_rate=0.07)
     made = replace(made, embeds=True, dropout=0.15, weight_decay=0.02)
     return made if classes else replace(made, learning_rate=0.2, clamps=True)
-
-
-def fitted_weights(mlp: Model, X: np.ndarray) -> dict[str, np.ndarray]:
-    """Return first weights and biases that suit the data, layer by layer, as RealMLP draws them.
-
-    A unit's weights are divided by the standard deviation of what they make of the data. Its bias
-    is minus a random mean of five rows' values, drawn for each unit: so the unit's kink is where
-    the data are (an idea of Steinwart 2019, "he+5").
-    """
-    ops = xpmlp_backends.backend("numpy").ops
-    values: dict[str, Any] = {n: np.asarray(v, np.float64) for n, v in mlp.state_dict().items()}
-    rng = generator(mlp.seed, Purpose.BIASES, 1)
-    rows = np.linspace(0, len(X) - 1, min(len(X), FIRST_ROWS)).astype(np.int64)
-    h = np.asarray(X[rows], np.float64)
-    for layer in mlp.network.layers:
-        W, b = f"{layer.name}.W", f"{layer.name}.b"
-        if W in values and b in values:
-            z = _run(ops, layer, values | {b: np.zeros_like(values[b])}, h)
-            seen = z.reshape(-1, z.shape[-1]) if z.ndim > values[W].ndim else z  # W is shared
-            deviation = seen.std(axis=-2, keepdims=True)
-            deviation[deviation == 0] = 1.0
-            bias = -_random_means(rng, seen / deviation)
-            values[W], values[b] = values[W] / deviation, bias.reshape(values[b].shape)
-            h = z / deviation + bias
-        else:
-            h = _run(ops, layer, values, h)
-    return values
-
-
-def _run(ops: Any, layer: Layer, values: dict[str, Any], h: np.ndarray) -> np.ndarray:
-    """Return what a layer makes of its input when it predicts, in an array of its own."""
-    y, _ = layer.forward(ops, values, h, Pass(statistics=values))
-    return np.array(y)
-
-
-def _random_means(rng: np.random.Generator, z: np.ndarray) -> np.ndarray:
-    """Return for each unit the mean of some rows' values, with weights from a flat simplex.
-
-    z is (n, units) or (networks, n, units); the rows' axis of the result has the length 1.
-    """
-    shape = (*z.shape[:-2], SIMPLEX, z.shape[-1])
-    rows, share = rng.integers(z.shape[-2], size=shape), rng.standard_exponential(shape)
-    share /= share.sum(axis=-2, keepdims=True)
-    chosen = np.take_along_axis(z, rows, axis=-2)
-    mean: np.ndarray = (chosen * share).sum(axis=-2, keepdims=True)
-    return mean
