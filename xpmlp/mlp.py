@@ -10,11 +10,11 @@ from xpmlp.arrays.checks import whole
 from xpmlp.callbacks import ShowProgress
 from xpmlp.checkpoints.folder import Checkpoints
 from xpmlp.errors import flag, unknown_name
-from xpmlp.model import files, keywords, pickling
+from xpmlp.model import files, keywords, members
 from xpmlp.model.backends import backend_for
 from xpmlp.model.base import Model
 from xpmlp.model.memory import Request, advice_on_training, advice_on_use, within_memory
-from xpmlp.model.predict import Predictor, evaluate_batches
+from xpmlp.model.predict import Predictor, evaluate_batches, evaluate_each
 from xpmlp.model.summary import overview, overview_html, summary
 from xpmlp.nn.contract import Backend
 from xpmlp.nn.optimizers import Optimizer
@@ -57,9 +57,9 @@ class MLP(Predictor):
         Whether layers add a bias, which starts at 0.
     initializer : str or callable (rng, n_in, n_out) -> ndarray
         ``"auto"`` is He for the ReLU family, Glorot otherwise.
-    l1, l2 : float
+    l1, l2 : float, or list of one for each network
         The loss includes the penalty λ₁ Σ|W| + ½ λ₂ ΣW² on the weights; with both it is the
-        elastic net.
+        elastic net. Networks that share nothing may each have their own.
     penalty_on : {"mean", "sum"}
         Whether the penalty is added to the mean of a batch's losses, or to their sum, which is
         then divided by the number of rows (or the sum of their weights), as in scikit-learn.
@@ -82,9 +82,15 @@ class MLP(Predictor):
         plugin.
     device : str, optional
         As the library names it: ``"cuda:1"``.
-    seed : int, optional
+    seed : int, or list of one for each network, optional
         Random seed of first weights, row order and dropout; the same run on every backend. Drawn
-        if omitted.
+        if omitted. Network i of an ensemble that shares nothing has the seed ``seed + i``.
+    ensemble : int, optional
+        Train so many networks as one: their arrays have one more axis in front. Predictions are
+        the means of theirs; the loss is the mean of theirs.
+    sharing : {"none", "mini", "full"}
+        What the networks of an ensemble share: nothing; all but a factor of each input (TabM-mini);
+        or the weight matrices, with factors of inputs and units and a bias for each (TabM).
 
     Attributes
     ----------
@@ -269,10 +275,11 @@ class MLP(Predictor):
             )
 
     @keywords.known("evaluate")
-    def evaluate(self, X: Any, y: Any) -> dict[str, float]:
+    def evaluate(self, X: Any, y: Any, *, each: bool = False) -> dict[str, Any]:
         """Return ``{"loss": ..., "accuracy": ...}``; ``"r2"`` for as many values as outputs.
 
         The loss includes the penalty. Data on the host are copied to the device batch by batch.
+        Of an ensemble they are those of its predictions; with ``each``, lists of each network's.
 
         Parameters
         ----------
@@ -293,7 +300,10 @@ class MLP(Predictor):
         {'loss': 0.5, 'r2': 0.0}
         """
 
-        def score(model: Model) -> dict[str, float]:
+        def score(model: Model) -> dict[str, Any]:
+            if flag("each", each):
+                members.members_of(model, "each")
+                return evaluate_each(model, *examples(model, X, y))
             return evaluate_batches(model, *examples(model, X, y))
 
         return within_memory(self, partial(advice_on_use, self, "evaluate"), score)
@@ -348,12 +358,6 @@ class MLP(Predictor):
         {'classes': ['no', 'yes']}
         """
         files.save(self, path)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return pickling.state(self)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        pickling.restore(self, state)
 
 
 def load(

@@ -21,6 +21,7 @@ from xpmlp.model.base import Model
 from xpmlp.model.task import KINDS, Task
 from xpmlp.nn.activations import ACTIVATIONS, Activation, activation
 from xpmlp.nn.contract import Backend
+from xpmlp.nn.ensemble import Members
 from xpmlp.nn.losses import LOSSES, CustomLoss
 from xpmlp.nn.losses import loss as find_loss
 from xpmlp.nn.random import as_seed
@@ -87,6 +88,8 @@ def _arguments(mlp: Model) -> dict[str, Any]:
     }
     if callable(own_layer):
         arguments["normalization"] = OWN + own_layer.__name__
+    if architecture.members is None:  # as in files from before there were ensembles
+        del arguments["ensemble"], arguments["sharing"]
     return arguments
 
 
@@ -114,9 +117,9 @@ def _rebuild(
 ) -> Loaded:
     arguments = dict(config["arguments"])
     # Compared before anything is allocated: the file is untrusted.
-    for i, shape in enumerate(pairwise(arguments["sizes"]), start=1):
-        if tensors[f"dense{i}.W"].shape != shape:
-            raise CheckpointError(f"dense{i}.W does not have the shape {shape} of the layers")
+    for name, shape in _first_shapes(arguments).items():
+        if tensors[name].shape != shape:
+            raise CheckpointError(f"{name} does not have the shape {shape} of the layers")
     arguments["activation"] = [_own_activation(name, own) for name in arguments["activation"]]
     if arguments["output"]:
         arguments["output"] = _own_activation(arguments["output"], own)
@@ -128,6 +131,19 @@ def _rebuild(
     _fill(mlp, config, tensors)
     mlp.metadata = tensorfile.entry(config, "metadata", dict)
     return mlp
+
+
+def _first_shapes(arguments: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of weight matrices, and of what says how many networks there are."""
+    sizes, sharing = arguments["sizes"], arguments.get("sharing", "none")
+    members = Members.make(arguments.get("ensemble"), sharing)
+    front = () if members is None else members.front
+    shapes: dict[str, tuple[int, ...]] = {
+        f"dense{i}.W": (*front, *ends) for i, ends in enumerate(pairwise(sizes), start=1)
+    }
+    if members is not None and not members.independent:
+        shapes["scale1.r" if sharing == "mini" else "dense1.r"] = (members.count, sizes[0])
+    return shapes
 
 
 def _fill(mlp: Model, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:

@@ -65,12 +65,13 @@ def row_bytes(mlp: Model) -> int:
     width, most = mlp.sizes[0], 0
     numbers = 3 * width
     for layer in chain.from_iterable(map(_leaves, mlp.network.layers)):
-        matrix = next((shape for shape in layer.shapes.values() if len(shape) == 2), None)
-        width = matrix[1] if matrix else width
+        matrix = next((s for name, s in layer.shapes.items() if name.endswith(".W")), None)
+        width = matrix[-1] if matrix else width
         kind = _kind(layer, matrix is not None)
         numbers += KEPT[kind] * width
         most = max(most, PASSING[kind] * width)
-    return (numbers + most) * _itemsize(mlp)
+    networks = 1 if mlp.network.members is None else mlp.network.members.count
+    return (numbers + most) * networks * _itemsize(mlp)
 
 
 def _kind(layer: Layer, dense: bool) -> str:

@@ -83,13 +83,21 @@ def log_softmax(xp: Any, z: Array) -> Array:
     would be infinite, and no gradient depends on numbers of that size.
     """
     z = clamp(xp, z, 0.5 * float(xp.finfo(z.dtype).max))
-    z = z - xp.max(z, axis=1, keepdims=True)
-    return z - xp.log(xp.sum(xp.exp(z), axis=1, keepdims=True))
+    z = z - xp.max(z, axis=-1, keepdims=True)
+    return z - xp.log(xp.sum(xp.exp(z), axis=-1, keepdims=True))
 
 
 def softmax(xp: Any, z: Array) -> Array:
     """exp(z)/Σ exp(z) for each row, shape (n, C) → (n, C)."""
     return xp.exp(log_softmax(xp, z))
+
+
+def over_rows(p: Array) -> Array:
+    """Return a vector of each unit's numbers in a form that broadcasts over rows.
+
+    Shape (units,) stays; of k networks, (k, units) becomes (k, 1, units).
+    """
+    return p if p.ndim == 1 else p[:, None, :]
 
 
 def one_hot(xp: Any, device: Any, labels: Array, classes: int, dtype: Any) -> Array:

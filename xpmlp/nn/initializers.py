@@ -5,7 +5,7 @@ variance of its input when var(W) = 1/n_in; He doubles that because ReLU halves 
 averages the demands of the forward and the backward pass. Biases start at zero.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import sqrt
 from typing import Any
 
@@ -103,6 +103,16 @@ def drawn(spec: object, activation: str, rng: Any, n_in: int, n_out: int) -> Any
 
 def _named(spec: object) -> str:
     return f"initializer {getattr(spec, '__name__', repr(spec))}:"
+
+
+def stacked(each: Sequence[Any]) -> Any:
+    """Return host arrays of one shape as one, with an axis in front."""
+    return np.stack(each)
+
+
+def signs(rng: Any, shape: tuple[int, ...]) -> Any:
+    """Return factors of −1 and 1: a float64 host array."""
+    return 2.0 * rng.integers(0, 2, size=shape) - 1.0
 
 
 def filled(shape: tuple[int, ...], value: float) -> Any:

@@ -12,11 +12,12 @@ from typing import Any
 
 from xpmlp.errors import InvalidTypeError, InvalidValueError, flag, short, unknown_name
 from xpmlp.nn.activations import Activation, activation
-from xpmlp.nn.initializers import drawn, filled
+from xpmlp.nn.ensemble import FIRST_FACTORS, Members, adapted, per_network, scale
+from xpmlp.nn.initializers import drawn, filled, signs, stacked
 from xpmlp.nn.layers import Layer, activate, chain, dense, dropout, residual
 from xpmlp.nn.normalization import NORMALIZATIONS
 from xpmlp.nn.parameters import Layout
-from xpmlp.nn.random import Purpose, generator
+from xpmlp.nn.random import Purpose, generator, seeds_of
 from xpmlp.nn.returned import made_layer
 
 
@@ -38,6 +39,8 @@ class Architecture:
         Whether hidden layers that keep the width add their input to their output.
     bias : bool
     initializer : str or callable
+    members : Members or None
+        How many networks there are in one, and what they share.
     """
 
     sizes: tuple[int, ...]
@@ -48,6 +51,7 @@ class Architecture:
     residual: bool
     bias: bool
     initializer: Any
+    members: Members | None = None
 
     @classmethod
     def make(
@@ -60,6 +64,8 @@ class Architecture:
         residual: bool,
         bias: bool,
         initializer: Any,
+        ensemble: int | None = None,
+        sharing: str = "none",
     ) -> "Architecture":
         """Check the arguments of ``MLP``, and expand them to one value for each layer."""
         sizes = _sizes(sizes)
@@ -77,6 +83,13 @@ class Architecture:
                 f"normalization: found {normalization!r}; expected one of "
                 f"{', '.join(NORMALIZATIONS)}, or a function (name, units) -> Layer"
             )
+        members = Members.make(ensemble, sharing)
+        if members is not None and callable(normalization):
+            raise InvalidTypeError(
+                f"normalization: found a function with ensemble={members.count}; custom layers are "
+                "written for arrays of two axes, and those of an ensemble have three. Use 'layer' "
+                "or 'batch'"
+            )
         if residual and not any(a == b for a, b in _hidden_pairs(sizes)):
             raise InvalidValueError(
                 f"residual=True needs a hidden layer as wide as the one before it; sizes are "
@@ -91,6 +104,7 @@ class Architecture:
             residual,
             bias,
             initializer,
+            members,
         )
 
 
@@ -138,7 +152,7 @@ def _activations(spec: Any, hidden: int) -> tuple[Activation, ...]:
 
 ARGUMENTS = (
     "sizes", "activation", "dropout", "input_dropout", "normalization", "residual", "bias",
-    "initializer",
+    "initializer", "ensemble", "sharing",
 )  # fmt: skip
 """Those arguments of ``MLP`` that describe the architecture."""
 
@@ -158,10 +172,13 @@ class Network:
         Number of dropout layers, each of which needs a key in every step.
     weights : tuple of str
         Names of the weight matrices, which penalties and max-norm act on.
+    members : Members or None
+        How many networks there are in one, and what they share; None for one without an axis in
+        front.
     """
 
     def __init__(self, architecture: Architecture) -> None:
-        self.architecture = architecture
+        self.architecture, self.members = architecture, architecture.members
         self.dropouts = 0
         self.layers = self._layers()
         self.body = chain("mlp", self.layers)
@@ -172,21 +189,55 @@ class Network:
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> "Network":
         """Make the network that the arguments of ``MLP`` describe."""
-        return cls(Architecture.make(**{name: arguments[name] for name in ARGUMENTS}))
+        given = {name: arguments[name] for name in ARGUMENTS if name in arguments}
+        return cls(Architecture.make(**given))
 
-    def initial_values(self, seed: int) -> dict[str, Any]:
+    @property
+    def networks(self) -> tuple[int, ...]:
+        """The axis in front of what each network has: of losses, outputs and metrics."""
+        return () if self.members is None else (self.members.count,)
+
+    @property
+    def seeded(self) -> int | None:
+        """How many seeds the networks have; None for one."""
+        members = self.members
+        return None if members is None or not members.independent else members.count
+
+    def is_of_each(self, name: str) -> bool:
+        """Whether each network has this parameter or statistic: the first axis counts them."""
+        if self.members is None:
+            return False
+        shared = {"none": (), "mini": ("W", "b", "g"), "full": ("W", "g")}[self.members.sharing]
+        kind = name.rpartition(".")[2]
+        if kind == "b" and name.startswith("norm"):
+            return self.members.independent
+        return kind not in shared
+
+    def initial_values(self, seed: Any) -> dict[str, Any]:
         """Return initial parameters and running statistics: float64 host arrays by name.
 
         The initializer draws weights, from a Philox stream for each layer; layers define the rest.
+        Each of k networks that share nothing draws as it would alone, with its seed.
         """
+        seeds = seeds_of(seed, self.seeded)
         a = self.architecture
         followed_by = [*(f.name for f in a.activations), "identity"]
         values: dict[str, Any] = {}
         for name, slot in (self.layout.slots | self.statistics.slots).items():
             if name.endswith(".W"):
                 i = self.weights.index(name)
-                rng = generator(seed, Purpose.WEIGHTS, i)
-                values[name] = drawn(a.initializer, followed_by[i], rng, *slot.shape)
+                each = [
+                    drawn(
+                        a.initializer,
+                        followed_by[i],
+                        generator(one, Purpose.WEIGHTS, i),
+                        *slot.shape[-2:],
+                    )
+                    for one in seeds
+                ]
+                values[name] = stacked(each) if len(slot.shape) > 2 else each[0]
+            elif name in FIRST_FACTORS:
+                values[name] = signs(generator(seeds[0], Purpose.SIGNS), slot.shape)
             else:
                 values[name] = filled(slot.shape, self.body.initial.get(name, 0.0))
         return values
@@ -200,15 +251,24 @@ class Network:
     def _layers(self) -> list[Layer]:
         a = self.architecture
         layers = self._dropout("dropout0", a.input_dropout)
+        if a.members is not None and a.members.sharing == "mini":
+            layers.append(scale("scale1", "scale1.r", a.members.count, a.sizes[0], "x = r · x"))
         for i, (n_in, n_out) in enumerate(_hidden_pairs(a.sizes), start=1):
-            hidden = [dense(f"dense{i}", n_in, n_out, a.bias)]
+            hidden = self._dense(i, n_in, n_out)
             if a.normalization is not None:
                 make = NORMALIZATIONS.get(a.normalization, a.normalization)
-                hidden.append(made_layer(make, f"norm{i}", n_out))
+                hidden.append(per_network(made_layer(make, f"norm{i}", n_out), a.members))
             hidden.append(activate(f"activation{i}", a.activations[i - 1]))
             hidden += self._dropout(f"dropout{i}", a.dropout[i - 1])
             if a.residual and n_in == n_out:
                 hidden = [residual(f"residual{i}", chain(f"layer{i}", hidden))]
             layers += hidden
-        last = len(a.sizes) - 1
-        return [*layers, dense(f"dense{last}", a.sizes[-2], a.sizes[-1], a.bias)]
+        return [*layers, *self._dense(len(a.sizes) - 1, a.sizes[-2], a.sizes[-1])]
+
+    def _dense(self, i: int, n_in: int, n_out: int) -> list[Layer]:
+        a, members = self.architecture, self.architecture.members
+        if members is not None and members.sharing == "full":
+            shared = dense(f"dense{i}", n_in, n_out, bias=False)
+            return adapted(shared, members.count, n_in, n_out, a.bias)
+        front = () if members is None else members.front
+        return [dense(f"dense{i}", n_in, n_out, a.bias, front)]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from xpmlp.nn import ensemble
 from xpmlp.nn.contract import Array, Data, Plan, State
 from xpmlp.nn.layers import Layer, Pass
 from xpmlp.nn.losses import Loss
@@ -47,10 +48,12 @@ class TrainingStep:
     def __call__(self, state: State, data: Data, plan: Plan, k: Any) -> State:
         """Take step ``k`` of the plan."""
         ops, xp, layout = self.ops, self.ops.xp, self.network.layout
-        rows = plan.rows[k, :]
-        x, y, weight = ops.gather_batch(
-            data.X, data.y, data.weight, rows, data.shift, data.scale, state.params.dtype
-        )
+        rows, dtype = plan.rows[k, ...], state.params.dtype
+        if self.network.members is None:
+            given = (data.X, data.y, data.weight, rows, data.shift, data.scale, dtype)
+            x, y, weight = ops.gather_batch(*given)
+        else:
+            x, y, weight = ensemble.gather_batch(ops, self.network.members, data, rows, dtype)
         params = ops.unpack(layout, state.params)
         run = Pass(
             training=True,
@@ -59,14 +62,14 @@ class TrainingStep:
             grad=layout.views(xp, state.grad),
         )
         value, grads, score = self.gradient(params, x, y, weight, run)
-        sums = ops.accumulate(state.totals, state.carry, state.finite, value, rows.shape[0], score)
+        sums = ops.accumulate(state.totals, state.carry, state.finite, value, rows.shape[-1], score)
         grad = ops.pack(layout, grads, state.grad, run.grad)
         new, moments = self.optimizer.update(
             ops,
             state.params,
             self.optimizer.clip(ops, grad),
             state.moments,
-            plan.coefficients[k, :],
+            plan.coefficients[k, ...],
         )
         if self.penalty.max_norm is not None:
             new = self._bounded(new)
@@ -81,17 +84,25 @@ class TrainingStep:
     ) -> tuple[Array, dict[str, Array], Array | None]:
         """Return the batch's loss, its gradient by parameter, and the metric by rows.
 
-        The loss is the weighted mean over the rows plus the penalty.
+        The loss is the weighted mean over the rows plus the penalty; of k networks, each one's.
         """
         z, backward = self.model.forward(self.ops, params, x, run)
-        value, dz, score = self.ops.assess(self.ops, self.loss, self.metric, z, y, weight)
+        value, dz, score = self._assess(z, y, weight)
         _, grads = backward(dz, False)
         if not self.penalty.is_zero:
-            penalty = self.penalty.of_batch(self.ops.xp, x.shape[0], weight)
+            if weight is not None and weight.ndim > 1 and self.network.members.front == ():
+                weight = weight[0, :]  # of shared matrices there is one penalty
+            penalty = self.penalty.of_batch(self.ops.xp, x.shape[-2], weight)
             for name in self.network.weights:
                 part, grads[name] = self.ops.penalize(penalty, params[name], grads[name])
                 value = value + part
         return value, grads, score
+
+    def _assess(self, z: Array, y: Array, weight: Array | None) -> tuple[Array, Array, Any]:
+        members = self.network.members
+        if members is None:
+            return self.ops.assess(self.ops, self.loss, self.metric, z, y, weight)
+        return ensemble.assess(self.ops, members, self.loss, self.metric, z, y, weight)
 
     def _bounded(self, flat: Array) -> Array:
         views = self.network.layout.views(self.ops.xp, flat)
@@ -113,31 +124,44 @@ def summary(xp: Any, state: State) -> Array:
     -------
     Array, shape (5,)
         The sums of loss and metric; the count of steps that left the first finite, divided by
-        ``COUNTED`` and the remainder; and 1 if parameters and running statistics are finite.
+        ``COUNTED`` and the remainder; and 1 if parameters and running statistics are finite. Of
+        k networks, shape (4 k + 1,): each but the last for each.
     """
-    dtype, steps = state.totals.dtype, state.finite[:1]
+    dtype, steps = state.totals.dtype, xp.reshape(state.finite[:1, ...], (-1,))
     good = xp.all(xp.isfinite(state.params)) & xp.all(xp.isfinite(state.statistics))
     counts = (steps // COUNTED, steps % COUNTED, xp.reshape(good, (1,)))
-    return xp.concat([state.totals, *(xp.astype(count, dtype) for count in counts)])
+    totals = xp.reshape(state.totals, (-1,))
+    return xp.concat([totals, *(xp.astype(count, dtype) for count in counts)])
 
 
 class Seen(NamedTuple):
-    """A ``summary`` on the host: sums, finite steps, and whether the weights are finite."""
+    """A ``summary`` on the host: sums, finite steps, and whether the weights are finite.
+
+    Sums of k networks are their means, with each one's in ``each``; the steps are the fewest.
+    """
 
     loss: float
     score: float
     steps: int
     finite: bool
+    each: tuple[tuple[float, ...], tuple[float, ...]]
 
     @classmethod
     def of(cls, summary: Any) -> "Seen":
         """Read the array."""
-        loss, score, many, few, finite = map(float, summary)
-        return cls(loss, score, int(many) * COUNTED + int(few), bool(finite))
+        *values, finite = map(float, summary)
+        k = len(values) // 4
+        losses, scores, many, few = (tuple(values[i * k : (i + 1) * k]) for i in range(4))
+        steps = min(int(m) * COUNTED + int(f) for m, f in zip(many, few, strict=True))
+        return cls(sum(losses) / k, sum(scores) / k, steps, bool(finite), (losses, scores))
 
 
 def first_state(
-    ops: Ops, params: Array, statistics: Array, moments: int | tuple[Array, ...]
+    ops: Ops,
+    params: Array,
+    statistics: Array,
+    moments: int | tuple[Array, ...],
+    networks: tuple[int, ...] = (),
 ) -> State:
     """Return a state with copies of these parameters: a run may write to the state it is given.
 
@@ -148,17 +172,19 @@ def first_state(
         Flat, as in ``State``.
     moments : int or tuple of Array
         The optimizer state, or its number of arrays, which are then 0.
+    networks : tuple of int
+        (k,) of k networks, each of which has its loss and its sums.
     """
     xp = ops.xp
     if isinstance(moments, int):
         moments = (xp.zeros_like(params),) * moments
-    pair = xp.zeros(2, dtype=params.dtype, device=ops.device)
+    pair = xp.zeros((2, *networks), dtype=params.dtype, device=ops.device)
     return State(
         params=xp.asarray(params, copy=True),
         moments=tuple(xp.asarray(m, copy=True) for m in moments),
         grad=xp.zeros_like(params),
         statistics=xp.asarray(statistics, copy=True),
-        loss=xp.sum(pair),
+        loss=xp.sum(pair, axis=0),
         totals=pair,
         carry=xp.zeros_like(pair),
         finite=xp.zeros_like(pair, dtype=xp.int32),

@@ -43,7 +43,10 @@ class Chunk(NamedTuple):
 
 
 class EpochPlan(NamedTuple):
-    """Steps of one batch size: the rows that each takes, shape (steps, size), and their plan."""
+    """Steps of one batch size: the rows that each takes, and their plan.
+
+    The rows have the shape (steps, size), or (steps, k, size) if each of k networks has its own.
+    """
 
     rows: np.ndarray
     plan: Plan
@@ -55,7 +58,7 @@ class BatchSource(Protocol):
     data: Data
 
     def indices(self, rows: np.ndarray) -> np.ndarray:
-        """Return the indices by which steps find their rows: int32, shape (steps, size)."""
+        """Return the indices by which steps find their rows: int32, of the same shape."""
 
     def chunks(self, plans: list[EpochPlan], done: int = 0) -> Iterator[Chunk]:
         """Yield an epoch, from the step after ``done``.
@@ -95,20 +98,22 @@ class FromHost:
         X (``SparseMatrix``, too), y and weight on the host, shift and scale on the device.
     batch : int
         Rows of a step.
+    orders : int
+        How many networks have an order of rows of their own, each of which takes a batch.
     """
 
-    def __init__(self, backend: Backend, data: Data, batch: int) -> None:
-        self.data = data
+    def __init__(self, backend: Backend, data: Data, batch: int, orders: int = 1) -> None:
+        self.data, batch = data, batch * orders
         self._arrays = (data.X, data.y, data.weight)
         self._steps = chunk_steps(backend, gathered_bytes(self._arrays) * batch)
-        rows = min(self._steps * batch, data.X.shape[0])
+        rows = min(self._steps * batch, data.X.shape[0] * orders)
         self._upload = backend.uploader(self._arrays, rows)
 
     def indices(self, rows: np.ndarray) -> np.ndarray:
         """Return indices into a chunk, which has the rows in the order of its steps."""
-        steps, size = rows.shape
+        steps, size = len(rows), math.prod(rows.shape[1:])
         first: np.ndarray = np.arange(steps, dtype=np.int32) % self._steps * size
-        return first[:, None] + np.arange(size, dtype=np.int32)
+        return (first[:, None] + np.arange(size, dtype=np.int32)).reshape(rows.shape)
 
     def chunks(self, plans: list[EpochPlan], done: int = 0) -> Iterator[Chunk]:
         """Upload chunk by chunk; all of one that is partly done, since plans index into it."""
@@ -126,9 +131,11 @@ class FromHost:
             done = 0
 
 
-def batch_source(backend: Backend, data: Data, on_host: bool, batch: int) -> BatchSource:
+def batch_source(
+    backend: Backend, data: Data, on_host: bool, batch: int, orders: int = 1
+) -> BatchSource:
     """Return the source of data on the host or on the device."""
-    return FromHost(backend, data, batch) if on_host else OnDevice(data)
+    return FromHost(backend, data, batch, orders) if on_host else OnDevice(data)
 
 
 def chunk_steps(backend: Backend, step_bytes: int) -> int:
@@ -171,12 +178,34 @@ class Planner:
             self._next_order = self._order(self.model.epochs_trained + 1)
 
     def _order(self, epoch: int) -> np.ndarray:
-        n = self.examples
+        n, seeds = self.examples, self.model.seeds
         if callable(self.shuffle):
             return as_order(self.shuffle(epoch, n), n)
-        return (
-            permutation(self.model.seed, epoch, n) if self.shuffle else np.arange(n, dtype=np.int32)
-        )
+        if not self.shuffle:
+            return np.arange(n, dtype=np.int32)
+        if len(set(seeds)) == 1:
+            return permutation(seeds[0], epoch, n)
+        return np.stack([permutation(seed, epoch, n) for seed in seeds])
+
+    def _keys(self, epoch: int) -> np.ndarray:
+        """Draw the keys of dropout; those of each network, if they draw on their own."""
+        seeds, layers = self.model.seeds, self.model.network.dropouts
+        each = [dropout_keys(seed, epoch, self.steps, layers) for seed in seeds]
+        return each[0] if self.model.network.seeded is None else np.stack(each, axis=1)
+
+    def _coefficients(self, taken: int, rates: list[float]) -> np.ndarray:
+        """Return the optimizer's scalars for each step, after a check of the learning rates."""
+        for k, rate in enumerate(rates):
+            if not np.all(np.isfinite(rate) & (np.asarray(rate) >= 0)):
+                raise InvalidValueError(
+                    f"learning_rate: found {np.asarray(rate)} for step {k + 1} of an epoch, by "
+                    f"{self.optimizer.learning_rate!r}; expected a finite number, 0 or more"
+                )
+        rate, t = np.array(rates), np.arange(1.0, self.steps + 1.0) + taken
+        t = t if rate.ndim == 1 else t[:, None]
+        scalars = np.broadcast_arrays(t, rate, *self.optimizer.coefficients(t, rate))[2:]
+        with np.errstate(over="ignore"):  # an absurd rate diverges, which is reported
+            return np.stack(scalars, axis=1).astype(self.model.dtype)
 
     def draw(self, taken: int, rates: list[float]) -> list[EpochPlan]:
         """Return an epoch's plans: the full batches, and a smaller last one if there is one.
@@ -192,22 +221,14 @@ class Planner:
         order, self._next_order = self._next_order, None
         if order is None:
             order = self._order(model.epochs_trained)
-        for k, rate in enumerate(rates):
-            if not 0 <= rate < math.inf:
-                raise InvalidValueError(
-                    f"learning_rate: found {rate:g} for step {k + 1} of an epoch, by "
-                    f"{self.optimizer.learning_rate!r}; expected a finite number, 0 or more"
-                )
-        t = np.arange(1.0, self.steps + 1.0) + taken
-        scalars = np.broadcast_arrays(t, *self.optimizer.coefficients(t, np.array(rates)))[1:]
-        with np.errstate(over="ignore"):  # an absurd rate diverges, which is reported
-            coefficients = np.stack(scalars, axis=1).astype(model.dtype)
-        keys = dropout_keys(model.seed, model.epochs_trained, self.steps, model.network.dropouts)
+        keys = self._keys(model.epochs_trained)
+        coefficients = self._coefficients(taken, rates)
         asarray = model.backend.asarray
 
         def plan(start: int, stop: int, size: int) -> EpochPlan:
-            rows = order[start * batch : start * batch + (stop - start) * size]
-            rows = rows.reshape(stop - start, size)
+            rows = order[..., start * batch : start * batch + (stop - start) * size]
+            rows = rows.reshape(*order.shape[:-1], stop - start, size)
+            rows = rows if rows.ndim == 2 else np.ascontiguousarray(rows.transpose(1, 0, 2))
             indices, scalars = self.source.indices(rows), coefficients[start:stop]
             return EpochPlan(
                 rows, Plan(asarray(indices), asarray(scalars), asarray(keys[start:stop]))

@@ -1,0 +1,87 @@
+"""The networks of an ensemble: what each of them predicts, and one of them as a model alone."""
+
+from typing import Any
+
+import numpy as np
+
+from xpmlp.errors import InvalidTypeError, InvalidValueError
+from xpmlp.model.base import Model
+from xpmlp.nn.contract import Array
+from xpmlp.nn.ensemble import LINKS, Members, combined, member_values
+
+
+def members_of(model: Model, what: str) -> Members:
+    """Return how many networks a model is; InvalidValueError for one without an axis in front."""
+    members = model.network.members
+    if members is None:
+        raise InvalidValueError(
+            f"{what}: this model is one network. MLP(..., ensemble=k) makes k of them"
+        )
+    return members
+
+
+def refuse_ensemble(model: Model, what: str) -> None:
+    """Refuse what shows or computes one network: InvalidValueError."""
+    if (members := model.network.members) is not None:
+        raise InvalidValueError(
+            f"{what}: this model is an ensemble of {members.count} networks; pass one of them: "
+            "mlp.member(0)"
+        )
+
+
+def outputs(model: Model, z: Array, each: bool) -> Array:
+    """Return what a forward pass makes of the outputs of all networks, shape (k, n, outputs).
+
+    Returns
+    -------
+    Array, shape (n, outputs) or (n, k, outputs)
+        The outputs whose prediction is the mean of all; or, with ``each``, those of each network.
+    """
+    if each:
+        return model.backend.xp.permute_dims(z, (1, 0, 2))
+    link = model.task.loss.link
+    if link not in LINKS:
+        raise InvalidValueError(
+            f"predict: the mean of predictions is not known for the link {link!r}; use each=True"
+        )
+    return combined(model.backend.ops, link, z)
+
+
+def networks_first(model: Model, made: Array) -> Array:
+    """Return predictions of shape (n, k, ...) as (k, n, ...)."""
+    order = (1, 0, *range(2, made.ndim))
+    if isinstance(made, np.ndarray):
+        return np.ascontiguousarray(made.transpose(order))
+    return model.backend.xp.permute_dims(made, order)
+
+
+def mean_and_deviation(model: Model, made: Array) -> tuple[Array, Array]:
+    """Return the mean of the networks' predictions, and their standard deviation."""
+    if model.task.kind != "values":
+        raise InvalidTypeError(
+            "return_std: this model predicts classes; predict_proba says how sure it is"
+        )
+    xp = np if isinstance(made, np.ndarray) else model.backend.xp
+    return xp.mean(made, axis=1), xp.std(made, axis=1)
+
+
+def member(model: Any, i: int) -> Any:
+    """Return network i as a model alone; ``MLP.member`` documents it."""
+    members = members_of(model, "member")
+    count = members.count
+    if not isinstance(i, int | np.integer) or isinstance(i, bool) or not -count <= i < count:
+        raise InvalidValueError(f"member: found {i!r}; expected 0 to {count - 1}")
+    at = int(i) % count
+    seed = model.seeds[at] if members.independent else model.seed
+    penalty = {
+        name: strength[at] if isinstance(strength, list | tuple) else strength
+        for name, strength in ((n, model.arguments[n]) for n in ("l1", "l2"))
+    }
+    made = type(model).__new__(type(model))  # a subclass may have other arguments
+    changed = {"ensemble": None, "sharing": "none", "seed": seed, **penalty}
+    Model.__init__(made, **(model.arguments | changed), backend=model.backend)
+    made.scaling, made.table, made.metadata = model.scaling, model.table, dict(model.metadata)
+    made.known_task, made.loss = model.known_task, model.loss
+    made.seed_is_drawn, made.epochs_trained = model.seed_is_drawn, model.epochs_trained
+    made.load_state_dict(member_values(members, at, model.state_dict()))
+    return made
