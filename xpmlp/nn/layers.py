@@ -147,7 +147,7 @@ def dense(
         z = ops.dense(x, p[W], p[b] if bias else None)
 
         def backward(dz: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
-            out = (run.grad.get(W), run.grad.get(b))
+            out = (run.grad.get(W), run.grad.get(b) if bias else None)
             dx, dW, db = ops.dense_grad(x, p[W], dz, need_dx, out)
             return dx, {W: dW, b: db} if bias else {W: dW}
 

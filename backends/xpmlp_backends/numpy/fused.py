@@ -14,7 +14,7 @@ from xpmlp.nn.activations import ACTIVATIONS, Activation
 from xpmlp.nn.contract import Array
 from xpmlp.nn.ops import Ops
 from xpmlp.nn.penalty import Penalty, counts
-from xpmlp_backends.numpy import inplace, loops
+from xpmlp_backends.numpy import inplace, loops, loops_networks, networks
 from xpmlp_backends.numpy.inplace import SLOTS, dense, dense_activation, dense_grad, products_grad
 from xpmlp_backends.numpy.record import empty, launch
 
@@ -22,6 +22,25 @@ from xpmlp_backends.numpy.record import empty, launch
 @cache
 def fused(ops: Ops) -> Ops:
     """Return the operations, with numba's loops where they are faster than NumPy."""
+    compiled = networks.Loops(
+        partial(launch, loops_networks.add_bias),
+        bias_relu_each,
+        partial(launch, loops_networks.column_sums),
+        SLOPES,
+        partial(launch, loops_networks.slope),
+    )
+    return networks.with_networks(
+        _of_one(ops),
+        compiled,
+        batch_mean=batch_mean_each,
+        accumulate=accumulate_each,
+        dropout_mask=dropout_mask_each,
+        penalize=partial(penalize_each, ops.penalize),
+    )
+
+
+def _of_one(ops: Ops) -> Ops:
+    """Return the operations on the arrays of one network."""
     replaced = (
         dense_activation_grad, label_cross_entropy,
         softmax_cross_entropy, batch_mean, is_largest, accumulate, dropout_mask,
@@ -141,6 +160,58 @@ def accumulate(
     """Add a batch to the epoch's sums, in place."""
     launch(loops.accumulate, totals, carry, finite, _array(value), n, score)
     return totals, carry, finite
+
+
+# The same of many networks as one
+
+
+def bias_relu_each(z: Array, b: Array | None) -> None:
+    """max(z + b, 0), in place."""
+    if b is None:
+        launch(np.maximum, z, np.zeros((), z.dtype), out=z)
+    else:
+        launch(loops_networks.bias_relu, z, b)
+
+
+def batch_mean_each(rows: Array, dz: Array, weight: Array | None) -> tuple[Array, Array]:
+    """The batch's loss of each network, and its gradient."""
+    value, share = empty(rows, rows.shape[:1], rows.dtype), empty(dz, dz.shape, dz.dtype)
+    tiny = float(np.finfo(rows.dtype).smallest_normal)
+    launch(loops_networks.batch_mean, rows, dz, weight, tiny, value, share)
+    return value, share
+
+
+def accumulate_each(
+    totals: Array, carry: Array, finite: Array, value: Array, n: int, score: Array | None
+) -> tuple[Array, Array, Array]:
+    """Add a batch to the epoch's sums of each network, in place."""
+    launch(loops_networks.accumulate, totals, carry, finite, value, n, score)
+    return totals, carry, finite
+
+
+def dropout_mask_each(keys: Array, shape: tuple[int, ...], rate: float, dtype: Any) -> Array:
+    """The mask of each network."""
+    mask = empty(keys, shape, dtype)
+    threshold, kept = int(rate * 2**32) - 2**31, 1.0 / (1.0 - rate)
+    launch(loops_networks.dropout, keys, threshold, kept, mask.reshape(shape[0], -1))
+    return mask
+
+
+def penalize_each(plain: Any, penalty: Penalty, W: Array, dW: Array) -> tuple[Array, Array]:
+    """Each network's part of the penalty's value, and dW with that of its gradient."""
+    each = [_of_each(s, W) for s in (penalty.l1, penalty.l2)]
+    if type(penalty) is not Penalty or any(s is not None and s.ndim != 1 for s in each):
+        return plain(penalty, W, dW)
+    value = empty(W, W.shape[:1], W.dtype)
+    launch(loops_networks.penalize, W, dW, *each, value)
+    return value, dW
+
+
+def _of_each(strength: Any, W: Array) -> Array | None:
+    """Return λ of each network; None if it is 0."""
+    if not counts(strength):
+        return None
+    return strength if isinstance(strength, np.ndarray) else np.full(len(W), strength, W.dtype)
 
 
 def _array(number: Any, dtype: Any = None) -> Array:
