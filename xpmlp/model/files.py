@@ -142,7 +142,7 @@ def _first_shapes(arguments: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         f"dense{i}.W": (*front, *ends) for i, ends in enumerate(pairwise(sizes), start=1)
     }
     if members is not None and not members.independent:
-        shapes["scale1.r" if sharing == "mini" else "dense1.r"] = (members.count, sizes[0])
+        shapes["dense1.r"] = (members.count, sizes[0])
     return shapes
 
 

@@ -18,8 +18,8 @@ Losses and metrics are computed by rows, and rows know nothing of networks: they
 networks one after another, as k · n rows.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
@@ -135,7 +135,56 @@ def adapted(layer: Layer, count: int, n_in: int, n_out: int, bias: bool) -> list
     return [*layers, shift(f"{name}_bias", f"{name}.b", count, n_out)] if bias else layers
 
 
-FIRST_FACTORS = ("scale1.r", "dense1.r")
+def with_factors(layer: Layer, W: str, b: str, r: str) -> Layer:
+    """Return k dense layers, whose W and b are one, with a factor of each input for each network.
+
+    (r · x) W is x (diag(r) W): the k matrices diag(rₖ) W are made first, and then these are the
+    layers of networks that share nothing. So the networks' inputs stay one array. With dWₖ the
+    gradient of the k-th matrix, dW = Σₖ diag(rₖ) dWₖ; drₖᵢ = Σⱼ Wᵢⱼ dWₖᵢⱼ; db = Σₖ dbₖ.
+
+    Parameters
+    ----------
+    layer : Layer
+        A dense layer of k networks, or one joined with what follows it.
+    W, b, r : str
+        Names of the parameters.
+    """
+
+    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
+        xp, shared, factors = ops.xp, p[W], p[r][:, :, None]
+        own = {W: factors * shared}
+        if b in layer.shapes:
+            own[b] = p[b] + xp.zeros_like(factors[:, :1, 0])
+        # The gradient of each network's matrix has no place in the flat buffer.
+        y, inner = layer.forward(ops, own, x, replace(run, grad={}))
+
+        def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
+            dx, grads = inner(dy, need_dx)
+            grads[r] = xp.sum(grads[W] * shared, axis=-1)
+            grads[W] = xp.sum(grads[W] * factors, axis=0)
+            if b in grads:
+                grads[b] = xp.sum(grads[b], axis=0)
+            return dx, grads
+
+        return y, backward
+
+    def wrapped(join: Callable[..., Layer] | None) -> Callable[..., Layer] | None:
+        return None if join is None else lambda *how: with_factors(join(*how), W, b, r)
+
+    shapes = {r: layer.shapes[W][:2], W: layer.shapes[W][1:]}
+    if b in layer.shapes:
+        shapes[b] = layer.shapes[b][1:]
+    return layer._replace(
+        forward=forward,
+        shapes=shapes,
+        formula=layer.formula.replace("x W", "(r · x) W"),
+        initial={r: 1.0},
+        activated=wrapped(layer.activated),
+        dropped=wrapped(layer.dropped),
+    )
+
+
+FIRST_FACTORS = "dense1.r"
 """Factors that are drawn as −1 or 1, so that networks differ; the others begin at 1
 (Gorishniy et al. 2025, section 3.3)."""
 
@@ -260,7 +309,6 @@ def member_values(members: Members, i: int, values: Mapping[str, Any]) -> dict[s
         layer, _, kind = name.rpartition(".")
         if kind == "W":
             r, s = values.get(f"{layer}.r"), values.get(f"{layer}.s")
-            r = values["scale1.r"] if name == "dense1.W" and members.sharing == "mini" else r
             value = value if r is None else r[i][:, None] * value
             made[name] = value if s is None else value * s[i]
         elif kind not in ("r", "s"):

@@ -12,7 +12,7 @@ from typing import Any
 
 from xpmlp.errors import InvalidTypeError, InvalidValueError, flag, short, unknown_name
 from xpmlp.nn.activations import Activation, activation
-from xpmlp.nn.ensemble import FIRST_FACTORS, Members, adapted, per_network, scale
+from xpmlp.nn.ensemble import FIRST_FACTORS, Members, adapted, per_network, with_factors
 from xpmlp.nn.initializers import drawn, filled, signs, stacked
 from xpmlp.nn.layers import Layer, activate, chain, dense, dropout, residual
 from xpmlp.nn.normalization import NORMALIZATIONS
@@ -236,7 +236,7 @@ class Network:
                     for one in seeds
                 ]
                 values[name] = stacked(each) if len(slot.shape) > 2 else each[0]
-            elif name in FIRST_FACTORS:
+            elif name == FIRST_FACTORS:
                 values[name] = signs(generator(seeds[0], Purpose.SIGNS), slot.shape)
             else:
                 values[name] = filled(slot.shape, self.body.initial.get(name, 0.0))
@@ -251,8 +251,6 @@ class Network:
     def _layers(self) -> list[Layer]:
         a = self.architecture
         layers = self._dropout("dropout0", a.input_dropout)
-        if a.members is not None and a.members.sharing == "mini":
-            layers.append(scale("scale1", "scale1.r", a.members.count, a.sizes[0], "x = r · x"))
         for i, (n_in, n_out) in enumerate(_hidden_pairs(a.sizes), start=1):
             hidden = self._dense(i, n_in, n_out)
             if a.normalization is not None:
@@ -270,5 +268,8 @@ class Network:
         if members is not None and members.sharing == "full":
             shared = dense(f"dense{i}", n_in, n_out, bias=False)
             return adapted(shared, members.count, n_in, n_out, a.bias)
+        if members is not None and members.sharing == "mini" and i == 1:
+            each = dense("dense1", n_in, n_out, a.bias, (members.count,))
+            return [with_factors(each, "dense1.W", "dense1.b", "dense1.r")]
         front = () if members is None else members.front
         return [dense(f"dense{i}", n_in, n_out, a.bias, front)]

@@ -180,12 +180,22 @@ class Planner:
     def _order(self, epoch: int) -> np.ndarray:
         n, seeds = self.examples, self.model.seeds
         if callable(self.shuffle):
-            return as_order(self.shuffle(epoch, n), n)
+            return self._for_all(as_order(self.shuffle(epoch, n), n))
         if not self.shuffle:
-            return np.arange(n, dtype=np.int32)
+            return self._for_all(np.arange(n, dtype=np.int32))
         if len(set(seeds)) == 1:
-            return permutation(seeds[0], epoch, n)
+            return self._for_all(permutation(seeds[0], epoch, n))
         return np.stack([permutation(seed, epoch, n) for seed in seeds])
+
+    def _for_all(self, order: np.ndarray) -> np.ndarray:
+        """Return an order that all networks have in common.
+
+        Their inputs are then one array; but for dropout of the inputs, which is each network's.
+        """
+        network = self.model.network
+        if network.seeded is None or not network.architecture.input_dropout:
+            return order
+        return np.broadcast_to(order, (network.seeded, len(order)))
 
     def _keys(self, epoch: int) -> np.ndarray:
         """Draw the keys of dropout; those of each network, if they draw on their own."""

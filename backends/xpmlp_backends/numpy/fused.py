@@ -22,13 +22,7 @@ from xpmlp_backends.numpy.record import empty, launch
 @cache
 def fused(ops: Ops) -> Ops:
     """Return the operations, with numba's loops where they are faster than NumPy."""
-    compiled = networks.Loops(
-        partial(launch, loops_networks.add_bias),
-        bias_relu_each,
-        partial(launch, loops_networks.column_sums),
-        SLOPES,
-        partial(launch, loops_networks.slope),
-    )
+    compiled = networks.Loops(add_bias, bias_relu, column_sums, SLOPES, slope)
     return networks.with_networks(
         _of_one(ops),
         compiled,
@@ -165,12 +159,27 @@ def accumulate(
 # The same of many networks as one
 
 
-def bias_relu_each(z: Array, b: Array | None) -> None:
+def add_bias(z: Array, b: Array | None) -> None:
+    """z + b, in place, of one network or of all."""
+    if b is not None:
+        launch((loops if b.ndim == 1 else loops_networks).add_bias, z, b)
+
+
+def bias_relu(z: Array, b: Array | None) -> None:
     """max(z + b, 0), in place."""
     if b is None:
-        launch(np.maximum, z, np.zeros((), z.dtype), out=z)
-    else:
-        launch(loops_networks.bias_relu, z, b)
+        z = z.reshape(-1, z.shape[-1])
+    launch((loops if z.ndim == 2 else loops_networks).bias_relu, z, b)
+
+
+def column_sums(dz: Array, db: Array) -> None:
+    """The sums over the rows."""
+    launch((loops if db.ndim == 1 else loops_networks).column_sums, dz, db)
+
+
+def slope(which: int, dh: Array, h: Array, dz: Array, db: Array) -> None:
+    """dh · f′(z) and its column sums."""
+    launch((loops if db.ndim == 1 else loops_networks).slope, which, dh, h, dz, db)
 
 
 def batch_mean_each(rows: Array, dz: Array, weight: Array | None) -> tuple[Array, Array]:

@@ -6,7 +6,7 @@ for small matrices that takes a third of a loop's time, and for large ones the s
 share a matrix are the rows of one network, k times as many.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,46 +14,54 @@ import numpy as np
 
 from xpmlp.nn.activations import ACTIVATIONS, Activation
 from xpmlp.nn.contract import Array
+from xpmlp.nn.functions import over_rows
 from xpmlp.nn.ops import Ops
 from xpmlp_backends.networks import for_networks
+from xpmlp_backends.numpy.inplace import DOT
 from xpmlp_backends.numpy.record import empty, launch
 
 Loop = Callable[..., None]
 
 
+BLOCK = 1 << 20
+"""Bytes of the rows of some networks that are computed one after another, so that what one call
+writes is still in the cache for the next."""
+
+
 @dataclass(frozen=True)
 class Loops:
-    """What is done to all networks in place, by NumPy or by loops that numba compiles.
+    """What is done in place to the rows of one network or of k, by NumPy or by numba's loops.
 
     Attributes
     ----------
     add_bias, bias_relu : callable (z, b)
-        Turn z (k, n, out) into z + b, or max(z + b, 0), with b (k, out).
+        Turn z (n, out) or (k, n, out) into z + b, or max(z + b, 0), with b (out,) or (k, out).
     column_sums : callable (dz, db)
         Write the sums over the rows.
-    slopes : dict of str to int
+    slopes : mapping of str to int
         The activations for which there is ``slope(which, dh, h, dz, db)``.
     """
 
     add_bias: Loop
     bias_relu: Loop
     column_sums: Loop
-    slopes: dict[str, int]
+    slopes: Mapping[str, int]
     slope: Loop | None = None
 
 
-def _add_bias(z: Array, b: Array) -> None:
-    launch(np.add, z, b[:, None, :], z)
+def _add_bias(z: Array, b: Array | None) -> None:
+    if b is not None:
+        launch(np.add, z, over_rows(b), z)
 
 
 def _bias_relu(z: Array, b: Array | None) -> None:
-    if b is not None:
-        _add_bias(z, b)
+    _add_bias(z, b)
     launch(np.maximum, z, np.zeros((), z.dtype), out=z)
 
 
 def _column_sums(dz: Array, db: Array) -> None:
-    launch(np.matmul, np.ones((1, dz.shape[1]), dz.dtype), dz, db[:, None, :])
+    # As a product, because BLAS sums columns three times as fast as NumPy.
+    launch(np.matmul, np.ones((1, dz.shape[-2]), dz.dtype), dz, db[..., None, :])
 
 
 PLAIN = Loops(_add_bias, _bias_relu, _column_sums, {})
@@ -64,10 +72,9 @@ def with_networks(ops: Ops, loops: Loops = PLAIN, **fused: Any) -> Ops:
 
     ``fused`` are further operations on those; the others are the reference.
     """
-    table = Networks(ops, loops)
-    reference = Ops.reference(ops.xp, ops.device)
+    table = Networks(loops)
     several = replace(
-        reference,
+        Ops.reference(ops.xp, ops.device),
         dense=table.dense,
         dense_grad=table.dense_grad,
         dense_activation=table.dense_activation,
@@ -78,51 +85,51 @@ def with_networks(ops: Ops, loops: Loops = PLAIN, **fused: Any) -> Ops:
 
 
 class Networks:
-    """Dense maps of many networks.
+    """Dense maps of many networks."""
 
-    Parameters
-    ----------
-    single : Ops
-        The operations on the arrays of one network.
-    loops : Loops
-    """
-
-    def __init__(self, single: Ops, loops: Loops) -> None:
-        self.single, self.loops = single, loops
+    def __init__(self, loops: Loops) -> None:
+        self.loops = loops
 
     def dense(self, x: Array, W: Array, b: Array | None) -> Array:
         """x W + b."""
-        if W.ndim == 2:
-            return _networks(self.single.dense(_rows(x), W, b), x)
-        z = _products(x, W)
-        if b is not None:
-            self.loops.add_bias(z, b)
-        return z
+        return self._mapped(x, W, b, self.loops.add_bias)
 
     def dense_activation(
         self, ops: Ops, x: Array, W: Array, b: Array | None, f: Activation
     ) -> tuple[Array, Array]:
         """h = f(x W + b); ReLU's z is not kept."""
-        if W.ndim == 2:
-            z, h = self.single.dense_activation(ops, _rows(x), W, b, f)
-            return _networks(z, x), _networks(h, x)
-        if f is not ACTIVATIONS["relu"]:
-            z = self.dense(x, W, b)
-            return z, ops.activation(ops, z, f)
-        h = _products(x, W)
-        self.loops.bias_relu(h, b)
-        return h, h
+        if f is ACTIVATIONS["relu"]:
+            h = self._mapped(x, W, b, self.loops.bias_relu)
+            return h, h
+        z = self.dense(x, W, b)
+        return z, ops.activation(ops, z, f)
+
+    def _mapped(self, x: Array, W: Array, b: Array | None, finish: Loop) -> Array:
+        """x W, to which ``finish(z, b)`` does the rest."""
+        z = empty(x, (*_front(x, W), x.shape[-2], W.shape[-1]), x.dtype)
+        if W.ndim > 2:
+            launch(np.matmul, x, W, z)
+            finish(z, b)
+            return z
+        rows, out = _rows(x), _rows(z)
+        for part in _blocks(x, W):
+            launch(DOT, rows[part], W, out[part])
+            finish(out[part], b)
+        return z
 
     def dense_grad(
         self, x: Array, W: Array, dz: Array, need_dx: bool, out: Any = (None, None)
     ) -> tuple[Array | None, Array, Array]:
         """dz Wᵀ, xᵀ dz and the sums of dz's columns."""
-        if W.ndim == 2:
-            dx, dW, db = self.single.dense_grad(_rows(x), W, _rows(dz), need_dx, out)
-            return None if dx is None else _networks(dx, x), dW, db
-        db = _room(out[1], dz, (dz.shape[0], dz.shape[2]))
-        self.loops.column_sums(dz, db)
-        return *self._products_grad(x, W, dz, need_dx, out[0]), db
+        db = _room(out[1], dz, (*W.shape[:-2], W.shape[-1]))
+        self.loops.column_sums(dz if W.ndim > 2 else _rows(dz), db)
+        dx = _room(None, dz, (*dz.shape[:-1], W.shape[-2])) if need_dx else None
+        if dx is not None and W.ndim > 2:
+            launch(np.matmul, dz, W.transpose(0, 2, 1), dx)
+        elif dx is not None:
+            for part in _blocks(x, W):
+                launch(DOT, _rows(dz)[part], W.T, _rows(dx)[part])
+        return dx, _weights_grad(x, W, dz, out[0]), db
 
     def dense_activation_grad(
         self,
@@ -137,36 +144,43 @@ class Networks:
         out: Any = (None, None),
         mask: Any = None,
     ) -> tuple[Array | None, Array, Array]:
-        """The gradients of ``dense_activation``."""
+        """The gradients of ``dense_activation``: dz and its column sums in one pass."""
         if mask is not None:
             dh = ops.dropout_grad(ops, dh, mask)
-        if W.ndim == 2:
-            given = (_rows(x), W, _rows(z), _rows(h), _rows(dh))
-            dx, dW, db = self.single.dense_activation_grad(ops, *given, f, need_dx, out)
-            return None if dx is None else _networks(dx, x), dW, db
-        if self.loops.slope is None or self.loops.slopes.get(f.name) is None:
+        which = self.loops.slopes.get(f.name) if f is ACTIVATIONS.get(f.name) else None
+        if which is None or self.loops.slope is None:
             return self.dense_grad(x, W, ops.activation_grad(ops, z, h, dh, f), need_dx, out)
         dz = empty(dh, dh.shape, dh.dtype)
-        db = _room(out[1], dh, (dh.shape[0], dh.shape[2]))
-        self.loops.slope(self.loops.slopes[f.name], dh, h, dz, db)
-        return *self._products_grad(x, W, dz, need_dx, out[0]), db
+        db = _room(out[1], dh, (*W.shape[:-2], W.shape[-1]))
+        dx = _room(None, dz, (*dz.shape[:-1], W.shape[-2])) if need_dx else None
+        if W.ndim > 2:
+            self.loops.slope(which, dh, h, dz, db)
+            if dx is not None:
+                launch(np.matmul, dz, W.transpose(0, 2, 1), dx)
+            return dx, _weights_grad(x, W, dz, out[0]), db
+        blocks = _blocks(x, W)
+        sums = empty(dh, (len(blocks), W.shape[1]), dh.dtype)
+        rows = [_rows(a) for a in (dh, h, dz)]
+        for i, part in enumerate(blocks):
+            self.loops.slope(which, *(a[part] for a in rows), sums[i])
+            if dx is not None:
+                launch(DOT, rows[2][part], W.T, _rows(dx)[part])
+        launch(np.sum, sums, 0, None, db)
+        return dx, _weights_grad(x, W, dz, out[0]), db
 
-    def _products_grad(
-        self, x: Array, W: Array, dz: Array, need_dx: bool, dW: Array | None
-    ) -> tuple[Array | None, Array]:
-        dx = None
-        if need_dx:
-            dx = empty(dz, (*dz.shape[:2], W.shape[1]), dz.dtype)
-            launch(np.matmul, dz, W.transpose(0, 2, 1), dx)
-        dW = _room(dW, dz, W.shape)
+
+def _weights_grad(x: Array, W: Array, dz: Array, dW: Array | None) -> Array:
+    """xᵀ dz: of each network or, if they share W, the sum of them."""
+    dW = _room(dW, dz, W.shape)
+    if W.ndim > 2:
         launch(np.matmul, x.transpose(*range(x.ndim - 2), -1, -2), dz, dW)
-        return dx, dW
+    else:
+        launch(DOT, _rows(x).T, _rows(dz), dW)
+    return dW
 
 
-def _products(x: Array, W: Array) -> Array:
-    z = empty(x, (W.shape[0], x.shape[-2], W.shape[2]), x.dtype)
-    launch(np.matmul, x, W, z)
-    return z
+def _front(x: Array, W: Array) -> tuple[int, ...]:
+    return tuple(x.shape[:-2] or W.shape[:-2])
 
 
 def _room(out: Array | None, like: Array, shape: tuple[int, ...]) -> Array:
@@ -178,6 +192,8 @@ def _rows(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
 
 
-def _networks(rows: Array, like: Array) -> Array:
-    """Return rows as those of each network, as ``like`` has them."""
-    return rows.reshape(*like.shape[:-1], rows.shape[-1])
+def _blocks(x: Array, W: Array) -> list[slice]:
+    """Cut the rows of all networks into blocks of some networks' each."""
+    (k, n), width = x.shape[:2], sum(W.shape)
+    size = n * max(1, BLOCK // (n * width * x.itemsize))
+    return [slice(start, min(start + size, k * n)) for start in range(0, k * n, size)]
