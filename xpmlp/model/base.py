@@ -25,6 +25,7 @@ from xpmlp.nn.network import Network
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.penalty import Penalty
 from xpmlp.nn.random import fresh_seed, seeds_of
+from xpmlp.nn.rates import PerNetwork, check_rates, owners
 from xpmlp.nn.step import TrainingStep
 
 P = ParamSpec("P")
@@ -321,7 +322,16 @@ class Model:
             metric,
             self.penalty_on_device(),
             optimizer,
+            self._owners(optimizer),
         )
+
+    def _owners(self, optimizer: Optimizer) -> Any:
+        """Return which network has each parameter, if each has its learning rate; or None."""
+        if not isinstance(optimizer.learning_rate, PerNetwork):
+            return None
+        check_rates(optimizer, self.network.seeded)
+        made = owners(self.network.layout, self.network.seeded or 1)
+        return self.backend.asarray(np.array(made, dtype=np.int32))
 
     def penalty_on_device(self) -> Penalty:
         """Return the penalty, with those of each network as arrays."""
@@ -331,6 +341,7 @@ class Model:
         """Return a compiled training step; it is made again if what it depends on changes."""
         # The learning rate comes with each step's plan, so one step serves all rates.
         settings: Any = {n: v for n, v in vars(optimizer).items() if n != "learning_rate"}
+        settings["each"] = isinstance(optimizer.learning_rate, PerNetwork)
         key = (
             type(optimizer),
             settings_of(settings),

@@ -6,7 +6,7 @@ every replacement with its reference, so a fast kernel cannot drift from the mat
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -160,6 +160,12 @@ class Ops:
             unpack=partial(unpack, xp),
             **{name: partial(update, xp) for name, update in UPDATES.items()},
         )
+
+
+def with_plain_updates(ops: Ops) -> Ops:
+    """Return operations whose updates take a learning rate for each parameter."""
+    plain = {name: partial(update, ops.xp) for name, update in UPDATES.items()}
+    return replace(ops, **plain)
 
 
 OPERATIONS = tuple(f.name for f in fields(Ops) if f.name not in ("xp", "device"))

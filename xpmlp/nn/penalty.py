@@ -40,6 +40,12 @@ class Penalty:
     def __post_init__(self) -> None:
         object.__setattr__(self, "is_zero", not (counts(self.l1) or counts(self.l2)))
 
+    @property
+    def strongest(self) -> Any:
+        """The largest λ, of all networks."""
+        given = (self.l1, self.l2)
+        return max(max(s) if isinstance(s, tuple) else s for s in given)
+
     def placed(self, asarray: Callable[[Any], Array]) -> "Penalty":
         """Return it with tuples as arrays of shape (k,)."""
         if not any(isinstance(strength, tuple) for strength in (self.l1, self.l2)):

@@ -5,7 +5,7 @@ the same code runs in a plain loop on NumPy, inside ``jit`` on JAX, and captured
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from xpmlp.nn import ensemble
@@ -14,9 +14,10 @@ from xpmlp.nn.layers import Layer, Pass
 from xpmlp.nn.losses import Loss
 from xpmlp.nn.metrics import Metric
 from xpmlp.nn.network import Network
-from xpmlp.nn.ops import Ops
+from xpmlp.nn.ops import Ops, with_plain_updates
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.penalty import Penalty
+from xpmlp.nn.rates import clipped
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class TrainingStep:
     metric : Metric or None
     penalty : Penalty
     optimizer : Optimizer
+    owners : Array of int32, shape (layout.size,), optional
+        Which network has each parameter, where each has its learning rate.
     """
 
     ops: Ops
@@ -44,6 +47,7 @@ class TrainingStep:
     metric: Metric | None
     penalty: Penalty
     optimizer: Optimizer
+    owners: Array = None
 
     def __call__(self, state: State, data: Data, plan: Plan, k: Any) -> State:
         """Take step ``k`` of the plan."""
@@ -63,14 +67,12 @@ class TrainingStep:
         )
         value, grads, score = self.gradient(params, x, y, weight, run)
         sums = ops.accumulate(state.totals, state.carry, state.finite, value, rows.shape[-1], score)
-        grad = ops.pack(layout, grads, state.grad, run.grad)
-        new, moments = self.optimizer.update(
-            ops,
-            state.params,
-            self.optimizer.clip(ops, grad),
-            state.moments,
-            plan.coefficients[k, ...],
-        )
+        grad = self._clip(ops.pack(layout, grads, state.grad, run.grad), run.grad)
+        c = plan.coefficients[k, ...]
+        if c.ndim > 1:  # of each network: each of its parameters gets them
+            ops = with_plain_updates(ops)
+            c = [xp.take(c[i, :], self.owners, axis=0) for i in range(c.shape[0])]
+        new, moments = self.optimizer.update(ops, state.params, grad, state.moments, c)
         if self.penalty.max_norm is not None:
             new = self._bounded(new)
         statistics = state.statistics
@@ -97,6 +99,15 @@ class TrainingStep:
                 part, grads[name] = self.ops.penalize(penalty, params[name], grads[name])
                 value = value + part
         return value, grads, score
+
+    def _clip(self, grad: Array, views: Mapping[str, Array]) -> Array:
+        """Clip the gradient; of networks that share nothing, that of each."""
+        layout, networks, limit = self.network.layout, self.network.seeded, self.optimizer.clip_norm
+        if networks is None or limit is None:
+            return self.optimizer.clip(self.ops, grad)
+        grad = replace(self.optimizer, clip_norm=None).clip(self.ops, grad)
+        each = clipped(self.ops.xp, layout, grad, networks, limit)
+        return self.ops.pack(layout, each, grad, views)
 
     def _assess(self, z: Array, y: Array, weight: Array | None) -> tuple[Array, Array, Any]:
         members = self.network.members
