@@ -216,9 +216,15 @@ def gather_batch(
     if rows.ndim > 1:
         x = xp.reshape(x, (*rows.shape, x.shape[-1]))
     else:
-        y = xp.concat([y] * k)
-        weight = None if weight is None else xp.concat([weight] * k)
+        y = _repeated(ops, y, k)
+        weight = None if weight is None else _repeated(ops, weight, k)
     return x, y, None if weight is None else xp.reshape(weight, (k, -1))
+
+
+def _repeated(ops: Any, rows: Array, k: int) -> Array:
+    """Return rows k times, one after another: added to 0, since not every step may concatenate."""
+    zeros = ops.xp.zeros((k, *(1 for _ in rows.shape)), dtype=rows.dtype, device=ops.device)
+    return ops.xp.reshape(zeros + rows[None, ...], (-1, *rows.shape[1:]))
 
 
 def assess(
