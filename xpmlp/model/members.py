@@ -1,5 +1,7 @@
 """The networks of an ensemble: what each of them predicts, and one of them as a model alone."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -85,3 +87,37 @@ def member(model: Any, i: int) -> Any:
     made.seed_is_drawn, made.epochs_trained = model.seed_is_drawn, model.epochs_trained
     made.load_state_dict(member_values(members, at, model.state_dict()))
     return made
+
+
+def subset(model: Any, indices: Sequence[int]) -> Any:
+    """Return an ensemble of some of a model's networks, which share nothing.
+
+    Each is as it was: with its weights, optimizer state, seed and penalty.
+    """
+    members, kept = members_of(model, "subset"), list(indices)
+    assert members.independent
+
+    def some(each: Any) -> Any:
+        return [each[i] for i in kept] if isinstance(each, list | tuple) else each
+
+    changed = {name: some(model.arguments[name]) for name in ("l1", "l2")}
+    changed |= {"ensemble": len(kept), "seed": [model.seeds[i] for i in kept]}
+    made = type(model).__new__(type(model))
+    Model.__init__(made, **(model.arguments | changed), backend=model.backend)
+    made.scaling, made.table, made.metadata = model.scaling, model.table, dict(model.metadata)
+    made.known_task, made.loss = model.known_task, model.loss
+    made.epochs_trained = model.epochs_trained
+    made.load_state_dict({name: value[kept] for name, value in model.state_dict().items()})
+    if model.progress is not None:
+        made.progress = replace(
+            model.progress,
+            moments=tuple(_some_of(model, made, m, kept) for m in model.progress.moments),
+        )
+    return made
+
+
+def _some_of(model: Model, made: Model, flat: Array, kept: list[int]) -> Array:
+    """Return some networks' part of a flat buffer, laid out as ``made`` has it."""
+    views = model.network.layout.views(np, model.backend.to_numpy(flat))
+    host = made.network.layout.flatten({name: view[kept] for name, view in views.items()})
+    return made.backend.asarray(host, made.dtype)
