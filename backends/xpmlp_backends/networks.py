@@ -9,60 +9,46 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from xpmlp.nn.contract import Array
 from xpmlp.nn.ops import Ops
 
 Operation = Callable[..., Any]
 
-ARRAYS = {
-    "dense": (0, 1), "dense_grad": (0, 1), "dense_activation": (1, 2),
-    "dense_activation_grad": (1, 2), "batch_mean": (1,), "penalize": (1,), "dropout": (1,),
-    "dropout_mask": (), "dropout_grad": (), "accumulate": (),
-}  # fmt: skip
-"""The arguments whose axes decide: rows and units for one network."""
 
+def _axes(place: int, single: int) -> Callable[..., bool]:
+    """Return whether an argument has more axes than that of one network."""
+    return lambda *args, **_: args[place].ndim > single
+
+
+MANY: dict[str, Callable[..., bool]] = {
+    "dense": lambda x, W, *_: x.ndim > 2 or W.ndim > 2,
+    "dense_grad": lambda x, W, *_: x.ndim > 2 or W.ndim > 2,
+    "dense_activation": lambda ops, x, W, *_: x.ndim > 2 or W.ndim > 2,
+    "dense_activation_grad": lambda ops, x, W, *_: x.ndim > 2 or W.ndim > 2,
+    "batch_mean": _axes(1, 2),
+    "penalize": _axes(1, 2),
+    "accumulate": _axes(0, 1),
+    "dropout": _axes(2, 1),
+    "dropout_mask": _axes(0, 1),
+    "dropout_grad": lambda ops, dy, mask: hasattr(mask, "ndim"),
+}
+"""Whether an operation's arguments are those of many networks; a mask that is an array is one for
+which each network has a key."""
 
 DENSE = ("dense", "dense_grad")
-"""Those of a library that replaces no others."""
+"""The operations that differ in a library that replaces no others."""
 
 
-def for_networks(single: Ops, several: Ops, names: tuple[str, ...] = tuple(ARRAYS)) -> Ops:
+def for_networks(single: Ops, several: Ops, names: tuple[str, ...] = tuple(MANY)) -> Ops:
     """Return operations that compute arrays of one network with ``single``, else ``several``."""
-    return replace(
-        single,
-        **{name: _either(name, getattr(single, name), getattr(several, name)) for name in names},
-    )
+    chosen = {name: _either(name, getattr(single, name), getattr(several, name)) for name in names}
+    return replace(single, **chosen)
 
 
 def _either(name: str, one: Operation, many: Operation) -> Operation:
-    """Return the operation that asks for the axes."""
-    if name == "dropout_mask":
+    """Return the operation that looks at the axes of its arguments first."""
+    are_many = MANY[name]
 
-        def chosen(key: Array, *args: Any, **options: Any) -> Any:
-            return (one if key.ndim == 1 else many)(key, *args, **options)
-
-    elif name == "dropout":
-
-        def chosen(ops: Any, x: Array, key: Array, *args: Any) -> Any:
-            return (one if key.ndim == 1 else many)(ops, x, key, *args)
-
-    elif name == "dropout_grad":
-
-        def chosen(ops: Any, dy: Array, mask: Any) -> Any:
-            return (many if hasattr(mask, "ndim") else one)(ops, dy, mask)
-
-    elif name == "accumulate":
-
-        def chosen(totals: Array, *args: Any) -> Any:
-            return (one if totals.ndim == 1 else many)(totals, *args)
-
-    else:
-        places = ARRAYS[name]
-
-        def chosen(*args: Any) -> Any:
-            for i in places:
-                if args[i].ndim > 2:
-                    return many(*args)
-            return one(*args)
+    def chosen(*args: Any, **options: Any) -> Any:
+        return (many if are_many(*args) else one)(*args, **options)
 
     return chosen

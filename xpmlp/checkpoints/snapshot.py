@@ -58,8 +58,8 @@ def packed(training: Training, settings: dict[str, Any]) -> tuple[dict[str, Any]
             tensors[f"training.epoch.{name}"] = value
     for name, values in at.history.items():
         tensors[f"training.history.{name}"] = _numbers(values, f"history[{name!r}]", 1)
-    for name, values in at.history.each.items():
-        tensors[f"training.each.{name}"] = _numbers(values, f"history.each[{name!r}]", 2)
+    for name, each in at.history.each.items():
+        tensors[f"training.each.{name}"] = _numbers(each, f"history.each[{name!r}]", 2)
     stateful = _stateful(training)
     for i, callback in enumerate(stateful):
         for name, value in callback.state_dict().items():

@@ -97,7 +97,7 @@ class Model:
         precision: str = "float32",
         backend: str | Backend | None = None,
         device: str | None = None,
-        seed: int | None = None,
+        seed: int | Sequence[int] | None = None,
         table: Any = None,
         ensemble: int | None = None,
         sharing: str = "none",

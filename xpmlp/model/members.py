@@ -79,7 +79,8 @@ def member(model: Any, i: int) -> Any:
         name: strength[at] if isinstance(strength, list | tuple) else strength
         for name, strength in ((n, model.arguments[n]) for n in ("l1", "l2"))
     }
-    made = type(model).__new__(type(model))  # a subclass may have other arguments
+    cls: Any = type(model)
+    made = cls.__new__(cls)  # a subclass may have other arguments
     changed = {"ensemble": None, "sharing": "none", "seed": seed, **penalty}
     Model.__init__(made, **(model.arguments | changed), backend=model.backend)
     made.scaling, made.table, made.metadata = model.scaling, model.table, dict(model.metadata)
@@ -102,7 +103,8 @@ def subset(model: Any, indices: Sequence[int]) -> Any:
 
     changed = {name: some(model.arguments[name]) for name in ("l1", "l2")}
     changed |= {"ensemble": len(kept), "seed": [model.seeds[i] for i in kept]}
-    made = type(model).__new__(type(model))
+    cls: Any = type(model)
+    made = cls.__new__(cls)
     Model.__init__(made, **(model.arguments | changed), backend=model.backend)
     made.scaling, made.table, made.metadata = model.scaling, model.table, dict(model.metadata)
     made.known_task, made.loss = model.known_task, model.loss

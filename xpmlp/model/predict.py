@@ -325,7 +325,7 @@ class Predictor(Model):
         call: str,
         of_each: Callable[[Model, Array], Any] | None = None,
     ) -> Any:
-        """Return what is made of the outputs; ``of_each`` gets that of each network, (n, k, ...)."""
+        """Return what is made of the outputs; ``of_each`` gets those of each network."""
 
         def computed(model: Model) -> Any:
             x = model.scaling.applied(inputs(model, X), model.dtype)

@@ -53,7 +53,11 @@ def networks(mlp: Model) -> str:
     members = mlp.network.members
     if members is None:
         return ""
-    shared = {"none": "nothing", "mini": "all but a factor of each input", "full": "weight matrices"}
+    shared = {
+        "none": "nothing",
+        "mini": "all but a factor of each input",
+        "full": "weight matrices",
+    }
     return f"{members.count}, which share {shared[members.sharing]}"
 
 
@@ -73,7 +77,9 @@ def _layers(mlp: Model) -> list[tuple[str, str, str, str]]:
         width = next((s[-1] for name, s in layer.shapes.items() if name.endswith(".W")), width)
         count = sum(map(prod, layer.shapes.values()))
         shape = (*map(str, mlp.network.networks), "n", str(width))
-        rows.append((layer.name, f"({', '.join(shape)})", f"{count:,}" if count else "", layer.formula))
+        rows.append(
+            (layer.name, f"({', '.join(shape)})", f"{count:,}" if count else "", layer.formula)
+        )
     return rows
 
 

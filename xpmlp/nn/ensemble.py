@@ -252,9 +252,7 @@ def assess(
     flat = xp.reshape(z, (k * n, outputs))
     rows, dz = loss(ops, flat, y)
     score = None if metric is None else xp.reshape(metric.rows(ops, flat, y), (k, n))
-    value, dz = ops.batch_mean(
-        xp.reshape(rows, (k, n)), xp.reshape(dz, (k, n, outputs)), weight
-    )
+    value, dz = ops.batch_mean(xp.reshape(rows, (k, n)), xp.reshape(dz, (k, n, outputs)), weight)
     return value, dz if members.independent else dz * (1.0 / k), score
 
 

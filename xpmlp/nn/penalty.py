@@ -29,8 +29,8 @@ class Penalty:
     Networks that share nothing may each have their λ: a tuple, which ``placed`` makes an array of.
     """
 
-    l1: Array | float | tuple[float, ...] = 0.0
-    l2: Array | float | tuple[float, ...] = 0.0
+    l1: Any = 0.0
+    l2: Any = 0.0
     max_norm: float | None = None
     penalty_on: str = "mean"
 
@@ -50,9 +50,7 @@ class Penalty:
         """Return it with tuples as arrays of shape (k,)."""
         if not any(isinstance(strength, tuple) for strength in (self.l1, self.l2)):
             return self
-        l1, l2 = (
-            asarray(s) if isinstance(s, tuple) else s for s in (self.l1, self.l2)
-        )
+        l1, l2 = (asarray(s) if isinstance(s, tuple) else s for s in (self.l1, self.l2))
         return replace(self, l1=l1, l2=l2)
 
     def of_batch(self, xp: Any, rows: int, weight: Array | None = None) -> "Penalty":
@@ -90,7 +88,7 @@ class Penalty:
         return W * (self.max_norm / xp.maximum(norm, self.max_norm))
 
 
-def _over_matrix(strength: Array | float) -> Array | float:
+def _over_matrix(strength: Any) -> Any:
     """Return λ; of k networks, shape (k,), in a form that broadcasts over their matrices."""
     return strength[:, None, None] if getattr(strength, "ndim", 0) else strength
 

@@ -92,7 +92,7 @@ class TrainingStep:
         value, dz, score = self._assess(z, y, weight)
         _, grads = backward(dz, False)
         if not self.penalty.is_zero:
-            if weight is not None and weight.ndim > 1 and self.network.members.front == ():
+            if weight is not None and weight.ndim > 1 and self.network.seeded is None:
                 weight = weight[0, :]  # of shared matrices there is one penalty
             penalty = self.penalty.of_batch(self.ops.xp, x.shape[-2], weight)
             for name in self.network.weights:

@@ -94,7 +94,9 @@ class Search:
     def _rows(self) -> list[tuple[str, ...]]:
         shown = [tuple(self.table[0])]
         for row in self.table[:10]:
-            shown.append(tuple(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+            shown.append(
+                tuple(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values())
+            )
         return shown
 
 
@@ -292,7 +294,9 @@ class _Race:
             for i, loss, score in zip(alive, losses, scores, strict=True):
                 rows[i] = {"epochs": at, "score": score, "loss": loss}
         if len(lost) == len(rows):
-            raise InvalidValueError("search: all settings diverged; expected smaller learning rates")
+            raise InvalidValueError(
+                "search: all settings diverged; expected smaller learning rates"
+            )
         ranked = sorted(rows, key=lambda i: (i in lost, _rank(rows[i])))
         return [self.settings[i] | rows[i] | {"diverged": i in lost} for i in ranked]
 
@@ -358,7 +362,10 @@ def _split(examples: Examples, share: float, draw: Any) -> tuple[Examples, Examp
     """Split off the validation rows; of classes, as many of each as there are in all rows."""
     X, y, target, weight = examples
     classes = target if target.ndim == 1 and target.dtype.kind == "i" else None
-    if classes is not None and np.bincount(classes).min(initial=2, where=np.bincount(classes) > 0) < 2:
+    if (
+        classes is not None
+        and np.bincount(classes).min(initial=2, where=np.bincount(classes) > 0) < 2
+    ):
         classes = None
     kept, aside = train_test_split(
         np.arange(len(y)), random_state=draw, test_size=share, stratify=classes

@@ -211,9 +211,9 @@ class Planner:
                     f"learning_rate: found {np.asarray(rate)} for step {k + 1} of an epoch, by "
                     f"{self.optimizer.learning_rate!r}; expected a finite number, 0 or more"
                 )
-        rate, t = np.array(rates), np.arange(1.0, self.steps + 1.0) + taken
-        t = t if rate.ndim == 1 else t[:, None]
-        scalars = np.broadcast_arrays(t, rate, *self.optimizer.coefficients(t, rate))[2:]
+        array, t = np.array(rates), np.arange(1.0, self.steps + 1.0) + taken
+        t = t if array.ndim == 1 else t[:, None]
+        scalars = np.broadcast_arrays(t, array, *self.optimizer.coefficients(t, array))[2:]
         with np.errstate(over="ignore"):  # an absurd rate diverges, which is reported
             return np.stack(scalars, axis=1).astype(self.model.dtype)
 

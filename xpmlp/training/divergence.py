@@ -64,7 +64,8 @@ class EpochStart:
         ``begin()`` is the state with which the epoch began. ``step`` is the first whose loss was
         not finite; None if all were, and a weight is not.
         """
-        xp, found, exact = model.backend.xp, None, step is None
+        found: Divergence | Diverged | None = None
+        xp, exact = model.backend.xp, step is None
         if step is None:
             step = self._first_not_finite(xp, run, source, begin())
         state, ahead = begin(), step - self.first
@@ -106,8 +107,7 @@ class EpochStart:
 
 @dataclass(frozen=True)
 class Diverged:
-    """Which networks of an ensemble diverged: those whose loss, weights or statistics are not
-    finite."""
+    """The networks of an ensemble whose loss, weights or statistics are not finite."""
 
     networks: tuple[int, ...]
     count: int

@@ -71,9 +71,7 @@ class Training:
         self.examples = given.x.count
         self.batch_size = min(batch_size, self.examples)
         orders = len(mlp.seeds)
-        self.source = batch_source(
-            mlp.backend, self.data, given.x.on_host, self.batch_size, orders
-        )
+        self.source = batch_source(mlp.backend, self.data, given.x.on_host, self.batch_size, orders)
         self.shuffle, self.callbacks = shuffle, callbacks
         self.metrics = metrics and mlp.task.metric is not None
         self._planner = Planner(mlp, optimizer, self.source, self.batch_size, shuffle)
@@ -225,7 +223,7 @@ class Training:
             values[metric.name] = metric.finish(seen.score, self.examples, self.given.around_mean)
         if self.mlp.network.members is not None:
             self._add_each(seen)
-        values |= {"learning_rate": np.mean(start.rates[-1]), "seconds": seconds}
+        values |= {"learning_rate": float(np.mean(start.rates[-1])), "seconds": seconds}
         if self.validation is not None:
             held_out = evaluate_batches(self.mlp, *self.validation)
             values |= {f"val_{name}": value for name, value in held_out.items()}

@@ -219,7 +219,8 @@ class Products:
         if self.precision == "tf32" and compute == COMPUTE_32F:
             compute = COMPUTE_32F_FAST_TF32
         batch = out.shape[0] if out.ndim > 2 else 1
-        return Shape(compute, *(Side.of(x, batch) for x in (b, a, out)), epilogue)
+        first, second, result = (Side.of(x, batch) for x in (b, a, out))
+        return Shape(compute, first, second, result, epilogue)
 
     # Descriptors and algorithms
 
