@@ -41,7 +41,7 @@ WITH_METHODS = ("MLP", "Table", "Objective", "Explanation", "History")
 
 INTERNAL = {
     "set_task", "restore_point", "full_network", "make_step", "compiled_step", "custom_settings",
-    "of_numbers", "texts",
+    "of_numbers", "texts", "penalty_on_device",
 }  # fmt: skip
 """Methods for the library's own modules, which may change them."""
 

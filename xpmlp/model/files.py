@@ -117,7 +117,7 @@ def _rebuild(
 ) -> Loaded:
     arguments = dict(config["arguments"])
     # Compared before anything is allocated: the file is untrusted.
-    for name, shape in _first_shapes(arguments).items():
+    for name, shape in _first_shapes(arguments):
         if tensors[name].shape != shape:
             raise CheckpointError(f"{name} does not have the shape {shape} of the layers")
     arguments["activation"] = [_own_activation(name, own) for name in arguments["activation"]]
@@ -133,17 +133,18 @@ def _rebuild(
     return mlp
 
 
-def _first_shapes(arguments: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of weight matrices, and of what says how many networks there are."""
+def _first_shapes(arguments: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield the shapes of weight matrices, and of what says how many networks there are.
+
+    One by one: the file may say that there are very many.
+    """
     sizes, sharing = arguments["sizes"], arguments.get("sharing", "none")
     members = Members.make(arguments.get("ensemble"), sharing)
     front = () if members is None else members.front
-    shapes: dict[str, tuple[int, ...]] = {
-        f"dense{i}.W": (*front, *ends) for i, ends in enumerate(pairwise(sizes), start=1)
-    }
+    for i, ends in enumerate(pairwise(sizes), start=1):
+        yield f"dense{i}.W", (*front, *ends)
     if members is not None and not members.independent:
-        shapes["dense1.r"] = (members.count, sizes[0])
-    return shapes
+        yield "dense1.r", (members.count, sizes[0])
 
 
 def _fill(mlp: Model, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
