@@ -42,7 +42,9 @@ def alone(
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("optimizer", [xpmlp.SGD(0.1), xpmlp.Adam(0.01, clip_norm=0.5)], ids=type)
+@pytest.mark.parametrize(
+    "optimizer", [xpmlp.SGD(0.1), xpmlp.Adam(0.01, clip_norm=0.5, clip_value=0.1)], ids=type
+)
 def test_each_network_is_what_it_is_alone(
     backend: Any, name: str, optimizer: Any, data: Any
 ) -> None:

@@ -67,12 +67,12 @@ class TrainingStep:
         )
         value, grads, score = self.gradient(params, x, y, weight, run)
         sums = ops.accumulate(state.totals, state.carry, state.finite, value, rows.shape[-1], score)
-        grad = self._clip(ops.pack(layout, grads, state.grad, run.grad), run.grad)
+        grad = ops.pack(layout, grads, state.grad, run.grad)
         c = plan.coefficients[k, ...]
         if c.ndim > 1:  # of each network: each of its parameters gets them
             ops = with_plain_updates(ops)
             c = [xp.take(c[i, :], self.owners, axis=0) for i in range(c.shape[0])]
-        new, moments = self.optimizer.update(ops, state.params, grad, state.moments, c)
+        new, moments = self.optimizer.update(ops, state.params, self._clip(grad), state.moments, c)
         if self.penalty.max_norm is not None:
             new = self._bounded(new)
         statistics = state.statistics
@@ -100,14 +100,14 @@ class TrainingStep:
                 value = value + part
         return value, grads, score
 
-    def _clip(self, grad: Array, views: Mapping[str, Array]) -> Array:
+    def _clip(self, grad: Array) -> Array:
         """Clip the gradient; of networks that share nothing, that of each."""
         layout, networks, limit = self.network.layout, self.network.seeded, self.optimizer.clip_norm
         if networks is None or limit is None:
             return self.optimizer.clip(self.ops, grad)
         grad = replace(self.optimizer, clip_norm=None).clip(self.ops, grad)
         each = clipped(self.ops.xp, layout, grad, networks, limit)
-        return self.ops.pack(layout, each, grad, views)
+        return self.ops.pack(layout, each, grad, layout.views(self.ops.xp, grad))
 
     def _assess(self, z: Array, y: Array, weight: Array | None) -> tuple[Array, Array, Any]:
         members = self.network.members
