@@ -128,3 +128,18 @@ def test_dropout(backend: Any, rng: np.random.Generator) -> None:
     for k in range(K):
         one, _ = PLAIN.dropout(PLAIN, x[k], keys[k], 0.4)
         assert_close(PLAIN.dropout(PLAIN, x, keys, 0.4)[0][k], one)
+
+
+def test_two_classes_of_many_rows(backend: Any, rng: np.random.Generator) -> None:
+    """NumPy has loops for them; NaN and infinity are those of the plain formula."""
+    z = rng.standard_normal((600, 2)) * 30
+    z[:3] = [[1e308, -1e308], [0.0, 0.0], [-np.inf, np.inf]]
+    labels = rng.integers(0, 2, 600).astype(np.int32)
+    for smoothing in (0.0, 0.1):
+        found = backend.ops.label_cross_entropy(*on(backend, z, labels), smoothing)
+        close(backend, found, PLAIN.label_cross_entropy(z, labels, smoothing))
+    z[5, 1] = np.nan
+    rows, dz = backend.ops.label_cross_entropy(*on(backend, z, labels))
+    assert np.isnan(backend.to_numpy(rows)[5])
+    assert np.isnan(backend.to_numpy(dz)[5]).all()
+    assert np.isfinite(np.delete(backend.to_numpy(rows), 5)).all()

@@ -137,7 +137,7 @@ def test_it_shows_its_table(points: Any) -> None:
     assert "Search over 2 settings" in repr(found)
     assert "learning_rate_init" in repr(found)
     assert "<table>" in found._repr_html_()
-    assert list(found.to_frame().columns)[0] == "learning_rate_init"
+    assert next(iter(found.to_frame().columns)) == "learning_rate_init"
 
 
 @pytest.mark.parametrize(

@@ -120,8 +120,25 @@ def softmax_cross_entropy(z: Array, target: Array) -> tuple[Array, Array]:
 
 def label_cross_entropy(z: Array, labels: Array, smoothing: float = 0.0) -> tuple[Array, Array]:
     """The same for class indices."""
+    if z.shape[1] == 2 and z.shape[0] >= MANY_ROWS:
+        return _two_classes(z, labels, smoothing)
     rows, (shifted, dz) = empty(z, z.shape[:1], z.dtype), _exponentials(z)
     launch(loops.label_cross_entropy, shifted, labels, smoothing, rows, dz)
+    return rows, dz
+
+
+MANY_ROWS = 512
+"""Rows of two classes from which on more calls take less time, such as those of many networks."""
+
+
+def _two_classes(z: Array, labels: Array, smoothing: float) -> tuple[Array, Array]:
+    shifted, dz = empty(z, z.shape, z.dtype), empty(z, z.shape, z.dtype)
+    rows, sums, logs = (empty(z, z.shape[:1], z.dtype) for _ in range(3))
+    launch(loops_networks.below_larger, z, 0.5 * float(np.finfo(z.dtype).max), shifted)
+    launch(np.exp, shifted, dz)
+    launch(loops_networks.sums_of_two, dz, sums)
+    launch(np.log, sums, logs)
+    launch(loops_networks.two_classes, shifted, sums, logs, labels, smoothing, rows, dz)
     return rows, dz
 
 
