@@ -43,7 +43,7 @@ WITH_METHODS = ("MLP", "Table", "Objective", "Explanation", "History")
 
 INTERNAL = {
     "set_task", "restore_point", "full_network", "grouped", "make_step", "compiled_step",
-    "custom_settings", "of_numbers", "texts",
+    "custom_settings", "of_numbers", "texts", "penalty_on_device",
 }  # fmt: skip
 """Methods for the library's own modules, which may change them."""
 

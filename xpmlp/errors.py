@@ -99,6 +99,11 @@ class GradientError(XpmlpError, ArithmeticError):
 class DivergenceError(XpmlpError, ArithmeticError):
     """The training loss became NaN or infinite.
 
+    Attributes
+    ----------
+    networks : tuple of int
+        Of an ensemble, those that diverged.
+
     Examples
     --------
     >>> mlp = xpmlp.MLP([1, 1], backend="numpy", seed=0)
@@ -108,6 +113,8 @@ class DivergenceError(XpmlpError, ArithmeticError):
     ...     print(str(error)[:21])
     the training diverged
     """
+
+    networks: tuple[int, ...] = ()
 
 
 class BackendError(XpmlpError, RuntimeError):

@@ -10,7 +10,7 @@ from xpmlp.arrays.checks import whole
 from xpmlp.callbacks import ShowProgress
 from xpmlp.checkpoints.folder import Checkpoints
 from xpmlp.errors import flag, unknown_name
-from xpmlp.model import files, keywords, pickling
+from xpmlp.model import files, keywords
 from xpmlp.model.backends import backend_for
 from xpmlp.model.memory import Request, advice_on_training, within_memory
 from xpmlp.model.summary import overview, overview_html, summary
@@ -68,9 +68,9 @@ class MLP(Uncertain):
     input_scale, activation_mix, zero_last : bool
         Whether each input, after the embedding, is multiplied by a learned number; each hidden
         unit learns a of z + a (f(z) − z), which starts at 1; the last layer's weights start at 0.
-    l1, l2 : float
+    l1, l2 : float, or list of one for each network
         The loss includes the penalty λ₁ Σ|W| + ½ λ₂ ΣW² on the weights; with both it is the
-        elastic net.
+        elastic net. Networks that share nothing may each have their own.
     penalty_on : {"mean", "sum"}
         Whether the penalty is added to the mean of a batch's losses, or to their sum, which is
         then divided by the number of rows (or the sum of their weights), as in scikit-learn.
@@ -94,8 +94,15 @@ class MLP(Uncertain):
         plugin.
     device : str, optional
         As the library names it: ``"cuda:1"``.
-    seed : int, optional
-        Of first weights, row order and dropout, on every backend; drawn if omitted.
+    seed : int, or list of one for each network, optional
+        Of first weights, row order and dropout, on every backend; drawn if omitted. Network i of
+        an ensemble that shares nothing has the seed ``seed + i``.
+    ensemble : int, optional
+        Train so many networks as one: their arrays have one more axis in front. Predictions are
+        the means of theirs; the loss is the mean of theirs.
+    sharing : {"none", "mini", "full"}
+        What the networks of an ensemble share: nothing; all but a factor of each input (TabM-mini);
+        or the weight matrices, with factors of inputs and units and a bias for each (TabM).
 
     Attributes
     ----------
@@ -330,12 +337,6 @@ class MLP(Uncertain):
         {'classes': ['no', 'yes']}
         """
         files.save(self, path)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return pickling.state(self)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        pickling.restore(self, state)
 
 
 def load(

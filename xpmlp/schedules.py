@@ -1,4 +1,7 @@
-"""Learning-rate schedules: the public names of ``xpmlp.nn.schedules``."""
+"""Learning-rate schedules: the public names of ``xpmlp.nn.schedules`` and ``xpmlp.nn.rates``."""
 
+from xpmlp.nn import schedules as _schedules
+from xpmlp.nn.rates import PerNetwork
 from xpmlp.nn.schedules import *  # noqa: F403
-from xpmlp.nn.schedules import __all__ as __all__
+
+__all__ = [*_schedules.__all__, "PerNetwork"]

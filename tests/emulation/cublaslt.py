@@ -43,6 +43,7 @@ class CublasLt:
         MIN_ALIGNMENT_C_BYTES=7,
         MIN_ALIGNMENT_D_BYTES=8,
     )
+    MatrixLayoutAttribute = Named(BATCH_COUNT=5, STRIDED_BATCH_OFFSET=6)
     cuBLASLtError = CublasLtError  # noqa: N815 - its name
     matmul_heuristic_result_dtype = np.dtype(
         [
@@ -78,7 +79,11 @@ class CublasLt:
         self.objects[operation][name] = int.from_bytes(ctypes.string_at(buffer, size), "little")
 
     def matrix_layout_create(self, kind: int, rows: int, columns: int, ld: int) -> int:
-        return self._new((kind, rows, columns, ld))
+        return self._new([kind, rows, columns, ld, 1, 0])
+
+    def matrix_layout_set_attribute(self, layout: int, name: int, buffer: int, size: int) -> None:
+        assert size == {5: 4, 6: 8}[name]
+        self.objects[layout][name - 1] = int.from_bytes(ctypes.string_at(buffer, size), "little")
 
     def matmul_preference_create(self) -> int:
         return self._new({})
@@ -128,6 +133,9 @@ class CublasLt:
         (m, k), (depth, n) = (
             self._sides(layout, described[name]) for layout, name in ((a_layout, 3), (b_layout, 4))
         )
+        batches = {self.objects[layout][4] for layout in (a_layout, b_layout, d_layout)}
+        if len(batches) > 1 or (described[7] != 1 and batches != {1}):
+            raise CublasLtError("CUBLAS_STATUS_NOT_SUPPORTED: batches")
         if k != depth or self._sides(d_layout, 0) != (m, n):
             raise CublasLtError("CUBLAS_STATUS_INVALID_VALUE: the sides do not fit")
         places = (a, a_layout, b, b_layout, d, d_layout)
@@ -135,14 +143,15 @@ class CublasLt:
 
     def _sides(self, layout: int, transposed: int) -> tuple[int, int]:
         """The rows and columns of a factor, or of the result."""
-        _, rows, columns, ld = self.objects[layout]
+        _, rows, columns, ld, _, _ = self.objects[layout]
         if ld < rows:
             raise CublasLtError("CUBLAS_STATUS_INVALID_VALUE: a leading dimension below the rows")
         return (columns, rows) if transposed else (rows, columns)
 
-    def _matrix(self, address: int, layout: int) -> Any:
-        kind, rows, columns, ld = self.objects[layout]
+    def _matrix(self, address: int, layout: int, number: int) -> Any:
+        kind, rows, columns, ld, _, stride = self.objects[layout]
         dtype = np.dtype(STORED[kind])
+        address += number * stride * dtype.itemsize
         raw = (ctypes.c_char * (ld * columns * dtype.itemsize)).from_address(address)
         return np.frombuffer(raw, dtype).reshape(columns, ld).T[:rows]
 
@@ -153,13 +162,21 @@ class CublasLt:
     ) -> None:  # fmt: skip
         self.calls.append(which)
         device.Clock.now += self.costs[which]
-        out = self._matrix(d, d_layout)
+        for number in range(self.objects[d_layout][4]):
+            self._one(described, number, a, a_layout, b, b_layout, d, d_layout)
+
+    def _one(
+        self, described: Any, number: int, a: int, a_layout: int, b: int, b_layout: int, d: int,
+        d_layout: int,
+    ) -> None:  # fmt: skip
+        out = self._matrix(d, d_layout, number)
         factors = []
         for address, layout, transposed in (
             (a, a_layout, described[3]),
             (b, b_layout, described[4]),
         ):
-            matrix = self._factor(self._matrix(address, layout), described["compute"])
+            matrix = self._matrix(address, layout, number)
+            matrix = self._factor(matrix, described["compute"])
             factors.append(matrix.T if transposed else matrix)
         result = factors[0].astype(np.float64) @ factors[1].astype(np.float64)
         epilogue = described[7]

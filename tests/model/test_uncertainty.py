@@ -16,7 +16,8 @@ from xpmlp import Calibration, metrics
 from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError
 from xpmlp.losses import CustomLoss, Quantiles
 from xpmlp.model.calibration import HOTTEST, PRIOR, temperature_of
-from xpmlp.model.outputs import mean_and_std, mixture
+from xpmlp.model.outputs import mean_and_std
+from xpmlp.nn.distributions import mixture
 from xpmlp.storage import tensorfile
 
 LOSSES = {"points": (None, 1), "gaussian": ("gaussian", 2), "quantiles": (Quantiles(), 3)}

@@ -130,6 +130,19 @@ def not_negative(name: str, value: Any) -> float:
     return float(value)
 
 
+def strengths(name: str, value: Any, count: int | None) -> float | tuple[float, ...]:
+    """Return a number of 0 or more, or ``count`` of them; InvalidValueError otherwise.
+
+    Several are allowed if ``count`` is not None.
+    """
+    if not isinstance(value, list | tuple):
+        return not_negative(name, value)
+    if count is None or len(value) != count:
+        expected = "one number" if count is None else f"one number, or {count}"
+        raise InvalidValueError(f"{name}: found {len(value)} numbers; expected {expected}")
+    return tuple(not_negative(name, one) for one in value)
+
+
 def whole(name: str, value: Any) -> int:
     """Return a whole number from 1, given as any kind of number; InvalidValueError otherwise."""
     number = isinstance(value, Real) and not isinstance(value, bool)

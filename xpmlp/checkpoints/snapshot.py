@@ -58,6 +58,8 @@ def packed(training: Training, settings: dict[str, Any]) -> tuple[dict[str, Any]
             tensors[f"training.epoch.{name}"] = value
     for name, values in at.history.items():
         tensors[f"training.history.{name}"] = _numbers(values, f"history[{name!r}]", 1)
+    for name, each in at.history.each.items():
+        tensors[f"training.each.{name}"] = _numbers(each, f"history.each[{name!r}]", 2)
     stateful = _stateful(training)
     for i, callback in enumerate(stateful):
         for name, value in callback.state_dict().items():
@@ -75,6 +77,8 @@ def packed(training: Training, settings: dict[str, Any]) -> tuple[dict[str, Any]
         "history": list(at.history),
         "execution": at.history.execution,
     }
+    if at.history.each:
+        config["training"]["each"] = list(at.history.each)
     return config, tensors
 
 
@@ -108,9 +112,13 @@ def _progress(training: Training, saved: Mapping[str, Any], tensors: Arrays) -> 
     history.execution = Execution(RENAMED.get(str(mode), str(mode)), tuple(map(str, notes)))
     for name in tensorfile.entry(saved, "history", list):
         history[name] = _array(tensors, f"history.{name}", "float64").tolist()
+    for name in tensorfile.entry(saved, "each", list) if "each" in saved else ():
+        each = _array(tensors, f"each.{name}", "float64", (finished, *model.network.networks))
+        history.each[name] = each.tolist()
     kinds = dict.fromkeys(SUMS, model.dtype) | {"finite": "int32"}
-    gathered = {name: _array(tensors, name, kind, (2,)) for name, kind in kinds.items()}
-    if step and gathered["finite"][0] != step:
+    pair = (2, *model.network.networks)
+    gathered = {name: _array(tensors, name, kind, pair) for name, kind in kinds.items()}
+    if step and (gathered["finite"][0] != step).any():
         raise ValueError(f"of {step} steps {gathered['finite'][0]} were finite")
     sums = {name: model.backend.asarray(values) for name, values in gathered.items()}
     return Progress(

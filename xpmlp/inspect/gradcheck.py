@@ -10,6 +10,7 @@ from xpmlp.errors import InvalidTypeError
 from xpmlp.mlp import MLP
 from xpmlp.model.base import Model
 from xpmlp.model.examples import examples
+from xpmlp.model.members import refuse_ensemble
 from xpmlp.nn.activations import ACTIVATIONS, Activation, from_functions
 from xpmlp.nn.gradcheck import (
     STEP,
@@ -127,6 +128,7 @@ def loss_at(model: Model, X: Any, y: Any, training: bool = True) -> LossAndGradi
     -------
     callable (ndarray of float64, shape (layout.size,)) -> (float, ndarray of the same shape)
     """
+    refuse_ensemble(model, "check_gradient")
     clone = model.copy(backend="numpy", dtype="float64")
     if clone.known_task is None:
         settle(clone, X, y)

@@ -5,7 +5,9 @@ from copy import deepcopy
 from functools import wraps
 from typing import Any, ParamSpec, Self, TypeVar
 
-from xpmlp.arrays.checks import not_negative
+import numpy as np
+
+from xpmlp.arrays.checks import not_negative, strengths
 from xpmlp.errors import InvalidValueError, unknown_name
 from xpmlp.model import keywords, tables
 from xpmlp.model.backends import backend_for, check_precision
@@ -25,7 +27,8 @@ from xpmlp.nn.losses import loss as find_loss
 from xpmlp.nn.network import Network
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.penalty import Penalty
-from xpmlp.nn.random import as_seed, fresh_seed
+from xpmlp.nn.random import fresh_seed, seeds_of
+from xpmlp.nn.rates import check_rates, owners, per_network
 from xpmlp.nn.schedules import Schedule
 from xpmlp.nn.step import TrainingStep
 
@@ -56,6 +59,8 @@ class Model:
     backend : Backend
     dtype, precision : str
     seed : int
+    seeds : tuple of int
+        The seed of each network that has one of its own; else the seed alone.
     seed_is_drawn : bool
         Whether the seed was drawn, because none was given.
     epochs_trained : int
@@ -95,8 +100,8 @@ class Model:
         input_scale: bool = False,
         parametrization: str = "standard",
         activation_mix: bool = False,
-        l1: float = 0.0,
-        l2: float = 0.0,
+        l1: float | Sequence[float] = 0.0,
+        l2: float | Sequence[float] = 0.0,
         penalty_on: str = "mean",
         max_norm: float | None = None,
         scaling: str | None = "auto",
@@ -104,8 +109,10 @@ class Model:
         precision: str = "float32",
         backend: str | Backend | None = None,
         device: str | None = None,
-        seed: int | None = None,
+        seed: int | Sequence[int] | None = None,
         table: Any = None,
+        ensemble: int | None = None,
+        sharing: str = "none",
     ) -> None:
         self.arguments = {
             name: value
@@ -117,10 +124,10 @@ class Model:
         check_precision(precision, dtype)
         if penalty_on not in ("mean", "sum"):
             raise unknown_name("penalty_on", penalty_on, ("mean", "sum"))
-        l1, l2 = not_negative("l1", l1), not_negative("l2", l2)
+        self.network = Network.of(self.arguments)
+        l1, l2 = (strengths(n, s, self.network.seeded) for n, s in (("l1", l1), ("l2", l2)))
         max_norm = None if max_norm is None else not_negative("max_norm", max_norm)
         self.arguments |= {"l1": l1, "l2": l2, "max_norm": max_norm}
-        self.network = Network.of(self.arguments)
         self.dtype, self.precision = dtype, precision
         self.seed_is_drawn = seed is None
         self.reseed(fresh_seed() if seed is None else seed)
@@ -141,7 +148,7 @@ class Model:
         self.progress: Any = None
         self.forget_compiled()
         self.backend = backend_for(backend, device, dtype, precision)
-        first = self.network.initial_values(self.seed)
+        first = self.network.initial_values(self.arguments["seed"])
         check_layers(self.network, first, dtype)
         self.weights = Weights(self.network, self.backend, dtype, first)
 
@@ -189,13 +196,14 @@ class Model:
             self.compiled.clear()
         self.known_task = task
 
-    def reseed(self, seed: int) -> None:
-        """Draw row order and dropout from another seed.
+    def reseed(self, seed: int | Sequence[int]) -> None:
+        """Draw row order and dropout from another seed; of k networks, from it and those after it.
 
         Raises
         ------
-        InvalidValueError
-            If it is not a whole number of 0 or more.
+        InvalidValueError, InvalidTypeError
+            If it is not a whole number of 0 or more; or, of an ensemble that shares nothing, k of
+            them.
 
         Examples
         --------
@@ -204,7 +212,10 @@ class Model:
         >>> mlp.seed
         7
         """
-        self.seed = self.arguments["seed"] = as_seed(seed)
+        self.seeds = seeds_of(seed, self.network.seeded)
+        self.seed = self.seeds[0]
+        consecutive = self.seeds == seeds_of(self.seed, self.network.seeded)
+        self.arguments["seed"] = self.seed if consecutive else list(self.seeds)
 
     # Weights
 
@@ -294,7 +305,7 @@ class Model:
     def restore_point(self) -> Callable[[], None]:
         """Return a function that undoes whatever training changes from now on."""
         weights = self.weights.flat, self.weights.statistics
-        task, seed = self.known_task, self.seed
+        task, seed = self.known_task, self.arguments["seed"]
         names = ("epochs_trained", "scaling", "table", "progress", "calibration")
         rest = {name: getattr(self, name) for name in names}
 
@@ -324,13 +335,26 @@ class Model:
             self.full_network(),
             self.task.loss,
             metric,
-            self.penalty,
+            self.penalty_on_device(),
             self.grouped(optimizer),
+            self._owners(optimizer),
         )
 
     def grouped(self, optimizer: Optimizer) -> Grouped:
         """Return an optimizer, laid out on the network's parameters."""
         return Grouped(optimizer, self.network.layout)
+
+    def _owners(self, optimizer: Optimizer) -> Any:
+        """Return which network has each parameter, if each has its rates; or None."""
+        if not per_network(optimizer):
+            return None
+        check_rates(optimizer, self.network.seeded)
+        made = owners(self.network.layout, self.network.seeded or 1)
+        return self.backend.asarray(np.array(made, dtype=np.int32))
+
+    def penalty_on_device(self) -> Penalty:
+        """Return the penalty, with those of each network as arrays."""
+        return self.penalty.placed(lambda each: self.backend.asarray(np.array(each), self.dtype))
 
     def compiled_step(self, optimizer: Optimizer, metrics: bool) -> Run:
         """Return a compiled training step; it is made again if what it depends on changes."""
@@ -341,6 +365,7 @@ class Model:
             type(optimizer),
             settings_of(settings),
             optimizer.average is not None,
+            bool(per_network(optimizer)),
             self.grouped(optimizer).structure,
             metrics,
             self.penalty,

@@ -7,17 +7,18 @@ from xpmlp.model import keywords
 from xpmlp.model.base import Model
 from xpmlp.model.examples import examples
 from xpmlp.model.memory import advice_on_use, within_memory
-from xpmlp.model.predict import Predictor, evaluate_batches
+from xpmlp.model.predict import Predictor, evaluate_batches, evaluate_each
 
 
 class Evaluated(Predictor):
     """A model that can be measured."""
 
     @keywords.known("evaluate")
-    def evaluate(self, X: Any, y: Any) -> dict[str, float]:
+    def evaluate(self, X: Any, y: Any, *, each: bool = False) -> dict[str, Any]:
         """Return ``{"loss": ..., "accuracy": ...}``; ``"r2"`` for as many values as outputs.
 
         The loss includes the penalty. Data on the host are copied to the device batch by batch.
+        Of an ensemble they are those of its predictions; with ``each``, lists of each network's.
 
         Parameters
         ----------
@@ -37,8 +38,11 @@ class Evaluated(Predictor):
         >>> mlp.evaluate([[0.0], [1.0]], [-1.0, 1.0])
         {'loss': 0.5, 'r2': 0.0}
         """
+        each = self._each("evaluate", each)
 
-        def score(model: Model) -> dict[str, float]:
+        def score(model: Model) -> dict[str, Any]:
+            if each:
+                return evaluate_each(model, *examples(model, X, y))
             return evaluate_batches(model, *examples(model, X, y))
 
         return within_memory(self, partial(advice_on_use, self, "evaluate"), score)

@@ -26,6 +26,7 @@ from xpmlp.model.task import KINDS, Task
 from xpmlp.nn.activations import ACTIVATIONS, Activation, activation
 from xpmlp.nn.contract import Backend
 from xpmlp.nn.embeddings import Embedding, embed
+from xpmlp.nn.ensemble import Members
 from xpmlp.nn.losses import DISTRIBUTIONS, LOSSES, CustomLoss
 from xpmlp.nn.losses import loss as find_loss
 from xpmlp.nn.random import as_seed
@@ -41,7 +42,7 @@ OWN = "own:"
 
 DEFAULTS = {
     "bias_initializer": "zeros", "zero_last": False, "embedding": None, "input_scale": False,
-    "parametrization": "standard", "activation_mix": False,
+    "parametrization": "standard", "activation_mix": False, "ensemble": None, "sharing": "none",
 }  # fmt: skip
 """Arguments that are left out of files that do not need them, as earlier versions wrote them."""
 
@@ -134,7 +135,7 @@ def _rebuild(
     if arguments.get("embedding") is not None:
         arguments["embedding"] = _embedding(arguments["embedding"])
     # Compared before anything is allocated: the file is untrusted.
-    for name, shape in _matrices(arguments):
+    for name, shape in _first_shapes(arguments):
         if tensors[name].shape != shape:
             raise CheckpointError(f"{name} does not have the shape {shape} of the layers")
     arguments["activation"] = [_own_activation(name, own) for name in arguments["activation"]]
@@ -160,16 +161,23 @@ def _embedding(config: Mapping[str, Any]) -> Embedding:
     return Embedding(**config)
 
 
-def _matrices(arguments: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield names and shapes of the large arrays of a network."""
+def _first_shapes(arguments: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield the shapes of large arrays, and of what says how many networks there are.
+
+    One by one: the file may say that there are very many.
+    """
     sizes, embedding = list(arguments["sizes"]), arguments.get("embedding")
+    members = Members.make(arguments.get("ensemble"), arguments.get("sharing", "none"))
+    front = () if members is None else members.front
     if embedding is not None:
-        layer = embed(embedding, sizes[0])
+        layer = embed(embedding, sizes[0], *front)
         yield from layer.shapes.items()
         yield from layer.statistics.items()
         sizes[0] = layer.width
-    for i, shape in enumerate(pairwise(sizes), start=1):
-        yield f"dense{i}.W", shape
+    for i, ends in enumerate(pairwise(sizes), start=1):
+        yield f"dense{i}.W", (*front, *ends)
+    if members is not None and not members.independent:
+        yield "dense1.r", (members.count, sizes[0])
 
 
 def _fill(mlp: Model, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:

@@ -82,4 +82,6 @@ def first_bins(model: Model, x: Rows, scaling: Any) -> dict[str, np.ndarray] | N
     for a, f in ((scaling.shift, np.subtract), (scaling.scale, np.multiply)):
         if a is not None and not x.scaled:
             some = f(some, a[which] if len(a) > 1 else a)
-    return dict(zip(BINS, bins_of(some, embedding.bins), strict=True))
+    slots = model.network.statistics.slots  # each network that shares nothing has the same bins
+    found = zip(BINS, bins_of(some, embedding.bins), strict=True)
+    return {name: np.broadcast_to(values, slots[name].shape) for name, values in found}

@@ -66,12 +66,13 @@ def row_bytes(mlp: Model) -> int:
     numbers = 3 * width
     for layer in chain.from_iterable(map(_leaves, mlp.network.layers)):
         matrix = next((s for name, s in layer.shapes.items() if name.endswith(".W")), None)
-        width = layer.width or (matrix[1] if matrix else width)
+        width = layer.width or (matrix[-1] if matrix else width)
         numbers, most = numbers + layer.kept, max(most, layer.kept)
         kind = _kind(layer, matrix is not None)
         numbers += KEPT[kind] * width
         most = max(most, PASSING[kind] * width)
-    return (numbers + most) * _itemsize(mlp)
+    networks = 1 if mlp.network.members is None else mlp.network.members.count
+    return (numbers + most) * networks * _itemsize(mlp)
 
 
 def _kind(layer: Layer, dense: bool) -> str:

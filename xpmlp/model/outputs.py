@@ -1,7 +1,7 @@
 """What is read from a network's outputs: decisions, probabilities, moments, quantiles.
 
-Where the network is one of several whose predictions are joined, each gives its moments, and
-``mixture`` joins them: that is all ``predict(return_std=True)`` needs of an ensemble.
+Of an ensemble they are read from outputs whose prediction is the mean of its networks'
+(``xpmlp.model.members``), or from those of each network, as further rows.
 """
 
 from collections.abc import Callable
@@ -124,22 +124,5 @@ QUANTILES = Reading(_quantiles, _in_units)
 
 def mean_and_std(xp: Any, made: Array) -> tuple[Array, Array]:
     """Take ``MOMENTS`` apart: shape (n,) each for one target, else (n, columns of y)."""
-    mean, deviation = made[:, 0, :], made[:, 1, :]
-    return (mean[:, 0], deviation[:, 0]) if mean.shape[1] == 1 else (mean, deviation)
-
-
-def mixture(xp: Any, mean: Array, variance: Array) -> tuple[Array, Array]:
-    """Return mean and variance of a mixture of equal parts, along the first axis.
-
-    Var y = mean of the variances + variance of the means: the law of total variance. For networks
-    that predict no variances of their own, pass zeros.
-
-    Parameters
-    ----------
-    mean, variance : Array, shape (members, ...)
-
-    Returns
-    -------
-    mean, variance : Array, shape (...)
-    """
-    return xp.mean(mean, axis=0), xp.mean(variance, axis=0) + xp.var(mean, axis=0)
+    mean, deviation = made[..., 0, :], made[..., 1, :]
+    return (mean[..., 0], deviation[..., 0]) if mean.shape[-1] == 1 else (mean, deviation)

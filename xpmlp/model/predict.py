@@ -3,18 +3,25 @@
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from xpmlp.arrays.dlpack import give_back, is_numpy_array
 from xpmlp.arrays.rows import HostRows, Rows, SparseRows, ThinRows, rows
 from xpmlp.errors import InvalidValueError, flag
-from xpmlp.model import keywords, tables
+from xpmlp.model import keywords, members, pickling, tables
 from xpmlp.model.base import Model
 from xpmlp.model.inputs import check_codes
 from xpmlp.model.memory import advice_on_use, release, rows_within_chunk, within_memory
-from xpmlp.model.outputs import DECISIONS, MOMENTS, PROBABILITIES, Reading, mean_and_std
+from xpmlp.model.outputs import (
+    DECISIONS,
+    MOMENTS,
+    OWN_PROBABILITIES,
+    PROBABILITIES,
+    Reading,
+    mean_and_std,
+)
 from xpmlp.model.task import total_sum_of_squares
 from xpmlp.nn.contract import Array, Forward
 from xpmlp.nn.layers import Pass
@@ -46,6 +53,7 @@ def thin(model: Model, x: Rows) -> Rows:
         isinstance(x, SparseRows)
         and "sparse" in model.backend.capabilities
         and x.array.is_thin
+        and model.network.members is None
         and model.network.layers[0].name == "dense1"  # neither dropout nor a residual connection
         and not any(a is not None for a in model.scaling.arrays(x, model.dtype))
     ):
@@ -53,20 +61,30 @@ def thin(model: Model, x: Rows) -> Rows:
     return x
 
 
-def forward_batches(model: Model, x: Rows, reading: Reading) -> Array:
+def forward_batches(model: Model, x: Rows, reading: Reading, each: bool = False) -> Array:
     """Return what a reading makes of the network's outputs, for all rows.
 
-    Rows on the host are copied to the device batch by batch, and the results back.
+    Rows on the host are copied to the device batch by batch, and the results back. Of an ensemble
+    the outputs are those of the networks together; with ``each`` they are those of each network,
+    and the result has one more axis: (n, k, ...).
     """
     backend, weights, x = model.backend, model.weights, thin(model, x)
     there = backend.owns(x.array)
 
     def some_rows(run: Forward, start: int, stop: int) -> Array:
         part = x.part(start, stop, backend.padded(stop - start))
-        made = reading.of(model, run(weights.flat, weights.statistics, part))
+        out, rows = run(weights.flat, weights.statistics, part), stop - start
+        if each:  # a reading knows rows alone
+            networks = out.shape[1]
+            out, rows = backend.xp.reshape(out, (-1, out.shape[-1])), rows * networks
+        made = reading.of(model, out)
         made = made if there else backend.to_numpy(made)
-        made = made if part.shape[0] == stop - start else made[: stop - start, ...]
-        return reading.in_units(model, made)
+        made = made if made.shape[0] == rows else made[:rows, ...]
+        made = reading.in_units(model, made)
+        if each:
+            xp = backend.xp if there else np
+            made = xp.reshape(made, (stop - start, networks, *made.shape[1:]))
+        return made
 
     def all_rows(run: Forward, batches: Batches) -> Array:
         parts = [some_rows(run, *ends) for ends in batches]
@@ -74,19 +92,26 @@ def forward_batches(model: Model, x: Rows, reading: Reading) -> Array:
             return parts[0]
         return backend.xp.concat(parts) if there else np.concatenate(parts)
 
-    return _in_batches(model, x, all_rows)
+    return _in_batches(model, x, all_rows, each)
 
 
 def evaluate_batches(model: Model, x: Rows, target: np.ndarray) -> dict[str, float]:
     """Return loss and metric over all rows, summed in float64 on the host.
 
-    A loss that overflows is infinite, without a warning.
+    A loss that overflows is infinite, without a warning. Those of an ensemble are of its
+    predictions, which are the means of its networks'.
     """
-    with np.errstate(all="ignore"):
-        return _evaluate(model, x, target)
+    return {name: values[0] for name, values in _evaluate(model, x, target).items()}
 
 
-def _evaluate(model: Model, x: Rows, target: np.ndarray) -> dict[str, float]:
+def evaluate_each(model: Model, x: Rows, target: np.ndarray) -> dict[str, list[float]]:
+    """Return the same for each network of an ensemble."""
+    return _evaluate(model, x, target, each=True)
+
+
+def _evaluate(
+    model: Model, x: Rows, target: np.ndarray, each: bool = False
+) -> dict[str, list[float]]:
     backend, xp, task, x = model.backend, model.backend.xp, model.task, thin(model, x)
     metric = task.metric
     flat, statistics = model.weights.flat, model.weights.statistics
@@ -97,30 +122,46 @@ def _evaluate(model: Model, x: Rows, target: np.ndarray) -> dict[str, float]:
         n = stop - start
         size = backend.padded(n)
         z, part = run(flat, statistics, x.part(start, stop, size)), y.part(start, stop, size)
-        rows, _ = task.loss(backend.ops, z, part)
-        score = xp.zeros_like(rows) if metric is None else metric.rows(backend.ops, z, part)
-        found = xp.stack([rows, score])
+        parts = [z[:, i, :] for i in range(z.shape[1])] if each else [z]
+        found = xp.stack([xp.stack(of_rows(one, part)) for one in parts])
         if size > n:
             found = xp.where(backend.asarray(np.arange(size) < n), found, xp.zeros_like(found))
-        return xp.sum(found, axis=1)
+        return xp.sum(found, axis=-1)
+
+    def of_rows(z: Array, part: Array) -> list[Array]:
+        rows, _ = task.loss(backend.ops, z, part)
+        return [rows, xp.zeros_like(rows) if metric is None else metric.rows(backend.ops, z, part)]
 
     def totals(run: Forward, batches: Batches) -> np.ndarray:
         return np.asarray(backend.to_numpy(xp.stack([batch(run, *ends) for ends in batches])))
 
-    loss, score = _in_batches(model, x, totals).astype(np.float64).sum(axis=0)
-    params = model.network.layout.views(xp, flat)
-    weights = [params[name] for name in model.network.weights]
-    penalty = float(model.penalty.of_batch(xp, x.count).value(xp, weights))
+    with np.errstate(all="ignore"):
+        sums = _in_batches(model, x, totals, each).astype(np.float64).sum(axis=0)
+        penalty = _penalty(model, x.count, each)
     around_mean = total_sum_of_squares(target) if task.kind == "values" else 0.0
-    values = {"loss": float(loss / x.count + penalty)}
+    losses, scores = sums[:, 0] / x.count + penalty, sums[:, 1]
+    values = {"loss": [float(loss) for loss in losses]}
     if metric is not None:
-        values[metric.name] = float(metric.finish(score, x.count, around_mean))
+        values[metric.name] = [float(metric.finish(s, x.count, around_mean)) for s in scores]
     return values
 
 
-def _in_batches(model: Model, x: Rows, f: Callable[[Forward, Batches], Array]) -> Array:
+def _penalty(model: Model, rows: int, each: bool) -> np.ndarray | float:
+    """Return the penalty on the loss of so many rows: of each network, or the mean of them."""
+    xp, penalty = model.backend.xp, model.penalty_on_device().of_batch(model.backend.xp, rows)
+    params = model.network.layout.views(xp, model.weights.flat)
+    value = penalty.value(xp, [params[name] for name in model.network.weights])
+    if isinstance(value, float):
+        return value
+    found = np.asarray(model.backend.to_numpy(value), dtype=np.float64)
+    return found if each else float(found.mean())
+
+
+def _in_batches(
+    model: Model, x: Rows, f: Callable[[Forward, Batches], Array], each: bool = False
+) -> Array:
     """Compute over all rows in batches; halve the batch while the device's memory is too small."""
-    forward, n = _Forward.of(model, x), x.count
+    forward, n = _Forward.of(model, x, each), x.count
     while True:
         rows = min(forward.rows, n)
         try:
@@ -142,7 +183,8 @@ def _batches(n: int, rows: int) -> Batches:
 class _Forward:
     """A model's forward pass, compiled for its backend, task and scaling, for any weights."""
 
-    def __init__(self, model: Model, x: Rows) -> None:
+    def __init__(self, model: Model, x: Rows, each: bool) -> None:
+        self.each = each
         self.rows = rows_within_chunk(model, ROWS)
         self.backend, self.scaling, self.task = model.backend, model.scaling, model.known_task
         self.scaled, self.settings = x.scaled, model.custom_settings()
@@ -152,31 +194,33 @@ class _Forward:
         def forward(flat: Array, statistics: Array, X: Array) -> Array:
             params = network.layout.views(xp, flat)
             run = Pass(statistics=network.statistics.views(xp, statistics))
-            return layer.forward(ops, params, scaled(xp, X, *shift_scale, flat.dtype), run)[0]
+            z = layer.forward(ops, params, scaled(xp, X, *shift_scale, flat.dtype), run)[0]
+            return z if network.members is None else members.outputs(model, z, each)
 
         self.run = model.backend.compile_forward(forward)
 
     @staticmethod
-    def of(model: Model, x: Rows) -> "_Forward":
+    def of(model: Model, x: Rows, each: bool) -> "_Forward":
         """Return the model's; make it again if anything that it depends on has changed."""
         made: _Forward | None = model.forward_pass
         if (
             made is None
+            or made.each is not each
             or made.backend is not model.backend
             or made.scaling is not model.scaling
             or made.task is not model.known_task
             or made.scaled != x.scaled
             or made.settings != model.custom_settings()
         ):
-            made = model.forward_pass = _Forward(model, x)
+            made = model.forward_pass = _Forward(model, x, each)
         return made
 
 
 class Predictor(Model):
-    """A model with the verbs that use it: predict and predict_proba."""
+    """A model with the verbs that use it: predict, predict_proba and member."""
 
     @keywords.known("predict")
-    def predict(self, X: Any, return_std: bool = False) -> Any:
+    def predict(self, X: Any, return_std: bool = False, *, each: bool = False) -> Any:
         """Return class indices, 0/1 labels, or values; shape (n,), or (n, targets) for several.
 
         The result is in the library of X and on its device; NumPy for lists and sparse matrices.
@@ -184,12 +228,17 @@ class Predictor(Model):
         ``scaling="standard"`` or ``"robust"`` are float64, in which they are brought to the
         targets' units, where the device has it. Of quantiles it is the one nearest to the median.
 
+        Of an ensemble, values are the means of its networks' predictions, and classes follow from
+        the means of their probabilities.
+
         Parameters
         ----------
         X : array-like or sparse matrix, shape (n, sizes[0])
         return_std : bool
             Whether to return (values, standard deviations), both of that shape: for a network with
-            ``loss="gaussian"``.
+            ``loss="gaussian"``, or of the values that the networks of an ensemble predict.
+        each : bool
+            Of an ensemble, return what each network predicts: shape (k, n) or (k, n, targets).
 
         Raises
         ------
@@ -206,22 +255,33 @@ class Predictor(Model):
         >>> mlp.predict([[5.0, 1.0], [0.0, 3.0]])
         array([0, 1])
         """
+        each, loss = self._each("predict", each), self.task.loss
         if not flag("return_std", return_std):
-            return self._forward(X, DECISIONS, "predict")
-        if self.task.loss.predicts != "moments":
+            return self._forward(X, DECISIONS, "predict", each=each)
+        if self.task.kind != "values":
             raise InvalidValueError(
-                f"predict: found return_std=True for the loss {self.task.loss.name!r}, with which "
-                "a network predicts no standard deviations; make it with loss='gaussian' and two "
-                "outputs for each target"
+                "predict: found return_std=True for a model that predicts classes; predict_proba "
+                "says how sure it is"
             )
-        return self._forward(X, MOMENTS, "predict", mean_and_std)
+        if loss.predicts == "moments":
+            return self._forward(X, MOMENTS, "predict", mean_and_std, each)
+        if self.network.members is None or each:
+            raise InvalidValueError(
+                f"predict: found return_std=True for the loss {loss.name!r}, with which a network "
+                "predicts no standard deviations; make it with loss='gaussian' and two outputs for "
+                "each target, or an ensemble of values"
+            )
+        made: Any = self._forward(X, DECISIONS, "predict", each=True, over=members.mean_and_std)
+        return made
 
-    def predict_proba(self, X: Any) -> Array:
+    @keywords.known("predict_proba")
+    def predict_proba(self, X: Any, *, each: bool = False) -> Array:
         """Return class probabilities, shape (n, C); for one output those of 0 and 1, (n, 2).
 
         The result is in the model's dtype, in the library of X and on its device. For
         several labels it is the probability of each, shape (n, outputs). After ``calibrate`` they
-        are those at the temperature found.
+        are those at the temperature found. Of an ensemble it is the mean of its networks'
+        probabilities or, with ``each``, those of each: (k, n, C), without the temperature.
 
         Raises
         ------
@@ -236,7 +296,43 @@ class Predictor(Model):
         """
         if self.task.kind == "values":
             raise InvalidValueError("predict_proba: this model predicts values; use predict")
-        return self._forward(X, PROBABILITIES, "predict_proba")
+        each = self._each("predict_proba", each)
+        # The temperature is that of the mean.
+        reading = OWN_PROBABILITIES if each else PROBABILITIES
+        return self._forward(X, reading, "predict_proba", each=each)
+
+    def member(self, i: int) -> Self:
+        """Return network i of an ensemble as a model of its own, with copies of its weights.
+
+        Its predictions are ``predict(X, each=True)[i]``, up to rounding. It has the scaling, the
+        table and the task of the ensemble, and of networks that share nothing its own seed; where
+        the last training run ended, which ``fit(continued=True)`` needs, it does not know.
+
+        Raises
+        ------
+        InvalidValueError
+            If there is no such network, or the model is a single one.
+
+        Examples
+        --------
+        >>> mlp = xpmlp.MLP([2, 8, 1], ensemble=3, seed=5, backend="numpy")
+        >>> mlp.member(1).seed, mlp.member(1).parameters["dense1.W"].shape
+        (6, (2, 8))
+        """
+        made: Self = members.member(self, i)
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return pickling.state(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        pickling.restore(self, state)
+
+    def _each(self, call: str, each: bool) -> bool:
+        """Return whether the predictions of each network are asked for, which needs several."""
+        if flag("each", each):
+            members.members_of(self, f"{call}, each=True")
+        return each
 
     def _forward(
         self,
@@ -244,15 +340,24 @@ class Predictor(Model):
         reading: Reading,
         call: str,
         finish: Callable[[Any, Array], Array | tuple[Array, ...]] | None = None,
+        each: bool = False,
+        over: Callable[[Any, Array], Array | tuple[Array, ...]] = members.networks_first,
     ) -> Any:
-        """Return a reading of all rows in X's library; ``finish(xp, made)`` may take it apart."""
+        """Return a reading of all rows in X's library; ``finish(xp, made)`` may take it apart.
+
+        With ``each``, ``over(xp, part)`` is applied to what each network predicts, (n, k, ...).
+        """
 
         def computed(model: Model) -> Any:
             x = model.scaling.applied(inputs(model, X), model.dtype)
-            made = forward_batches(model, x, reading)
+            made: Any = forward_batches(model, x, reading, each)
+            xp = np if is_numpy_array(made) else model.backend.xp
             if finish is not None:
-                xp = np if is_numpy_array(made) else model.backend.xp
                 made = finish(xp, made)
+            if each:
+                made = (
+                    tuple(over(xp, m) for m in made) if isinstance(made, tuple) else over(xp, made)
+                )
             if isinstance(made, tuple):
                 return tuple(give_back(model.backend, X, part) for part in made)
             return give_back(model.backend, X, made)

@@ -41,10 +41,24 @@ def _facts(mlp: Model) -> Rows:
     rows = {
         "activation": ", ".join(hidden),
         "loss": _loss(mlp),
+        "networks": networks(mlp),
         "parameters": f"{mlp.network.layout.count:,}",
         "trained": trained if mlp.epochs_trained else "not yet",
     }
     return [(name, text) for name, text in rows.items() if text]
+
+
+def networks(mlp: Model) -> str:
+    """Describe how many networks there are, and what they share; empty for one."""
+    members = mlp.network.members
+    if members is None:
+        return ""
+    shared = {
+        "none": "nothing",
+        "mini": "all but a factor of each input",
+        "full": "weight matrices",
+    }
+    return f"{members.count}, which share {shared[members.sharing]}"
 
 
 def _loss(mlp: Model) -> str:
@@ -60,10 +74,13 @@ def _layers(mlp: Model) -> list[tuple[str, str, str, str]]:
     rows = [("layer", "output", "parameters", "computes")]
     width = mlp.sizes[0]
     for layer in mlp.network.layers:
-        W = next((s[1] for name, s in layer.shapes.items() if name.endswith(".W")), width)
+        W = next((s[-1] for name, s in layer.shapes.items() if name.endswith(".W")), width)
         width = layer.width or W
         count = sum(map(prod, layer.shapes.values()))
-        rows.append((layer.name, f"(n, {width})", f"{count:,}" if count else "", layer.formula))
+        shape = (*map(str, mlp.network.networks), "n", str(width))
+        rows.append(
+            (layer.name, f"({', '.join(shape)})", f"{count:,}" if count else "", layer.formula)
+        )
     return rows
 
 
@@ -76,6 +93,7 @@ def summary(mlp: Model) -> str:
         [
             *lines,
             f"{mlp.network.layout.count:,} parameters, {mlp.dtype}{rounding(mlp)}",
+            *([f"networks: {networks(mlp)}"] if mlp.network.members else []),
             f"loss: {_loss(mlp)}",
             *([] if mlp.table is None else ["", mlp.table.summary()]),
             f"backend: {mlp.backend.name} on {mlp.backend.device}",

@@ -148,7 +148,7 @@ def _mish_derivative(ops: Any, z: Array, h: Array) -> Array:
 
 def _softmax_vjp(ops: Any, z: Array, h: Array, dh: Array) -> Array:
     """∂hᵢ/∂zⱼ = hᵢ(δᵢⱼ − hⱼ), so dz = h ⊙ (dh − Σⱼ hⱼ dhⱼ)."""
-    return h * (dh - ops.xp.sum(h * dh, axis=1, keepdims=True))
+    return h * (dh - ops.xp.sum(h * dh, axis=-1, keepdims=True))
 
 
 LEAK = 0.01

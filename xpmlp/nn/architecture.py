@@ -9,6 +9,7 @@ from typing import Any
 from xpmlp.errors import InvalidTypeError, InvalidValueError, flag, short, unknown_name
 from xpmlp.nn.activations import Activation, activation
 from xpmlp.nn.embeddings import Embedding
+from xpmlp.nn.ensemble import Members
 from xpmlp.nn.initializers import bias_initializer as find_bias_initializer
 from xpmlp.nn.normalization import NORMALIZATIONS
 from xpmlp.nn.schedules import Schedule
@@ -43,6 +44,8 @@ class Architecture:
     parametrization : {"standard", "ntk"}
     activation_mix : bool
         Whether each hidden unit learns how much of its activation it uses.
+    members : Members or None
+        How many networks there are in one, and what they share.
     """
 
     sizes: tuple[int, ...]
@@ -59,6 +62,7 @@ class Architecture:
     input_scale: bool
     parametrization: str
     activation_mix: bool
+    members: Members | None = None
 
     @property
     def first(self) -> int:
@@ -87,6 +91,8 @@ class Architecture:
         input_scale: bool = False,
         parametrization: str = "standard",
         activation_mix: bool = False,
+        ensemble: int | None = None,
+        sharing: str = "none",
     ) -> "Architecture":
         """Check the arguments of ``MLP``, and expand them to one value for each layer."""
         sizes = _sizes(sizes)
@@ -111,6 +117,13 @@ class Architecture:
                 f"normalization: found {normalization!r}; expected one of "
                 f"{', '.join(NORMALIZATIONS)}, or a function (name, units) -> Layer"
             )
+        members = Members.make(ensemble, sharing)
+        if members is not None and callable(normalization):
+            raise InvalidTypeError(
+                f"normalization: found a function with ensemble={members.count}; custom layers are "
+                "written for arrays of two axes, and those of an ensemble have three. Use 'layer' "
+                "or 'batch'"
+            )
         made = cls(
             sizes,
             _activations(activation, hidden),
@@ -126,6 +139,7 @@ class Architecture:
             input_scale,
             parametrization,
             activation_mix,
+            members,
         )
         if residual and not any(a == b for a, b in made.pairs[:-1]):
             raise InvalidValueError(
@@ -183,6 +197,6 @@ def _activations(spec: Any, hidden: int) -> tuple[Activation, ...]:
 ARGUMENTS = (
     "sizes", "activation", "dropout", "input_dropout", "normalization", "residual", "bias",
     "initializer", "bias_initializer", "zero_last", "embedding", "input_scale", "parametrization",
-    "activation_mix",
+    "activation_mix", "ensemble", "sharing",
 )  # fmt: skip
 """Those arguments of ``MLP`` that describe the architecture."""

@@ -28,7 +28,8 @@ class State(NamedTuple):
     statistics : Array, shape (statistics layout.size,)
         Running means and variances of batch normalization.
     loss : Array, shape ()
-        The last step's loss: the weighted mean over the batch plus the penalty.
+        The last step's loss: the weighted mean over the batch plus the penalty. Of k networks,
+        shape (k,), and (2, k) of the sums.
     totals, carry : Array, shape (2,)
         Sums over the epoch of loss times batch size and of the metric, and what rounding
         lost of them (Kahan's compensation).
@@ -76,10 +77,12 @@ class Plan(NamedTuple):
     Attributes
     ----------
     rows : Array of int32, shape (steps, batch)
-        Indices of each step's examples.
+        Indices of each step's examples; (steps, k, batch) of k networks with orders of their own.
     coefficients : Array of the model's dtype, shape (steps, c)
-        The optimizer's scalars for each step: the learning rate, Adam's bias corrections.
-    keys : Array of int32, shape (steps, dropout layers, 2), or 3 where a rate is scheduled
+        The optimizer's scalars for each step: the learning rate, Adam's bias corrections; or
+        (steps, c, k), if each network has its rate.
+    keys : Array of int32, shape (steps, dropout layers, 2) or (steps, k, dropout layers, 2)
+        The last axis is 3 where a rate is scheduled.
         Each dropout layer's key; see ``xpmlp.nn.random.dropout_mask``.
     """
 

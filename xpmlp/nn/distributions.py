@@ -5,6 +5,7 @@ the j-th outputs of all of them, so that a part is a slice of the columns.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import log, pi
 from typing import Any
 
@@ -65,6 +66,14 @@ class Gaussian(Loss):
         """Return means and variances, shape (n, columns) each."""
         d = z.shape[-1] // 2
         return z[..., :d], ops.xp.exp(clamp(ops.xp, z[..., d:], LOG_VARIANCES))
+
+    def joined(self, ops: Any, z: Array) -> Array:
+        """Return outputs with the moments of k networks' mixture: (k, n, outputs) to (n, outputs).
+
+        It is not normal, but that is the normal distribution nearest to it.
+        """
+        mean, variance = mixture(ops.xp, *self.moments(ops, z))
+        return ops.xp.concat((mean, ops.xp.log(variance)), axis=-1)
 
 
 @dataclass(frozen=True)
@@ -147,6 +156,18 @@ class Quantiles(Loss):
         """Return all quantiles, shape (n, quantiles, columns), ascending along the second axis."""
         return ops.xp.stack(self._cumulative(ops.xp, self._parts(z)), axis=-2)
 
+    def joined(self, ops: Any, z: Array) -> Array:
+        """Return outputs with the mean quantiles of k networks: (k, n, outputs) to (n, outputs).
+
+        softplus(z) = d has the inverse z = d + ln(1 − exp(−d)).
+        """
+        xp = ops.xp
+        each = [xp.mean(q, axis=0) for q in self._cumulative(xp, self._parts(z))]
+        steps = [b - a for a, b in pairwise(each)]
+        least = float(xp.finfo(z.dtype).smallest_normal)
+        steps = [xp.maximum(d, least) for d in steps]
+        return xp.concat([each[0], *(d + xp.log(-xp.expm1(-d)) for d in steps)], axis=-1)
+
     def _parts(self, z: Array) -> list[Array]:
         """Return the outputs of each quantile, shape (n, columns) each."""
         d = z.shape[-1] // len(self.q)
@@ -158,3 +179,20 @@ class Quantiles(Loss):
         for part in parts[1:]:
             found.append(found[-1] + softplus(xp, part))
         return found
+
+
+def mixture(xp: Any, mean: Array, variance: Array) -> tuple[Array, Array]:
+    """Return mean and variance of a mixture of equal parts, along the first axis.
+
+    Var y = mean of the variances + variance of the means: the law of total variance. For networks
+    that predict no variances of their own, pass zeros.
+
+    Parameters
+    ----------
+    mean, variance : Array, shape (members, ...)
+
+    Returns
+    -------
+    mean, variance : Array, shape (...)
+    """
+    return xp.mean(mean, axis=0), xp.mean(variance, axis=0) + xp.var(mean, axis=0)

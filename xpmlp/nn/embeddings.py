@@ -5,7 +5,7 @@ that stay as they are, then those of the embedded numbers, then those of the cat
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -205,24 +205,35 @@ def _whole(name: str, value: Any, least: int = 0) -> int:
     return number
 
 
-def embed(spec: Embedding, inputs: int) -> Layer:
+def embed(spec: Embedding, inputs: int, networks: int | None = None) -> Layer:
     """Return the layer of an embedding, from (n, inputs) to (n, spec.width(inputs)).
 
     Inputs are taken as runs of neighbours, which are views. A category has the gradient 0.
+
+    Parameters
+    ----------
+    spec : Embedding
+    inputs : int
+    networks : int, optional
+        How many networks have an embedding of their own: arrays then have one more axis in front.
     """
     numbers, count = _runs(spec.embedded(inputs)), len(spec.embedded(inputs))
+    k = networks or 1
     parts: list[tuple[tuple[slice, ...], Part]] = []
     if kept := _runs(spec.kept(inputs)):
         parts.append((kept, Part(_as_it_is, {}, {}, {})))
     if count and spec.numbers == "pbld":
-        made = periodic(count, spec.frequencies, spec.outputs - 1, spec.sigma)
-        parts.append((numbers, made))
+        made = periodic(k * count, spec.frequencies, spec.outputs - 1, spec.sigma)
+        parts.append((numbers, _of_networks(made, networks)))
     elif count:
-        parts.append((numbers, piecewise(count, spec.bins, spec.outputs)))
+        made = piecewise(k * count, spec.bins, spec.outputs)
+        parts.append((numbers, _of_networks(made, networks)))
     for index, codes in spec.categories:
-        parts.append(((slice(index, index + 1),), _category(index, codes, spec.size)))
+        parts.append(((slice(index, index + 1),), _category(index, codes, spec.size, networks)))
 
     def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
+        if networks is not None and x.ndim < 3:
+            x = ops.xp.broadcast_to(x, (networks, *x.shape))
         made = [part.forward(ops, p, _taken(ops.xp, x, runs), run) for runs, part in parts]
 
         def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
@@ -230,8 +241,8 @@ def embed(spec: Embedding, inputs: int) -> Layer:
             pieces: dict[int, Array] = {}
             start = 0
             for (runs, _), (y, back) in zip(parts, made, strict=True):
-                stop = start + y.shape[1]
-                dx, new = back(dy[:, start:stop], need_dx)
+                stop = start + y.shape[-1]
+                dx, new = back(dy[..., start:stop], need_dx)
                 grads, start = grads | new, stop
                 if need_dx:
                     _put(pieces, runs, dx)
@@ -270,7 +281,7 @@ def _runs(columns: Sequence[int]) -> tuple[slice, ...]:
 
 
 def _taken(xp: Any, x: Array, runs: tuple[slice, ...]) -> Array:
-    return _joined(xp, [x[:, run] for run in runs])
+    return _joined(xp, [x[..., run] for run in runs])
 
 
 def _joined(xp: Any, arrays: list[Array]) -> Array:
@@ -278,7 +289,7 @@ def _joined(xp: Any, arrays: list[Array]) -> Array:
     while len(arrays) > FEW:
         parts = [arrays[i : i + FEW] for i in range(0, len(arrays), FEW)]
         arrays = [_joined(xp, part) for part in parts]
-    return arrays[0] if len(arrays) == 1 else xp.concat(arrays, axis=1)
+    return arrays[0] if len(arrays) == 1 else xp.concat(arrays, axis=-1)
 
 
 def _put(pieces: dict[int, Array], runs: tuple[slice, ...], dx: Array) -> None:
@@ -286,7 +297,7 @@ def _put(pieces: dict[int, Array], runs: tuple[slice, ...], dx: Array) -> None:
     start = 0
     for run in runs:
         for column in range(run.start, run.stop):
-            at = dx[:, start : start + 1]
+            at = dx[..., start : start + 1]
             pieces[column] = pieces[column] + at if column in pieces else at
             start += 1
 
@@ -299,27 +310,77 @@ def _as_it_is(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward
     return x, lambda dy, need_dx=True: (dy, {})
 
 
+def _of_networks(part: Part, networks: int | None) -> Part:
+    """Return the embedding of each network's numbers, from that of the numbers of all of them.
+
+    Numbers do not know of each other, so those of k networks are k times as many numbers.
+    """
+    if networks is None:
+        return part
+
+    def split(shape: tuple[int, ...]) -> tuple[int, ...]:
+        return networks, shape[0] // networks, *shape[1:]
+
+    def joined(xp: Any, given: Mapping[str, Array], shapes: Mapping[str, Any]) -> dict[str, Array]:
+        return {name: xp.reshape(given[name], shape) for name, shape in shapes.items()}
+
+    def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
+        xp, constants = ops.xp, joined(ops.xp, run.statistics, part.statistics)
+        own = joined(xp, p, part.shapes)
+        y, inner = part.forward(
+            ops, own, _side_by_side(xp, x), replace(run, statistics=constants, grad={})
+        )
+
+        def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
+            dx, grads = inner(_side_by_side(xp, dy), need_dx)
+            each = {name: xp.reshape(g, split(part.shapes[name])) for name, g in grads.items()}
+            return None if dx is None else _apart(xp, dx, networks), each
+
+        return _apart(xp, y, networks), backward
+
+    shapes = {name: split(shape) for name, shape in part.shapes.items()}
+    statistics = {name: split(shape) for name, shape in part.statistics.items()}
+    return Part(forward, shapes, statistics, part.initial)
+
+
+def _side_by_side(xp: Any, x: Array) -> Array:
+    """(k, n, m) as (n, k · m)."""
+    k, n, m = x.shape
+    return xp.reshape(xp.permute_dims(x, (1, 0, 2)), (n, k * m))
+
+
+def _apart(xp: Any, x: Array, k: int) -> Array:
+    """(n, k · m) as (k, n, m)."""
+    n, width = x.shape
+    return xp.permute_dims(xp.reshape(x, (n, k, width // k)), (1, 0, 2))
+
+
 # Categories
 
 
-def _category(index: int, count: int, size: int) -> Part:
+def _category(index: int, count: int, size: int, networks: int | None) -> Part:
     """y = E[code] with a table E (codes, size); dE has the sums of dy over the rows of each code.
 
-    Codes beyond the table are its last or first.
+    Codes beyond the table are its last or first. The tables of k networks are taken from as one.
     """
     name = f"category{index}.E"
 
     def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
         xp = ops.xp
-        codes = xp.astype(xp.minimum(xp.maximum(x[:, 0], 0.0), count - 1.0), xp.int32)
+        codes = xp.astype(xp.minimum(xp.maximum(x[..., 0], 0.0), count - 1.0), xp.int32)
 
         def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
             dE = ops.sum_by_code(dy, codes, count, run.grad.get(name))
             return xp.zeros_like(x) if need_dx else None, {name: dE}
 
-        return xp.take(p[name], codes, axis=0), backward
+        if networks is None:
+            return xp.take(p[name], codes, axis=0), backward
+        first = count * xp.arange(networks, dtype=xp.int32, device=ops.device)[:, None]
+        table, places = xp.reshape(p[name], (-1, size)), xp.reshape(codes + first, (-1,))
+        return xp.reshape(xp.take(table, places, axis=0), (*codes.shape, size)), backward
 
-    return Part(forward, {name: (count, size)}, {}, {name: normal})
+    shape = (count, size) if networks is None else (networks, count, size)
+    return Part(forward, {name: shape}, {}, {name: normal})
 
 
 def sum_by_code(
@@ -332,9 +393,10 @@ def sum_by_code(
     Parameters
     ----------
     dy : Array, shape (n, size)
+        Of k networks, all arrays have one more axis in front.
     codes : Array of int32, shape (n,)
         0 to ``count`` − 1.
     out : Array, shape (count, size), optional
         A buffer that a backend may write to.
     """
-    return one_hot(xp, device, codes, count, dy.dtype).T @ dy
+    return xp.matrix_transpose(one_hot(xp, device, codes, count, dy.dtype)) @ dy

@@ -83,8 +83,8 @@ def log_softmax(xp: Any, z: Array) -> Array:
     would be infinite, and no gradient depends on numbers of that size.
     """
     z = clamp(xp, z, 0.5 * float(xp.finfo(z.dtype).max))
-    z = z - xp.max(z, axis=1, keepdims=True)
-    return z - xp.log(xp.sum(xp.exp(z), axis=1, keepdims=True))
+    z = z - xp.max(z, axis=-1, keepdims=True)
+    return z - xp.log(xp.sum(xp.exp(z), axis=-1, keepdims=True))
 
 
 def softmax(xp: Any, z: Array) -> Array:
@@ -92,7 +92,26 @@ def softmax(xp: Any, z: Array) -> Array:
     return xp.exp(log_softmax(xp, z))
 
 
+def over_rows(p: Array) -> Array:
+    """Return a vector of each unit's numbers in a form that broadcasts over rows.
+
+    Shape (units,) stays; of k networks, (k, units) becomes (k, 1, units).
+    """
+    return p if p.ndim == 1 else p[:, None, :]
+
+
+def summed_over_rows(xp: Any, d: Array, p: Array) -> Array:
+    """Sum d, shape (n, units) or (k, n, units), to the shape of a vector p of each unit's numbers.
+
+    Networks that share p, of shape (units,), add up.
+    """
+    return xp.sum(d, axis=-2 if p.ndim > 1 else tuple(range(d.ndim - 1)))
+
+
 def one_hot(xp: Any, device: Any, labels: Array, classes: int, dtype: Any) -> Array:
-    """Encode class indices, shape (n,), as rows of 0 and 1, shape (n, classes)."""
+    """Encode class indices, shape (n,), as rows of 0 and 1, shape (n, classes).
+
+    Of k networks both have one more axis in front.
+    """
     columns = xp.arange(classes, dtype=labels.dtype, device=device)
-    return xp.astype(labels[:, None] == columns[None, :], dtype)
+    return xp.astype(labels[..., None] == columns, dtype)

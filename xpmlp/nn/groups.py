@@ -15,7 +15,7 @@ from xpmlp.nn.functions import Array
 from xpmlp.nn.limits import not_negative
 from xpmlp.nn.parameters import Layout
 from xpmlp.nn.schedules import Schedule
-from xpmlp.nn.updates import Updated
+from xpmlp.nn.updates import Updated, with_plain_updates
 
 Groups = tuple[tuple[str, "Group"], ...]
 
@@ -149,34 +149,51 @@ class Grouped:
 
     def values(
         self, epoch: int, steps: int, total: float, history: Mapping[str, Sequence[float]]
-    ) -> list[tuple[list[float], list[float] | None]]:
+    ) -> list[tuple[list[Any], list[Any] | None]]:
         """Return each group's learning rates and decays of an epoch's steps.
 
-        The decays are None where the optimizer has none, or its own constant.
+        The decays are None where the optimizer has none, or its own constant. Where each network of
+        an ensemble has its own, those of a step are a tuple.
         """
         time = (epoch, steps, total, history)
         common = self.optimizer.rates(*time)
         own: Any = getattr(self.optimizer, "weight_decay", None)
-        found = []
+        found: list[tuple[list[Any], list[Any] | None]] = []
         for group in self.groups:
             rates = common if group.schedule is None else group.schedule.rates(*time)
             decay: Any = own if group.weight_decay is None else group.weight_decay
             decays = decay.rates(*time) if isinstance(decay, Schedule) else [decay] * steps
             constant = decay is own and not isinstance(own, Schedule)
-            found.append(([group.rate * r for r in rates], None if constant else decays))
+            found.append(([_times(group.rate, r) for r in rates], None if constant else decays))
         return found
 
     def clip(self, ops: Any, g: Array) -> Array:
         """Clip the gradient, by the norm of all parameters' together."""
         return self.optimizer.clip(ops, g)
 
-    def update(self, ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Updated:
+    def update(
+        self,
+        ops: Any,
+        p: Array,
+        g: Array,
+        moments: tuple[Array, ...],
+        c: Array,
+        owners: Array | None = None,
+    ) -> Updated:
         """Return the new parameters and optimizer state; as ``Optimizer.update``.
 
-        ``c`` has the coefficients of all groups, one group after the other.
+        Parameters
+        ----------
+        c : Array, shape (coefficients,) or (coefficients, k)
+            Those of all groups, one group after the other; or of each network, too.
+        owners : Array of int32, shape (layout.size,), optional
+            Which network has each parameter, for coefficients of each.
         """
+        if owners is not None:
+            ops = with_plain_updates(ops)
         if self._parts is None:
-            return self.optimizer.update(ops, p, g, moments, c)
+            return self.optimizer.update(ops, p, g, moments, _of_each(ops.xp, c, owners))
+        network = None if owners is None else self._parts.views(ops.xp, owners)
         width = c.shape[0] // len(self.groups)
         old = [self._parts.views(ops.xp, x) for x in (p, *moments)]
         grad = self._parts.views(ops.xp, g)
@@ -186,7 +203,8 @@ class Grouped:
                 continue
             i = self.members[name]
             theta, *state = (views[name] for views in old)
-            own = c[i * width : (i + 1) * width]
+            own = c[i * width : (i + 1) * width, ...]
+            own = _of_each(ops.xp, own, None if network is None else network[name])
             theta, state = self.optimizer.update(ops, theta, grad[name], tuple(state), own)
             for views, x in zip(new, (theta, *state), strict=True):
                 views[name] = x
@@ -195,6 +213,18 @@ class Grouped:
             ops.pack(self._parts, *packed) for packed in zip(new, (p, *moments), old, strict=True)
         )
         return p, tuple(state)
+
+
+def _of_each(xp: Any, c: Array, owners: Array | None) -> Any:
+    """Return coefficients; those of each network as arrays with one for each parameter."""
+    if owners is None:
+        return c
+    return [xp.take(c[i, :], owners, axis=0) for i in range(c.shape[0])]
+
+
+def _times(factor: float, rate: Any) -> Any:
+    """Return a rate, or a tuple of each network's, times a factor."""
+    return tuple(factor * r for r in rate) if isinstance(rate, tuple) else factor * rate
 
 
 def _owners(patterns: list[str], names: list[str]) -> dict[str, int]:

@@ -5,7 +5,7 @@ variance of its input when var(W) = 1/n_in; He doubles that because ReLU halves 
 averages the demands of the forward and the backward pass. Biases start at zero.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import sqrt
 from typing import Any
 
@@ -144,6 +144,16 @@ def _checked(name: str, made: Any, shape: tuple[int, ...], meaning: str) -> Any:
 
 def _named(argument: str, spec: object) -> str:
     return f"{argument} {getattr(spec, '__name__', repr(spec))}:"
+
+
+def stacked(each: Sequence[Any]) -> Any:
+    """Return host arrays of one shape as one, with an axis in front."""
+    return np.stack(each)
+
+
+def signs(rng: Any, shape: tuple[int, ...]) -> Any:
+    """Return factors of −1 and 1: a float64 host array."""
+    return 2.0 * rng.integers(0, 2, size=shape) - 1.0
 
 
 def filled(shape: tuple[int, ...], value: float) -> Any:

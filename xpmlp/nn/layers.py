@@ -5,7 +5,8 @@
 
 Nothing is stored on an object and nothing accumulates: what backward needs, it closes over.
 ``p`` maps names to arrays and ``grads`` has the same names. Layers never write to an argument.
-Shapes: n examples, ``in`` and ``out`` units; gradients are of the batch's loss.
+Shapes: n examples, ``in`` and ``out`` units; gradients are of the batch's loss. The same formulas
+hold for k networks at once, whose arrays have one more axis in front: see ``xpmlp.nn.ensemble``.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from xpmlp.nn.activations import Activation
-from xpmlp.nn.functions import Array
+from xpmlp.nn.functions import Array, over_rows
 from xpmlp.nn.schedules import Schedule
 
 Params = Mapping[str, Array]
@@ -33,7 +34,7 @@ class Pass:
     training : bool
         Whether dropout drops units and batch normalization uses the batch's statistics.
     keys : Array of int32, shape (dropout layers, 2), optional
-        Random words of this step.
+        Random words of this step; (k, dropout layers, 2) of networks that draw on their own.
     statistics : mapping of str to Array
         Running statistics by name, read by batch normalization outside training.
     new_statistics : dict
@@ -135,13 +136,17 @@ def watch(
     return layer._replace(forward=forward)
 
 
-def dense(name: str, n_in: int, n_out: int, bias: bool = True) -> Layer:
+def dense(
+    name: str, n_in: int, n_out: int, bias: bool = True, front: tuple[int, ...] = ()
+) -> Layer:
     """z = x W + b, with x (n, in), W (in, out), b (out,), z (n, out).
 
     Since zᵢⱼ = Σₖ xᵢₖ Wₖⱼ + bⱼ, the chain rule gives
     dWₖⱼ = Σᵢ xᵢₖ dzᵢⱼ, that is dW = xᵀ dz (in, out);
     dbⱼ = Σᵢ dzᵢⱼ, the column sums of dz (out,);
     dxᵢₖ = Σⱼ dzᵢⱼ Wₖⱼ, that is dx = dz Wᵀ (n, in).
+
+    ``front`` are axes in front of both: networks of the same layers.
     """
     W, b = f"{name}.W", f"{name}.b"
 
@@ -149,13 +154,13 @@ def dense(name: str, n_in: int, n_out: int, bias: bool = True) -> Layer:
         z = ops.dense(x, p[W], p[b] if bias else None)
 
         def backward(dz: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
-            out = (run.grad.get(W), run.grad.get(b))
+            out = (run.grad.get(W), run.grad.get(b) if bias else None)
             dx, dW, db = ops.dense_grad(x, p[W], dz, need_dx, out)
             return dx, {W: dW, b: db} if bias else {W: dW}
 
         return z, backward
 
-    shapes = {W: (n_in, n_out), b: (n_out,)} if bias else {W: (n_in, n_out)}
+    shapes = {W: (*front, n_in, n_out), b: (*front, n_out)} if bias else {W: (*front, n_in, n_out)}
     made = Layer(name, forward, shapes, {}, "z = x W + b" if bias else "z = x W")
     return made._replace(activated=partial(_activated, made, W, b if bias else None))
 
@@ -174,7 +179,7 @@ def _activated(
         z, h = ops.dense_activation(ops, x, p[W], p[b] if b else None, activation)
         y, mask = h, None
         if rate is not None and run.training:
-            y, mask = ops.dropout(ops, h, run.keys[index, :], _constant(rate))
+            y, mask = ops.dropout(ops, h, run.keys[..., index, :], _constant(rate))
 
         def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
             out = (run.grad.get(W), run.grad.get(b) if b else None)
@@ -195,7 +200,7 @@ def _activated(
 def affine(xp: Any, x: Array, W: Array, b: Array | None) -> Array:
     """x W + b; the reference of ``ops.dense``."""
     z = x @ W
-    return z if b is None else z + b
+    return z if b is None else z + over_rows(b)
 
 
 def affine_grad(
@@ -209,10 +214,12 @@ def affine_grad(
     """(dz Wᵀ or None, xᵀ dz, column sums of dz); the reference of ``ops.dense_grad``.
 
     ``out`` has buffers for dW and db. A backend may write there or not: callers use what is
-    returned.
+    returned. Networks that share W, with dz of shape (k, n, out), add their gradients up.
     """
-    dx = dz @ W.T if need_dx else None
-    return dx, x.T @ dz, xp.sum(dz, axis=0)
+    dx = dz @ xp.matrix_transpose(W) if need_dx else None
+    if dz.ndim > W.ndim:
+        x, dz = (xp.reshape(a, (-1, a.shape[-1])) for a in (x, dz))
+    return dx, xp.matrix_transpose(x) @ dz, xp.sum(dz, axis=-2)
 
 
 def dense_activation(
@@ -285,7 +292,7 @@ def dropout(name: str, rate: float | Schedule, index: int) -> Layer:
     def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
         if not run.training:
             return x, lambda dy, need_dx=True: (dy, {})
-        y, mask = ops.dropout(ops, x, run.keys[index, :], _constant(rate))
+        y, mask = ops.dropout(ops, x, run.keys[..., index, :], _constant(rate))
 
         def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
             return ops.dropout_grad(ops, dy, mask) if need_dx else None, {}

@@ -116,12 +116,13 @@ def batch_mean(xp: Any, rows: Array, dz: Array, weight: Array | None) -> tuple[A
     -------
     value : Array, shape ()
     dz : Array, shape (n, outputs)
+        Of k networks all of them have one more axis in front.
     """
     if weight is None:
-        return xp.mean(rows), dz * (1.0 / rows.shape[0])
-    total = xp.maximum(xp.sum(weight), float(xp.finfo(rows.dtype).smallest_normal))
-    share = weight / total
-    return xp.sum(rows * share), dz * share[:, None]
+        return xp.mean(rows, axis=-1), dz * (1.0 / rows.shape[-1])
+    total = xp.sum(weight, axis=-1, keepdims=True)
+    share = weight / xp.maximum(total, float(xp.finfo(rows.dtype).smallest_normal))
+    return xp.sum(rows * share, axis=-1), dz * share[..., None]
 
 
 def accumulate(
@@ -140,13 +141,14 @@ def accumulate(
     n : int
         Its number of rows.
     score : Array of any length, or None
-        The metric by rows, or sums of it; None adds nothing.
+        The metric by rows, or sums of it; None adds nothing. Of k networks, ``value`` has the
+        shape (k,), ``score`` (k, any), and the others (2, k).
 
     Returns
     -------
     totals, carry, finite
     """
-    scored = xp.zeros_like(value) if score is None else xp.sum(score)
+    scored = xp.zeros_like(value) if score is None else xp.sum(score, axis=-1)
     add = xp.stack((value * n, scored)) - carry
     total = totals + add
     return total, (total - totals) - add, finite + xp.astype(xp.isfinite(total), xp.int32)

@@ -12,12 +12,13 @@ from typing import Any
 from xpmlp.errors import InvalidValueError
 from xpmlp.nn.architecture import ARGUMENTS, Architecture
 from xpmlp.nn.embeddings import embed
-from xpmlp.nn.initializers import bias_drawn, drawn, filled
+from xpmlp.nn.ensemble import FIRST_FACTORS, adapted, is_own, per_network, with_factors
+from xpmlp.nn.initializers import bias_drawn, drawn, filled, signs, stacked
 from xpmlp.nn.layers import Layer, activate, chain, dense, dropout, residual
 from xpmlp.nn.normalization import NORMALIZATIONS
 from xpmlp.nn.numeric import BINS
 from xpmlp.nn.parameters import Layout
-from xpmlp.nn.random import Purpose, dropout_keys, generator
+from xpmlp.nn.random import Purpose, dropout_keys, generator, seeds_of
 from xpmlp.nn.returned import made_layer
 from xpmlp.nn.schedules import BEGIN, Schedule, Time
 from xpmlp.nn.tabular import input_scale, mixed_activation, ntk
@@ -42,10 +43,13 @@ class Network:
         Names of the weight matrices, which penalties and max-norm act on.
     biases : tuple of str
         Names of the biases of dense layers.
+    members : Members or None
+        How many networks there are in one, and what they share; None for one without an axis in
+        front.
     """
 
     def __init__(self, architecture: Architecture) -> None:
-        self.architecture = architecture
+        self.architecture, self.members = architecture, architecture.members
         self.dropouts, self.dropout_rates = 0, list[float | Schedule]()
         self.layers = self._layers()
         self.body = chain("mlp", self.layers)
@@ -70,28 +74,56 @@ class Network:
         """Make the network that the arguments of ``MLP`` describe."""
         return cls(Architecture.make(**{name: arguments[name] for name in ARGUMENTS}))
 
-    def initial_values(self, seed: int) -> dict[str, Any]:
+    @property
+    def networks(self) -> tuple[int, ...]:
+        """The axis in front of what each network has: of losses, outputs and metrics."""
+        return () if self.members is None else (self.members.count,)
+
+    @property
+    def seeded(self) -> int | None:
+        """How many seeds the networks have; None for one."""
+        members = self.members
+        return None if members is None or not members.independent else members.count
+
+    def is_of_each(self, name: str) -> bool:
+        """Whether each network has this parameter or statistic: the first axis counts them."""
+        return self.members is not None and is_own(self.members, name, self.layout.slots)
+
+    def initial_values(self, seed: Any) -> dict[str, Any]:
         """Return initial parameters and running statistics: float64 host arrays by name.
 
         The initializers draw weights and biases, from a Philox stream for each layer; layers define
-        the rest.
+        the rest. Each of k networks that share nothing draws as it would alone, with its seed.
         """
+        seeds = seeds_of(seed, self.seeded)
         values: dict[str, Any] = {}
         for i, (name, slot) in enumerate((self.layout.slots | self.statistics.slots).items()):
-            first = self.body.initial.get(name, 0.0)
-            if name in self.weights:
-                values[name] = self._weight(self.weights.index(name), slot.shape, seed)
-            elif name in self.biases:
-                k = self.biases.index(name)
-                rng, n_in = generator(seed, Purpose.BIASES, k), self.architecture.pairs[k][0]
-                values[name] = bias_drawn(
-                    self.architecture.bias_initializer, rng, n_in, *slot.shape
-                )
-            elif callable(first):
-                values[name] = first(generator(seed, Purpose.EMBEDDINGS, i), slot.shape)
-            else:
-                values[name] = filled(slot.shape, first)
+            shape = slot.shape if self.seeded is None else slot.shape[1:]
+            each = [self._first(i, name, shape, one) for one in seeds]
+            values[name] = each[0] if self.seeded is None else stacked(each)
         return values
+
+    def _first(self, i: int, name: str, shape: tuple[int, ...], seed: int) -> Any:
+        """Return the first values of one network's i-th array, or of one that networks share."""
+        first = self.body.initial.get(name, 0.0)
+        if name in self.weights:
+            return self._weight(self.weights.index(name), shape, seed)
+        if name in self.biases:
+            return self._bias(self.biases.index(name), shape, seed)
+        if name == FIRST_FACTORS:
+            return signs(generator(seed, Purpose.SIGNS), shape)
+        if callable(first):
+            return first(generator(seed, Purpose.EMBEDDINGS, i), shape)
+        return filled(shape, first)
+
+    def _bias(self, i: int, shape: tuple[int, ...], seed: int) -> Any:
+        """Return the first biases of a dense layer; of networks that share weights, of each."""
+        a, rng = self.architecture, generator(seed, Purpose.BIASES, i)
+        *front, units = shape
+        each = [
+            bias_drawn(a.bias_initializer, rng, a.pairs[i][0], units) for _ in range(*front or [1])
+        ]
+        return stacked(each) if front else each[0]
 
     def _weight(self, i: int, shape: tuple[int, ...], seed: int) -> Any:
         """Return the first weights of a dense layer, by its place among them.
@@ -142,18 +174,18 @@ class Network:
 
     def _layers(self) -> list[Layer]:
         a = self.architecture
-        layers = [] if a.embedding is None else [embed(a.embedding, a.sizes[0])]
-        layers += [input_scale(a.first)] * a.input_scale
+        layers = [] if a.embedding is None else [embed(a.embedding, a.sizes[0], self.seeded)]
+        layers += [per_network(input_scale(a.first), a.members)] * a.input_scale
         layers += self._dropout("dropout0", a.input_dropout)
         *pairs, last = a.pairs
         for i, (n_in, n_out) in enumerate(pairs, start=1):
-            hidden = [self._dense(i, n_in, n_out)]
+            hidden = self._dense(i, n_in, n_out)
             if a.normalization is not None:
                 make = NORMALIZATIONS.get(a.normalization, a.normalization)
-                hidden.append(made_layer(make, f"norm{i}", n_out))
+                hidden.append(per_network(made_layer(make, f"norm{i}", n_out), a.members))
             f = a.activations[i - 1]
             hidden.append(
-                mixed_activation(f"mix{i}", f, n_out)
+                per_network(mixed_activation(f"mix{i}", f, n_out), a.members)
                 if a.activation_mix
                 else activate(f"activation{i}", f)
             )
@@ -161,8 +193,18 @@ class Network:
             if a.residual and n_in == n_out:
                 hidden = [residual(f"residual{i}", chain(f"layer{i}", hidden))]
             layers += hidden
-        return [*layers, self._dense(len(a.sizes) - 1, *last)]
+        return [*layers, *self._dense(len(a.sizes) - 1, *last)]
 
-    def _dense(self, i: int, n_in: int, n_out: int) -> Layer:
-        made = dense(f"dense{i}", n_in, n_out, self.architecture.bias)
-        return ntk(made, n_in) if self.architecture.parametrization == "ntk" else made
+    def _dense(self, i: int, n_in: int, n_out: int) -> list[Layer]:
+        a, members = self.architecture, self.architecture.members
+        if members is not None and members.sharing == "full":
+            shared = self._scaled(dense(f"dense{i}", n_in, n_out, bias=False), n_in)
+            return adapted(shared, members.count, n_in, n_out, a.bias)
+        if members is not None and members.sharing == "mini" and i == 1:
+            each = dense("dense1", n_in, n_out, a.bias, (members.count,))
+            return [self._scaled(with_factors(each, "dense1.W", "dense1.b", "dense1.r"), n_in)]
+        front = () if members is None else members.front
+        return [self._scaled(dense(f"dense{i}", n_in, n_out, a.bias, front), n_in)]
+
+    def _scaled(self, layer: Layer, n_in: int) -> Layer:
+        return ntk(layer, n_in) if self.architecture.parametrization == "ntk" else layer

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from xpmlp.nn.functions import Array
+from xpmlp.nn.functions import Array, over_rows, summed_over_rows
 from xpmlp.nn.layers import Backward, Grads, Layer, Params, Pass
 
 EPSILON = 1e-5
@@ -21,6 +21,14 @@ def _normalized_gradient(xp: Any, x_hat: Array, dx_hat: Array, inv: Array, axis:
     return (dx_hat - mean - x_hat * along) * inv
 
 
+def _gradients(xp: Any, p: Params, gain: str, bias: str, dy: Array, x_hat: Array) -> Grads:
+    """dg = Σᵢ dyᵢ x̂ᵢ and db = Σᵢ dyᵢ, over the rows of all networks that share them."""
+    return {
+        gain: summed_over_rows(xp, dy * x_hat, p[gain]),
+        bias: summed_over_rows(xp, dy, p[bias]),
+    }
+
+
 def layer_norm(name: str, units: int) -> Layer:
     """y = g · (x − μ)/√(σ² + ε) + b with μ and σ² of each example (Ba et al. 2016).
 
@@ -30,16 +38,18 @@ def layer_norm(name: str, units: int) -> Layer:
 
     def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
         xp = ops.xp
-        centred = x - xp.mean(x, axis=1, keepdims=True)
-        inv = 1.0 / xp.sqrt(xp.mean(centred * centred, axis=1, keepdims=True) + EPSILON)
+        centred = x - xp.mean(x, axis=-1, keepdims=True)
+        inv = 1.0 / xp.sqrt(xp.mean(centred * centred, axis=-1, keepdims=True) + EPSILON)
         x_hat = centred * inv
 
         def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
-            grads = {gain: xp.sum(dy * x_hat, axis=0), bias: xp.sum(dy, axis=0)}
-            dx = _normalized_gradient(xp, x_hat, dy * p[gain], inv, 1) if need_dx else None
-            return dx, grads
+            grads = _gradients(xp, p, gain, bias, dy, x_hat)
+            dx_hat = dy * over_rows(p[gain]) if need_dx else None
+            return None if dx_hat is None else _normalized_gradient(
+                xp, x_hat, dx_hat, inv, -1
+            ), grads
 
-        return x_hat * p[gain] + p[bias], backward
+        return x_hat * over_rows(p[gain]) + over_rows(p[bias]), backward
 
     return Layer(
         name,
@@ -64,9 +74,10 @@ def batch_norm(name: str, units: int, momentum: float = 0.1) -> Layer:
     def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
         xp = ops.xp
         if run.training:
-            n = x.shape[0]
-            mean = xp.mean(x, axis=0)
-            var = xp.mean((x - mean) * (x - mean), axis=0)
+            n = x.shape[-2]
+            mean = xp.mean(x, axis=-2)
+            centred = x - over_rows(mean)
+            var = xp.mean(centred * centred, axis=-2)
             old_mean, old_var = run.statistics[mean_name], run.statistics[var_name]
             unbiased = var * (n / max(n - 1, 1))
             if n > 1:  # a single row has no variance: it would pull the running one towards 0
@@ -74,19 +85,19 @@ def batch_norm(name: str, units: int, momentum: float = 0.1) -> Layer:
                 run.new_statistics[var_name] = old_var + momentum * (unbiased - old_var)
         else:
             mean, var = run.statistics[mean_name], run.statistics[var_name]
-        inv = 1.0 / xp.sqrt(var + EPSILON)
-        x_hat = (x - mean) * inv
+        inv = over_rows(1.0 / xp.sqrt(var + EPSILON))
+        x_hat = (x - over_rows(mean)) * inv
 
         def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
-            grads = {gain: xp.sum(dy * x_hat, axis=0), bias: xp.sum(dy, axis=0)}
+            grads = _gradients(xp, p, gain, bias, dy, x_hat)
             if not need_dx:
                 return None, grads
-            dx_hat = dy * p[gain]
+            dx_hat = dy * over_rows(p[gain])
             if not run.training:  # μ and σ² are constants then
                 return dx_hat * inv, grads
-            return _normalized_gradient(xp, x_hat, dx_hat, inv, 0), grads
+            return _normalized_gradient(xp, x_hat, dx_hat, inv, -2), grads
 
-        return x_hat * p[gain] + p[bias], backward
+        return x_hat * over_rows(p[gain]) + over_rows(p[bias]), backward
 
     return Layer(
         name,

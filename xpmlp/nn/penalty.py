@@ -1,13 +1,16 @@
 """The penalty on large weights: what it adds to the loss and to the gradient."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xpmlp.nn.functions import Array
 
 
-def counts(strength: Array | float) -> bool:
-    """Whether λ is not 0. An array is a λ divided by weights, and counts."""
+def counts(strength: Array | float | tuple[float, ...]) -> bool:
+    """Whether λ is not 0. An array counts: a λ divided by weights, or one for each network."""
+    if isinstance(strength, tuple):
+        return any(strength)
     return not isinstance(strength, int | float) or strength != 0
 
 
@@ -22,10 +25,12 @@ class Penalty:
     The batch's loss is a mean, Σ wᵢ·rowsᵢ / Σ wᵢ. The penalty is added to that mean or, with
     ``penalty_on="sum"``, to the sum before the division: λ/Σ wᵢ instead of λ. Its influence then
     falls with the amount of data, as a prior's does (and scikit-learn's ``alpha``).
+
+    Networks that share nothing may each have their λ: a tuple, which ``placed`` makes an array of.
     """
 
-    l1: Array | float = 0.0
-    l2: Array | float = 0.0
+    l1: Any = 0.0
+    l2: Any = 0.0
     max_norm: float | None = None
     penalty_on: str = "mean"
 
@@ -35,13 +40,27 @@ class Penalty:
     def __post_init__(self) -> None:
         object.__setattr__(self, "is_zero", not (counts(self.l1) or counts(self.l2)))
 
+    @property
+    def strongest(self) -> Any:
+        """The largest λ, of all networks."""
+        given = (self.l1, self.l2)
+        return max(max(s) if isinstance(s, tuple) else s for s in given)
+
+    def placed(self, asarray: Callable[[Any], Array]) -> "Penalty":
+        """Return it with tuples as arrays of shape (k,)."""
+        if not any(isinstance(strength, tuple) for strength in (self.l1, self.l2)):
+            return self
+        l1, l2 = (asarray(s) if isinstance(s, tuple) else s for s in (self.l1, self.l2))
+        return replace(self, l1=l1, l2=l2)
+
     def of_batch(self, xp: Any, rows: int, weight: Array | None = None) -> "Penalty":
         """Return the penalty on a batch's mean loss, for its number of rows or their weights."""
         if self.penalty_on == "mean" or self.is_zero:
             return self
         share: Any = 1.0 / rows
         if weight is not None:
-            total, tiny = xp.sum(weight), float(xp.finfo(weight.dtype).smallest_normal)
+            total = xp.sum(weight, axis=-1)
+            tiny = float(xp.finfo(weight.dtype).smallest_normal)
             # Rows of weight 0 count as left out: a batch without rows has no penalty either.
             share = xp.astype(total > 0, weight.dtype) / xp.maximum(total, tiny)
         l1, l2 = (s * share if counts(s) else 0.0 for s in (self.l1, self.l2))
@@ -52,21 +71,26 @@ class Penalty:
         total: Array | float = 0.0
         for W in weights:
             if counts(self.l1):
-                total = total + self.l1 * xp.sum(xp.abs(W))
+                total = total + self.l1 * xp.sum(xp.abs(W), axis=(-2, -1))
             if counts(self.l2):
-                total = total + 0.5 * self.l2 * xp.sum(W * W)
+                total = total + 0.5 * self.l2 * xp.sum(W * W, axis=(-2, -1))
         return total
 
     def add_gradient(self, xp: Any, W: Array, dW: Array) -> Array:
         """dW + λ₁ sign(W) + λ₂ W."""
         if counts(self.l1):
-            dW = dW + self.l1 * xp.sign(W)
-        return dW + self.l2 * W if counts(self.l2) else dW
+            dW = dW + _over_matrix(self.l1) * xp.sign(W)
+        return dW + _over_matrix(self.l2) * W if counts(self.l2) else dW
 
     def bound(self, xp: Any, W: Array) -> Array:
         """Return W with columns longer than ``max_norm`` scaled down to it."""
-        norm = xp.sqrt(xp.sum(W * W, axis=0))
+        norm = xp.sqrt(xp.sum(W * W, axis=-2, keepdims=True))
         return W * (self.max_norm / xp.maximum(norm, self.max_norm))
+
+
+def _over_matrix(strength: Any) -> Any:
+    """Return λ; of k networks, shape (k,), in a form that broadcasts over their matrices."""
+    return strength[:, None, None] if getattr(strength, "ndim", 0) else strength
 
 
 def penalize(xp: Any, penalty: Penalty, W: Array, dW: Array) -> tuple[Array, Array]:

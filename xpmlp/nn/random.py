@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.errors import InvalidValueError
+from xpmlp.errors import InvalidTypeError, InvalidValueError
 
 Array = Any
 
@@ -26,6 +26,7 @@ class Purpose(IntEnum):
     DROPOUT = 2
     SPLIT = 3
     POINTS = 4
+    SIGNS = 5
     BIASES = 6
     EMBEDDINGS = 7
 
@@ -47,6 +48,32 @@ def as_seed(seed: int) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InvalidValueError(f"seed: found {seed!r}; expected a whole number, 0 or more")
     return int(seed)
+
+
+def seeds_of(seed: Any, count: int | None) -> tuple[int, ...]:
+    """Return the seeds of ``count`` networks: the one given and those after it, or as given.
+
+    Parameters
+    ----------
+    seed : int or sequence of int
+    count : int or None
+        None if there is one seed: of one network, or of several that share weights.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+    """
+    if not isinstance(seed, list | tuple | np.ndarray):
+        first = as_seed(seed)
+        return tuple(range(first, first + (count or 1)))
+    if count is None:
+        raise InvalidTypeError(
+            f"seed: found {len(seed)} seeds; expected one. Only networks that share nothing have "
+            "several: MLP(..., ensemble=k, seed=[...])"
+        )
+    if len(seed) != count:
+        raise InvalidValueError(f"seed: found {len(seed)} seeds for ensemble={count}")
+    return tuple(map(as_seed, seed))
 
 
 def fresh_seed() -> int:
@@ -119,10 +146,11 @@ def dropout_mask(
     ----------
     xp : module
         Array API namespace.
-    key : Array of int32, shape (2,) or (3,)
-        The step's and layer's key words; for a scheduled rate, its threshold as well.
+    key : Array of int32, shape (2,) or (3,), or with an axis of k in front
+        The step's and layer's key words; for a scheduled rate, its threshold as well. Of k
+        networks, whose masks then do not depend on each other, and are those of each alone.
     shape : tuple of int
-        Shape of the mask; at most 2**31 elements.
+        Shape of the mask, (k, ...) for k keys; at most 2**31 elements.
     rate : float or None
         Probability of a zero, in [0, 1); None if the key has it.
     dtype : dtype
@@ -134,8 +162,9 @@ def dropout_mask(
     -------
     Array of ``dtype``, shape ``shape``
     """
-    x = xp.arange(prod(shape), dtype=xp.int32, device=device) * _GOLDEN + key[0:1]
-    x = (x ^ ((x >> 16) & 0xFFFF)) * _M1 + key[1:2]
+    each = prod(shape[key.ndim - 1 :])
+    x = xp.arange(each, dtype=xp.int32, device=device) * _GOLDEN + key[..., 0:1]
+    x = (x ^ ((x >> 16) & 0xFFFF)) * _M1 + key[..., 1:2]
     x = (x ^ ((x >> 15) & 0x1FFFF)) * _M2
     x = x ^ ((x >> 16) & 0xFFFF)
     threshold, kept = threshold_and_kept(xp, key, rate, dtype)
@@ -149,4 +178,5 @@ def threshold_and_kept(xp: Any, key: Array, rate: float | None, dtype: Any) -> t
     """
     if rate is not None:
         return int(rate * 2**32) - 2**31, 1.0 / (1.0 - rate)
-    return key[2:3], 2.0**32 / (2.0**31 - xp.astype(key[2:3], dtype))
+    threshold = key[..., 2:3]
+    return threshold, 2.0**32 / (2.0**31 - xp.astype(threshold, dtype))

@@ -5,9 +5,10 @@ the same code runs in a plain loop on NumPy, inside ``jit`` on JAX, and captured
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from xpmlp.nn import ensemble
 from xpmlp.nn.contract import Array, Data, Plan, State
 from xpmlp.nn.groups import Grouped
 from xpmlp.nn.layers import Layer, Pass
@@ -16,6 +17,7 @@ from xpmlp.nn.metrics import Metric
 from xpmlp.nn.network import Network
 from xpmlp.nn.ops import Ops
 from xpmlp.nn.penalty import Penalty
+from xpmlp.nn.rates import clipped
 from xpmlp.nn.updates import Updated
 
 
@@ -35,6 +37,8 @@ class TrainingStep:
     metric : Metric or None
     penalty : Penalty
     optimizer : Grouped
+    owners : Array of int32, shape (layout.size,), optional
+        Which network has each parameter, where each has its learning rate.
     """
 
     ops: Ops
@@ -44,14 +48,17 @@ class TrainingStep:
     metric: Metric | None
     penalty: Penalty
     optimizer: Grouped
+    owners: Array = None
 
     def __call__(self, state: State, data: Data, plan: Plan, k: Any) -> State:
         """Take step ``k`` of the plan."""
         ops, xp, layout = self.ops, self.ops.xp, self.network.layout
-        rows = plan.rows[k, :]
-        x, y, weight = ops.gather_batch(
-            data.X, data.y, data.weight, rows, data.shift, data.scale, state.params.dtype
-        )
+        rows, dtype = plan.rows[k, ...], state.params.dtype
+        if self.network.members is None:
+            given = (data.X, data.y, data.weight, rows, data.shift, data.scale, dtype)
+            x, y, weight = ops.gather_batch(*given)
+        else:
+            x, y, weight = ensemble.gather_batch(ops, self.network.members, data, rows, dtype)
         params = ops.unpack(layout, state.params)
         run = Pass(
             training=True,
@@ -60,9 +67,9 @@ class TrainingStep:
             grad=layout.views(xp, state.grad),
         )
         value, grads, score = self.gradient(params, x, y, weight, run)
-        sums = ops.accumulate(state.totals, state.carry, state.finite, value, rows.shape[0], score)
+        sums = ops.accumulate(state.totals, state.carry, state.finite, value, rows.shape[-1], score)
         grad = ops.pack(layout, grads, state.grad, run.grad)
-        new, moments = self._update(state, grad, plan.coefficients[k, :])
+        new, moments = self._update(state, grad, plan.coefficients[k, ...])
         statistics = state.statistics
         if run.new_statistics:
             old = self.network.statistics.views(xp, statistics)
@@ -75,13 +82,15 @@ class TrainingStep:
     ) -> tuple[Array, dict[str, Array], Array | None]:
         """Return the batch's loss, its gradient by parameter, and the metric by rows.
 
-        The loss is the weighted mean over the rows plus the penalty.
+        The loss is the weighted mean over the rows plus the penalty; of k networks, each one's.
         """
         z, backward = self.model.forward(self.ops, params, x, run)
-        value, dz, score = self.ops.assess(self.ops, self.loss, self.metric, z, y, weight)
+        value, dz, score = self._assess(z, y, weight)
         _, grads = backward(dz, False)
         if not self.penalty.is_zero:
-            penalty = self.penalty.of_batch(self.ops.xp, x.shape[0], weight)
+            if weight is not None and weight.ndim > 1 and self.network.seeded is None:
+                weight = weight[0, :]  # of shared matrices there is one penalty
+            penalty = self.penalty.of_batch(self.ops.xp, x.shape[-2], weight)
             for name in self.network.weights:
                 part, grads[name] = self.ops.penalize(penalty, params[name], grads[name])
                 value = value + part
@@ -96,12 +105,35 @@ class TrainingStep:
         ops, optimizer, moments = self.ops, self.optimizer, state.moments
         last = c.shape[0] - 1
         averages = moments[optimizer.slots :]
-        c, w = (c[:last], c[last]) if averages else (c, None)
-        clipped = optimizer.clip(ops, grad)
-        new, moments = optimizer.update(ops, state.params, clipped, moments[: optimizer.slots], c)
+        c, w = (c[:last, ...], c[last, ...]) if averages else (c, None)
+        if w is not None and w.ndim:
+            w = w[0]  # the same for each network
+        state_of = moments[: optimizer.slots]
+        new, moments = optimizer.update(
+            ops, state.params, self._clip(grad), state_of, c, self.owners
+        )
         if self.penalty.max_norm is not None:
             new = self._bounded(new)
         return new, (*moments, *(ops.sgd(a, a - new, w) for a in averages))
+
+    def _clip(self, grad: Array) -> Array:
+        """Clip the gradient; of networks that share nothing, that of each."""
+        optimizer, layout, networks = (
+            self.optimizer.optimizer,
+            self.network.layout,
+            self.network.seeded,
+        )
+        if networks is None or optimizer.clip_norm is None:
+            return self.optimizer.clip(self.ops, grad)
+        grad = replace(optimizer, clip_norm=None).clip(self.ops, grad)
+        each = clipped(self.ops.xp, layout, grad, networks, optimizer.clip_norm)
+        return self.ops.pack(layout, each, grad, layout.views(self.ops.xp, grad))
+
+    def _assess(self, z: Array, y: Array, weight: Array | None) -> tuple[Array, Array, Any]:
+        members = self.network.members
+        if members is None:
+            return self.ops.assess(self.ops, self.loss, self.metric, z, y, weight)
+        return ensemble.assess(self.ops, members, self.loss, self.metric, z, y, weight)
 
     def _bounded(self, flat: Array) -> Array:
         views = self.network.layout.views(self.ops.xp, flat)
@@ -124,31 +156,44 @@ def summary(xp: Any, state: State) -> Array:
     -------
     Array, shape (5,)
         The sums of loss and metric; the count of steps that left the first finite, divided by
-        ``COUNTED`` and the remainder; and 1 if parameters and running statistics are finite.
+        ``COUNTED`` and the remainder; and 1 if parameters and running statistics are finite. Of
+        k networks, shape (4 k + 1,): each but the last for each.
     """
-    dtype, steps = state.totals.dtype, state.finite[:1]
+    dtype, steps = state.totals.dtype, xp.reshape(state.finite[:1, ...], (-1,))
     good = xp.all(xp.isfinite(state.params)) & xp.all(xp.isfinite(state.statistics))
     counts = (steps // COUNTED, steps % COUNTED, xp.reshape(good, (1,)))
-    return xp.concat([state.totals, *(xp.astype(count, dtype) for count in counts)])
+    totals = xp.reshape(state.totals, (-1,))
+    return xp.concat([totals, *(xp.astype(count, dtype) for count in counts)])
 
 
 class Seen(NamedTuple):
-    """A ``summary`` on the host: sums, finite steps, and whether the weights are finite."""
+    """A ``summary`` on the host: sums, finite steps, and whether the weights are finite.
+
+    Sums of k networks are their means, with each one's in ``each``; the steps are the fewest.
+    """
 
     loss: float
     score: float
     steps: int
     finite: bool
+    each: tuple[tuple[float, ...], tuple[float, ...]]
 
     @classmethod
     def of(cls, summary: Any) -> "Seen":
         """Read the array."""
-        loss, score, many, few, finite = map(float, summary)
-        return cls(loss, score, int(many) * COUNTED + int(few), bool(finite))
+        *values, finite = map(float, summary)
+        k = len(values) // 4
+        losses, scores, many, few = (tuple(values[i * k : (i + 1) * k]) for i in range(4))
+        steps = min(int(m) * COUNTED + int(f) for m, f in zip(many, few, strict=True))
+        return cls(sum(losses) / k, sum(scores) / k, steps, bool(finite), (losses, scores))
 
 
 def first_state(
-    ops: Ops, params: Array, statistics: Array, moments: int | tuple[Array, ...]
+    ops: Ops,
+    params: Array,
+    statistics: Array,
+    moments: int | tuple[Array, ...],
+    networks: tuple[int, ...] = (),
 ) -> State:
     """Return a state with copies of these parameters: a run may write to the state it is given.
 
@@ -159,17 +204,19 @@ def first_state(
         Flat, as in ``State``.
     moments : int or tuple of Array
         The optimizer state, or its number of arrays, which are then 0.
+    networks : tuple of int
+        (k,) of k networks, each of which has its loss and its sums.
     """
     xp = ops.xp
     if isinstance(moments, int):
         moments = (xp.zeros_like(params),) * moments
-    pair = xp.zeros(2, dtype=params.dtype, device=ops.device)
+    pair = xp.zeros((2, *networks), dtype=params.dtype, device=ops.device)
     return State(
         params=xp.asarray(params, copy=True),
         moments=tuple(xp.asarray(m, copy=True) for m in moments),
         grad=xp.zeros_like(params),
         statistics=xp.asarray(statistics, copy=True),
-        loss=xp.sum(pair),
+        loss=xp.sum(pair, axis=0),
         totals=pair,
         carry=xp.zeros_like(pair),
         finite=xp.zeros_like(pair, dtype=xp.int32),

@@ -5,7 +5,7 @@ from math import sqrt
 from typing import Any
 
 from xpmlp.nn.activations import Activation
-from xpmlp.nn.functions import Array, clamp
+from xpmlp.nn.functions import Array, clamp, over_rows, summed_over_rows
 from xpmlp.nn.layers import Backward, Grads, Layer, Params, Pass
 
 BOUND = 3.0
@@ -29,19 +29,32 @@ def smooth_clip(xp: Any, x: Array, share: Array | float = 1.0 / BOUND**2) -> Arr
 
 
 def input_scale(units: int) -> Layer:
-    """y = g ⊙ x with a learned scale g of each input, which starts at 1.
+    """y = g ⊙ x with a learned scale g of each input, which starts at 1."""
+    return scale("scale", "scale.g", (units,), "y = g x")
 
-    dx = dy ⊙ g; dgⱼ = Σᵢ dyᵢⱼ xᵢⱼ.
+
+def scale(name: str, g: str, shape: tuple[int, ...], formula: str) -> Layer:
+    """y = g ⊙ x with a factor of each unit, shape (units,), or of each of k networks', (k, units).
+
+    dx = dy ⊙ g; dgⱼ = Σᵢ dyᵢⱼ xᵢⱼ. The gradient of an x (n, units) that networks share is the sum
+    of theirs.
     """
-    gain = "scale.g"
 
     def forward(ops: Any, p: Params, x: Array, run: Pass) -> tuple[Array, Backward]:
+        xp, factor = ops.xp, over_rows(p[g])
+
         def backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
-            return dy * p[gain] if need_dx else None, {gain: ops.xp.sum(dy * x, axis=0)}
+            dx = of_shared(xp, dy * factor, x) if need_dx else None
+            return dx, {g: summed_over_rows(xp, dy * x, p[g])}
 
-        return x * p[gain], backward
+        return x * factor, backward
 
-    return Layer("scale", forward, {gain: (units,)}, {}, "y = g x", {gain: 1.0})
+    return Layer(name, forward, {g: shape}, {}, formula, {g: 1.0})
+
+
+def of_shared(xp: Any, dx: Array, x: Array) -> Array:
+    """Return the gradient of x: summed over the networks, if all of them take the same x."""
+    return xp.sum(dx, axis=0) if dx.ndim > x.ndim else dx
 
 
 def ntk(layer: Layer, n_in: int) -> Layer:
@@ -96,10 +109,14 @@ def mixed_activation(name: str, f: Activation, units: int) -> Layer:
 
 
 def mixed(xp: Any, z: Array, h: Array, a: Array) -> Array:
-    """z + a ⊙ (h − z), with z and h (n, units) and a (units,); the reference of ``ops.mixed``."""
-    return z + a * (h - z)
+    """z + a ⊙ (h − z), with z and h (n, units) and a (units,); the reference of ``ops.mixed``.
+
+    Of k networks z and h have one more axis in front, and a has it where each has its own.
+    """
+    return z + over_rows(a) * (h - z)
 
 
 def mixed_grad(xp: Any, z: Array, h: Array, a: Array, dy: Array) -> tuple[Array, Array, Array]:
     """Gradients of ``mixed`` by h, z and a; the reference of ``ops.mixed_grad``."""
-    return dy * a, dy * (1.0 - a), xp.sum(dy * (h - z), axis=0)
+    share = over_rows(a)
+    return dy * share, dy * (1.0 - share), summed_over_rows(xp, dy * (h - z), a)

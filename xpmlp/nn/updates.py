@@ -6,6 +6,8 @@ Symbols: θ parameters, g gradient, η learning rate, t step from 1, all element
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from xpmlp.nn.functions import Array
@@ -83,3 +85,8 @@ UPDATES: dict[str, Callable[..., Any]] = {
     f.__name__: f for f in (sgd, momentum, nesterov, adagrad, rmsprop, adam, clip_by_norm)
 }
 """The reference functions by their names in ``Ops``."""
+
+
+def with_plain_updates(ops: Any) -> Any:
+    """Return operations whose updates take a learning rate for each parameter."""
+    return replace(ops, **{name: partial(update, ops.xp) for name, update in UPDATES.items()})

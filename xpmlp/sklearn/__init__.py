@@ -16,8 +16,11 @@ from xpmlp.errors import require
 
 require("sklearn", "sklearn", "xpmlp.sklearn")
 
+from xpmlp.sklearn._search import Search, search  # noqa: E402
 from xpmlp.sklearn.classifier import MLPClassifier  # noqa: E402
 from xpmlp.sklearn.regressor import MLPRegressor  # noqa: E402
 from xpmlp.sklearn.tabular import TabularClassifier, TabularRegressor  # noqa: E402
 
-__all__ = ["MLPClassifier", "MLPRegressor", "TabularClassifier", "TabularRegressor"]
+__all__ = [
+    "MLPClassifier", "MLPRegressor", "Search", "TabularClassifier", "TabularRegressor", "search",
+]  # fmt: skip

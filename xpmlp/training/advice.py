@@ -83,7 +83,7 @@ def warn_of_loss(training: Any) -> None:
     guess = abs(constant_loss(given.task, target, outputs))
     rose = losses[-1] - min(losses) > guess
     jumped = len(losses) > 2 and max(losses) > 10 * guess and losses[-1] > guess
-    small = max(model.penalty.l1, model.penalty.l2) <= 1e-3  # a strong penalty is most of the loss
+    small = model.penalty.strongest <= 1e-3  # a strong penalty is most of the loss
     if rose or (jumped and small and given.task.kind != "values"):
         then = int(np.argmin(losses) if rose else np.argmax(losses))
         warn(

@@ -18,7 +18,7 @@ from xpmlp.nn.contract import Backend, Data, Plan
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.random import as_order, permutation
 from xpmlp.nn.schedules import Time
-from xpmlp.training.rates import averaging, coefficients
+from xpmlp.training.rates import coefficients
 
 CHUNK_STEPS = 256
 """Most steps whose rows are copied to the device at a time."""
@@ -51,7 +51,10 @@ class Chunk(NamedTuple):
 
 
 class EpochPlan(NamedTuple):
-    """Steps of one batch size: the rows that each takes, shape (steps, size), and their plan."""
+    """Steps of one batch size: the rows that each takes, and their plan.
+
+    The rows have the shape (steps, size), or (steps, k, size) if each of k networks has its own.
+    """
 
     rows: np.ndarray
     plan: Plan
@@ -63,7 +66,7 @@ class BatchSource(Protocol):
     data: Data
 
     def indices(self, rows: np.ndarray) -> np.ndarray:
-        """Return the indices by which steps find their rows: int32, shape (steps, size)."""
+        """Return the indices by which steps find their rows: int32, of the same shape."""
 
     def chunks(self, plans: list[EpochPlan], done: int = 0) -> Iterator[Chunk]:
         """Yield an epoch, from the step after ``done``.
@@ -103,20 +106,22 @@ class FromHost:
         X (``SparseMatrix``, too), y and weight on the host, shift and scale on the device.
     batch : int
         Rows of a step.
+    orders : int
+        How many networks have an order of rows of their own, each of which takes a batch.
     """
 
-    def __init__(self, backend: Backend, data: Data, batch: int) -> None:
-        self.data = data
+    def __init__(self, backend: Backend, data: Data, batch: int, orders: int = 1) -> None:
+        self.data, batch = data, batch * orders
         self._arrays = (data.X, data.y, data.weight)
         self._steps = chunk_steps(backend, gathered_bytes(self._arrays) * batch)
-        rows = min(self._steps * batch, data.X.shape[0])
+        rows = min(self._steps * batch, data.X.shape[0] * orders)
         self._upload = backend.uploader(self._arrays, rows)
 
     def indices(self, rows: np.ndarray) -> np.ndarray:
         """Return indices into a chunk, which has the rows in the order of its steps."""
-        steps, size = rows.shape
+        steps, size = len(rows), math.prod(rows.shape[1:])
         first: np.ndarray = np.arange(steps, dtype=np.int32) % self._steps * size
-        return first[:, None] + np.arange(size, dtype=np.int32)
+        return (first[:, None] + np.arange(size, dtype=np.int32)).reshape(rows.shape)
 
     def chunks(self, plans: list[EpochPlan], done: int = 0) -> Iterator[Chunk]:
         """Upload chunk by chunk; all of one that is partly done, since plans index into it."""
@@ -134,9 +139,11 @@ class FromHost:
             done = 0
 
 
-def batch_source(backend: Backend, data: Data, on_host: bool, batch: int) -> BatchSource:
+def batch_source(
+    backend: Backend, data: Data, on_host: bool, batch: int, orders: int = 1
+) -> BatchSource:
     """Return the source of data on the host or on the device."""
-    return FromHost(backend, data, batch) if on_host else OnDevice(data)
+    return FromHost(backend, data, batch, orders) if on_host else OnDevice(data)
 
 
 def chunk_steps(backend: Backend, step_bytes: int) -> int:
@@ -188,14 +195,31 @@ class Planner:
             self._next_order = self._order(self.model.epochs_trained + 1)
 
     def _order(self, epoch: int) -> np.ndarray:
-        n = self._rows
+        n, seeds = self._rows, self.model.seeds
         if callable(self.shuffle):
-            return as_order(self.shuffle(epoch, n), n)
+            return self._for_all(as_order(self.shuffle(epoch, n), n))
         if not self.shuffle:
-            return np.arange(n, dtype=np.int32)
-        return permutation(self.model.seed, epoch, n)[: self.examples]
+            return self._for_all(np.arange(n, dtype=np.int32))
+        orders = [permutation(seed, epoch, n)[: self.examples] for seed in seeds]
+        return self._for_all(orders[0]) if len(set(seeds)) == 1 else np.stack(orders)
 
-    def draw(self, taken: int, time: Time) -> tuple[list[EpochPlan], list[float]]:
+    def _for_all(self, order: np.ndarray) -> np.ndarray:
+        """Return an order that all networks have in common.
+
+        Their inputs are then one array; but for dropout of the inputs, which is each network's.
+        """
+        network = self.model.network
+        if network.seeded is None or not network.architecture.input_dropout:
+            return order
+        return np.broadcast_to(order, (network.seeded, len(order)))
+
+    def _keys(self, epoch: int, time: Time) -> np.ndarray:
+        """Draw the keys of dropout; those of each network, if they draw on their own."""
+        network = self.model.network
+        each = [network.keys(seed, epoch, time) for seed in self.model.seeds]
+        return each[0] if network.seeded is None else np.stack(each, axis=1)
+
+    def draw(self, taken: int, time: Time) -> tuple[list[EpochPlan], list[Any]]:
         """Return an epoch's plans: the full batches, and a smaller last one if there is one.
 
         With them come the learning rates of the steps.
@@ -211,16 +235,15 @@ class Planner:
         if order is None:
             order = self._order(model.epochs_trained)
         values, rates = coefficients(self.optimizer, taken, time)
-        if (decay := self.optimizer.optimizer.average) is not None:
-            values = np.column_stack([values, averaging(decay, taken, self.steps)])
         with np.errstate(over="ignore"):  # an absurd rate diverges, which is reported
             numbers = values.astype(model.dtype)
-        keys = model.network.keys(model.seed, model.epochs_trained, time)
+        keys = self._keys(model.epochs_trained, time)
         asarray = model.backend.asarray
 
         def plan(start: int, stop: int, size: int) -> EpochPlan:
-            rows = order[start * batch : start * batch + (stop - start) * size]
-            rows = rows.reshape(stop - start, size)
+            rows = order[..., start * batch : start * batch + (stop - start) * size]
+            rows = rows.reshape(*order.shape[:-1], stop - start, size)
+            rows = rows if rows.ndim == 2 else np.ascontiguousarray(rows.transpose(1, 0, 2))
             indices, scalars = self.source.indices(rows), numbers[start:stop]
             return EpochPlan(
                 rows, Plan(asarray(indices), asarray(scalars), asarray(keys[start:stop]))

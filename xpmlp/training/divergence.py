@@ -64,7 +64,8 @@ class EpochStart:
         ``begin()`` is the state with which the epoch began. ``step`` is the first whose loss was
         not finite; None if all were, and a weight is not.
         """
-        xp, found, exact = model.backend.xp, None, step is None
+        found: Divergence | Diverged | None = None
+        xp, exact = model.backend.xp, step is None
         if step is None:
             step = self._first_not_finite(xp, run, source, begin())
         state, ahead = begin(), step - self.first
@@ -76,6 +77,10 @@ class EpochStart:
             state = run(state, data, plan, start, k)
             if not exact and step > self.first and not _finite(xp, state):  # an earlier step did it
                 return self.locate(model, run, source, begin, None)
+            if model.network.members is not None:
+                after = run(state, data, plan, k, k + 1)
+                found = diverged(model, after)
+                break
             before = xp.asarray(state.params, copy=True)
             rows = plan.rows[k, :]
             X = scaled(xp, xp.take(data.X, rows, axis=0), data.shift, data.scale, before.dtype)
@@ -98,6 +103,31 @@ class EpochStart:
                     return step
                 step += 1
         return step - 1
+
+
+@dataclass(frozen=True)
+class Diverged:
+    """The networks of an ensemble whose loss, weights or statistics are not finite."""
+
+    networks: tuple[int, ...]
+    count: int
+
+    def __str__(self) -> str:
+        names = ", ".join(map(str, self.networks))
+        return (
+            f"of {self.count} networks {names or 'all that share a weight'} became NaN or "
+            "infinite. Try smaller learning rates, or clip_norm=1.0"
+        )
+
+
+def diverged(model: Model, state: State) -> Diverged:
+    """Find the networks of an ensemble that are not finite after a step."""
+    count = model.network.members.count if model.network.members else 1
+    bad = ~np.isfinite(model.backend.to_numpy(state.loss))
+    for name, value in model.weights.to_host(state.params, state.statistics).items():
+        if len(value) == count and model.network.is_of_each(name):
+            bad |= ~np.isfinite(value).reshape(count, -1).all(axis=1)
+    return Diverged(tuple(np.flatnonzero(bad).tolist()), count)
 
 
 def _finite(xp: Any, state: State) -> bool:

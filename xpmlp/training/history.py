@@ -29,6 +29,8 @@ class History(dict[str, list[float]]):
         A GPU's memory after the last epoch; None for a CPU.
     examples : int
         Rows of training data, without those held out for validation.
+    each : dict of str to list of list of float
+        Of an ensemble: each network's loss and metric by epoch, whose means are in the history.
 
     Examples
     --------
@@ -43,6 +45,10 @@ class History(dict[str, list[float]]):
     execution = Execution("eager")
     memory: Memory | None = None
     examples = 0
+
+    def __init__(self, *args: Any, **values: Any) -> None:
+        super().__init__(*args, **values)
+        self.each: dict[str, list[list[float]]] = {}
 
     def __repr__(self) -> str:
         return as_text(self._title(), _ends(self))

@@ -6,6 +6,8 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from xpmlp.errors import DivergenceError, InvalidValueError
 from xpmlp.model.base import Model
 from xpmlp.model.memory import Request
@@ -69,7 +71,8 @@ class Training:
         self.given, self.validation = given, given.validation
         self.data = given.for_steps(mlp.backend, mlp.dtype)
         self.batch_size = min(batch_size, given.x.count)
-        self.source = batch_source(mlp.backend, self.data, given.x.on_host, self.batch_size)
+        orders = len(mlp.seeds)
+        self.source = batch_source(mlp.backend, self.data, given.x.on_host, self.batch_size, orders)
         self.shuffle, self.callbacks = shuffle, callbacks
         self.metrics = metrics and mlp.task.metric is not None
         self._planner = Planner(mlp, optimizer, self.source, self.batch_size, shuffle)
@@ -129,8 +132,8 @@ class Training:
 
     @property
     def batch_loss(self) -> float:
-        """Loss of the last step; reading it waits for the device."""
-        return float(self.mlp.backend.to_numpy(self.state.loss))
+        """Loss of the last step, the mean of several networks'; reading it waits for the device."""
+        return float(self.mlp.backend.to_numpy(self.state.loss).mean())
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -207,7 +210,8 @@ class Training:
         moments = started(ops.xp, self.optimizer, params, moments or ())
         params, moments = swapped(self.optimizer, params, moments)
         statistics = weights.statistics if statistics is None else statistics
-        return first_state(ops, params, statistics, moments or self.optimizer.slots)
+        networks = self.mlp.network.networks
+        return first_state(ops, params, statistics, moments or self.optimizer.slots, networks)
 
     @property
     def averages(self) -> bool:
@@ -242,12 +246,26 @@ class Training:
         if self.metrics:
             around_mean = self.given.around_mean * (self.examples / self.given.x.count)
             values[metric.name] = metric.finish(seen.score, self.examples, around_mean)
-        values |= {"learning_rate": start.rates[-1], "seconds": seconds}
+        if self.mlp.network.members is not None:
+            self._add_each(seen)
+        values |= {"learning_rate": float(np.mean(start.rates[-1])), "seconds": seconds}
         if self.validation is not None:
             held_out = evaluate_batches(self.mlp, *self.validation)
             values |= {f"val_{name}": value for name, value in held_out.items()}
         for name, value in values.items():
             self.history.setdefault(name, []).append(float(value))
+
+    def _add_each(self, seen: Seen) -> None:
+        """Add each network's loss and metric to the history."""
+        losses, scores = seen.each
+        values = {"loss": [loss / self.examples for loss in losses]}
+        if self.metrics:
+            metric = self.mlp.task.metric
+            around_mean = self.given.around_mean * (self.examples / self.given.x.count)
+            finish = partial(metric.finish, n=self.examples, around_mean=around_mean)
+            values[metric.name] = [finish(score) for score in scores]
+        for name, each in values.items():
+            self.history.each.setdefault(name, []).append([float(value) for value in each])
 
     def _begin_epoch(self) -> EpochStart:
         """Draw the epoch's plans, set its sums to 0, and keep what going through it again takes."""
@@ -262,7 +280,7 @@ class Training:
             }
             self.state = old._replace(**sums)
         else:
-            again = first_state(self.mlp.backend.ops, old.params, old.statistics, old.moments)
+            again = self._copied(old)
         moments = None  # at first it is 0
         if self.total:
             _, kept = swapped(self.optimizer, old.params, old.moments)
@@ -289,8 +307,7 @@ class Training:
         self.refuse_divergence()
         if self.mlp.weights.flat is not before:
             self.state = s = self._with_weights(self.state)
-            again = first_state(self.mlp.backend.ops, s.params, s.statistics, s.moments)
-            self._start = replace(start, first=self.step, state=again)
+            self._start = replace(start, first=self.step, state=self._copied(s))
 
     def _take_steps(self, chunk: Chunk) -> None:
         """Run a chunk at once, or in parts that end where a callback is due."""
@@ -323,18 +340,26 @@ class Training:
         again = partial(self._restarted, start)
         step, found = start.locate(self.mlp, self._run, self.source, again, bad)
         kept = f"of epoch {self.finished}" if self.finished else "from before the training"
-        raise DivergenceError(
+        rate = np.max(start.rates[step])
+        error = DivergenceError(
             f"the training diverged in epoch {self.epoch + 1} of {self.epochs}, step "
             f"{step + 1} of {self.steps}: {found}. The learning rate was "
-            f"{start.rates[step]:.3g}; the model keeps the weights {kept}"
+            f"{rate:.3g}; the model keeps the weights {kept}"
         )
+        error.networks = getattr(found, "networks", ())
+        raise error
 
     def _restarted(self, start: EpochStart) -> State:
         """Return the state with which this epoch began."""
         s = start.state
         if s is None:
             return self._initial_state(start.moments)
-        return first_state(self.mlp.backend.ops, s.params, s.statistics, s.moments)
+        return self._copied(s)
+
+    def _copied(self, s: State) -> State:
+        """Return a copy of a state, whose sums begin anew."""
+        networks = self.mlp.network.networks
+        return first_state(self.mlp.backend.ops, s.params, s.statistics, s.moments, networks)
 
 
 def train(

@@ -11,6 +11,7 @@ import numpy as np
 
 from xpmlp.errors import InvalidValueError
 from xpmlp.model.base import Model, on_device
+from xpmlp.model.members import refuse_ensemble
 from xpmlp.model.memory import rows_within_chunk
 from xpmlp.model.predict import ROWS, thin
 from xpmlp.nn.contract import Array, Plan
@@ -67,6 +68,7 @@ class Objective:
     """
 
     def __init__(self, mlp: Model, X: Any, y: Any, sample_weight: Any = None) -> None:
+        refuse_ensemble(mlp, "Objective")
         if mlp.network.dropouts or mlp.network.looks_at_batches:
             raise InvalidValueError(
                 "found dropout or batch normalization in a network whose loss has to be the same "

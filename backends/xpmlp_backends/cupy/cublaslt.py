@@ -54,7 +54,11 @@ class Side(NamedTuple):
     transposed : bool
         Whether the product takes it transposed.
     alignment : int
-        Bytes; a power of two of at most 256 that divides its address.
+        Bytes; a power of two of at most 256 that divides its address, and those of a batch.
+    batch : int
+        How many matrices there are, one after another; 1 is one product.
+    stride : int
+        Elements from one of them to the next; 0 if it is the same for all.
     """
 
     kind: int
@@ -62,13 +66,30 @@ class Side(NamedTuple):
     columns: int
     transposed: bool
     alignment: int
+    batch: int = 1
+    stride: int = 0
 
     @classmethod
-    def of(cls, x: Array) -> "Side":
-        """Describe an array of two dimensions, row by row, or the transpose of one."""
-        transposed = not x.flags.c_contiguous
-        columns, rows = x.shape[::-1] if transposed else x.shape
-        return cls(STORED[str(x.dtype)], rows, columns, transposed, gcd(x.data.ptr, 256))
+    def of(cls, x: Array, batch: int = 1) -> "Side":
+        """Describe an array of matrices, row by row, or the transposes of such.
+
+        One of two dimensions is the same matrix for a whole batch.
+        """
+        transposed = not _by_rows(x)
+        columns, rows = x.shape[:-3:-1] if transposed else x.shape[-2:]
+        stride = rows * columns if x.ndim > 2 else 0
+        alignment = gcd(x.data.ptr, stride * x.dtype.itemsize, 256)
+        return cls(STORED[str(x.dtype)], rows, columns, transposed, alignment, batch, stride)
+
+
+def _by_rows(x: Array) -> bool:
+    """Whether the matrices of an array of two or three dimensions are stored row by row."""
+    return bool(x.flags.c_contiguous)
+
+
+def _fits(x: Array) -> bool:
+    """Whether they are stored row by row or column by column, one after another."""
+    return bool(x.flags.c_contiguous or x.swapaxes(-1, -2).flags.c_contiguous)
 
 
 class Shape(NamedTuple):
@@ -134,12 +155,12 @@ class Products:
 
         Parameters
         ----------
-        a : Array, shape (n, k)
-        b : Array, shape (k, m)
+        a : Array, shape (n, k) or (batch, n, k)
+        b : Array, shape (k, m) or (batch, k, m)
             Both float32, both float64, or both uint16 with the bits of bfloat16, whose product is
             float32; row by row or the transpose of such an array.
-        out : Array, shape (n, m), optional
-            Where to write; row by row.
+        out : Array, shape (n, m) or (batch, n, m), optional
+            Where to write; row by row. A batch has no epilogue.
         bias : Array, shape (m,), optional
             Added to each row.
         relu : bool
@@ -154,7 +175,8 @@ class Products:
         """
         if out is None:
             dtype = np.float32 if a.dtype == np.uint16 else a.dtype
-            out = self._cupy.empty((a.shape[0], b.shape[1]), dtype=dtype)
+            front = (a if a.ndim > 2 else b).shape[:-2]
+            out = self._cupy.empty((*front, a.shape[-2], b.shape[-1]), dtype=dtype)
         a, b = self._placed(a), self._placed(b)
         extra = bias if bias is not None else sums
         shape = self._shape(a, b, out, self._epilogue(bias, relu, sums))
@@ -184,8 +206,7 @@ class Products:
 
     def _placed(self, x: Array) -> Array:
         """Return x in an order that cuBLASLt accepts; only a slice is copied."""
-        fits = x.flags.c_contiguous or x.flags.f_contiguous
-        return x if fits else self._cupy.ascontiguousarray(x)
+        return x if _fits(x) else self._cupy.ascontiguousarray(x)
 
     @staticmethod
     def _epilogue(bias: Array | None, relu: bool, sums: Array | None) -> str:
@@ -197,7 +218,9 @@ class Products:
         compute = COMPUTE_64F if str(out.dtype) == "float64" else COMPUTE_32F
         if self.precision == "tf32" and compute == COMPUTE_32F:
             compute = COMPUTE_32F_FAST_TF32
-        return Shape(compute, Side.of(b), Side.of(a), Side.of(out), epilogue)
+        batch = out.shape[0] if out.ndim > 2 else 1
+        first, second, result = (Side.of(x, batch) for x in (b, a, out))
+        return Shape(compute, first, second, result, epilogue)
 
     # Descriptors and algorithms
 
@@ -245,11 +268,17 @@ class Products:
         self._set(operation, attribute.TRANSA, np.int32(shape.first.transposed))
         self._set(operation, attribute.TRANSB, np.int32(shape.second.transposed))
         self._set(operation, attribute.EPILOGUE, np.uint32(lt.Epilogue[shape.epilogue]))
-        first, second, result = (
-            lt.matrix_layout_create(side.kind, side.rows, side.columns, side.rows)
-            for side in (shape.first, shape.second, shape.result)
-        )
+        first, second, result = map(self._layout, (shape.first, shape.second, shape.result))
         return operation, (first, second, result)
+
+    def _layout(self, side: Side) -> int:
+        lt = self._lt
+        made: int = lt.matrix_layout_create(side.kind, side.rows, side.columns, side.rows)
+        if side.batch > 1:
+            attribute, write = lt.MatrixLayoutAttribute, lt.matrix_layout_set_attribute
+            _write(write, made, attribute.BATCH_COUNT, np.int32(side.batch))
+            _write(write, made, attribute.STRIDED_BATCH_OFFSET, np.int64(side.stride))
+        return made
 
     def _set(self, operation: int, attribute: int, value: Any) -> None:
         _write(self._lt.matmul_desc_set_attribute, operation, attribute, value)

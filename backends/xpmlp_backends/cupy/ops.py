@@ -30,8 +30,10 @@ from xpmlp_backends.cupy.kernels import (
     scalar,
     shares,
 )
+from xpmlp_backends.cupy.networks import NAMES, Networks
 from xpmlp_backends.cupy.streams import PerStream
 from xpmlp_backends.cupy.updates import Updates
+from xpmlp_backends.networks import for_networks
 
 logger = logging.getLogger("xpmlp")
 
@@ -133,7 +135,7 @@ class CudaOps:
             self.activation_grad, self.accumulate, self.dropout,
             self.dropout_grad, self.gather_batch,
         )  # fmt: skip
-        return replace(
+        single = replace(
             ops,
             assess=partial(self.assess, ops.assess),
             pack=pack_with(self.cupy.copyto),
@@ -142,10 +144,11 @@ class CudaOps:
             **Updates(self.kernels).table(),
             **{f.__name__: f for f in replaced},
         )
+        return for_networks(single, Networks(self, single).table(ops), NAMES)
 
     # Dense maps
 
-    def _factors(self, *arrays: Array) -> tuple[Array, ...]:
+    def factors(self, *arrays: Array) -> tuple[Array, ...]:
         """Return the factors of a product, rounded if they are to be."""
         if self.halves is None:
             return arrays
@@ -166,7 +169,7 @@ class CudaOps:
 
     def dense(self, x: Array, W: Array, b: Array | None, relu: bool = False) -> Array:
         """x W + b, or ReLU of it."""
-        x, W = self._factors(x, W)
+        x, W = self.factors(x, W)
         z = self.products(x, W, bias=b, relu=relu)
         if z is None:
             z = self.cupy.add(self.products(x, W), b)
@@ -180,7 +183,7 @@ class CudaOps:
         """dz Wᵀ, xᵀ dz and the column sums of dz."""
         dz = contiguous(self.cupy, dz)
         db = self.cupy.empty(dz.shape[1], dtype=dz.dtype) if out[1] is None else out[1]
-        x, W, factor = self._factors(x, W, dz)
+        x, W, factor = self.factors(x, W, dz)
         dW = self._with_sums(x, dz, out[0], db) if factor is dz else None
         if dW is None:
             dW = self.products(x.T, factor, out[0])
@@ -252,6 +255,8 @@ class CudaOps:
             return f.backward(ops, z, h, dh)
         z, h, dh = (contiguous(self.cupy, x) for x in (z, h, dh))
         dz = self.cupy.empty_like(dh)
+        if mask is not None and not isinstance(mask, Mask):  # that of networks with keys of theirs
+            dh, mask = contiguous(self.cupy, ops.dropout_grad(ops, dh, mask)), None
         key, *settings = mask or (None, np.int32(0), scalar(z.dtype)(0))
         self.kernels.over(
             z.size, "slope", z.dtype, _code(f.name), z, h, dh, key, *settings, dz, self._room(dz)

@@ -25,6 +25,7 @@ from xpmlp_backends.base import (
     state_arrays,
 )
 from xpmlp_backends.numpy.inplace import in_place
+from xpmlp_backends.numpy.networks import with_networks
 from xpmlp_backends.numpy.record import Tape, Unrecordable, launch, together
 
 logger = logging.getLogger("xpmlp")
@@ -69,11 +70,11 @@ class NumpyBackend(EagerBackend):
 
     def __init__(self, fused: bool | None = None) -> None:
         super().__init__("numpy", xp, "cpu")
-        self.ops = _plain()
+        self.ops = with_networks(_plain())
         self.fused = os.environ.get("XPMLP_FUSED", "1") != "0" if fused is None else fused
         if self.fused:
             try:
-                self.ops = import_module("xpmlp_backends.numpy.fused").fused(self.ops)
+                self.ops = import_module("xpmlp_backends.numpy.fused").fused(_plain())
             except Exception as error:  # whatever a broken installation raises
                 self._do_without(error, asked=fused is True)
 

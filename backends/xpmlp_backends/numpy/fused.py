@@ -15,7 +15,7 @@ from xpmlp.nn.contract import Array
 from xpmlp.nn.ops import Ops
 from xpmlp.nn.penalty import Penalty, counts
 from xpmlp.nn.random import threshold_and_kept
-from xpmlp_backends.numpy import inplace, loops, tabular
+from xpmlp_backends.numpy import inplace, loops, loops_networks, networks, tabular
 from xpmlp_backends.numpy.inplace import SLOTS, dense, dense_activation, dense_grad, products_grad
 from xpmlp_backends.numpy.record import empty, launch
 
@@ -23,6 +23,20 @@ from xpmlp_backends.numpy.record import empty, launch
 @cache
 def fused(ops: Ops) -> Ops:
     """Return the operations, with numba's loops where they are faster than NumPy."""
+    compiled = networks.Loops(add_bias, bias_relu, column_sums, SLOPES, slope)
+    return networks.with_networks(
+        _of_one(ops),
+        compiled,
+        batch_mean=batch_mean_each,
+        accumulate=accumulate_each,
+        dropout_mask=dropout_mask_each,
+        penalize=partial(penalize_each, ops.penalize),
+        **tabular.of_networks(),
+    )
+
+
+def _of_one(ops: Ops) -> Ops:
+    """Return the operations on the arrays of one network."""
     replaced = (
         dense_activation_grad, label_cross_entropy,
         softmax_cross_entropy, batch_mean, is_largest, accumulate, dropout_mask,
@@ -96,9 +110,7 @@ def gather_batch(
 def dropout_mask(key: Array, shape: tuple[int, ...], rate: float | None, dtype: Any) -> Array:
     """0 with probability ``rate``, else 1/(1 − rate): the same bits as everywhere."""
     mask = empty(key, shape, dtype)
-    # A factor of 0 says that the key has the threshold.
-    constant = (0, 0.0) if rate is None else threshold_and_kept(np, key, rate, dtype)
-    launch(loops.dropout, key, *constant, mask.reshape(-1))
+    launch(loops.dropout, key, *_constant(key, rate, dtype), mask.reshape(-1))
     return mask
 
 
@@ -111,8 +123,25 @@ def softmax_cross_entropy(z: Array, target: Array) -> tuple[Array, Array]:
 
 def label_cross_entropy(z: Array, labels: Array, smoothing: float = 0.0) -> tuple[Array, Array]:
     """The same for class indices."""
+    if z.shape[1] == 2 and z.shape[0] >= MANY_ROWS:
+        return _two_classes(z, labels, smoothing)
     rows, (shifted, dz) = empty(z, z.shape[:1], z.dtype), _exponentials(z)
     launch(loops.label_cross_entropy, shifted, labels, smoothing, rows, dz)
+    return rows, dz
+
+
+MANY_ROWS = 512
+"""Rows of two classes from which on more calls take less time, such as those of many networks."""
+
+
+def _two_classes(z: Array, labels: Array, smoothing: float) -> tuple[Array, Array]:
+    shifted, dz = empty(z, z.shape, z.dtype), empty(z, z.shape, z.dtype)
+    rows, sums, logs = (empty(z, z.shape[:1], z.dtype) for _ in range(3))
+    launch(loops_networks.below_larger, z, 0.5 * float(np.finfo(z.dtype).max), shifted)
+    launch(np.exp, shifted, dz)
+    launch(loops_networks.sums_of_two, dz, sums)
+    launch(np.log, sums, logs)
+    launch(loops_networks.two_classes, shifted, sums, logs, labels, smoothing, rows, dz)
     return rows, dz
 
 
@@ -145,6 +174,77 @@ def accumulate(
     """Add a batch to the epoch's sums, in place."""
     launch(loops.accumulate, totals, carry, finite, _array(value), n, score)
     return totals, carry, finite
+
+
+# The same of many networks as one
+
+
+def add_bias(z: Array, b: Array | None) -> None:
+    """z + b, in place, of one network or of all."""
+    if b is not None:
+        launch((loops if b.ndim == 1 else loops_networks).add_bias, z, b)
+
+
+def bias_relu(z: Array, b: Array | None) -> None:
+    """max(z + b, 0), in place."""
+    if b is None:
+        z = z.reshape(-1, z.shape[-1])
+    launch((loops if z.ndim == 2 else loops_networks).bias_relu, z, b)
+
+
+def column_sums(dz: Array, db: Array) -> None:
+    """The sums over the rows."""
+    launch((loops if db.ndim == 1 else loops_networks).column_sums, dz, db)
+
+
+def slope(which: int, dh: Array, h: Array, dz: Array, db: Array) -> None:
+    """dh · f′(z) and its column sums."""
+    launch((loops if db.ndim == 1 else loops_networks).slope, which, dh, h, dz, db)
+
+
+def batch_mean_each(rows: Array, dz: Array, weight: Array | None) -> tuple[Array, Array]:
+    """The batch's loss of each network, and its gradient."""
+    value, share = empty(rows, rows.shape[:1], rows.dtype), empty(dz, dz.shape, dz.dtype)
+    tiny = float(np.finfo(rows.dtype).smallest_normal)
+    launch(loops_networks.batch_mean, rows, dz, weight, tiny, value, share)
+    return value, share
+
+
+def accumulate_each(
+    totals: Array, carry: Array, finite: Array, value: Array, n: int, score: Array | None
+) -> tuple[Array, Array, Array]:
+    """Add a batch to the epoch's sums of each network, in place."""
+    launch(loops_networks.accumulate, totals, carry, finite, value, n, score)
+    return totals, carry, finite
+
+
+def dropout_mask_each(keys: Array, shape: tuple[int, ...], rate: float | None, dtype: Any) -> Array:
+    """The mask of each network."""
+    mask = empty(keys, shape, dtype)
+    launch(loops_networks.dropout, keys, *_constant(keys, rate, dtype), mask.reshape(shape[0], -1))
+    return mask
+
+
+def _constant(key: Array, rate: float | None, dtype: Any) -> tuple[int, float]:
+    """Return threshold and factor of a rate; a factor of 0 says that the key has the threshold."""
+    return (0, 0.0) if rate is None else threshold_and_kept(np, key, rate, dtype)
+
+
+def penalize_each(plain: Any, penalty: Penalty, W: Array, dW: Array) -> tuple[Array, Array]:
+    """Each network's part of the penalty's value, and dW with that of its gradient."""
+    each = [_of_each(s, W) for s in (penalty.l1, penalty.l2)]
+    if type(penalty) is not Penalty or any(s is not None and s.ndim != 1 for s in each):
+        return plain(penalty, W, dW)
+    value = empty(W, W.shape[:1], W.dtype)
+    launch(loops_networks.penalize, W, dW, *each, value)
+    return value, dW
+
+
+def _of_each(strength: Any, W: Array) -> Array | None:
+    """Return λ of each network; None if it is 0."""
+    if not counts(strength):
+        return None
+    return strength if isinstance(strength, np.ndarray) else np.full(len(W), strength, W.dtype)
 
 
 def _array(number: Any, dtype: Any = None) -> Array:

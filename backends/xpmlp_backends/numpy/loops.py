@@ -27,6 +27,7 @@ class Kernel:
     """A loop that is compiled when it is first called, for the dtypes of that call."""
 
     def __init__(self, loop: Callable[..., Any], any_order: bool = False) -> None:
+        self.loop = loop
         self._compile = partial(compiled, loop, any_order)
         try:
             self._compiled = self._compile(cache=True)

@@ -23,6 +23,13 @@ def table() -> dict[str, Any]:
     return {f.__name__: f for f in found}
 
 
+def of_networks() -> dict[str, Any]:
+    """Return those on the arrays of many networks as one, where not the reference computes them."""
+    return {"mixed": mixed_each, "mixed_grad": mixed_grad_each} | {
+        f.__name__: f for f in (activation, activation_grad)
+    }
+
+
 def activation(ops: Ops, z: Array, f: Activation) -> Array:
     """h = f(z): Mish and SELU with one exponential, which NumPy takes of many numbers at once."""
     if f is ACTIVATIONS["mish"]:
@@ -84,6 +91,27 @@ def mixed_grad(z: Array, h: Array, a: Array, dy: Array) -> tuple[Array, Array, A
     da = empty(dy, a.shape, dy.dtype)
     launch(loops.mixed_grad, z, h, a, dy, dh, dz, da)
     return dh, dz, da
+
+
+def mixed_each(z: Array, h: Array, a: Array) -> Array:
+    """The same of each network; of an ``a`` of one axis, which they share, too."""
+    y = empty(z, z.shape, z.dtype)
+    for i in range(len(z)):
+        launch(loops.mixed, z[i], h[i], _of(i, a), y[i])
+    return y
+
+
+def mixed_grad_each(z: Array, h: Array, a: Array, dy: Array) -> tuple[Array, Array, Array]:
+    """Its gradients."""
+    dh, dz = empty(dy, dy.shape, dy.dtype), empty(dy, dy.shape, dy.dtype)
+    da = empty(dy, (len(z), a.shape[-1]), dy.dtype)
+    for i in range(len(z)):
+        launch(loops.mixed_grad, z[i], h[i], _of(i, a), dy[i], dh[i], dz[i], da[i])
+    return dh, dz, da if a.ndim > 1 else np.sum(da, axis=0)
+
+
+def _of(i: int, a: Array) -> Array:
+    return a[i] if a.ndim > 1 else a
 
 
 def angles(x: Array, w: Array, b: Array) -> Array:

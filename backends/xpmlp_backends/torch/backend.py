@@ -11,6 +11,7 @@ from xpmlp.nn.ops import Ops
 from xpmlp_backends.base import EagerBackend, Loop, StepNamespace, pack_with, require, within
 from xpmlp_backends.cuda.capture import CapturedRun
 from xpmlp_backends.cuda.upload import PinnedUploader, of_torch
+from xpmlp_backends.networks import DENSE, for_networks
 from xpmlp_backends.torch.graphs import TorchGraphs
 from xpmlp_backends.torch.precision import can_round, in_bfloat16, products
 
@@ -27,8 +28,9 @@ class TorchBackend(EagerBackend):
         self.torch, self.precision, self._capture = torch, precision, capture
         if device.type != "cpu":
             self.capabilities = self.capabilities | {"gpu"}
+        reference = Ops.reference(_within_steps(torch, xp), device)
         self.ops = replace(
-            Ops.reference(_within_steps(torch, xp), device),
+            reference,
             erf=torch.special.erf,
             dense=self._dense,
             dense_grad=self._dense_grad,
@@ -43,6 +45,7 @@ class TorchBackend(EagerBackend):
         )
         if precision == "bf16":
             self.ops = in_bfloat16(torch, device, self.ops)
+        self.ops = for_networks(self.ops, reference, DENSE)
 
     def with_precision(self, precision: str) -> Self:
         """Return a backend whose products have this precision, if the GPU can round them."""

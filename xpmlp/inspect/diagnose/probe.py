@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpmlp.inspect.diagnose.facts import Columns, Facts, labels
+from xpmlp.model.members import refuse_ensemble
 from xpmlp.model.memory import rows_within_chunk
 from xpmlp.model.task import total_sum_of_squares
 from xpmlp.nn.activations import Activation
@@ -137,6 +138,7 @@ class Probe:
 
     def __init__(self, training: Training) -> None:
         mlp, data = training.mlp, training.data
+        refuse_ensemble(mlp, "diagnose")
         y = training.given.target
         classes = labels(mlp.task, y)
         rows = spaced(len(y), ROWS) if classes is None else _of_each_class(classes)

@@ -19,6 +19,7 @@ from xpmlp.inspect.explain.stages import Names, Walk
 from xpmlp.inspect.gradcheck import loss_at, moved_loss
 from xpmlp.mlp import MLP
 from xpmlp.model.base import on_device
+from xpmlp.model.members import refuse_ensemble
 from xpmlp.model.tables import transformed
 from xpmlp.nn.gradcheck import STEP, differences
 from xpmlp.nn.optimizers import SGD, Optimizer
@@ -85,6 +86,7 @@ def explain(
     >>> explanation["W1*"].values.round(3).tolist()  # 0 − 0.1 · dLoss/dW1
     [[0.3], [0.6]]
     """
+    refuse_ensemble(mlp, "explain")
     chosen = SGD(1e-3) if optimizer is None else find_optimizer(optimizer)
     full = flag("full", full)
     x, target = _rows(mlp, X, y)

@@ -24,6 +24,7 @@ from xpmlp.errors import BackendError, DivergenceError, InvalidValueError
 from xpmlp.inspect.verify.replay import ENDS, RecordingBackend, Value, errors, magnitude, relative
 from xpmlp.inspect.verify.report import Cause, Difference, Parity, Side
 from xpmlp.mlp import MLP
+from xpmlp.model.members import refuse_ensemble
 from xpmlp.nn.contract import Backend, State
 from xpmlp.nn.network import Network
 from xpmlp.nn.optimizers import Optimizer
@@ -89,6 +90,7 @@ def verify(
     >>> parity.agrees, parity.largest.largest
     (True, 0.0)
     """
+    refuse_ensemble(mlp, "verify")
     tolerance = TOLERANCES[mlp.dtype] if tolerance is None else tolerance
     if not tolerance >= 0 or steps < 1:
         raise InvalidValueError(
