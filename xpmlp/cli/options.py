@@ -259,6 +259,19 @@ def _pictures(parser: Parser) -> None:
     _common(parser, "--data-dir", "--backend")
 
 
+def _play(parser: Parser) -> None:
+    parser.usage = "xpmlp play [options]"
+    parser.description = (
+        "Serve a page to this machine's browser, on which a network learns before your eyes: data, "
+        "layers and training by clicking, the formulas with their numbers, and what is wrong with "
+        "a run. Nothing is sent to the network. Ctrl-C ends it."
+    )
+    add = parser.add_argument
+    port = "port on 127.0.0.1; 0 is any that is free (default: 8765, or the next that is free)"
+    add("--port", type=int, metavar="N", help=port)
+    add("--no-browser", action="store_true", help="only print the address")
+
+
 EXAMPLES = {
     "": (
         "xpmlp train digits",
@@ -305,6 +318,11 @@ EXAMPLES = {
         "xpmlp pictures --data mnist",
         "xpmlp pictures --out figures",
     ),
+    "play": (
+        "xpmlp play",
+        "xpmlp play --port 8000",
+        "xpmlp play --no-browser",
+    ),
 }
 """Three for each command, and three to start with; short, so that they fit a narrow terminal."""
 
@@ -316,6 +334,7 @@ COMMANDS: dict[str, tuple[Callable[[Parser], None], str]] = {
     "explain": (_explain, "show every number of one training step"),
     "verify": (_verify, "train on two backends and find where they differ"),
     "xor": (_xor, "run the tutorial: XOR learned, and what can go wrong"),
+    "play": (_play, "watch a network learn, on a page in the browser"),
     "pictures": (_pictures, "draw the tutorial's pictures: activations, digits, ..."),
 }
 """For each command, what declares its options, and its line in ``xpmlp --help``."""
