@@ -86,7 +86,7 @@ class Run extends EventTarget {
     this.history = { train: [], test: [] };
     this.before = null;
     this.frame = null;
-    this.number = -1;
+    this.number = 0;
     const hash = toHash(this.settings, this.options.settings);
     if (location.hash.slice(1) !== hash) history.replaceState(null, "", hash ? `#${hash}` : location.pathname);
     this.tell("settings");
@@ -94,7 +94,7 @@ class Run extends EventTarget {
     this.tell("status");
     this.again?.abort(); // ask for the first frame of this run at once
   }
-  number = -1;
+  number = 0;
 
   async command(name, body = {}) {
     await this.starting;
