@@ -15,10 +15,9 @@ export function say(text) {
 
 /** Run `work`, and show its failure. Returns undefined after a failure. */
 export async function attempt(work) {
+  fail(null);
   try {
-    const result = await work();
-    fail(null);
-    return result;
+    return await work();
   } catch (error) {
     fail(error);
     return undefined;

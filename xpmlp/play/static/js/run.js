@@ -1,7 +1,7 @@
 // The run that this tab shows: its settings, its state, and the newest frame. Others listen to `run`.
 import * as api from "./api.js";
 import { toHash, fromHash, same } from "./address.js";
-import { fail, say } from "./messages.js";
+import { attempt, fail, say } from "./messages.js";
 import { number, onNextPicture, score, SCORES } from "./words.js";
 
 const reduced = matchMedia("(prefers-reduced-motion: reduce)");
@@ -46,12 +46,12 @@ class Run extends EventTarget {
         await this.start(asked ?? this.options.settings, true);
       } catch (error) {
         fail(error); // a link that asks for what is not there: show the page nevertheless
-        await this.start(this.options.settings, true, false);
+        await this.start(this.options.settings, true);
       }
     }
     addEventListener("hashchange", () => {
       const wanted = fromHash(location.hash, this.options.settings);
-      if (wanted && !same(this.complete(wanted), this.complete(this.settings))) this.start(wanted, true).catch(fail);
+      if (wanted && !same(this.complete(wanted), this.complete(this.settings))) attempt(() => this.start(wanted, true));
     });
     this.follow();
   }
@@ -62,7 +62,7 @@ class Run extends EventTarget {
   }
 
   /** Build a new network with these settings; run it at once if it should. */
-  async start(settings, running = this.running, clear = true) {
+  async start(settings, running = this.running) {
     const wanted = ++this.wanted;
     await this.starting;
     if (wanted !== this.wanted) return; // newer settings came while an older start was under way
@@ -70,7 +70,6 @@ class Run extends EventTarget {
     const started = this.starting;
     this.starting = started.catch(() => {});
     await started;
-    if (clear) fail(null);
   }
   wanted = 0;
   starting = Promise.resolve();
@@ -100,7 +99,6 @@ class Run extends EventTarget {
     await this.starting;
     this.before = name === "advance" ? this.frame : null;
     await api.post(name, body);
-    fail(null);
   }
 
   /** Ask for frames for ever. What came while the page was drawing is never queued: only the newest is kept. */
