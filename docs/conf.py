@@ -23,6 +23,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinxcontrib.programoutput",
     "pages",
+    "screens",
 ]
 exclude_patterns = ["_build", "_ext", "data"]
 suppress_warnings = ["myst-nb.mime_priority"]

@@ -14,12 +14,12 @@ def test_run_pause_step_epoch_and_start_over(visit):
     page.click("#reset")
     until(lambda: in_page(page, "run.frame?.epoch === 0 && run.status") == "paused", "the start")
     page.click("#step")
-    until(lambda: in_page(page, "run.frame.step") == 1, "a step")
+    until(lambda: in_page(page, "run.frame?.step") == 1, "a step")
     assert "step 1" in fact(page, "epoch")
     page.click("#epoch")
-    until(lambda: in_page(page, "[run.frame.epoch, run.frame.step].join()") == "1,0", "an epoch")
+    until(lambda: in_page(page, "[run.frame?.epoch, run.frame?.step].join()") == "1,0", "an epoch")
     page.click("#run")
-    until(lambda: in_page(page, "run.frame.epoch") > 3, "more epochs")
+    until(lambda: in_page(page, "run.frame?.epoch") > 3, "more epochs")
     assert page.text_content("#run") == "Pause"
     pause(page)
     assert page.text_content("#run") == "Run"

@@ -29,13 +29,13 @@ def test_a_reload_and_a_second_tab_find_the_run_again(visit):
     until(lambda: int(fact(page, "epoch")) > 3, "epochs")
     run = in_page(page, "run.state.run")
     pause(page)
-    epoch = in_page(page, "run.frame.epoch")
+    epoch = in_page(page, "run.frame?.epoch")
     page.reload()
     until(lambda: network(page), "a network")
-    assert in_page(page, "[run.state.run, run.frame.epoch]") == [run, epoch]
+    assert in_page(page, "[run.state.run, run.frame?.epoch]") == [run, epoch]
     assert len(in_page(page, "run.history.train")) == epoch
     second = visit.tab(page.context)
-    assert in_page(second, "[run.state.run, run.frame.epoch]") == [run, epoch]
+    assert in_page(second, "[run.state.run, run.frame?.epoch]") == [run, epoch]
     second.click("[data-set=moons]")
     second.bring_to_front()
     until(lambda: settings(second)["data"] == "moons", "moons")

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.browser
 
 def test_a_unit_a_weight_and_a_point_show_their_numbers(visit):
     page = visit()
-    until(lambda: in_page(page, "run.frame.epoch") > 2, "epochs")
+    until(lambda: in_page(page, "run.frame?.epoch") > 2, "epochs")
     page.click("#unit-1-2")  # pauses the run, too
     until(lambda: page.query_selector("#why table"), "the numbers of a unit")
     status(page, "paused")
@@ -22,7 +22,7 @@ def test_a_unit_a_weight_and_a_point_show_their_numbers(visit):
     np.testing.assert_allclose(
         unit["z"], np.dot(unit["inputs"], unit["weights"]) + unit["bias"], rtol=1e-4
     )
-    drawn = in_page(page, "Array.from(run.frame.arrays['weights:0'].data)")
+    drawn = in_page(page, "Array.from(run.frame?.arrays['weights:0'].data)")
     np.testing.assert_allclose(np.reshape(drawn, (2, 4))[:, 2], unit["weights"], rtol=1e-5)
     page.click("#weight-1-1-2")
     until(lambda: "Weight from x2" in page.text_content("#why"), "a weight")
