@@ -1,7 +1,7 @@
 """Pictures of the page of ``xpmlp play``, made in a browser as the site is built.
 
-A fence ``{screen} first-visit`` shows the page wide and narrow, light or dark as the site is; the text
-inside says what can be seen. Without a browser the site says so in the pictures' place;
+A fence ``{screen} first-visit`` shows the page wide and narrow, light or dark as the site is. The
+text inside says what can be seen. Without a browser the site says so in the pictures' place;
 ``XPMLP_BROWSER=1`` makes that an error.
 """
 

@@ -29,7 +29,7 @@ def test_every_story_runs(visit):
         until(lambda: in_page(page, "run.frame?.epoch > 1 || run.frame?.status === 'failed'"), name)
         title = page.text_content(f"[data-story={name}]")
         assert title in page.text_content("#note")
-        assert "Look at" in page.text_content("#note")
+        assert page.text_content("#note em")
         assert page.get_attribute(f"[data-story={name}]", "aria-pressed") == "true"
     page.select_option("#set-activation", '"relu"')  # one's own change ends the story
     until(lambda: settings(page)["story"] is None, "no story")
