@@ -18,6 +18,7 @@ const LADDERS = {
   pace: [1, 5, 20, 60, 200, null], clip_norm: [null, 0.1, 0.5, 1, 5, 10], l1: [0, 0.00001, 0.0001, 0.001, 0.01, 0.1], l2: [0, 0.00001, 0.0001, 0.001, 0.01, 0.1, 1],
 };
 const NONE = { pace: "no limit", clip_norm: "never" };
+const UNITS = { pace: " epochs/s" };
 const SLIDERS = { points: 10, noise: 0.05, test_share: 0.05, dropout: 0.05 };
 
 const set = (name, value) => attempt(() => run.change({ [name]: value }, run.running || name === "data"));
@@ -61,7 +62,7 @@ function control(name) {
   }
   if (name in LADDERS) {
     const steps = LADDERS[name].filter((value) => value === null || (low === undefined || value >= low) && (high === undefined || value <= high));
-    const made = element("select", {}, ...steps.map((value) => element("option", { value: JSON.stringify(value) }, value === null ? NONE[name] : number(value))));
+    const made = element("select", {}, ...steps.map((value) => element("option", { value: JSON.stringify(value) }, value === null ? NONE[name] : number(value) + (UNITS[name] ?? ""))));
     made.onchange = () => set(name, JSON.parse(made.value));
     return made;
   }
@@ -96,7 +97,7 @@ function choose(select, value) {
   const text = JSON.stringify(value);
   if (![...select.options].some((option) => option.value === text)) {
     const after = typeof value === "number" && [...select.options].find((option) => JSON.parse(option.value) > value);
-    select.insertBefore(element("option", { value: text }, typeof value === "number" ? number(value) : caption(select.dataset.setting, value)), after || null);
+    select.insertBefore(element("option", { value: text }, typeof value === "number" ? number(value) + (UNITS[select.dataset.setting] ?? "") : caption(select.dataset.setting, value)), after || null);
   }
   select.value = text;
 }

@@ -5,10 +5,19 @@ const HIGH = 300;
 
 /** {width, height, layers: [[{x, y, side}]], columns: [{x, width}]}, in pixels. */
 export function layout(sizes, available) {
+  for (const most of [32, 26, 20]) {
+    const made = arranged(sizes, available, most);
+    if (made.width <= available || most === 20) return made;
+  }
+  return undefined;
+}
+
+/** With units of layers in several columns at most so large. */
+function arranged(sizes, available, most) {
   const blocks = sizes.map((count) => {
     const inColumn = Math.min(count, count > 24 ? Math.ceil(Math.sqrt(count)) : count > 10 ? Math.ceil(count / 2) : count);
     const across = Math.ceil(count / inColumn);
-    const side = Math.max(9, Math.min(44, HIGH / inColumn - 6, across > 1 ? (across > 2 ? 20 : 30) : 44));
+    const side = Math.max(9, Math.min(44, HIGH / inColumn - 6, across > 1 ? most : 44));
     return { count, inColumn, across, side };
   });
   const narrow = available < 420;

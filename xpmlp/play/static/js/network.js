@@ -37,6 +37,7 @@ function build() {
     });
   });
   place.replaceChildren(paper);
+  $("network-key").textContent = run.state.plane ? "A unit’s picture is its output over the plane." : "A unit of the first layer shows its weights, pixel by pixel; another one its bias.";
   $("network-size").replaceChildren(ends(), ` ${run.state.params?.toLocaleString("en") ?? ""} parameters`);
   if (focused) $(focused)?.focus({ preventScroll: true });
   mark();
@@ -60,10 +61,9 @@ function unitButton(layer, j, { x, y, side }) {
   return button;
 }
 
-/** Hidden layers show the plane, or, where there is none, the first shows the weights of each pixel. */
+/** Hidden layers show the plane; where there is none, the first shows the weights of each pixel. */
 function pictured(layer) {
-  if (layer === 0 || layer === plan.layers.length - 1) return false;
-  return Boolean(run.state.plane) || (layer === 1 && Number.isInteger(Math.sqrt(run.state.sizes[0])) && run.state.sizes[0] > 9);
+  return layer > 0 && layer < plan.layers.length - 1;
 }
 
 function outputName(j) {
@@ -194,19 +194,33 @@ function unitPictures(hue) {
         const picture = button.querySelector("canvas");
         if (picture) paint(picture, units.data.subarray(j * height * width), width, height, hue.table);
       });
-    } else if (layer === 1) pixelWeights(hue);
+    } else if (layer > 1 || !pixelWeights(hue)) {
+      biases(hue, layer);
+    }
   }
 }
 
 function pixelWeights(hue) {
   const weights = run.frame.arrays["weights:0"];
   const side = Math.sqrt(weights?.shape[0] ?? 0);
-  if (!Number.isInteger(side)) return;
+  if (!Number.isInteger(side) || side < 4) return false;
   const size = weights.data.reduce((a, b) => Math.max(a, Math.abs(b)), 1e-9);
   const count = weights.shape[1];
   buttons[1].forEach((button, j) => {
     const picture = button.querySelector("canvas");
     if (picture) paint(picture, null, side, side, (i) => hue.table[Math.round(127.5 + (127.5 * weights.data[i * count + j]) / size)]);
+  });
+  return true;
+}
+
+/** Where there is no plane, a unit has the colour of its bias. */
+function biases(hue, layer) {
+  const values = run.frame.arrays[`biases:${layer - 1}`]?.data;
+  if (!values) return;
+  const size = values.reduce((a, b) => Math.max(a, Math.abs(b)), 1e-9);
+  buttons[layer].forEach((button, j) => {
+    const picture = button.querySelector("canvas");
+    if (picture) paint(picture, null, 1, 1, () => hue.table[Math.round(127.5 + (127.5 * values[j]) / size)]);
   });
 }
 

@@ -13,7 +13,8 @@ function build() {
   if (run.state.plane) {
     if (!canvas.isConnected) place.replaceChildren(canvas);
   } else {
-    place.replaceChildren(element("p", {}, "These data have more than two inputs, so there is no plane to show. “Draw a digit”, above, shows what such a network sees."));
+    place.replaceChildren(element("p", {}, "These data have more than two inputs, so there is no plane to show."),
+      element("button", { type: "button", onclick: () => $("view-digit").click() }, "Draw a digit and let a network read it"));
   }
   $("show-test").parentElement.hidden = !run.state.plane;
   legend();
@@ -113,15 +114,13 @@ function points(context, at, hue) {
   const withTest = $("show-test").checked;
   const radius = x.length > 800 ? 2 : x.length > 350 ? 2.7 : 3.5;
   const color = colorOf(y ?? [], hue);
+  const values = run.state.task === "values"; // a value may have the colour of the plane below it
   for (let i = 0; i < x.length; i++) {
     if (test[i] && !withTest) continue;
-    context.beginPath();
-    context.arc(at.x(x[i][0]), at.y(x[i][1]), radius, 0, 7);
-    context.fillStyle = test[i] ? hue.card : color(y[i]);
-    context.strokeStyle = test[i] ? color(y[i]) : hue.card;
+    const [px, py] = [at.x(x[i][0]), at.y(x[i][1])];
     context.lineWidth = test[i] ? 1.6 : 0.9;
-    context.fill();
-    context.stroke();
+    disc(context, px, py, radius, test[i] ? hue.card : color(y[i]), values ? hue.ink : test[i] ? color(y[i]) : hue.card);
+    if (values && test[i]) disc(context, px, py, radius / 2, color(y[i]), color(y[i]));
   }
   const chosen = selection.kind && whereChosen();
   if (chosen) {
@@ -130,6 +129,14 @@ function points(context, at, hue) {
     context.arc(at.x(chosen[0]), at.y(chosen[1]), 8, 0, 7);
     context.stroke();
   }
+}
+
+function disc(context, x, y, radius, fill, stroke) {
+  context.beginPath();
+  context.arc(x, y, radius, 0, 7);
+  Object.assign(context, { fillStyle: fill, strokeStyle: stroke });
+  context.fill();
+  context.stroke();
 }
 
 function colorOf(y, hue) {
