@@ -26,7 +26,7 @@ def test_a_unit_a_weight_and_a_point_show_their_numbers(visit):
     np.testing.assert_allclose(np.reshape(drawn, (2, 4))[:, 2], unit["weights"], rtol=1e-5)
     page.click("#weight-1-1-2")
     until(lambda: "Weight from x2" in page.text_content("#why"), "a weight")
-    assert "∂loss/∂w = δ · x2" in page.text_content("#why")
+    assert "dLoss/dw = δ · x2" in page.text_content("#why")
     page.click("#plane-canvas", position={"x": 200, "y": 60})
     until(lambda: "for point" in page.text_content("#why"), "another point")
     page.fill("#why-row", "7")

@@ -45,7 +45,8 @@ function show() {
     bar.querySelector("i").style.setProperty("--share", `${100 * share}%`);
     bar.lastChild.textContent = answer ? percent(share) : "";
   });
-  $("read-said").textContent = answer ? `${best}, with ${percent(answer.probabilities[best])}. ${answer.note ?? ""}` : "Draw something.";
+  $("read-said").textContent = answer ? `${best}, with ${percent(answer.probabilities[best])}` : "Draw something.";
+  $("read-note").textContent = answer?.note ?? "";
   pixels();
   hidden();
 }

@@ -3,7 +3,7 @@ import { post } from "./api.js";
 import { attempt, fail } from "./messages.js";
 import { run } from "./run.js";
 import { choosePoint, select, selection } from "./selection.js";
-import { $, element, number } from "./words.js";
+import { $, element, number, percent } from "./words.js";
 
 const MOST_ROWS = 24;
 let shown = null; // {explanation, key, run, step}: what stands there
@@ -64,13 +64,21 @@ function lead({ loss, target, output }) {
   const title = selection.kind === "edge"
     ? `Weight from ${name(selection.layer - 1, selection.from)} to ${name(selection.layer, selection.unit)}`
     : name(selection.layer, selection.unit);
-  const answer = Array.isArray(output) ? output.map((value) => number(value)).join(", ") : number(output);
   return element("div", { className: "lead" },
     element("strong", { className: "title" }, title[0].toUpperCase() + title.slice(1)),
     element("label", { className: "check" }, "for point ", chooser, rows ? ` of ${rows}` : ""),
     element("span", { className: "aside" }, places),
-    element("span", { className: "aside" }, `The network says ${answer}; the target is ${className(target)}.`),
-    element("p", { className: "formula" }, "loss: ", `${loss.formula} = `, value(loss.value, earlier?.explanation.loss.value)));
+    element("span", { className: "aside" }, `The network says ${said(output)}; the target is ${className(target)}.`),
+    element("p", { className: "formula" }, `${loss.formula} = `, value(loss.value, earlier?.explanation.loss.value)));
+}
+
+/** The answer: a class with its probability, or a value. */
+function said(output) {
+  const values = [output].flat();
+  if (run.state.task !== "classes") return values.map((each) => number(each)).join(", ");
+  const chances = values.length === 1 ? [1 - values[0], values[0]] : values;
+  const best = chances.indexOf(Math.max(...chances));
+  return best < 0 ? "nothing: its numbers are not finite" : `${className(best)} with ${percent(chances[best])}`;
 }
 
 function className(target) {
@@ -88,23 +96,24 @@ const before = (layer, j) => earlier?.explanation.layers[layer - 1]?.units[j];
 
 function unit({ layers }) {
   const [layer, j] = [selection.layer, selection.unit];
-  const { formula, units } = layers[layer - 1];
+  const { forward: formulas, backward: slopes, units } = layers[layer - 1];
   const it = units[j];
   const was = before(layer, j);
   const forward = element("div", { className: "way" }, element("h3", {}, "Forward"),
-    element("p", { className: "formula" }, formula),
+    element("p", { className: "formula" }, formulas.join("\n")),
     element("p", { className: "formula" }, long(it.sum)),
     element("p", { className: "formula" }, "z = ", value(it.z, was?.z), ",  a = ", value(it.a, was?.a)));
   const backward = element("div", { className: "way" }, element("h3", {}, "Backward"),
-    element("p", { className: "formula" }, "δ = ∂loss/∂z = ", value(it.delta, was?.delta)),
-    element("p", { className: "formula" }, edgeFormula(it) ?? "∂loss/∂w = δ · input,  ∂loss/∂b = δ"));
-  return [forward, backward, element("div", { className: "scroll way" }, table(layer, j, it, was))];
+    element("p", { className: "formula" }, slopes.join("\n")),
+    element("p", { className: "formula" }, "δ = dLoss/dz = ", value(it.delta, was?.delta)),
+    element("p", { className: "formula" }, edgeFormula(it) ?? "dLoss/dw = δ · input"));
+  return [forward, backward, element("div", { className: "scroll way all" }, table(layer, j, it, was))];
 }
 
 function edgeFormula(it) {
   if (selection.kind !== "edge") return null;
   const i = selection.from;
-  return `∂loss/∂w = δ · ${short(selection.layer - 1, i)} = ${number(it.delta, 4)} · ${number(it.inputs[i], 4)} = ${number(it.gradients[i], 4)}`;
+  return `dLoss/dw = δ · ${short(selection.layer - 1, i)} = ${number(it.delta, 4)} · ${number(it.inputs[i], 4)} = ${number(it.gradients[i], 4)}`;
 }
 
 /** A sum of many terms, with its middle left out. */
@@ -126,7 +135,7 @@ function table(layer, j, it, was) {
     rows.push(element("tr", {}, element("th", { scope: "row" }, "bias"), cell(1), cell(it.bias, was?.bias), cell(it.bias, was?.bias), cell(it.bias_gradient ?? it.delta, was && (was.bias_gradient ?? was.delta))));
   }
   const left = order.length - MOST_ROWS;
-  const head = ["from", "input", "weight", "weight · input", "∂loss/∂weight"].map((text) => element("th", { scope: "col" }, text));
+  const head = ["from", "input", "weight", "weight · input", "dLoss/dweight"].map((text) => element("th", { scope: "col" }, text));
   return element("table", {}, element("caption", { className: "unseen" }, `What goes into ${name(layer, j)}`), element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows),
     left > 0 ? element("tfoot", {}, element("tr", {}, element("th", { colSpan: 5, scope: "row" }, `and ${left} smaller ones`))) : null);
 }
@@ -141,7 +150,7 @@ function input({ layers }) {
     const button = element("button", { type: "button", id: `weight-0-${j}-${k}`, onclick: () => select({ kind: "edge", layer: 1, unit: k, from: j }) }, short(1, k));
     return element("tr", {}, element("th", { scope: "row" }, button), cell(it.weights[j], was?.weights[j]), cell(it.weights[j] * it.inputs[j], was && was.weights[j] * was.inputs[j]), cell(it.gradients[j], was?.gradients[j]));
   });
-  const head = ["to", "weight", "weight · input", "∂loss/∂weight"].map((text) => element("th", { scope: "col" }, text));
+  const head = ["to", "weight", "weight · input", "dLoss/dweight"].map((text) => element("th", { scope: "col" }, text));
   return [element("div", { className: "way" }, element("h3", {}, "Forward"), element("p", { className: "formula" }, `${name(0, j)} = `, value(layers[0].units[0].inputs[j]))),
     element("div", { className: "scroll way" }, element("table", {}, element("caption", { className: "unseen" }, `Where ${name(0, j)} goes`), element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows)))];
 }

@@ -37,7 +37,7 @@ const CAPTIONS = {
   field: {
     points: "Points", noise: "Noise", test_share: "Test share", columns: "Columns", label: "Predict", hidden: "Hidden layers", activation: "Activation", loss: "Loss",
     optimizer: "Optimizer", learning_rate: "Learning rate", schedule: "Schedule", batch_size: "Batch size", dropout: "Dropout", l1: "L1 penalty", l2: "L2 penalty",
-    normalization: "Normalization", initializer: "Initializer", bias: "Biases", seed: "Seed", backend: "Backend", epochs: "Epochs", clip_norm: "Clip gradients", slip: "Original’s slip", pace: "Speed",
+    normalization: "Normalization", initializer: "Initializer", bias: "Biases", seed: "Seed", backend: "Backend", epochs: "Most epochs", clip_norm: "Clip gradients", slip: "Original’s slip", pace: "Epochs",
   },
 };
 
