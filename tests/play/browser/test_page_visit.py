@@ -8,6 +8,15 @@ from chromium import error, fact, in_page, network, pause, settings, status, unt
 pytestmark = pytest.mark.browser
 
 
+@pytest.fixture(scope="module")
+def at_rest(browser, address):
+    """The page, where only its modules matter."""
+    page = browser.new_page()
+    page.goto(address)
+    yield page
+    page.close()
+
+
 def test_a_first_visit_shows_a_network_that_learns(visit):
     page = visit()
     until(lambda: fact(page, "epoch") not in ("0", "–"), "epochs")
@@ -85,3 +94,20 @@ def test_a_closed_tab_pauses_its_run(visit, address):
         if found["status"] == "paused":
             break
     assert (found["status"], found["run"]) == ("paused", run)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("plain", "a b&c=d#e", "1,2", "7", "null", "true", "[x", '"quoted"', "50 %", "héllo", ""),
+        *(0.03, 1e-7, -2, True, False, None, [4, 4], [5], [], ["a,b", "c"], ["1", "2"], [None]),
+    ],
+)
+def test_an_address_keeps_what_it_is_given(at_rest, value):
+    found = at_rest.evaluate(
+        "async (value) => { const { toHash, fromHash } = await import('/static/js/address.js');"
+        " const hash = new URL('#' + toHash({ value, seed: 0 }, { seed: 0 }), location).hash;"
+        " return fromHash(hash || '#value=null', { seed: 0 }); }",
+        value,
+    )
+    assert found == {"seed": 0, "value": value}
