@@ -18,7 +18,7 @@ const LADDERS = {
   pace: [1, 5, 20, 60, 200, null], clip_norm: [null, 0.1, 0.5, 1, 5, 10], l1: [0, 0.00001, 0.0001, 0.001, 0.01, 0.1], l2: [0, 0.00001, 0.0001, 0.001, 0.01, 0.1, 1],
 };
 const NONE = { pace: "no limit", clip_norm: "never" };
-const UNITS = { pace: " per second" };
+const UNITS = { pace: "/s" };
 const SLIDERS = { points: 10, noise: 0.05, test_share: 0.05, dropout: 0.05 };
 
 const set = (name, value) => attempt(() => run.change({ [name]: value }, run.running || name === "data"));

@@ -52,7 +52,7 @@ export async function picture() {
   context.fillRect(0, 0, width, top + 214);
   const { epoch, loss, score: { name, test, train } } = run.frame;
   Object.assign(context, { fillStyle: hue.ink, font: "600 15px system-ui, sans-serif", textBaseline: "top" });
-  context.fillText(`${run.state.sizes.join("-")}, epoch ${epoch.toLocaleString("en")}: loss ${number(loss.train)}, test ${number(loss.test)}, ${SCORES[name] ?? name} ${score(name, test ?? train)}`, 24, 22);
+  context.fillText(`${run.state.sizes.join("-")}, epoch ${epoch.toLocaleString("en")}: loss ${number(loss.train)}, test ${number(loss.test)}, ${(SCORES[name] ?? name).replace("A", "a")} ${score(name, test ?? train)}`, 24, 22);
   at(context, 24, 48, drawNetwork);
   at(context, 48 + sizes.network.width, 48, drawPlane);
   at(context, 24, top, (there) => drawCurves(there, width - 48, 190));
