@@ -7,7 +7,7 @@ from typing import Any
 
 from xpmlp.cli.runs import MODEL
 from xpmlp.data import NAMES, Evaluation, Known, load_evaluation
-from xpmlp.data.images import Picture, read_image
+from xpmlp.data.images import Picture, checked_facts, read_image
 from xpmlp.data.labels import map_labels
 from xpmlp.data.picture_folder import is_labelled, read_labelled
 from xpmlp.data.table import Table
@@ -40,7 +40,7 @@ class Trained:
         mlp = load(path / MODEL if path.is_dir() else path, args.backend, args.device)
         count = 0 if mlp.task.kind == "values" else max(2, mlp.sizes[-1])
         names = _texts(mlp.metadata.get("classes"), count) or tuple(map(str, range(count)))
-        return cls(mlp, names or None, _image(mlp.metadata.get("image"), mlp.sizes[0]))
+        return cls(mlp, names or None, checked_facts(mlp.metadata.get("image"), mlp.sizes[0]))
 
     def data(self, args: Namespace, as_text: bool = False) -> Evaluation:
         """Load inputs, and targets or None, in the form the model takes."""
@@ -100,13 +100,3 @@ def _texts(value: Any, count: int) -> tuple[str, ...] | None:
     """Return a list of names from a file as a tuple, or None if it is not valid."""
     good = isinstance(value, list) and len(value) == count
     return tuple(value) if good and all(isinstance(v, str) for v in value) else None
-
-
-def _image(value: Any, pixels: int) -> dict[str, Any] | None:
-    try:
-        height, width = value["shape"]
-        good = type(height) is type(width) is int and height > 0 and height * width == pixels
-        good = good and 0 < value["maximum"] < 1e38 and 0 < value["reach"] <= 1
-    except (TypeError, KeyError, ValueError):
-        return None
-    return value if good else None

@@ -78,9 +78,6 @@ def read_image(path: Path, facts: dict[str, Any], dtype: Any) -> Picture:
     rows, columns = (np.flatnonzero(ink.values.any(axis=a)) for a in (1, 0))
     cropped = ink.values[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     height, width = facts["shape"]
-    image = _centered(_fitted(cropped, height, width, facts["reach"]), height, width)
-    maximum = 255 if dtype == np.uint8 else facts["maximum"]
-    row = (image * maximum).round(0 if dtype == np.uint8 else 6).astype(dtype)
     scale = size[0] / gray.shape[1]
     kept = f"{scale * cropped.shape[1]:.0f}x{scale * cropped.shape[0]:.0f}"
     done = [
@@ -90,7 +87,27 @@ def read_image(path: Path, facts: dict[str, Any], dtype: Any) -> Picture:
         f"cropped to the ink ({kept})",
         f"resized and centered in {width}x{height}",
     ]
-    return Picture(row.reshape(1, -1), ", ".join(filter(None, done)), ink.warnings)
+    return Picture(as_row(cropped, facts, dtype), ", ".join(filter(None, done)), ink.warnings)
+
+
+def as_row(ink: Array, facts: dict[str, Any], dtype: Any) -> Array:
+    """Return ink, cropped and from 0 to 1, as one row of pixels like the training images."""
+    height, width = facts["shape"]
+    image = _centered(_fitted(ink, height, width, facts["reach"]), height, width)
+    maximum = 255 if dtype == np.uint8 else facts["maximum"]
+    row = (image * maximum).round(0 if dtype == np.uint8 else 6).astype(dtype)
+    return row.reshape(1, -1)
+
+
+def checked_facts(value: Any, pixels: int) -> dict[str, Any] | None:
+    """Return what a model's file has of `pixel_facts`; None if it does not fit so many pixels."""
+    try:
+        height, width = value["shape"]
+        good = type(height) is type(width) is int and height > 0 and height * width == pixels
+        good = good and 0 < value["maximum"] < 1e38 and 0 < value["reach"] <= 1
+    except (TypeError, KeyError, ValueError):
+        return None
+    return value if good else None
 
 
 def _gray(path: Path) -> tuple[Array, tuple[int, int]]:

@@ -1,7 +1,6 @@
 """What the page draws of a run: a JSON head, then arrays, as bytes."""
 
 import json
-from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
@@ -91,7 +90,7 @@ class Viewer:
         }
 
     def measured(self, snapshot: Snapshot) -> tuple[dict[str, float], dict[str, float]]:
-        """Return loss and score on the training and test rows: the epoch's, or else these weights'."""
+        """Return loss and score on training and test rows: the epoch's, or of these weights."""
         run, problem = self.run, self.run.problem
         if snapshot.epoch and not snapshot.step:
             known = {n: v[snapshot.epoch - 1] for n, v in run.history.items() if len(v)}

@@ -97,7 +97,8 @@ def network_of(settings: Settings, problem: Problem) -> MLP:
     mlp = MLP(**network_arguments(settings, problem), table=problem.table)
     if settings.slip:
         mlp.penalty = SlippedPenalty(l1=settings.l1, l2=settings.l2)
-    mlp.metadata = dict(problem.metadata or {"classes": problem.classes})
+    split = {"test_fraction": settings.test_share, "seed": settings.seed}
+    mlp.metadata = (problem.metadata or {"classes": problem.classes}) | split
     return mlp
 
 

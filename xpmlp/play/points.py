@@ -81,7 +81,7 @@ class Problem:
     scaling: str | None = None
     plane: Plane | None = None
     table: Table | None = None
-    metadata: Any = None
+    metadata: dict[str, Any] | None = None
 
     @property
     def rows(self) -> tuple[Array, Array]:
@@ -219,7 +219,7 @@ def table_points(
     test_share: float = 0.3,
     seed: int = 0,
 ) -> Problem:
-    """Read a table, as ``xpmlp train`` does; of more than 2,000 rows it takes as many.
+    r"""Read a table, as ``xpmlp train`` does; of more than 2,000 rows it takes as many.
 
     Parameters
     ----------
@@ -227,8 +227,8 @@ def table_points(
     label : str, optional
         The column to predict; by default as in `xpmlp.data.load`.
     columns : sequence of str
-        The columns to predict it from; all others if none is given. The first two of numbers are
-        the axes of the picture.
+        The columns to predict it from; the first two of numbers are the axes of the picture. If
+        none is given, these two, or all if there are fewer.
     test_share, seed
         As for ``make_points``.
 
@@ -251,33 +251,48 @@ def table_points(
     wanted = [name for name in columns if name not in data.label]
     if unknown := [name for name in wanted if name not in data.X.names]:
         raise unknown_name("column", unknown[0], data.X.names)
-    others = [name for name in data.X.names if wanted and name not in wanted]
-    data = replace(
-        data,
-        X=data.X[: ROWS - ROWS // 4].without(others),
-        y=data.y[: ROWS - ROWS // 4],
-        X_test=data.X_test[: ROWS // 4].without(others),
-        y_test=data.y_test[: ROWS // 4],
-    )
-    frame, frame_test = data.X, data.X_test
-    table = Table().fit(frame)
+    table, train, test = _fitted(data, wanted)
+    numbers = _numbers(table, train)
+    if not wanted and len(numbers) > 1:
+        wanted = numbers[:2]
+        table, train, test = _fitted(data, wanted)
     if not table.width:
-        raise DataError(f"{Path(path).name}: found no column from which the label can be predicted")
-    X, X_test = (table.transform(part) if len(part) else None for part in (frame, frame_test))
-    data = replace(data, X=X, X_test=X[:0] if X_test is None else X_test)
-    made = _of_dataset(data, table.inputs, table)
-    numbers = [f.name for f in table.features if f.kind == "number" and _is_plain(frame, f.name)]
-    axes = [*(n for n in wanted if n in numbers), *(n for n in numbers if n not in wanted)][:2]
-    if len(axes) < 2:
-        return made
-    return replace(made, plane=_plane_of(table, frame, frame_test, axes, made.X))
+        raise DataError(f"{Path(path).name}: found no column to predict the label from")
+    X = table.transform(train)
+    X_test = table.transform(test) if len(test) else X[:0]
+    y, y_test = data.y[: len(train)], data.y_test[: len(test)]
+    made = _of_dataset(replace(data, X=X, y=y, X_test=X_test, y_test=y_test), table.inputs, table)
+    axes = sorted(_numbers(table, train), key=lambda name: _place(name, wanted))[:2]
+    return made if len(axes) < 2 else replace(made, plane=_plane_of(table, train, test, axes, X))
+
+
+def _fitted(data: Dataset, wanted: Sequence[str]) -> tuple[Table, Any, Any]:
+    """Return a table of some columns, all if none is given, and its rows in both parts."""
+    others = [name for name in data.X.names if wanted and name not in wanted]
+    train = data.X[: ROWS - ROWS // 4].without(others)
+    return Table().fit(train), train, data.X_test[: ROWS // 4].without(others)
+
+
+def _numbers(table: Table, frame: Any) -> list[str]:
+    """Return the columns whose cells are numbers, not texts such as "$5"."""
+    columns = [(f.name, frame.column(f.name)) for f in table.features if f.kind == "number"]
+    return [n for n, c in columns if c.levels is None and c.values.dtype.kind == "f"]
+
+
+def _place(name: str, wanted: Sequence[str]) -> int:
+    return wanted.index(name) if name in wanted else len(wanted)
 
 
 def _of_dataset(data: Dataset, inputs: tuple[str, ...], table: Table | None) -> Problem:
     classes = None if data.classes is None else tuple(map(str, data.classes))
     if data.y.ndim > 1:
         raise DataError(f"{data.name}: found several labels; choose one column to predict")
-    metadata = {"data": data.name, "classes": classes, "columns": data.columns, "label": data.label}
+    metadata: dict[str, Any] = {
+        "data": data.name,
+        "classes": classes,
+        "columns": data.columns,
+        "label": data.label,
+    }
     if data.image_shape:
         from xpmlp.data.images import pixel_facts
 
@@ -287,12 +302,6 @@ def _of_dataset(data: Dataset, inputs: tuple[str, ...], table: Table | None) -> 
         table=table,
         metadata=metadata,
     )
-
-
-def _is_plain(frame: Any, name: str) -> bool:
-    """Whether the cells of a column are numbers, not texts such as "$5"."""
-    column = frame.column(name)
-    return column.levels is None and column.values.dtype.kind == "f"
 
 
 def _plane_of(table: Table, frame: Any, frame_test: Any, axes: list[str], X: Array) -> Plane:

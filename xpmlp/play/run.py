@@ -20,7 +20,7 @@ from xpmlp.training.loop import Training
 PATIENCE = 10.0
 """Seconds without a question from the page after which a run pauses: its tab is closed."""
 
-GAP = 1 / 30
+GAP = 1 / 40
 """Seconds between two snapshots while it trains."""
 
 STEPS = 200
@@ -222,36 +222,42 @@ class Run:
 
     def meet(self, training: Training) -> int:
         """Pause if that is wanted; return after how many steps to meet again, 0 for the epoch."""
+        every = self._slow_down(training)
         with self._changed:
             if time.monotonic() - self._asked > self.patience:
                 self._goal = 0
             pauses = self._goal is not None and training.total >= self._goal
-        if pauses or (self._wanted and time.monotonic() - self._taken >= GAP):
-            self.take(training, "paused" if pauses else "running")
         if pauses:
+            self.take(training, "paused")
             with self._changed:
                 self._changed.wait_for(
                     lambda: self._left or self._goal is None or self._goal > training.total
                 )
-        elif training.step == training.steps:
-            self._slow_down()
         if self._left:
             raise Left
-        if pauses:
+        if pauses or (self._wanted and time.monotonic() - self._taken >= GAP):
             self.take(training, "running")
         self._paced = time.monotonic()
         goal = self._goal
         if goal is not None and goal < (training.finished + 1) * training.steps:
             return 1
-        return STEPS if training.steps > STEPS else 0
+        return every
 
-    def _slow_down(self) -> None:
-        """Wait until the next epoch is due, or something is wanted."""
-        goal, pace = self._goal, self.settings.pace
-        if pace is not None:
-            left = self._paced + 1 / pace - time.monotonic()
-            with self._changed:
-                self._changed.wait_for(lambda: self._left or self._goal != goal, max(left, 0.0))
+    def _slow_down(self, training: Training) -> int:
+        """Wait until the next epoch is due, or something is wanted.
+
+        Return after how many steps to look again: after each, if they are as slow as pictures.
+        """
+        pace, goal, steps = self.settings.pace, self._goal, training.steps
+        if pace is None:
+            return STEPS if steps > STEPS else 0
+        singly = pace * steps <= 1 / GAP
+        due = self._paced + 1 / (pace * steps if singly else pace)
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._left or self._goal != goal, max(due - time.monotonic(), 0.0)
+            )
+        return 1 if singly else STEPS if steps > STEPS else 0
 
     def take(self, training: Training, status: str) -> None:
         """Publish a snapshot."""
@@ -262,7 +268,7 @@ class Run:
         self._publish(status, *self._weights(training.state), rates[-1])
 
     def _weights(self, state: Any = None) -> tuple[Any, Any]:
-        """Return copies of parameters and statistics on the host: those of a state, or the model's."""
+        """Return copies of parameters and statistics on the host, of a state or of the model."""
         host, weights = self.mlp.backend.to_numpy, self.mlp.weights
         arrays = (weights.flat, weights.statistics)
         if state is not None:
@@ -325,7 +331,7 @@ class _Conductor(Callback):
 
 
 class _Thinned(Diagnosis):
-    """A diagnosis that measures ever more seldom, because the page trains for thousands of epochs."""
+    """A diagnosis that measures ever more seldom: the page trains for thousands of epochs."""
 
     SHARE = 1.05
     """The next measurement is at so many times the epochs of the last."""
@@ -338,6 +344,10 @@ class _Thinned(Diagnosis):
     def measured(self) -> int:
         """Epochs at the last measurement."""
         return 0 if self.course is None else self.course.last.epoch
+
+    def on_train_end(self, training: Training) -> None:
+        self.catch_up(training)
+        super().on_train_end(training)
 
     def catch_up(self, training: Training) -> None:
         """Measure the last finished epoch, if that has not been done."""

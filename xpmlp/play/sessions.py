@@ -11,6 +11,7 @@ from typing import Any
 
 from xpmlp.errors import XpmlpError
 from xpmlp.play.frames import Viewer
+from xpmlp.play.reader import Reader
 from xpmlp.play.run import PATIENCE, Run
 from xpmlp.play.settings import Settings
 
@@ -33,7 +34,8 @@ class Session:
     run : Run or None
     viewer : Viewer or None
     table : Path or None
-        The file that was sent.
+        The file that was sent, and in ``about_table`` what is in it.
+    digits : Reader or None
     lock : Lock
         Held while the run is replaced.
     """
@@ -43,7 +45,8 @@ class Session:
         self.run: Run | None = None
         self.viewer: Viewer | None = None
         self.table: Path | None = None
-        self.digits: Any = None
+        self.about_table: dict[str, Any] | None = None
+        self.digits: Reader | None = None
         self.seen = time.monotonic()
         self._folder: Path | None = None
 
@@ -76,6 +79,8 @@ class Session:
         """End the run, and remove the files."""
         if self.run is not None:
             self.run.leave()
+        if self.digits is not None:
+            self.digits.leave()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, fields
 from importlib.util import find_spec
 from typing import Any
 
+from xpmlp_backends import PUBLIC
+
 from xpmlp.errors import InvalidValueError, short, unknown_name
 from xpmlp.nn.activations import ACTIVATIONS
 from xpmlp.nn.initializers import INITIALIZERS
 from xpmlp.nn.optimizers import OPTIMIZERS
-from xpmlp_backends import PUBLIC
 
 POINTS = ("xor", "circles", "spirals", "moons", "line", "waves")
 DATA = (*POINTS, "digits", "table")
@@ -85,6 +86,7 @@ class Settings:
         for name in given:
             if name not in known:
                 raise unknown_name("setting", short(name, 40), known)
+        given = {n: [] if n == "columns" and v is None else v for n, v in given.items()}
         values = {name: CHECKS[name](name, value) for name, value in given.items()}
         return cls(**values)
 
@@ -98,6 +100,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "noise": (0.0, 1.0),
     "test_share": (0.0, 0.9),
     "hidden": (1, 64),
+    "units": (1, 64),
+    "layers": (0, LAYERS),
     "learning_rate": (1e-6, 100.0),
     "clip_norm": (1e-3, 1000.0),
     "batch_size": (1, 2000),
@@ -108,7 +112,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "epochs": (1, 10_000),
     "pace": (1, 10_000),
 }
-"""Smallest and largest value; of ``hidden`` those of each layer."""
+"""Smallest and largest value; ``units`` and ``layers`` are for the page's buttons."""
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "data": DATA,
@@ -126,7 +130,7 @@ HELP = {
     "data": "What the network learns: points of the plane, digits, or your own table.",
     "points": "How many points are drawn, those of the test included.",
     "noise": "Standard deviation of what is added to each coordinate, or to the values.",
-    "columns": "The columns of the table that the network gets; the first two make the picture.",
+    "columns": "The columns that the network gets; the first two of numbers are the axes.",
     "label": "The column of the table to predict.",
     "test_share": "Share of the rows that the network is tested on and never sees in training.",
     "hidden": "Units of each hidden layer.",
@@ -140,7 +144,7 @@ HELP = {
     "dropout": "Share of the hidden units that each training step leaves out.",
     "l1": "Weight of the penalty on the absolute values of the weights.",
     "l2": "Weight of the penalty on the squares of the weights.",
-    "slip": "Take the L2 gradient with the mistake of the original script: one sum for all weights.",
+    "slip": "Make the original script's mistake in the L2 gradient: one sum for all weights.",
     "normalization": "Whether each layer's sums are brought to mean 0 and deviation 1.",
     "initializer": "How the first weights are drawn; auto is He for ReLUs, Glorot for others.",
     "bias": "Whether each unit adds a number of its own to its sum.",

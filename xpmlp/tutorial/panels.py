@@ -1,13 +1,12 @@
 """Accuracy, decision boundary and loss side by side, as a picture and as an animation."""
 
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xpmlp.errors import require
+from xpmlp.show.animation import animation
 from xpmlp.show.figures import BLUE, GREY, ORANGE, TITLE, blank, matplotlib, save, style
 from xpmlp.storage.atomic import write_atomically
 from xpmlp.tutorial.xor import Run
@@ -22,12 +21,6 @@ SHADES = ["#9cc4e4", "white", "#f4b98a"]
 LEVELS = 12
 """Shades of the plane. A few compress far better in a GIF than a smooth gradient."""
 
-COLORS = 64
-"""Size of the GIF's palette."""
-
-NEARLY_WHITE = 247
-
-FRAME_MS, LAST_MS = 110, 2500
 WIDTH, ROW_HEIGHT, HEAD = 10.0, 3.1, 0.35
 """Sizes of the figure, in inches."""
 
@@ -67,24 +60,8 @@ class Panels:
             self.head.set_animated(True)
 
     def gif(self, path: Path) -> None:
-        """Write all frames as an animated GIF that loops.
-
-        They share the last one's palette, so that only what moved has to be stored.
-        """
-        pillow = require("PIL.Image", extra="cli", purpose="writing a GIF")
-        images = [pillow.fromarray(pixels) for pixels in self._film()]
-        last = images[-1].quantize(COLORS)
-        palette = np.array(last.getpalette()).reshape(-1, 3)
-        palette[palette.min(axis=1) > NEARLY_WHITE] = 255  # or the background may become grey
-        last.putpalette(palette.ravel().tolist())
-        plain = pillow.Dither.NONE
-        frames = [image.quantize(palette=last, dither=plain) for image in images]
-        content = io.BytesIO()
-        times = [FRAME_MS] * (len(frames) - 1) + [LAST_MS]
-        frames[0].save(
-            content, "GIF", save_all=True, append_images=frames[1:], duration=times, loop=0
-        )
-        write_atomically(path, content.getvalue())
+        """Write all frames as an animated GIF that loops."""
+        write_atomically(path, animation(list(self._film())))
 
     def _film(self) -> Iterator[Any]:
         """Draw every frame: static artists once, moving (``animated``) ones each time."""
