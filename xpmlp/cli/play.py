@@ -33,4 +33,9 @@ def run(options: Namespace) -> None:
     warnings.simplefilter("ignore")  # the page shows what is wrong with a run
     if not options.no_browser:
         Timer(0.3, webbrowser.open, [address]).start()
-    serve.server(listening).run(sockets=[listening])
+    try:
+        serve.server(listening).run(sockets=[listening])
+    except KeyboardInterrupt as error:
+        if type(error) is not KeyboardInterrupt:  # SIGTERM's
+            raise
+        out.say("the page has ended")

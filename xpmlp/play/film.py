@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from xpmlp.errors import InvalidValueError, require
-from xpmlp.play.frames import SIDE, Viewer
+from xpmlp.play.frames import SIDE, Viewer, ends
 from xpmlp.show.animation import animation
 from xpmlp.show.figures import BLUE, GREY, ORANGE
 
@@ -108,7 +108,7 @@ def _curves(draw: Any, viewer: Viewer, epoch: int, top: int, side: int) -> None:
     curves = [(history.get(n, []), c) for n, c in (("loss", GREY), ("val_loss", TEST))]
     logs = [np.log10(np.maximum(values, 1e-6)) for values, _ in curves if len(values)]
     finite = np.concatenate([part[np.isfinite(part)] for part in logs])
-    low, high = float(finite.min(initial=0.0)), float(finite.max(initial=0.0))
+    low, high = ends(finite)
     height, width = CURVES - 3 * MARGIN - 10, side - 2 * MARGIN
     total = max(len(history.get("loss", ())) - 1, 1)
     for values, color in curves:

@@ -98,7 +98,8 @@ def network_of(settings: Settings, problem: Problem) -> MLP:
     if settings.slip:
         mlp.penalty = SlippedPenalty(l1=settings.l1, l2=settings.l2)
     split = {"test_fraction": settings.test_share, "seed": settings.seed}
-    mlp.metadata = (problem.metadata or {"classes": problem.classes}) | split
+    classes = problem.classes and list(problem.classes)
+    mlp.metadata = {"classes": classes} | (problem.metadata or {}) | split
     return mlp
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from xpmlp.data import load, load_digits, make_xor
 from xpmlp.data.dataset import Dataset, split
 from xpmlp.data.frame import Column
+from xpmlp.data.images import pixel_facts
 from xpmlp.data.table import Table
 from xpmlp.errors import DataError, unknown_name
 from xpmlp.nn.random import Purpose, generator
@@ -256,8 +256,6 @@ def table_points(
     if not wanted and len(numbers) > 1:
         wanted = numbers[:2]
         table, train, test = _fitted(data, wanted)
-    if not table.width:
-        raise DataError(f"{Path(path).name}: found no column to predict the label from")
     X = table.transform(train)
     X_test = table.transform(test) if len(test) else X[:0]
     y, y_test = data.y[: len(train)], data.y_test[: len(test)]
@@ -289,13 +287,10 @@ def _of_dataset(data: Dataset, inputs: tuple[str, ...], table: Table | None) -> 
         raise DataError(f"{data.name}: found several labels; choose one column to predict")
     metadata: dict[str, Any] = {
         "data": data.name,
-        "classes": classes,
-        "columns": data.columns,
-        "label": data.label,
+        "columns": list(data.columns),
+        "label": list(data.label),
     }
     if data.image_shape:
-        from xpmlp.data.images import pixel_facts
-
         metadata["image"] = pixel_facts(data.X, data.image_shape)
     return Problem(
         *(data.X, data.y, data.X_test, data.y_test, classes, inputs, data.scaling),
@@ -318,9 +313,9 @@ def _plane_of(table: Table, frame: Any, frame_test: Any, axes: list[str], X: Arr
 
     shown, ends = [], []
     for name in axes:
-        parts = [part.column(name) for part in (frame, frame_test)]
-        values = np.concatenate([np.asarray(part.values, float) for part in parts])
-        values = np.where(np.isnan(values), np.nanmedian(values), values)
+        parts = [np.asarray(part.column(name).values, float) for part in (frame, frame_test)]
+        values = np.concatenate(parts)
+        values = np.where(np.isnan(values), np.nanmedian(parts[0]), values)  # as the table does
         low, high = float(values.min()), float(values.max())
         edge = 0.05 * (high - low) or 1.0
         shown.append(values)
