@@ -42,6 +42,8 @@ export function fromHash(hash, defaults) {
     } catch {
       found[name] = rest.join("="); // a broken % stays as it is: the server says what is wrong
     }
+    // Written by hand, one layer is `hidden=8`, and none `hidden=`.
+    if (Array.isArray(defaults[name]) && !Array.isArray(found[name])) found[name] = found[name] === "" ? [] : [found[name]];
   }
   return found;
 }
