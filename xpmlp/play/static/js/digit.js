@@ -3,6 +3,7 @@ import { get, post, send } from "./api.js";
 import { colours, paint } from "./colors.js";
 import { attempt, fail } from "./messages.js";
 import * as pad from "./pad.js";
+import { run } from "./run.js";
 import { $, element, percent } from "./words.js";
 
 let reader = { status: "empty" };
@@ -109,6 +110,7 @@ async function load(file) {
 }
 
 async function open() {
+  await run.opened;
   await follow();
   if (reader.status === "empty") await train();
 }

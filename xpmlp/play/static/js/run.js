@@ -34,7 +34,13 @@ class Run extends EventTarget {
   }
 
   /** Find the run of this session again, or start the one that the address has. */
-  async open() {
+  open() {
+    this.opened = this.find();
+    return this.opened;
+  }
+  opened = null; // requests at the same time, before there is a session, would each get one
+
+  async find() {
     this.options = await api.get("options");
     this.state = await api.get("state");
     const asked = fromHash(location.hash, this.options.settings);
