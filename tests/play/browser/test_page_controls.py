@@ -81,3 +81,15 @@ def test_layers_and_units_by_clicking(visit):
         until(lambda: len(network(page) or ()) == count + 2, f"{count} layers")  # noqa: B023
     assert page.is_disabled("#layers-fewer")
     assert settings(page)["hidden"] == []
+
+
+def test_a_run_that_is_over_starts_again(visit):
+    page = visit("#epochs=2")
+    status(page, "done")
+    run, losses = in_page(page, "[run.state.run, run.history.train]")
+    assert page.is_disabled("#step")
+    assert page.text_content("#run") == "Run again"
+    page.click("#run")
+    until(lambda: in_page(page, "run.state.run") != run, "another run")
+    status(page, "done")
+    assert in_page(page, "run.history.train") == losses
