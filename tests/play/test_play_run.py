@@ -114,8 +114,8 @@ def test_snapshots_are_made_for_those_who_wait() -> None:
     with begun({"epochs": 10_000}) as run:
         run.go()
         number = run.last.number
-        until(lambda: run.history.get("loss", [0]) and len(run.history["loss"]) > 50)
-        assert run.last.number == number  # nobody has asked for one
+        until(lambda: len(run.history.get("loss", ())) > 50)
+        assert run.last.number == number  # nobody has asked for any
         for _ in range(3):
             number = run.last.number
             run.want()
@@ -179,7 +179,8 @@ def test_a_viewer_sees_what_the_network_computes(backend: Any) -> None:
     data = problem_of(settings)
     mlp = network_of(settings, data).to(backend)
     mlp.fit(data.X, data.y, epochs=2, optimizer=optimizer_of(settings))
-    found = activations(mlp.copy(backend="numpy"), first_inputs(mlp, data.X).astype("float32"))
+    viewer = mlp.copy(backend="numpy")
+    found = activations(viewer, first_inputs(viewer, data.X))
     values, h = mlp.parameters, data.X
     for k, units in enumerate(found, start=1):
         h = np.tanh(h @ values[f"dense{k}.W"] + values[f"dense{k}.b"])
@@ -207,7 +208,6 @@ ENDS: dict[str, Any] = {
 
 SAID = {
     "explosion": "learning rate too large",
-    "slip": "exploding gradients",
     "three-neurons": "underfitting",
     "rate-too-small": "learning rate too small",
     "rate-too-large": "learning rate too large",
@@ -238,7 +238,7 @@ def test_each_story_shows_what_it_says(story: Any) -> None:
 
 def test_stories_have_what_the_page_shows() -> None:
     names = [story.name for story in STORIES]
-    assert len(set(names)) == len(names) == 20
+    assert len(set(names)) == len(names) == 18
     for story in STORIES:
         told = story.as_json()
         assert told["settings"]["story"] == story.name

@@ -104,7 +104,7 @@ async def advance(request: Request) -> Response:
 async def frame(request: Request) -> Response:
     """Wait for a frame other than the one the page has, and return it."""
     asked = request.query_params.get("after", "0")
-    if not asked.isdecimal() or len(asked) > 12:
+    if not (asked.isascii() and asked.isdecimal()) or len(asked) > 12:
         raise RefusedError(400, "after: expected the number of a frame")
     after, run = int(asked), running(request)[1]
     loop, rung = asyncio.get_running_loop(), asyncio.Event()

@@ -40,6 +40,10 @@ JSON_BYTES = 64 * 1024
 FILE_BYTES = 5 * 10**6
 """The largest file that may be sent."""
 
+PASSED_OVER = 10 * 10**6
+"""Bytes beyond the most that are read and forgotten: a browser that is still sending when the
+connection ends does not see the answer."""
+
 
 class RefusedError(Exception):
     """A request that is answered with a status and one line."""
@@ -123,13 +127,17 @@ async def body_of(request: Request, most: int, kind: str) -> bytes:
         raise RefusedError(415, f"expected the content type {kind}")
     said = request.headers.get("content-length", "")
     too_large = RefusedError(413, f"found more than {most:,} bytes, which is the most here")
-    if said.isdecimal() and int(said[:20]) > most:
+    if said.isdecimal() and int(said[:20]) > most + PASSED_OVER:
         raise too_large
-    content = bytearray()
+    content, size = bytearray(), 0
     async for chunk in request.stream():
-        content += chunk
-        if len(content) > most:
+        size += len(chunk)
+        if size <= most:
+            content += chunk
+        elif size > most + PASSED_OVER:
             raise too_large
+    if size > most:
+        raise too_large
     return bytes(content)
 
 

@@ -87,6 +87,8 @@ class Reader:
         try:
             data = load_digits()
             facts = pixel_facts(data.X, (8, 8))
+            if self._left:
+                raise Left
             more = rewritten(data.X, facts, HANDS)
             sizes = [64, HIDDEN, 10]
             mlp = MLP(sizes, targets="labels", dropout=DROPOUT, backend="numpy", seed=0)

@@ -23,6 +23,9 @@ PATIENCE = 10.0
 GAP = 1 / 40
 """Seconds between two snapshots while it trains."""
 
+WANTED = 0.25
+"""Seconds for which snapshots are taken after a question for one: the next finds it at once."""
+
 STEPS = 200
 """Steps between two looks at what the page wants, within a long epoch."""
 
@@ -123,8 +126,8 @@ class Run:
         self.known: dict[int, int] = {}
         self._changed = Condition()
         self._goal: int | None = 0  # stop after so many steps; None: go on
-        self._left = self._wanted = False
-        self._asked = time.monotonic()
+        self._left = False
+        self._asked, self._wanted = time.monotonic(), 0.0
         self._taken, self._paced, self._film_every = 0.0, 0.0, 1
         self.last = Snapshot(0, "starting", 0, 0, *self._weights(), settings.learning_rate)
         self._thread = Thread(target=self._work, name=f"run {self.number}", daemon=True)
@@ -139,9 +142,9 @@ class Run:
         self._asked = time.monotonic()
 
     def want(self) -> None:
-        """Ask for the next snapshot."""
+        """Ask for snapshots, one now and some for the next questions."""
         self.ask()
-        self._wanted = True
+        self._wanted = self._asked
 
     def go(self) -> None:
         """Train on, to the end."""
@@ -235,9 +238,9 @@ class Run:
                 )
         if self._left:
             raise Left
-        if pauses or (self._wanted and time.monotonic() - self._taken >= GAP):
+        self._paced = now = time.monotonic()
+        if pauses or (now - self._wanted < WANTED and now - self._taken >= GAP):
             self.take(training, "running")
-        self._paced = time.monotonic()
         goal = self._goal
         if goal is not None and goal < (training.finished + 1) * training.steps:
             return 1
@@ -261,7 +264,7 @@ class Run:
 
     def take(self, training: Training, status: str) -> None:
         """Publish a snapshot."""
-        self._wanted, self._taken = False, time.monotonic()
+        self._taken = time.monotonic()
         if status == "paused":
             self.diagnosis.catch_up(training)
         rates = self.history.get("learning_rate") or [self.last.rate]
