@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from chromium import error, fact, in_page, network, pause, settings, until
+from chromium import error, fact, in_page, network, pause, settings, status, until
 
 pytestmark = pytest.mark.browser
 
