@@ -31,6 +31,7 @@ def explosion(page: Any) -> None:
     """The story of the explosion, to its end."""
     until(lambda: in_page(page, "['done', 'failed'].includes(run.frame?.status)"), "the end")
     until(lambda: page.query_selector(".finding"), "a finding")
+    page.evaluate("() => document.querySelector('.curves').scrollIntoView({ block: 'end' })")
 
 
 def unit(page: Any) -> None:

@@ -15,14 +15,16 @@ export function layout(sizes, available) {
 /** With units of layers in several columns at most so large. */
 function arranged(sizes, available, most) {
   const blocks = sizes.map((count) => {
-    const inColumn = Math.min(count, count > 24 ? Math.ceil(Math.sqrt(count)) : count > 10 ? Math.ceil(count / 2) : count);
-    const across = Math.ceil(count / inColumn);
+    const root = Math.sqrt(count);
+    const rows = count <= 10 ? count : Number.isInteger(root) && root > 5 ? root : Math.floor(HIGH / (most + 2));
+    const across = Math.ceil(count / rows);
+    const inColumn = Math.ceil(count / across);
     const side = Math.max(9, Math.min(44, HIGH / inColumn - 6, across > 1 ? most : 44));
     return { count, inColumn, across, side };
   });
   const narrow = available < 420;
   if (narrow) for (const block of blocks) block.side = Math.min(block.side, block.across > 2 ? 9 : 32);
-  const gap = (block) => (block.side < 24 ? 2 : 6);
+  const gap = (block) => (block.across > 1 ? 2 : 6);
   const wide = (block) => Math.max(block.across * (block.side + gap(block)), narrow ? 44 : 74);
   const total = blocks.reduce((sum, block) => sum + wide(block), 0);
   const between = Math.max(narrow ? 8 : 26, (available - total) / Math.max(blocks.length - 1, 1));
