@@ -21,6 +21,10 @@ def test_ones_own_table(visit, tmp_path):
     assert in_page(page, "run.state.inputs").__len__() >= 2
     page.select_option("#table-y", "weight")
     until(lambda: settings(page)["columns"] == ["width", "weight"], "another column")
+    page.check("#table-others")
+    until(lambda: settings(page)["columns"] == ["width", "weight", "height"], "all columns")
+    page.uncheck("#table-others")
+    until(lambda: settings(page)["columns"] == ["width", "weight"], "two columns")
     page.reload()
     until(lambda: page.query_selector("#table-y"), "the columns again")
     assert page.input_value("#table-y") == "weight"

@@ -9,7 +9,7 @@ let table = null;
 
 /** The elements: the file field, and the columns once there is a table. */
 export function uploads() {
-  const input = element("input", { type: "file", id: "table-file", accept: ".csv,.tsv,.txt,.parquet,.gz,.zip" });
+  const input = element("input", { type: "file", id: "table-file", accept: ".csv,.tsv,.txt,.data,.jsonl,.ndjson" });
   input.onchange = () => input.files[0] && attempt(() => upload(input.files[0])).then(() => { input.value = ""; });
   const label = element("label", { className: "file" }, "Use my own table … ", input);
   return element("div", { className: "upload" }, label, element("p", { id: "table-said", className: "aside" }, "A CSV file of at most 5 MB; it stays on this computer."), element("div", { id: "table-columns" }));
@@ -24,6 +24,17 @@ async function upload(file) {
 
 const numeric = (label) => table.columns.filter(({ kind, name }) => /^num/.test(kind) && name !== label).map(({ name }) => name);
 
+/** The columns that are neither predicted nor among some. */
+const rest = (label, but) => table.columns.map(({ name }) => name).filter((name) => name !== label && !but.includes(name));
+
+/** Whether the network gets the columns that are not on the plane, too. */
+function further(names, on, change) {
+  if (!names.length) return "";
+  const box = element("input", { type: "checkbox", id: "table-others", checked: on });
+  box.onchange = () => attempt(() => run.change(change(box.checked), true));
+  return element("label", { className: "check", title: names.join(", ") }, box, "the other columns, too");
+}
+
 function show() {
   table = run.state?.table ?? table;
   const place = $("table-columns");
@@ -32,7 +43,8 @@ function show() {
   $("table-said").textContent = shown ? `${table.name ?? "The table"}: ${table.rows.toLocaleString("en")} rows` : "A CSV file of at most 5 MB; it stays on this computer.";
   if (!shown) return place.replaceChildren();
   const { label } = run.settings;
-  const columns = run.settings.columns?.length ? run.settings.columns : numeric(label);
+  const [x, y, ...others] = run.settings.columns?.length ? run.settings.columns : [...numeric(label), ...rest(label, numeric(label))];
+  const all = (across, up, label) => [across, up, ...(others.length ? rest(label, [across, up]) : [])];
   const list = (id, title, names, value, change) => {
     const select = element("select", { id }, ...names.map((name) => element("option", { value: name }, name)));
     select.value = value;
@@ -40,9 +52,10 @@ function show() {
     return element("div", { className: "field" }, element("label", { htmlFor: id }, title), select);
   };
   place.replaceChildren(
-    list("table-x", "Across", numeric(label), columns[0], (name) => ({ columns: [name, columns[1]] })),
-    list("table-y", "Up", numeric(label), columns[1], (name) => ({ columns: [columns[0], name] })),
-    list("table-label", "Predict", table.columns.map(({ name }) => name), label ?? table.label, (name) => ({ label: name, columns: numeric(name).slice(0, 2) })),
+    list("table-x", "Across", numeric(label), x, (name) => ({ columns: all(name, name === y ? x : y, label) })),
+    list("table-y", "Up", numeric(label), y, (name) => ({ columns: all(name === x ? y : x, name, label) })),
+    list("table-label", "Predict", table.columns.map(({ name }) => name), label ?? table.label, (name) => ({ label: name, columns: all(...numeric(name).slice(0, 2), name) })),
+    further(rest(label, [x, y]), others.length > 0, (on) => ({ columns: [x, y, ...(on ? rest(label, [x, y]) : [])] })),
   );
   return undefined;
 }
