@@ -44,20 +44,26 @@ function show() {
   if (!shown) return place.replaceChildren();
   const { label } = run.settings;
   const [x, y, ...others] = run.settings.columns?.length ? run.settings.columns : [...numeric(label), ...rest(label, numeric(label))];
-  const all = (across, up, label) => [across, up, ...(others.length ? rest(label, [across, up]) : [])];
-  const list = (id, title, names, value, change) => {
-    const select = element("select", { id }, ...names.map((name) => element("option", { value: name }, name)));
-    select.value = value;
-    select.onchange = () => attempt(() => run.change(change(select.value), true));
-    return element("div", { className: "field" }, element("label", { htmlFor: id }, title), select);
-  };
-  place.replaceChildren(
-    list("table-x", "Across", numeric(label), x, (name) => ({ columns: all(name, name === y ? x : y, label) })),
-    list("table-y", "Up", numeric(label), y, (name) => ({ columns: all(name === x ? y : x, name, label) })),
-    list("table-label", "Predict", table.columns.map(({ name }) => name), label ?? table.label, (name) => ({ label: name, columns: all(...numeric(name).slice(0, 2), name) })),
+  const all = (across, up, label) => ({ label, columns: [across, up, ...(others.length ? rest(label, [across, up]) : [])] });
+  const predicted = list("table-label", "Predict", table.columns.map(({ name }) => name), label ?? table.label, (name) => {
+    const [first, second] = numeric(name);
+    return second ? all(first, second, name) : { label: name, columns: [] };
+  });
+  if (numeric(label).length < 2) return place.replaceChildren(predicted); // no plane
+  return place.replaceChildren(
+    list("table-x", "Across", numeric(label), x, (name) => all(name, name === y ? x : y, label)),
+    list("table-y", "Up", numeric(label), y, (name) => all(name === x ? y : x, name, label)),
+    predicted,
     further(rest(label, [x, y]), others.length > 0, (on) => ({ columns: [x, y, ...(on ? rest(label, [x, y]) : [])] })),
   );
-  return undefined;
+}
+
+/** A list of columns; `change` says which settings a choice means. */
+function list(id, title, names, value, change) {
+  const select = element("select", { id }, ...names.map((name) => element("option", { value: name }, name)));
+  select.value = value;
+  select.onchange = () => attempt(() => run.change(change(select.value), true));
+  return element("div", { className: "field" }, element("label", { htmlFor: id }, title), select);
 }
 
 export function setUp() {
