@@ -63,3 +63,7 @@ def test_one_step_shows_what_changed(visit):
     now = explained(page)["layers"][0]["units"][0]["weights"]
     assert now != was
     assert len(page.query_selector_all("#why table .was")) >= 2
+    for _ in range(2):
+        shown = page.text_content("#why .lead")
+        page.click("#epoch")
+        until(lambda: page.text_content("#why .lead") != shown, "other numbers")  # noqa: B023

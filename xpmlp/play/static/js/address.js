@@ -3,7 +3,8 @@
 /** `spirals`, `0.03`, `4,4`: as text, so that `parse` finds the same value. */
 function write(value) {
   if (typeof value === "string") return isPlain(value) ? value : JSON.stringify(value);
-  if (Array.isArray(value) && value.length && value.every(Number.isFinite)) return value.length > 1 ? value.join(",") : `[${value}]`;
+  if (Array.isArray(value) && value.length && value.every(Number.isFinite))
+    return value.length > 1 ? value.join(",") : `[${value}]`;
   return JSON.stringify(value);
 }
 
@@ -43,7 +44,8 @@ export function fromHash(hash, defaults) {
       found[name] = rest.join("="); // a broken % stays as it is: the server says what is wrong
     }
     // Written by hand, one layer is `hidden=8`, and none `hidden=`.
-    if (Array.isArray(defaults[name]) && !Array.isArray(found[name])) found[name] = found[name] === "" ? [] : [found[name]];
+    if (Array.isArray(defaults[name]) && !Array.isArray(found[name]))
+      found[name] = found[name] === "" ? [] : [found[name]];
   }
   return found;
 }

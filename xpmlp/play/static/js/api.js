@@ -11,7 +11,9 @@ async function checked(promise) {
   let line;
   try {
     line = (await response.json()).error;
-  } catch { /* not ours: say the status */ }
+  } catch {
+    /* not ours: say the status */
+  }
   throw new Error(line || `The server answered ${response.status} ${response.statusText}`);
 }
 
@@ -20,13 +22,21 @@ export async function get(path) {
 }
 
 export async function post(path, body = {}) {
-  const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const options = {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  };
   return (await checked(fetch(`/api/${path}`, options))).json();
 }
 
 /** Send a file's bytes as they are. */
 export async function send(path, file) {
-  const options = { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file };
+  const options = {
+    method: "POST",
+    headers: { "Content-Type": "application/octet-stream" },
+    body: file,
+  };
   return (await checked(fetch(`/api/${path}`, options))).json();
 }
 

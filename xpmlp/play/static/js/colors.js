@@ -1,6 +1,17 @@
 // The page's colours as numbers. Low is orange and high is blue, which colour-blind people tell apart.
 
-const CLASSES = ["#e2711d", "#1f6fb4", "#2f9e77", "#b0509a", "#c9a500", "#5fa8d3", "#8a5a3c", "#6b6fc4", "#d0607a", "#7d8793"];
+const CLASSES = [
+  "#e2711d",
+  "#1f6fb4",
+  "#2f9e77",
+  "#b0509a",
+  "#c9a500",
+  "#5fa8d3",
+  "#8a5a3c",
+  "#6b6fc4",
+  "#d0607a",
+  "#7d8793",
+];
 
 let cached = null;
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
@@ -22,7 +33,9 @@ export function colours() {
   if (cached) return cached;
   const style = getComputedStyle(document.documentElement);
   const text = (name) => style.getPropertyValue(`--${name}`).trim();
-  const [low, middle, high, card] = ["low", "middle", "high", "card"].map((name) => rgb(text(name)));
+  const [low, middle, high, card] = ["low", "middle", "high", "card"].map((name) =>
+    rgb(text(name)),
+  );
   const table = new Uint32Array(256);
   for (let i = 0; i < 256; i++) {
     const t = i / 127.5 - 1;
@@ -30,8 +43,19 @@ export function colours() {
   }
   const classes = [text("low"), text("high"), ...CLASSES.slice(2)];
   cached = {
-    text, table, classes, low: text("low"), high: text("high"), line: text("line"), ink: text("ink"), soft: text("soft"), card: text("card"),
-    accent: text("accent"), lowInk: text("low-ink"), highInk: text("high-ink"), middle: text("middle"),
+    text,
+    table,
+    classes,
+    low: text("low"),
+    high: text("high"),
+    line: text("line"),
+    ink: text("ink"),
+    soft: text("soft"),
+    card: text("card"),
+    accent: text("accent"),
+    lowInk: text("low-ink"),
+    highInk: text("high-ink"),
+    middle: text("middle"),
     /** Ink on paper: 0 is paper, 1 ink. */
     inked: (share) => pack(mix(rgb(text("paper")), rgb(text("ink")), share)),
     /** The colour of class k, seen with probability u/255. */

@@ -9,25 +9,57 @@ import { $, caption, element, number } from "./words.js";
 const GROUPS = [
   ["Data", ["data", "columns", "label", "points", "noise", "test_share"]],
   ["Network", ["activation", "normalization", "dropout", "initializer", "bias"]],
-  ["Training", ["optimizer", "learning_rate", "schedule", "batch_size", "clip_norm", "loss", "l1", "l2", "epochs", "pace", "seed", "backend"]],
+  [
+    "Training",
+    [
+      "optimizer",
+      "learning_rate",
+      "schedule",
+      "batch_size",
+      "clip_norm",
+      "loss",
+      "l1",
+      "l2",
+      "epochs",
+      "pace",
+      "seed",
+      "backend",
+    ],
+  ],
 ];
 const ELSEWHERE = ["hidden", "story"];
 const LADDERS = {
   learning_rate: [0.00001, 0.0001, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 1, 3, 10],
   batch_size: [1, 2, 5, 10, 16, 32, 64, 100, 128, 256],
-  pace: [1, 5, 20, 60, 200, null], clip_norm: [null, 0.1, 0.5, 1, 5, 10], l1: [0, 0.00001, 0.0001, 0.001, 0.01, 0.1], l2: [0, 0.00001, 0.0001, 0.001, 0.01, 0.1, 1],
+  pace: [1, 5, 20, 60, 200, null],
+  clip_norm: [null, 0.1, 0.5, 1, 5, 10],
+  l1: [0, 0.00001, 0.0001, 0.001, 0.01, 0.1],
+  l2: [0, 0.00001, 0.0001, 0.001, 0.01, 0.1, 1],
 };
 const NONE = { pace: "no limit", clip_norm: "never" };
 const UNITS = { pace: "/s" };
 const SLIDERS = { points: 10, noise: 0.05, test_share: 0.05, dropout: 0.05 };
 
-const set = (name, value) => attempt(() => run.change({ [name]: value }, run.running || name === "data"));
+const set = (name, value) =>
+  attempt(() => run.change({ [name]: value }, run.running || name === "data"));
 
 function build() {
   const known = GROUPS.flatMap(([, names]) => names);
-  const others = Object.keys(run.options.settings).filter((name) => ![...known, ...ELSEWHERE].includes(name));
-  $("settings").replaceChildren(...GROUPS.map(([title, names]) => element("fieldset", {}, element("legend", {}, title),
-    ...[...names, ...(title === "Training" ? others : [])].filter((name) => name in run.options.settings).flatMap(field))));
+  const others = Object.keys(run.options.settings).filter(
+    (name) => ![...known, ...ELSEWHERE].includes(name),
+  );
+  $("settings").replaceChildren(
+    ...GROUPS.map(([title, names]) =>
+      element(
+        "fieldset",
+        {},
+        element("legend", {}, title),
+        ...[...names, ...(title === "Training" ? others : [])]
+          .filter((name) => name in run.options.settings)
+          .flatMap(field),
+      ),
+    ),
+  );
   show();
 }
 
@@ -35,7 +67,11 @@ function build() {
 function field(name) {
   if (name === "data") return [dataSets(), uploads()];
   if (name === "columns" || name === "label") return [];
-  const label = element("label", { className: "name", htmlFor: `set-${name}` }, caption("field", name));
+  const label = element(
+    "label",
+    { className: "name", htmlFor: `set-${name}` },
+    caption("field", name),
+  );
   const made = control(name);
   made.id = `set-${name}`;
   made.dataset.setting = name;
@@ -51,7 +87,13 @@ function control(name) {
   const initial = run.options.settings[name];
   const [low, high] = run.options.limits?.[name] ?? [];
   if (choices) {
-    const made = element("select", {}, ...choices.map((choice) => element("option", { value: JSON.stringify(choice) }, caption(name, choice))));
+    const made = element(
+      "select",
+      {},
+      ...choices.map((choice) =>
+        element("option", { value: JSON.stringify(choice) }, caption(name, choice)),
+      ),
+    );
     made.onchange = () => set(name, JSON.parse(made.value));
     return made;
   }
@@ -61,12 +103,31 @@ function control(name) {
     return made;
   }
   if (name in LADDERS) {
-    const steps = LADDERS[name].filter((value) => value === null || (low === undefined || value >= low) && (high === undefined || value <= high));
-    const made = element("select", {}, ...steps.map((value) => element("option", { value: JSON.stringify(value) }, value === null ? NONE[name] : number(value) + (UNITS[name] ?? ""))));
+    const steps = LADDERS[name].filter(
+      (value) =>
+        value === null ||
+        ((low === undefined || value >= low) && (high === undefined || value <= high)),
+    );
+    const made = element(
+      "select",
+      {},
+      ...steps.map((value) =>
+        element(
+          "option",
+          { value: JSON.stringify(value) },
+          value === null ? NONE[name] : number(value) + (UNITS[name] ?? ""),
+        ),
+      ),
+    );
     made.onchange = () => set(name, JSON.parse(made.value));
     return made;
   }
-  const made = element("input", { type: name in SLIDERS ? "range" : "number", min: low ?? "", max: high ?? "", step: SLIDERS[name] ?? "any" });
+  const made = element("input", {
+    type: name in SLIDERS ? "range" : "number",
+    min: low ?? "",
+    max: high ?? "",
+    step: SLIDERS[name] ?? "any",
+  });
   made.oninput = () => tell(made, Number(made.value));
   made.onchange = () => made.value !== "" && set(name, Number(made.value));
   return made;
@@ -87,7 +148,8 @@ function show() {
     else made.value = value;
     tell(made, value);
   }
-  for (const button of $("settings").querySelectorAll(".sets button")) button.setAttribute("aria-pressed", String(button.dataset.set === settings.data));
+  for (const button of $("settings").querySelectorAll(".sets button"))
+    button.setAttribute("aria-pressed", String(button.dataset.set === settings.data));
   const made = ["table", "digits"].includes(settings.data);
   for (const name of ["points", "noise"]) if ($(`set-${name}`)) $(`set-${name}`).disabled = made;
 }
@@ -96,22 +158,42 @@ function show() {
 function choose(select, value) {
   const text = JSON.stringify(value);
   if (![...select.options].some((option) => option.value === text)) {
-    const after = typeof value === "number" && [...select.options].find((option) => JSON.parse(option.value) > value);
-    select.insertBefore(element("option", { value: text }, typeof value === "number" ? number(value) + (UNITS[select.dataset.setting] ?? "") : caption(select.dataset.setting, value)), after || null);
+    const after =
+      typeof value === "number" &&
+      [...select.options].find((option) => JSON.parse(option.value) > value);
+    select.insertBefore(
+      element(
+        "option",
+        { value: text },
+        typeof value === "number"
+          ? number(value) + (UNITS[select.dataset.setting] ?? "")
+          : caption(select.dataset.setting, value),
+      ),
+      after || null,
+    );
   }
   select.value = text;
 }
 
 function dataSets() {
   const sets = run.options.choices.data.filter((name) => name !== "table");
-  return element("div", { className: "sets", role: "group", "aria-label": "Data set" }, ...sets.map((name) => {
-    const picture = element("canvas", { width: 72, height: 72, "aria-hidden": "true" });
-    thumbnail(picture, name);
-    const button = element("button", { type: "button", "aria-pressed": "false" }, picture, caption("data", name));
-    button.dataset.set = name;
-    button.onclick = () => set("data", name);
-    return button;
-  }));
+  return element(
+    "div",
+    { className: "sets", role: "group", "aria-label": "Data set" },
+    ...sets.map((name) => {
+      const picture = element("canvas", { width: 72, height: 72, "aria-hidden": "true" });
+      thumbnail(picture, name);
+      const button = element(
+        "button",
+        { type: "button", "aria-pressed": "false" },
+        picture,
+        caption("data", name),
+      );
+      button.dataset.set = name;
+      button.onclick = () => set("data", name);
+      return button;
+    }),
+  );
 }
 
 function thumbnail(canvas, name) {
@@ -138,6 +220,7 @@ export function setUp() {
     return build();
   });
   document.addEventListener("colours", () => {
-    for (const button of $("settings").querySelectorAll(".sets button")) thumbnail(button.querySelector("canvas"), button.dataset.set);
+    for (const button of $("settings").querySelectorAll(".sets button"))
+      thumbnail(button.querySelector("canvas"), button.dataset.set);
   });
 }

@@ -10,13 +10,17 @@ export function thinned(values, most) {
   if (values.length <= 2 * most) return values.map((value, i) => [i, value]);
   const kept = [];
   for (let k = 0; k < most; k++) {
-    const [from, to] = [Math.floor((k * values.length) / most), Math.floor(((k + 1) * values.length) / most)];
+    const [from, to] = [
+      Math.floor((k * values.length) / most),
+      Math.floor(((k + 1) * values.length) / most),
+    ];
     let [low, high] = [from, from];
     for (let i = from; i < to; i++) {
       if (values[i] < values[low]) low = i;
       if (values[i] > values[high]) high = i;
     }
-    for (const i of low < high ? [low, high] : low > high ? [high, low] : [low]) kept.push([i, values[i]]);
+    for (const i of low < high ? [low, high] : low > high ? [high, low] : [low])
+      kept.push([i, values[i]]);
   }
   return kept;
 }
@@ -63,19 +67,33 @@ function drawOn(context, width, height) {
   Object.assign(context, { fillStyle: hue.soft, textBaseline: "top", textAlign: "left" });
   context.fillText("1", EDGE.left, height - 15);
   context.textAlign = "right";
-  context.fillText(`epoch ${lines[0].length.toLocaleString("en")}`, width - EDGE.right, height - 15);
+  context.fillText(
+    `epoch ${lines[0].length.toLocaleString("en")}`,
+    width - EDGE.right,
+    height - 15,
+  );
   const ends = [];
   lines.forEach((values, k) => {
     if (!values.length) return;
     line(context, thinned(values, w), x, y, k ? hue.low : hue.high, k > 0);
     const last = values.at(-1);
-    ends.push({ text: k ? "test" : "training", color: k ? hue.lowInk : hue.highInk, y: Number.isFinite(last) && !(log && last <= 0) ? y(last) : EDGE.top });
+    ends.push({
+      text: k ? "test" : "training",
+      color: k ? hue.lowInk : hue.highInk,
+      y: Number.isFinite(last) && !(log && last <= 0) ? y(last) : EDGE.top,
+    });
   });
   labels(context, ends, width);
 }
 
 function grid(context, hue, limits, y, width) {
-  Object.assign(context, { strokeStyle: hue.line, lineWidth: 1, fillStyle: hue.soft, textAlign: "right", textBaseline: "middle" });
+  Object.assign(context, {
+    strokeStyle: hue.line,
+    lineWidth: 1,
+    fillStyle: hue.soft,
+    textAlign: "right",
+    textBaseline: "middle",
+  });
   for (const value of limits) {
     const at = Math.round(y(value)) + 0.5;
     context.beginPath();
@@ -93,7 +111,10 @@ function line(context, points, x, y, color, dashed) {
   let down = false;
   for (const [epoch, value] of points) {
     const at = y(value);
-    if (!Number.isFinite(at)) { down = false; continue; }
+    if (!Number.isFinite(at)) {
+      down = false;
+      continue;
+    }
     if (down) context.lineTo(x(epoch), at);
     else context.moveTo(x(epoch), at);
     down = true;
@@ -109,7 +130,11 @@ function labels(context, ends, width) {
     const middle = (upper.y + lower.y) / 2;
     [upper.y, lower.y] = [middle - 6.5, middle + 6.5];
   }
-  Object.assign(context, { textAlign: "left", textBaseline: "middle", font: "600 11px system-ui, sans-serif" });
+  Object.assign(context, {
+    textAlign: "left",
+    textBaseline: "middle",
+    font: "600 11px system-ui, sans-serif",
+  });
   for (const { text, color, y } of ends) {
     context.fillStyle = color;
     context.fillText(text, width - EDGE.right + 5, y);

@@ -15,7 +15,9 @@ async function ask() {
   last = performance.now();
   try {
     show((await get("diagnosis")).findings);
-  } catch { /* the run's own failure is shown above */ }
+  } catch {
+    /* the run's own failure is shown above */
+  }
   asking = false;
 }
 
@@ -23,14 +25,34 @@ function show(findings) {
   const text = JSON.stringify(findings);
   if (text === shown) return;
   shown = text;
-  const made = findings.map(({ what, evidence, change, settings }) => element("div", { className: "finding" },
-    element("strong", {}, what), element("p", {}, evidence), element("p", {}, change),
-    settings ? element("button", { type: "button", onclick: () => attempt(() => run.change(settings, true)) }, `Change it: ${patch(settings)}`) : null));
-  $("diagnosis").replaceChildren(...(made.length ? made : [element("p", { className: "aside" }, "Nothing found so far.")]));
+  const made = findings.map(({ what, evidence, change, settings }) =>
+    element(
+      "div",
+      { className: "finding" },
+      element("strong", {}, what),
+      element("p", {}, evidence),
+      element("p", {}, change),
+      settings
+        ? element(
+            "button",
+            { type: "button", onclick: () => attempt(() => run.change(settings, true)) },
+            `Change it: ${patch(settings)}`,
+          )
+        : null,
+    ),
+  );
+  $("diagnosis").replaceChildren(
+    ...(made.length ? made : [element("p", { className: "aside" }, "Nothing found so far.")]),
+  );
 }
 
 function patch(settings) {
-  return Object.entries(settings).map(([name, value]) => `${name.replaceAll("_", " ")} ${Array.isArray(value) ? value.join("-") : value}`).join(", ");
+  return Object.entries(settings)
+    .map(
+      ([name, value]) =>
+        `${name.replaceAll("_", " ")} ${Array.isArray(value) ? value.join("-") : value}`,
+    )
+    .join(", ");
 }
 
 export function setUp() {

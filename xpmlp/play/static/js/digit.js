@@ -36,7 +36,10 @@ async function read() {
   reading = false;
 }
 
-const rows = (ink) => Array.from({ length: pad.SIDE }, (_, y) => Array.from(ink.subarray(y * pad.SIDE, (y + 1) * pad.SIDE)));
+const rows = (ink) =>
+  Array.from({ length: pad.SIDE }, (_, y) =>
+    Array.from(ink.subarray(y * pad.SIDE, (y + 1) * pad.SIDE)),
+  );
 
 function show() {
   const best = answer?.digit;
@@ -46,7 +49,9 @@ function show() {
     bar.querySelector("i").style.setProperty("--share", `${100 * share}%`);
     bar.lastChild.textContent = answer ? percent(share) : "";
   });
-  $("read-said").textContent = answer ? `${best}, with ${percent(answer.probabilities[best])}` : "Draw something.";
+  $("read-said").textContent = answer
+    ? `${best}, with ${percent(answer.probabilities[best])}`
+    : "Draw something.";
   $("read-note").textContent = answer?.note ?? "";
   pixels();
   hidden();
@@ -57,20 +62,30 @@ function pixels() {
   const side = answer?.side ?? 8;
   paint($("ink-seen"), null, side, side, (i) => hue.inked(answer ? answer.seen[i] : 0));
   const size = Math.max(1e-12, ...(answer?.gradient ?? []).map(Math.abs));
-  paint($("ink-gradient"), null, side, side, (i) => hue.table[answer ? Math.round(127.5 + (127.5 * answer.gradient[i]) / size) : 127]);
+  paint(
+    $("ink-gradient"),
+    null,
+    side,
+    side,
+    (i) => hue.table[answer ? Math.round(127.5 + (127.5 * answer.gradient[i]) / size) : 127],
+  );
 }
 
 function hidden() {
   const layers = answer?.hidden ?? [];
-  $("read-hidden").replaceChildren(...layers.flatMap((values, layer) => {
-    const size = Math.max(1e-12, ...values.map(Math.abs));
-    return values.map((value, k) => {
-      const unit = element("i", { title: `Unit ${k + 1} of hidden layer ${layer + 1}: ${value.toPrecision(3)}` });
-      unit.style.setProperty("--share", `${(100 * Math.abs(value)) / size}%`);
-      unit.style.setProperty("--hue", value < 0 ? "var(--low)" : "var(--high)");
-      return unit;
-    });
-  }));
+  $("read-hidden").replaceChildren(
+    ...layers.flatMap((values, layer) => {
+      const size = Math.max(1e-12, ...values.map(Math.abs));
+      return values.map((value, k) => {
+        const unit = element("i", {
+          title: `Unit ${k + 1} of hidden layer ${layer + 1}: ${value.toPrecision(3)}`,
+        });
+        unit.style.setProperty("--share", `${(100 * Math.abs(value)) / size}%`);
+        unit.style.setProperty("--hue", value < 0 ? "var(--low)" : "var(--high)");
+        return unit;
+      });
+    }),
+  );
 }
 
 /** Follow the training of the reader until it is ready. */
@@ -88,11 +103,17 @@ async function follow() {
 function tell() {
   const { status, source, epoch, epochs, accuracy, sizes } = reader;
   const made = sizes ? `${sizes.join("-")} network` : "network";
-  const right = Number.isFinite(accuracy) ? `; ${percent(accuracy)} of the digits it has not seen are right` : "";
+  const right = Number.isFinite(accuracy)
+    ? `; ${percent(accuracy)} of the digits it has not seen are right`
+    : "";
   $("reader-said").textContent = {
-    empty: "No network yet.", failed: reader.message ?? "The training failed.",
+    empty: "No network yet.",
+    failed: reader.message ?? "The training failed.",
     training: `Training a ${made}: epoch ${epoch ?? 0} of ${epochs ?? "…"}`,
-    ready: source && source !== "digits" ? `The ${made} of ${source}.` : `A ${made}, trained on 8 by 8 pixels${right}.`,
+    ready:
+      source && source !== "digits"
+        ? `The ${made} of ${source}.`
+        : `A ${made}, trained on 8 by 8 pixels${right}.`,
   }[status];
   $("reader-progress").hidden = status !== "training";
   $("reader-progress").value = epochs ? (epoch ?? 0) / epochs : 0;
@@ -127,9 +148,17 @@ export function setUp() {
   $("view-learn").onclick = () => view("learn");
   $("view-digit").onclick = () => view("digit");
   pad.setUp(read);
-  $("read-bars").replaceChildren(...Array.from({ length: 10 }, (_, k) => element("div", {}, element("span", {}, String(k)), element("i"), element("span"))));
+  $("read-bars").replaceChildren(
+    ...Array.from({ length: 10 }, (_, k) =>
+      element("div", {}, element("span", {}, String(k)), element("i"), element("span")),
+    ),
+  );
   $("reader-train").onclick = () => attempt(train);
-  $("reader-file").onchange = (event) => event.target.files[0] && attempt(() => load(event.target.files[0])).then(() => { event.target.value = ""; });
+  $("reader-file").onchange = (event) =>
+    event.target.files[0] &&
+    attempt(() => load(event.target.files[0])).then(() => {
+      event.target.value = "";
+    });
   document.addEventListener("colours", pixels);
   show();
 }

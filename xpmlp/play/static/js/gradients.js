@@ -28,19 +28,33 @@ function draw() {
     const most = Math.max(...values, 1e-9);
     const base = EDGE.top + (layer + 1) * row - 2;
     Object.assign(context, { fillStyle: hue.soft, textAlign: "right", textBaseline: "bottom" });
-    context.fillText(layer === layers - 1 ? "output" : `hidden ${layer + 1}`, EDGE.left - 6, base + 1);
+    context.fillText(
+      layer === layers - 1 ? "output" : `hidden ${layer + 1}`,
+      EDGE.left - 6,
+      base + 1,
+    );
     context.fillStyle = hue.line;
     context.fillRect(EDGE.left, base, w, 1);
     context.fillStyle = hue.high;
     values.forEach((value, k) => {
       const tall = Math.min(row - 4, 60) * (value / most);
-      if (value > 0) context.fillRect(EDGE.left + (k * w) / bins + 0.5, base - Math.max(tall, 1), w / bins - 1, Math.max(tall, 1));
+      if (value > 0)
+        context.fillRect(
+          EDGE.left + (k * w) / bins + 0.5,
+          base - Math.max(tall, 1),
+          w / bins - 1,
+          Math.max(tall, 1),
+        );
     });
   }
   Object.assign(context, { fillStyle: hue.soft, textBaseline: "top", textAlign: "center" });
   for (const power of [-8, -6, -4, -2, 0, 2]) {
     const x = EDGE.left + ((power - POWERS[0]) / (POWERS[1] - POWERS[0])) * w;
-    context.fillText(power === 0 ? "1" : power === 2 ? "100" : `1e−${-power}`, Math.min(x, width - 12), height - 15);
+    context.fillText(
+      power === 0 ? "1" : power === 2 ? "100" : `1e−${-power}`,
+      Math.min(x, width - 12),
+      height - 15,
+    );
   }
   if (!run.running) canvas.setAttribute("aria-label", describe(counts));
 }
@@ -48,7 +62,8 @@ function draw() {
 function describe({ data, shape: [layers, bins] }) {
   const typical = Array.from({ length: layers }, (_, layer) => {
     const values = data.subarray(layer * bins, (layer + 1) * bins);
-    const power = POWERS[0] + (values.indexOf(Math.max(...values)) / bins) * (POWERS[1] - POWERS[0]);
+    const power =
+      POWERS[0] + (values.indexOf(Math.max(...values)) / bins) * (POWERS[1] - POWERS[0]);
     return `layer ${layer + 1}: about 1e${Math.round(power)}`;
   });
   return `Histogram of gradients. Most common size, ${typical.join(", ")}`;

@@ -16,14 +16,20 @@ export function layout(sizes, available) {
 function arranged(sizes, available, most) {
   const blocks = sizes.map((count) => {
     const root = Math.sqrt(count);
-    const rows = count <= 10 ? count : Number.isInteger(root) && root > 5 ? root : Math.floor(HIGH / (most + 2));
+    const rows =
+      count <= 10
+        ? count
+        : Number.isInteger(root) && root > 5
+          ? root
+          : Math.floor(HIGH / (most + 2));
     const across = Math.ceil(count / rows);
     const inColumn = Math.ceil(count / across);
     const side = Math.max(9, Math.min(44, HIGH / inColumn - 6, across > 1 ? most : 44));
     return { count, inColumn, across, side };
   });
   const narrow = available < 420;
-  if (narrow) for (const block of blocks) block.side = Math.min(block.side, block.across > 2 ? 9 : 32);
+  if (narrow)
+    for (const block of blocks) block.side = Math.min(block.side, block.across > 2 ? 9 : 32);
   const gap = (block) => (block.across > 1 ? 2 : 6);
   const wide = (block) => Math.max(block.across * (block.side + gap(block)), narrow ? 44 : 74);
   const total = blocks.reduce((sum, block) => sum + wide(block), 0);
@@ -38,7 +44,12 @@ function arranged(sizes, available, most) {
     return place(block, middle, gap(block));
   });
   const bottom = Math.max(...layers.flat().map(({ y, side }) => y + side / 2));
-  return { width: Math.floor(width), height: Math.max(bottom + 6, TOP + HIGH * 0.7), layers, columns };
+  return {
+    width: Math.floor(width),
+    height: Math.max(bottom + 6, TOP + HIGH * 0.7),
+    layers,
+    columns,
+  };
 }
 
 function place({ count, inColumn, across, side }, middle, gap) {
@@ -47,7 +58,9 @@ function place({ count, inColumn, across, side }, middle, gap) {
   return Array.from({ length: count }, (_, k) => {
     // Pixels of a picture are in rows; units fill columns.
     const square = across * inColumn === count && across === inColumn;
-    const [row, column] = square ? [Math.floor(k / across), k % across] : [k % inColumn, Math.floor(k / inColumn)];
+    const [row, column] = square
+      ? [Math.floor(k / across), k % across]
+      : [k % inColumn, Math.floor(k / inColumn)];
     return { x: middle + (column - (across - 1) / 2) * (side + gap), y: top + row * pitch, side };
   });
 }

@@ -14,6 +14,20 @@ import * as take from "./take.js";
 import * as toolbar from "./toolbar.js";
 import * as why from "./why.js";
 
-for (const part of [toolbar, controls, table, stories, network, plane, curves, gradients, diagnosis, why, take, digit]) part.setUp();
+for (const part of [
+  toolbar,
+  controls,
+  table,
+  stories,
+  network,
+  plane,
+  curves,
+  gradients,
+  diagnosis,
+  why,
+  take,
+  digit,
+])
+  part.setUp();
 addEventListener("unhandledrejection", (event) => fail(event.reason));
 await attempt(() => run.open());

@@ -4,13 +4,13 @@ import { attempt } from "./messages.js";
 import { run } from "./run.js";
 import { select, selection } from "./selection.js";
 import { layout } from "./layout.js";
+import { drawLines, nearest } from "./lines.js";
 import { $, element, number } from "./words.js";
 
 const SIDE = 24;
 let plan = null; // where each unit stands
 let buttons = [];
 let canvas = null;
-let moved = []; // by layer: how much a single step moved each weight, of the largest; else empty
 
 /** Build the drawing anew: another network, or another width. */
 function build() {
@@ -24,7 +24,7 @@ function build() {
   canvas = element("canvas", { "aria-hidden": "true" });
   Object.assign(canvas.style, { width: `${plan.width}px`, height: `${plan.height}px` });
   canvas.onclick = (event) => {
-    const found = nearest(event.offsetX, event.offsetY);
+    const found = nearest(plan, event.offsetX, event.offsetY);
     if (found) select(found);
   };
   paper.append(canvas);
@@ -37,8 +37,13 @@ function build() {
     });
   });
   place.replaceChildren(paper);
-  $("network-key").textContent = run.state.plane ? "A unit’s picture is its output over the plane." : "A unit of the first layer shows its weights, pixel by pixel; another one its bias.";
-  $("network-size").replaceChildren(ends(), ` ${run.state.params?.toLocaleString("en") ?? ""} parameters`);
+  $("network-key").textContent = run.state.plane
+    ? "A unit’s picture is its output over the plane."
+    : "A unit of the first layer shows its weights, pixel by pixel; another one its bias.";
+  $("network-size").replaceChildren(
+    ends(),
+    ` ${run.state.params?.toLocaleString("en") ?? ""} parameters`,
+  );
   if (focused) $(focused)?.focus({ preventScroll: true });
   mark();
   draw();
@@ -46,17 +51,32 @@ function build() {
 
 function unitButton(layer, j, { x, y, side }) {
   const output = layer === plan.layers.length - 1;
-  const name = layer === 0 ? `Input ${run.state.inputs?.[j] ?? j + 1}` : output ? `Output ${outputName(j)}` : `Unit ${j + 1} of hidden layer ${layer}`;
+  const name =
+    layer === 0
+      ? `Input ${run.state.inputs?.[j] ?? j + 1}`
+      : output
+        ? `Output ${outputName(j)}`
+        : `Unit ${j + 1} of hidden layer ${layer}`;
   const button = element("button", {
-    type: "button", className: `unit${layer === 0 ? " input" : ""}${side < 24 ? " small" : ""}`, title: name,
-    "aria-label": name, "aria-pressed": "false", id: `unit-${layer}-${j}`,
+    type: "button",
+    className: `unit${layer === 0 ? " input" : ""}${side < 24 ? " small" : ""}`,
+    title: name,
+    "aria-label": name,
+    "aria-pressed": "false",
+    id: `unit-${layer}-${j}`,
   });
-  Object.assign(button.style, { left: `${x - side / 2}px`, top: `${y - side / 2}px`, width: `${side}px`, height: `${side}px` });
+  Object.assign(button.style, {
+    left: `${x - side / 2}px`,
+    top: `${y - side / 2}px`,
+    width: `${side}px`,
+    height: `${side}px`,
+  });
   if (side >= 24 && (layer === 0 || output)) {
-    const text = layer === 0 ? run.state.inputs?.[j] ?? "" : outputName(j);
+    const text = layer === 0 ? (run.state.inputs?.[j] ?? "") : outputName(j);
     if (String(text).length <= side / 7) button.append(element("b", {}, String(text)));
   }
-  if (pictured(layer)) button.append(element("canvas", { width: SIDE, height: SIDE, "aria-hidden": "true" }));
+  if (pictured(layer))
+    button.append(element("canvas", { width: SIDE, height: SIDE, "aria-hidden": "true" }));
   button.onclick = () => select({ kind: "unit", layer, unit: j });
   return button;
 }
@@ -69,7 +89,7 @@ function pictured(layer) {
 function outputName(j) {
   if (run.state.task !== "classes") return "ŷ";
   const classes = run.state.classes ?? [];
-  return run.state.sizes.at(-1) === 1 ? `P(${classes[1] ?? 1})` : classes[j] ?? j;
+  return run.state.sizes.at(-1) === 1 ? `P(${classes[1] ?? 1})` : (classes[j] ?? j);
 }
 
 function head(layer) {
@@ -78,69 +98,72 @@ function head(layer) {
   const { x, width } = plan.columns[layer];
   Object.assign(made.style, { left: `${x - width / 2}px`, width: `${width}px` });
   if (layer === 0 || layer === last) {
-    made.append(element("span", {}, layer ? "output" : "inputs"), element("span", { className: "count" }, String(run.state.sizes[layer])));
+    made.append(
+      element("span", {}, layer ? "output" : "inputs"),
+      element("span", { className: "count" }, String(run.state.sizes[layer])),
+    );
     return made;
   }
   const [fewest, most] = run.options.limits.units ?? run.options.limits.hidden ?? [1, 64];
-  const button = (sign, by, says) => element("button", {
-    type: "button", id: `units-${layer}-${says}`, "aria-label": `${says === "more" ? "Add a unit to" : "Remove a unit from"} hidden layer ${layer}`,
-    disabled: run.state.sizes[layer] + by < fewest || run.state.sizes[layer] + by > most,
-    onclick: () => hidden(run.settings.hidden.map((n, i) => (i === layer - 1 ? n + by : n))),
-  }, sign);
-  made.append(element("span", {}, `hidden ${layer}`), element("span", { className: "count" },
-    button("−", -1, "fewer"), String(run.state.sizes[layer]), button("+", 1, "more")));
+  const button = (sign, by, says) =>
+    element(
+      "button",
+      {
+        type: "button",
+        id: `units-${layer}-${says}`,
+        "aria-label": `${says === "more" ? "Add a unit to" : "Remove a unit from"} hidden layer ${layer}`,
+        disabled: run.state.sizes[layer] + by < fewest || run.state.sizes[layer] + by > most,
+        onclick: () => hidden(run.settings.hidden.map((n, i) => (i === layer - 1 ? n + by : n))),
+      },
+      sign,
+    );
+  made.append(
+    element("span", {}, `hidden ${layer}`),
+    element(
+      "span",
+      { className: "count" },
+      button("−", -1, "fewer"),
+      String(run.state.sizes[layer]),
+      button("+", 1, "more"),
+    ),
+  );
   return made;
 }
 
 function ends() {
   const layers = run.settings.hidden;
   const most = run.options.limits.layers?.[1] ?? 6;
-  const button = (sign, says, next, disabled) => element("button", {
-    type: "button", id: `layers-${says}`, "aria-label": says === "more" ? "Add a hidden layer" : "Remove the last hidden layer", disabled, onclick: () => hidden(next),
-  }, sign);
-  return element("span", { className: "ends" }, "layers ", button("−", "fewer", layers.slice(0, -1), layers.length < 1),
-    button("+", "more", [...layers, layers.at(-1) ?? 4], layers.length >= most));
+  const button = (sign, says, next, disabled) =>
+    element(
+      "button",
+      {
+        type: "button",
+        id: `layers-${says}`,
+        "aria-label": says === "more" ? "Add a hidden layer" : "Remove the last hidden layer",
+        disabled,
+        onclick: () => hidden(next),
+      },
+      sign,
+    );
+  return element(
+    "span",
+    { className: "ends" },
+    "layers ",
+    button("−", "fewer", layers.slice(0, -1), layers.length < 1),
+    button("+", "more", [...layers, layers.at(-1) ?? 4], layers.length >= most),
+  );
 }
 
 const hidden = (sizes) => attempt(() => run.change({ hidden: sizes }));
 
 function mark() {
-  buttons.forEach((units, layer) => units.forEach((button, j) => {
-    const chosen = selection.kind === "unit" && selection.layer === layer && selection.unit === j;
-    button.setAttribute("aria-pressed", String(chosen));
-    button.tabIndex = chosen || j === 0 ? 0 : -1; // Tab goes from layer to layer, arrows inside
-  }));
-}
-
-/** The weight whose line is nearest to a place, within 9 pixels. */
-function nearest(x, y) {
-  let best = null;
-  let least = 9;
-  for (let layer = 1; layer < plan.layers.length; layer++) {
-    plan.layers[layer - 1].forEach((from, i) => plan.layers[layer].forEach((to, j) => {
-      const [x1, x2] = [from.x + from.side / 2, to.x - to.side / 2];
-      if (x < x1 || x > x2) return;
-      const t = (x - x1) / (x2 - x1);
-      const bent = from.y + (to.y - from.y) * (3 * t * t - 2 * t ** 3);
-      const distance = Math.abs(y - bent);
-      if (distance < least) [least, best] = [distance, { kind: "edge", layer, unit: j, from: i }];
-    }));
-  }
-  return best;
-}
-
-/** How much each weight moved in a single step, of the largest move. */
-function changes() {
-  moved = [];
-  if (!run.before || run.running || run.before.step === run.frame.step) return;
-  const differences = [];
-  for (let layer = 0; run.frame.arrays[`weights:${layer}`]; layer++) {
-    const [now, then] = [run.frame, run.before].map((frame) => frame.arrays[`weights:${layer}`]?.data);
-    if (!then || then.length !== now.length) return;
-    differences.push(now.map((value, i) => Math.abs(value - then[i])));
-  }
-  const most = Math.max(...differences.map((each) => each.reduce((a, b) => Math.max(a, b), 0)));
-  if (most > 0) moved = differences.map((each) => each.map((value) => value / most));
+  buttons.forEach((units, layer) =>
+    units.forEach((button, j) => {
+      const chosen = selection.kind === "unit" && selection.layer === layer && selection.unit === j;
+      button.setAttribute("aria-pressed", String(chosen));
+      button.tabIndex = chosen || j === 0 ? 0 : -1; // Tab goes from layer to layer, arrows inside
+    }),
+  );
 }
 
 function draw() {
@@ -148,40 +171,8 @@ function draw() {
   const context = sharp(canvas, plan.width, plan.height);
   if (!run.frame) return;
   const hue = colours();
-  changes();
-  for (let layer = 1; layer < plan.layers.length; layer++) lines(context, layer, hue);
+  drawLines(context, plan, hue);
   unitPictures(hue);
-}
-
-function lines(context, layer, hue) {
-  const weights = run.frame.arrays[`weights:${layer - 1}`];
-  const [from, to] = [plan.layers[layer - 1], plan.layers[layer]];
-  if (!weights || weights.data.length !== from.length * to.length) return;
-  const many = weights.data.length > 400;
-  const size = weights.data.reduce((a, b) => Math.max(a, Number.isFinite(b) ? Math.abs(b) : 0), 1e-9);
-  for (let i = 0; i < from.length; i++) {
-    for (let j = 0; j < to.length; j++) {
-      const value = weights.data[i * to.length + j];
-      const share = Math.abs(value) / size;
-      const chosen = selection.kind === "edge" && selection.layer === layer && selection.unit === j && selection.from === i;
-      if (!chosen && (many ? share < 0.3 : share < 0.01)) continue;
-      const move = moved[layer - 1]?.[i * to.length + j] ?? 0;
-      if (chosen || move > 0.25) stroke(context, from[i], to[j], hue.accent, 7 + 4 * move, chosen ? 0.45 : 0.3 * move);
-      stroke(context, from[i], to[j], value < 0 ? hue.low : hue.high, many ? 0.8 : 0.6 + 3.6 * share, many ? 0.55 * share ** 2 : 0.25 + 0.65 * share);
-    }
-  }
-}
-
-function stroke(context, from, to, color, width, alpha) {
-  const [x1, x2] = [from.x + from.side / 2, to.x - to.side / 2];
-  const middle = (x1 + x2) / 2;
-  context.strokeStyle = color;
-  context.lineWidth = width;
-  context.globalAlpha = alpha;
-  context.beginPath();
-  context.moveTo(x1, from.y);
-  context.bezierCurveTo(middle, from.y, middle, to.y, x2, to.y);
-  context.stroke();
 }
 
 function unitPictures(hue) {
@@ -192,7 +183,8 @@ function unitPictures(hue) {
       if (count !== buttons[layer].length) continue;
       buttons[layer].forEach((button, j) => {
         const picture = button.querySelector("canvas");
-        if (picture) paint(picture, units.data.subarray(j * height * width), width, height, hue.table);
+        if (picture)
+          paint(picture, units.data.subarray(j * height * width), width, height, hue.table);
       });
     } else if (layer > 1 || !pixelWeights(hue)) {
       biases(hue, layer);
@@ -208,7 +200,14 @@ function pixelWeights(hue) {
   const count = weights.shape[1];
   buttons[1].forEach((button, j) => {
     const picture = button.querySelector("canvas");
-    if (picture) paint(picture, null, side, side, (i) => hue.table[Math.round(127.5 + (127.5 * weights.data[i * count + j]) / size)]);
+    if (picture)
+      paint(
+        picture,
+        null,
+        side,
+        side,
+        (i) => hue.table[Math.round(127.5 + (127.5 * weights.data[i * count + j]) / size)],
+      );
   });
   return true;
 }
@@ -220,7 +219,8 @@ function biases(hue, layer) {
   const size = values.reduce((a, b) => Math.max(a, Math.abs(b)), 1e-9);
   buttons[layer].forEach((button, j) => {
     const picture = button.querySelector("canvas");
-    if (picture) paint(picture, null, 1, 1, () => hue.table[Math.round(127.5 + (127.5 * values[j]) / size)]);
+    if (picture)
+      paint(picture, null, 1, 1, () => hue.table[Math.round(127.5 + (127.5 * values[j]) / size)]);
   });
 }
 
@@ -229,27 +229,36 @@ export function drawInto(context) {
   if (!plan) return { width: 0, height: 0 };
   context.drawImage(canvas, 0, 0, plan.width, plan.height);
   const hue = colours();
-  plan.layers.forEach((units, layer) => units.forEach(({ x, y, side }, j) => {
-    context.fillStyle = hue.middle;
-    context.fillRect(x - side / 2, y - side / 2, side, side);
-    const picture = buttons[layer][j].querySelector("canvas");
-    if (picture) context.drawImage(picture, x - side / 2, y - side / 2, side, side);
-    context.strokeStyle = hue.soft;
-    context.lineWidth = 1;
-    context.strokeRect(x - side / 2, y - side / 2, side, side);
-    const text = buttons[layer][j].textContent;
-    if (text) {
-      Object.assign(context, { fillStyle: hue.ink, font: "600 11px sans-serif", textAlign: "center", textBaseline: "middle" });
-      context.fillText(text, x, y);
-    }
-  }));
+  plan.layers.forEach((units, layer) =>
+    units.forEach(({ x, y, side }, j) => {
+      context.fillStyle = hue.middle;
+      context.fillRect(x - side / 2, y - side / 2, side, side);
+      const picture = buttons[layer][j].querySelector("canvas");
+      if (picture) context.drawImage(picture, x - side / 2, y - side / 2, side, side);
+      context.strokeStyle = hue.soft;
+      context.lineWidth = 1;
+      context.strokeRect(x - side / 2, y - side / 2, side, side);
+      const text = buttons[layer][j].textContent;
+      if (text) {
+        Object.assign(context, {
+          fillStyle: hue.ink,
+          font: "600 11px sans-serif",
+          textAlign: "center",
+          textBaseline: "middle",
+        });
+        context.fillText(text, x, y);
+      }
+    }),
+  );
   return plan;
 }
 
 /** Arrow keys go from unit to unit. */
 function walk(event) {
   const found = /^unit-(\d+)-(\d+)$/.exec(event.target.id ?? "");
-  const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[
+    event.key
+  ];
   if (!found || !by) return;
   const layer = Number(found[1]) + by[0];
   const units = buttons[layer];
@@ -266,7 +275,10 @@ export function setUp() {
     draw();
     if (!run.running) describe();
   });
-  run.on("selection", () => { mark(); draw(); });
+  run.on("selection", () => {
+    mark();
+    draw();
+  });
   document.addEventListener("colours", draw);
   let width = 0;
   new ResizeObserver(([entry]) => {
@@ -281,7 +293,8 @@ function describe() {
   for (let layer = 1; layer < buttons.length; layer++) {
     const biases = run.frame.arrays[`biases:${layer - 1}`];
     buttons[layer].forEach((button, j) => {
-      button.title = button.getAttribute("aria-label") + (biases ? `, bias ${number(biases.data[j])}` : "");
+      button.title =
+        button.getAttribute("aria-label") + (biases ? `, bias ${number(biases.data[j])}` : "");
     });
   }
 }

@@ -14,7 +14,10 @@ function stroke(x0, y0, x1, y1) {
   for (let y = 0; y < SIDE; y++) {
     for (let x = 0; x < SIDE; x++) {
       const [dx, dy] = [x1 - x0, y1 - y0];
-      const t = Math.max(0, Math.min(1, ((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy || 1)));
+      const t = Math.max(
+        0,
+        Math.min(1, ((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy || 1)),
+      );
       const distance = Math.hypot(x - x0 - t * dx, y - y0 - t * dy);
       const dark = Math.round(255 * Math.max(0, Math.min(1, RADIUS + 0.5 - distance)));
       ink[y * SIDE + x] = Math.max(ink[y * SIDE + x], dark);
@@ -36,7 +39,8 @@ export function draw() {
   const [paper, black] = [hue.text("paper"), hue.ink].map((text) => parseInt(text.slice(1), 16));
   paint(small, null, SIDE, SIDE, (i) => {
     const t = ink[i] / 255;
-    const of = (shift) => Math.round(((paper >> shift) & 255) * (1 - t) + ((black >> shift) & 255) * t);
+    const of = (shift) =>
+      Math.round(((paper >> shift) & 255) * (1 - t) + ((black >> shift) & 255) * t);
     return ((255 << 24) | (of(0) << 16) | (of(8) << 8) | of(16)) >>> 0;
   });
   const context = canvas.getContext("2d");
@@ -50,7 +54,10 @@ export function draw() {
 
 function place(event) {
   const box = $("pad").getBoundingClientRect();
-  return [((event.clientX - box.left) / box.width) * SIDE - 0.5, ((event.clientY - box.top) / box.height) * SIDE - 0.5];
+  return [
+    ((event.clientX - box.left) / box.width) * SIDE - 0.5,
+    ((event.clientY - box.top) / box.height) * SIDE - 0.5,
+  ];
 }
 
 function pointers(canvas) {
@@ -67,14 +74,22 @@ function pointers(canvas) {
     stroke(...last, ...next);
     last = next;
   });
-  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => { last = null; });
+  for (const name of ["pointerup", "pointercancel"])
+    canvas.addEventListener(name, () => {
+      last = null;
+    });
 }
 
 function keys(event) {
-  const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[
+    event.key
+  ];
   pen.keyboard = true;
   if (by) {
-    const [x, y] = [Math.max(0, Math.min(SIDE - 1, pen.x + by[0])), Math.max(0, Math.min(SIDE - 1, pen.y + by[1]))];
+    const [x, y] = [
+      Math.max(0, Math.min(SIDE - 1, pen.x + by[0])),
+      Math.max(0, Math.min(SIDE - 1, pen.y + by[1])),
+    ];
     if (pen.down) stroke(pen.x, pen.y, x, y);
     Object.assign(pen, { x, y });
   } else if (event.key === " ") {
@@ -94,7 +109,10 @@ export function setUp(whenChanged) {
   changed = whenChanged;
   pointers($("pad"));
   $("pad").addEventListener("keydown", keys);
-  $("pad").addEventListener("blur", () => { pen.keyboard = pen.down = false; draw(); });
+  $("pad").addEventListener("blur", () => {
+    pen.keyboard = pen.down = false;
+    draw();
+  });
   $("pad-clear").onclick = clear;
   document.addEventListener("colours", draw);
   draw();

@@ -13,8 +13,14 @@ function build() {
   if (run.state.plane) {
     if (!canvas.isConnected) place.replaceChildren(canvas);
   } else {
-    place.replaceChildren(element("p", {}, "These data have more than two inputs, so there is no plane to show."),
-      element("button", { type: "button", onclick: () => $("view-digit").click() }, "Draw a digit and let a network read it"));
+    place.replaceChildren(
+      element("p", {}, "These data have more than two inputs, so there is no plane to show."),
+      element(
+        "button",
+        { type: "button", onclick: () => $("view-digit").click() },
+        "Draw a digit and let a network read it",
+      ),
+    );
   }
   $("show-test").parentElement.hidden = !run.state.plane;
   legend();
@@ -31,13 +37,22 @@ function legend() {
   };
   if (run.state.task === "classes") {
     const names = run.state.classes ?? [];
-    place.replaceChildren(...names.map((name, k) => element("span", {}, swatch(hue.classes[k % hue.classes.length]), String(name))),
-      element("span", {}, "○ test points"));
+    place.replaceChildren(
+      ...names.map((name, k) =>
+        element("span", {}, swatch(hue.classes[k % hue.classes.length]), String(name)),
+      ),
+      element("span", {}, "○ test points"),
+    );
   } else {
     const ramp = element("i", { className: "ramp" });
     ramp.style.background = `linear-gradient(90deg, ${hue.low}, ${hue.middle}, ${hue.high})`;
     const [low, high] = run.frame?.arrays.boundary?.range ?? [NaN, NaN];
-    place.replaceChildren(element("span", {}, number(low)), ramp, element("span", {}, number(high)), element("span", {}, "○ test points"));
+    place.replaceChildren(
+      element("span", {}, number(low)),
+      ramp,
+      element("span", {}, number(high)),
+      element("span", {}, "○ test points"),
+    );
   }
 }
 
@@ -46,13 +61,20 @@ const height = () => Math.round(width() - MARGIN.left + MARGIN.bottom);
 
 /** Pixels of a place on the plane, and back. */
 function scales() {
-  const { x: [x0, x1], y: [y0, y1] } = run.state.plane;
+  const {
+    x: [x0, x1],
+    y: [y0, y1],
+  } = run.state.plane;
   const [w, h] = [width() - MARGIN.left - MARGIN.right, height() - MARGIN.top - MARGIN.bottom];
   return {
-    w, h,
+    w,
+    h,
     x: (value) => MARGIN.left + ((value - x0) / (x1 - x0)) * w,
     y: (value) => MARGIN.top + ((y1 - value) / (y1 - y0)) * h,
-    back: (px, py) => [x0 + ((px - MARGIN.left) / w) * (x1 - x0), y1 - ((py - MARGIN.top) / h) * (y1 - y0)],
+    back: (px, py) => [
+      x0 + ((px - MARGIN.left) / w) * (x1 - x0),
+      y1 - ((py - MARGIN.top) / h) * (y1 - y0),
+    ],
   };
 }
 
@@ -76,7 +98,13 @@ function boundary(context, at, hue) {
   if (!boundary) return;
   const [rows, columns] = boundary.shape;
   const many = run.state.task === "classes" && sure;
-  paint(small, boundary.data, columns, rows, many ? (i) => hue.sure(boundary.data[i], sure.data[i]) : hue.table);
+  paint(
+    small,
+    boundary.data,
+    columns,
+    rows,
+    many ? (i) => hue.sure(boundary.data[i], sure.data[i]) : hue.table,
+  );
   context.imageSmoothingEnabled = !many;
   context.save();
   context.beginPath();
@@ -88,7 +116,11 @@ function boundary(context, at, hue) {
 
 function axes(context, at, hue) {
   const { x, y, columns } = run.state.plane;
-  Object.assign(context, { fillStyle: hue.soft, font: "11px system-ui, sans-serif", textBaseline: "top" });
+  Object.assign(context, {
+    fillStyle: hue.soft,
+    font: "11px system-ui, sans-serif",
+    textBaseline: "top",
+  });
   const names = (columns ?? [0, 1]).map((i) => run.state.inputs?.[i] ?? "");
   const [bottom, left] = [MARGIN.top + at.h + 5, MARGIN.left];
   context.textAlign = "left";
@@ -119,7 +151,14 @@ function points(context, at, hue) {
     if (test[i] && !withTest) continue;
     const [px, py] = [at.x(x[i][0]), at.y(x[i][1])];
     context.lineWidth = test[i] ? 1.6 : 0.9;
-    disc(context, px, py, radius, test[i] ? hue.card : color(y[i]), values ? hue.ink : test[i] ? color(y[i]) : hue.card);
+    disc(
+      context,
+      px,
+      py,
+      radius,
+      test[i] ? hue.card : color(y[i]),
+      values ? hue.ink : test[i] ? color(y[i]) : hue.card,
+    );
     if (values && test[i]) disc(context, px, py, radius / 2, color(y[i]), color(y[i]));
   }
   const chosen = selection.kind && whereChosen();
@@ -143,7 +182,10 @@ function colorOf(y, hue) {
   if (run.state.task === "classes") return (k) => hue.classes[k % hue.classes.length];
   const [low, high] = run.frame?.arrays.boundary?.range ?? [Math.min(...y), Math.max(...y)];
   const css = (n) => `rgb(${n & 255} ${(n >> 8) & 255} ${(n >> 16) & 255})`;
-  return (value) => css(hue.table[Math.max(0, Math.min(255, Math.round(((value - low) / (high - low || 1)) * 255)))]);
+  return (value) =>
+    css(
+      hue.table[Math.max(0, Math.min(255, Math.round(((value - low) / (high - low || 1)) * 255)))],
+    );
 }
 
 function whereChosen() {
@@ -200,7 +242,10 @@ export function setUp() {
   canvas.addEventListener("click", click);
   canvas.addEventListener("keydown", keys);
   $("show-test").onchange = draw;
-  run.on("network", () => { build(); draw(); });
+  run.on("network", () => {
+    build();
+    draw();
+  });
   run.on("selection", draw);
   let shown = "";
   run.on("frame", () => {
@@ -209,6 +254,9 @@ export function setUp() {
     if (run.state.task === "values" && range !== shown) legend();
     shown = range;
   });
-  document.addEventListener("colours", () => { legend(); draw(); });
+  document.addEventListener("colours", () => {
+    legend();
+    draw();
+  });
   new ResizeObserver(draw).observe($("plane"));
 }

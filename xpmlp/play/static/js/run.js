@@ -57,14 +57,19 @@ class Run extends EventTarget {
     }
     addEventListener("hashchange", () => {
       const wanted = fromHash(location.hash, this.options.settings);
-      if (wanted && !same(this.complete(wanted), this.complete(this.settings))) attempt(() => this.start(wanted, true));
+      if (wanted && !same(this.complete(wanted), this.complete(this.settings)))
+        attempt(() => this.start(wanted, true));
     });
     this.follow();
   }
 
   complete(settings) {
     const all = { ...this.options.settings, ...settings };
-    return Object.fromEntries(Object.keys(all).sort().map((name) => [name, all[name] ?? null]));
+    return Object.fromEntries(
+      Object.keys(all)
+        .sort()
+        .map((name) => [name, all[name] ?? null]),
+    );
   }
 
   /** Build a new network with these settings; run it at once if it should. */
@@ -72,7 +77,9 @@ class Run extends EventTarget {
     const wanted = ++this.wanted;
     await this.starting;
     if (wanted !== this.wanted) return; // newer settings came while an older start was under way
-    this.starting = api.post("start", { ...settings, run: running }).then((state) => this.adopt(state));
+    this.starting = api
+      .post("start", { ...settings, run: running })
+      .then((state) => this.adopt(state));
     const started = this.starting;
     this.starting = started.catch(() => {});
     await started;
@@ -93,7 +100,8 @@ class Run extends EventTarget {
     this.frame = null;
     this.number = 0;
     const hash = toHash(this.settings, this.options.settings);
-    if (location.hash.slice(1) !== hash) history.replaceState(null, "", hash ? `#${hash}` : location.pathname);
+    if (location.hash.slice(1) !== hash)
+      history.replaceState(null, "", hash ? `#${hash}` : location.pathname);
     this.tell("settings");
     this.tell("network");
     this.tell("status");
@@ -136,17 +144,22 @@ class Run extends EventTarget {
       else if (state.run !== this.state.run) this.adopt(state);
       else return;
       fail(null);
-    } catch { /* still away: the next second tries again */ }
+    } catch {
+      /* still away: the next second tries again */
+    }
   }
 
   /** A tab that nobody sees asks seldom: enough to keep its run going. */
   async unseen() {
-    const seen = new Promise((done) => document.addEventListener("visibilitychange", done, { once: true }));
+    const seen = new Promise((done) =>
+      document.addEventListener("visibilitychange", done, { once: true }),
+    );
     await (this.running ? Promise.race([seen, pause(3000)]) : seen);
   }
 
   async take(frame) {
-    if (frame.run !== undefined && frame.run !== this.state.run) { // started anew, perhaps in another tab
+    if (frame.run !== undefined && frame.run !== this.state.run) {
+      // started anew, perhaps in another tab
       const state = await api.get("state");
       if (state.run !== this.state.run) this.adopt(state);
       return;
@@ -172,7 +185,13 @@ class Run extends EventTarget {
 
   sentence() {
     const { status, epoch, loss, score: { name, test } = {}, message } = this.frame;
-    const words = { running: "Running", paused: "Paused", done: "Finished", failed: "Stopped", empty: "No network" }[status];
+    const words = {
+      running: "Running",
+      paused: "Paused",
+      done: "Finished",
+      failed: "Stopped",
+      empty: "No network",
+    }[status];
     return `${words} at epoch ${epoch}. Training loss ${number(loss?.train)}, ${SCORES[name] ?? name} ${score(name, test)}.${message ? ` ${message}` : ""}`;
   }
 }

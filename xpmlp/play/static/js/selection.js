@@ -22,5 +22,6 @@ run.on("network", () => {
   if ((selection.point.row ?? 0) >= rows) selection.point = { row: 0 };
   const inside = selection.layer < (sizes?.length ?? 0) && selection.unit < sizes[selection.layer];
   if (selection.kind && !inside) selection.kind = null;
-  if (selection.kind === "edge" && selection.from >= sizes[selection.layer - 1]) selection.kind = null;
+  if (selection.kind === "edge" && selection.from >= sizes[selection.layer - 1])
+    selection.kind = null;
 });

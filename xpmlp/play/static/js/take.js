@@ -8,7 +8,9 @@ import { drawInto as drawPlane } from "./plane.js";
 import { run } from "./run.js";
 import { $, number, save, score, SCORES } from "./words.js";
 
-const said = (text) => { $("take-said").textContent = text; };
+const said = (text) => {
+  $("take-said").textContent = text;
+};
 
 async function copy(text, what) {
   try {
@@ -44,15 +46,30 @@ export async function picture() {
   const sizes = { network: drawNetwork(scratch), plane: drawPlane(scratch) };
   const width = sizes.network.width + (sizes.plane.width ? sizes.plane.width + 24 : 0) + 48;
   const top = Math.max(sizes.network.height, sizes.plane.height) + 72;
-  const canvas = Object.assign(document.createElement("canvas"), { width: width * 2, height: (top + 190 + 24) * 2 });
+  const canvas = Object.assign(document.createElement("canvas"), {
+    width: width * 2,
+    height: (top + 190 + 24) * 2,
+  });
   const context = canvas.getContext("2d");
   const hue = colours();
   context.scale(2, 2);
   context.fillStyle = hue.card;
   context.fillRect(0, 0, width, top + 214);
-  const { epoch, loss, score: { name, test, train } } = run.frame;
-  Object.assign(context, { fillStyle: hue.ink, font: "600 15px system-ui, sans-serif", textBaseline: "top" });
-  context.fillText(`${run.state.sizes.join("-")}, epoch ${epoch.toLocaleString("en")}: loss ${number(loss.train)}, test ${number(loss.test)}, ${(SCORES[name] ?? name).replace("A", "a")} ${score(name, test ?? train)}`, 24, 22);
+  const {
+    epoch,
+    loss,
+    score: { name, test, train },
+  } = run.frame;
+  Object.assign(context, {
+    fillStyle: hue.ink,
+    font: "600 15px system-ui, sans-serif",
+    textBaseline: "top",
+  });
+  context.fillText(
+    `${run.state.sizes.join("-")}, epoch ${epoch.toLocaleString("en")}: loss ${number(loss.train)}, test ${number(loss.test)}, ${(SCORES[name] ?? name).replace("A", "a")} ${score(name, test ?? train)}`,
+    24,
+    22,
+  );
   at(context, 24, 48, drawNetwork);
   at(context, 48 + sizes.network.width, 48, drawPlane);
   at(context, 24, top, (there) => drawCurves(there, width - 48, 190));
@@ -67,12 +84,22 @@ function at(context, x, y, work) {
 }
 
 export function setUp() {
-  $("take-link").onclick = () => copy(location.href, "the link: it shows the same network and data");
+  $("take-link").onclick = () =>
+    copy(location.href, "the link: it shows the same network and data");
   $("take-code").onclick = () => attempt(showCode);
-  $("take-png").onclick = () => attempt(async () => { save(await picture(), "xpmlp.png"); said("Saved xpmlp.png."); });
+  $("take-png").onclick = () =>
+    attempt(async () => {
+      save(await picture(), "xpmlp.png");
+      said("Saved xpmlp.png.");
+    });
   $("take-gif").onclick = () => attempt(() => take("gif", "xpmlp.gif", "Drawing the film …"));
   $("take-model").onclick = () => attempt(() => take("model", "model.xpmlp", "Saving the model …"));
   $("code-close").onclick = () => $("code").close();
-  $("code-copy").onclick = async () => { await copy($("code-text").textContent, "the script"); $("code-copy").textContent = "Copied"; };
-  $("code").addEventListener("close", () => { $("code-copy").textContent = "Copy"; });
+  $("code-copy").onclick = async () => {
+    await copy($("code-text").textContent, "the script");
+    $("code-copy").textContent = "Copied";
+  };
+  $("code").addEventListener("close", () => {
+    $("code-copy").textContent = "Copy";
+  });
 }

@@ -7,7 +7,8 @@ const over = () => run.status === "done" || run.status === "failed";
 const act = (name, body) => attempt(() => run.command(name, body));
 
 export function setUp() {
-  $("run").onclick = () => (over() ? attempt(() => run.start(run.settings, true)) : act(run.running ? "pause" : "run"));
+  $("run").onclick = () =>
+    over() ? attempt(() => run.start(run.settings, true)) : act(run.running ? "pause" : "run");
   $("epoch").onclick = () => act("advance", { by: "epoch" });
   $("step").onclick = () => act("advance", { by: "step" });
   $("reset").onclick = () => act("reset");
@@ -20,12 +21,18 @@ export function setUp() {
     if (run.status === "failed" && message) fail(message);
   });
   run.on("frame", () => {
-    const { epoch, step, loss, score: { name, train, test } } = run.frame;
+    const {
+      epoch,
+      step,
+      loss,
+      score: { name, train, test },
+    } = run.frame;
     const inside = run.running || !step ? "" : `, step ${step.toLocaleString("en")}`;
     $("fact-epoch").textContent = epoch.toLocaleString("en") + inside;
     $("fact-train").textContent = number(loss.train);
     $("fact-test").textContent = number(loss.test);
-    $("fact-score-name").textContent = `${SCORES[name] ?? name}, ${test === null ? "training" : "test"}`;
+    $("fact-score-name").textContent =
+      `${SCORES[name] ?? name}, ${test === null ? "training" : "test"}`;
     $("fact-score").textContent = score(name, test ?? train);
   });
 }
