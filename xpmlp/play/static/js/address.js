@@ -21,7 +21,7 @@ function parse(text) {
   }
 }
 
-const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+export const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 /** Settings as the part of an address after #. */
 export function toHash(settings, defaults) {
@@ -49,5 +49,3 @@ export function fromHash(hash, defaults) {
   }
   return found;
 }
-
-export { same };
