@@ -25,11 +25,13 @@ PAGES = Path(__file__).resolve().parent.parent / "docs" / "reference"
 MODULES = (
     "xpmlp", "xpmlp.activations", "xpmlp.callbacks", "xpmlp.checkpoints", "xpmlp.data",
     "xpmlp.inspect.diagnose", "xpmlp.inspect.explain", "xpmlp.inspect.verify", "xpmlp.losses",
-    "xpmlp.optimizers", "xpmlp.schedules", "xpmlp.sklearn", "xpmlp_backends",
+    "xpmlp.optimizers", "xpmlp.play.points", "xpmlp.schedules", "xpmlp.sklearn",
+    "xpmlp_backends",
 )  # fmt: skip
 """Their ``__all__`` is public; of ``xpmlp.errors``, which has none, the exceptions are."""
 
 RESULTS = (
+    "xpmlp.play.points.Problem",
     "xpmlp.nn.gradcheck.GradientCheck",
     "xpmlp.inspect.verify.report.Parity",
     "xpmlp.inspect.verify.report.Difference",

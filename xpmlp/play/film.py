@@ -48,7 +48,7 @@ def film(viewer: Viewer) -> bytes:
             viewer.look_at(shot)
             plane = plane_of(viewer) if viewer.plane is not None else None
         pictures.append(_drawn(viewer, plane, shot.epoch))
-    return animation(pictures)
+    return animation(pictures, colors=255)
 
 
 def plane_of(viewer: Viewer) -> Array:

@@ -14,6 +14,8 @@ from xpmlp.data.table import Table
 from xpmlp.errors import DataError, unknown_name
 from xpmlp.nn.random import Purpose, generator
 
+__all__ = ["digits", "make_points", "table_points"]
+
 Array = Any
 
 REACH = 2.0
@@ -70,6 +72,13 @@ class Problem:
     table : Table or None
     metadata : dict
         What a saved model should know of the data, as ``xpmlp train`` writes it.
+
+    Examples
+    --------
+    >>> from xpmlp.play.points import make_points
+    >>> data = make_points("waves", n=100, test_share=0.2)
+    >>> len(data.y), len(data.y_test), data.classes, data.plane.x
+    (80, 20, None, (-2.0, 2.0))
     """
 
     X: Array

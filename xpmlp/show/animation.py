@@ -9,21 +9,21 @@ import numpy as np
 from xpmlp.errors import require
 
 COLORS = 64
-"""Size of the GIF's palette."""
+"""Size of the GIF's palette; a small one compresses better."""
 
 NEARLY_WHITE = 247
 
 FRAME_MS, LAST_MS = 110, 2500
 
 
-def animation(pictures: Sequence[Any]) -> bytes:
+def animation(pictures: Sequence[Any], colors: int = COLORS) -> bytes:
     """Return a GIF that loops, from arrays of shape (height, width, 3) and dtype uint8.
 
     They share the last one's palette, so that only what moved has to be stored.
     """
     pillow = require("PIL.Image", extra="cli", purpose="writing a GIF")
     images = [pillow.fromarray(pixels) for pixels in pictures]
-    last = images[-1].quantize(COLORS)
+    last = images[-1].quantize(colors)
     palette = np.array(last.getpalette()).reshape(-1, 3)
     palette[palette.min(axis=1) > NEARLY_WHITE] = 255  # or the background may become grey
     last.putpalette(palette.ravel().tolist())
