@@ -14,6 +14,7 @@ SHOWN = {"text", "console", "toml", "yaml", "json", "ini"}
 
 DIRECTIVES = {
     *("code-cell", "terminal", "not-run", "math", "toctree", "image", "figure", "list-table"),
+    "screen",  # pictures of the page of xpmlp play: docs/_ext/screens.py
     *("admonition", "attention", "caution", "danger", "error", "hint", "important", "note"),
     *("seealso", "tip", "warning", "dropdown", "eval-rst", "contents", "glossary", "rubric"),
     *("currentmodule", "module", "py:module", "py:currentmodule", "autosummary", "automodule"),
@@ -100,6 +101,7 @@ def without_alt(pages: Pages) -> list[str]:
             said = {
                 "{code-cell}": re.search(r"\balt: *(>-\s+)?[\"'\w]", settings) or not draws(code),
                 "{image}": re.search(r"^:alt: *\S", code, flags=re.MULTILINE),
+                "{screen}": code.strip(),
                 "{figure}": re.search(r"^:alt: *\S", code, flags=re.MULTILINE),
             }
             if not said.get(block.kind, True):
