@@ -33,12 +33,15 @@ def test_it_serves_the_page_until_it_is_told_to_end(number: int, status: int) ->
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
         assert process.stdout is not None
-        address = process.stdout.readline().split()[2]
-        assert address.startswith("http://127.0.0.1:")
-        with urllib.request.urlopen(address, timeout=60) as page:
-            assert b"<html" in page.read()
-        process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        try:
+            address = process.stdout.readline().split()[2]
+            assert address.startswith("http://127.0.0.1:")
+            with urllib.request.urlopen(address, timeout=60) as page:
+                assert b"<html" in page.read()
+            process.send_signal(number)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == status, err
     assert "Traceback" not in err
     assert out == ("the page has ended\n" if status == 0 else "")
@@ -68,10 +71,10 @@ def test_the_browser_is_opened(
     opened: list[str] = []
 
     class AtOnce:
-        def __init__(self, after: float, call: Any, args: Any) -> None:
-            self.start = lambda: call(*args)
+        def __init__(self, target: Any, args: Any, daemon: bool) -> None:
+            self.start = lambda: target(*args)
 
-    monkeypatch.setattr(play, "Timer", AtOnce)
+    monkeypatch.setattr(play, "Thread", AtOnce)
     monkeypatch.setattr("webbrowser.open", opened.append)
     assert main(["play", "--port", "0"]) == 0
     port = served.sockets[0].getsockname()[1]

@@ -1,9 +1,10 @@
 """``xpmlp play``: the page on which a network learns before one's eyes."""
 
+import sys
 import warnings
 import webbrowser
 from argparse import Namespace
-from threading import Timer
+from threading import Thread
 
 from xpmlp.cli.output import Output
 from xpmlp.errors import InvalidValueError, require
@@ -30,9 +31,10 @@ def run(options: Namespace) -> None:
     address = f"http://{serve.HOST}:{listening.getsockname()[1]}/"
     out = Output()
     out.say(f"the page: {address} (Ctrl-C ends it)")
+    sys.stdout.flush()  # now, where it is no terminal
     warnings.simplefilter("ignore")  # the page shows what is wrong with a run
     if not options.no_browser:
-        Timer(0.3, webbrowser.open, [address]).start()
+        Thread(target=webbrowser.open, args=[address], daemon=True).start()
     try:
         serve.server(listening).run(sockets=[listening])
     except KeyboardInterrupt as error:

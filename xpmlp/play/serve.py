@@ -30,6 +30,7 @@ def bound(port: int | None = None) -> socket.socket:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             made.bind((HOST, tried))
+            made.listen()  # who comes before the server does waits for it
         except OSError as error:
             made.close()
             failed = error
