@@ -48,13 +48,15 @@ function draw() {
 
 function drawOn(context, width, height) {
   const hue = colours();
-  const log = $("log-scale").checked;
-  const lines = [run.history.train, run.history.test];
+  const early = !run.history.train.length && run.steps.train.length > 1; // no epoch yet: by steps
+  const { train, test } = early ? run.steps : run.history;
+  const lines = [train, test];
+  const log = $("log-scale").checked || (early && explodes(train));
   const limits = bounds(lines, log);
   context.font = "11px system-ui, sans-serif";
   if (!limits) {
     Object.assign(context, { fillStyle: hue.soft, textAlign: "center" });
-    context.fillText("The curves begin with the first epoch.", width / 2, height / 2);
+    context.fillText("The curves begin with the first steps.", width / 2, height / 2);
     return;
   }
   const [w, h] = [width - EDGE.left - EDGE.right, height - EDGE.top - EDGE.bottom];
@@ -65,10 +67,10 @@ function drawOn(context, width, height) {
   const y = (value) => EDGE.top + (1 - (as(value) - low) / (high - low)) * h;
   grid(context, hue, limits, y, width);
   Object.assign(context, { fillStyle: hue.soft, textBaseline: "top", textAlign: "left" });
-  context.fillText("1", EDGE.left, height - 15);
+  context.fillText(early ? "0" : "1", EDGE.left, height - 15);
   context.textAlign = "right";
   context.fillText(
-    `epoch ${lines[0].length.toLocaleString("en")}`,
+    early ? `step ${train.length - 1}` : `epoch ${train.length.toLocaleString("en")}`,
     width - EDGE.right,
     height - 15,
   );
@@ -85,6 +87,9 @@ function drawOn(context, width, height) {
   });
   labels(context, ends, width);
 }
+
+/** Whether a loss rises by orders of magnitude: on a linear scale all but its end would be flat. */
+const explodes = (losses) => Math.max(...losses.filter(Number.isFinite)) > 1000 * losses[0];
 
 function grid(context, hue, limits, y, width) {
   Object.assign(context, {
@@ -130,6 +135,8 @@ function labels(context, ends, width) {
     const middle = (upper.y + lower.y) / 2;
     [upper.y, lower.y] = [middle - 6.5, middle + 6.5];
   }
+  const above = Math.max(0, 7 - Math.min(...ends.map(({ y }) => y)));
+  for (const end of ends) end.y += above;
   Object.assign(context, {
     textAlign: "left",
     textBaseline: "middle",

@@ -15,6 +15,7 @@ class Run extends EventTarget {
   frame = null;
   before = null; // the frame before a single step: what changed is shown against it
   history = { train: [], test: [] };
+  steps = { train: [], test: [] }; // of the first epoch: all there is of a run that explodes in it
   drawn = 0;
 
   get status() {
@@ -96,6 +97,7 @@ class Run extends EventTarget {
     this.state = state;
     this.settings = { ...this.options.settings, ...state.settings };
     this.history = { train: [], test: [] };
+    this.steps = { train: [], test: [] };
     this.before = null;
     this.frame = null;
     this.number = 0;
@@ -164,17 +166,25 @@ class Run extends EventTarget {
       if (state.run !== this.state.run) this.adopt(state);
       return;
     }
-    const { since, train, test } = frame.history;
-    for (const [name, values] of Object.entries({ train, test })) {
-      this.history[name].length = Math.min(this.history[name].length, since);
-      for (const value of values) this.history[name].push(value ?? NaN);
-    }
+    this.remember(frame);
     const status = this.frame?.status;
     this.number = frame.frame;
     this.frame = frame;
     if (status !== frame.status) this.tell("status");
     this.draw();
     if (status !== frame.status) say(this.sentence());
+  }
+
+  /** Keep the losses of a frame. A failed run shows the gradients at which it failed. */
+  remember({ history: { since, ...losses }, epoch, step, status, loss, arrays }) {
+    for (const [name, values] of Object.entries(losses)) {
+      this.history[name].length = Math.min(this.history[name].length, since);
+      for (const value of values) this.history[name].push(value ?? NaN);
+      const early = this.steps[name];
+      if (epoch === 0 && status !== "failed")
+        while (early.length <= step) early.push(loss[name] ?? NaN);
+    }
+    if (status === "failed" && this.frame) arrays.gradients = this.frame.arrays.gradients;
   }
 
   draw = onNextPicture(() => {
