@@ -56,6 +56,7 @@ FORGED = [
 ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("forged", FORGED, ids=lambda given: "-".join(given.values()))
 def test_forged_hosts_and_origins_are_refused(client: Client, forged: dict[str, str]) -> None:
     client.start(**SMALL)
@@ -78,6 +79,7 @@ def test_the_page_s_own_origin_passes(client: Client) -> None:
     assert client.ask("GET", "/", None, linked).status == 200
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "path",
     [
@@ -141,6 +143,7 @@ def test_damaged_tables_get_one_line(client: Client, draws: Any) -> None:
             assert answer.error
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "body",
     [

@@ -236,6 +236,7 @@ def test_leaving_changes_nothing(client: Client) -> None:
     assert client.get("/api/state").json["status"] == "paused"
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", sorted(GET))
 def test_what_is_asked_for_cannot_be_sent(client: Client, name: str) -> None:
     answer = client.post(f"/api/{name}")
@@ -243,6 +244,7 @@ def test_what_is_asked_for_cannot_be_sent(client: Client, name: str) -> None:
     assert answer.status == 405
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", sorted(POST))
 def test_what_is_sent_cannot_be_asked_for(client: Client, name: str) -> None:
     answer = client.get(f"/api/{name}")

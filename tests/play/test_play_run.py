@@ -218,6 +218,7 @@ SAID = {
 """What the diagnosis has to find."""
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
 def test_each_story_shows_what_it_says(story: Any) -> None:
     settings = story.as_json()["settings"] | {"pace": None}

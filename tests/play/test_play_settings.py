@@ -1,11 +1,13 @@
 """What the page may set: each value is checked, and nothing else passes."""
 
+import doctest
 from dataclasses import fields
 from typing import Any
 
 import pytest
 
 from xpmlp.errors import InvalidValueError
+from xpmlp.play import code, settings
 from xpmlp.play.settings import CHECKS, CHOICES, HELP, LIMITS, Settings, installed
 
 
@@ -56,6 +58,11 @@ def test_nonsense_is_one_line(given: Any) -> None:
         Settings.checked(given)
     assert len(str(error.value)) < 400
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("module", [settings, code])
+def test_examples_run(module: Any) -> None:
+    assert doctest.testmod(module).failed == 0
 
 
 def test_the_page_offers_the_backends_that_are_installed() -> None:

@@ -77,8 +77,8 @@ class Problem:
     --------
     >>> from xpmlp.play.points import make_points
     >>> data = make_points("waves", n=100, test_share=0.2)
-    >>> len(data.y), len(data.y_test), data.classes, data.plane.x
-    (80, 20, None, (-2.0, 2.0))
+    >>> len(data.y), len(data.y_test), data.classes, data.plane.columns
+    (80, 20, None, (0, 1))
     """
 
     X: Array
