@@ -26,7 +26,12 @@ def test_every_story_runs(visit):
     for name in names:
         page.click(f"[data-story={name}]")
         until(lambda: settings(page)["story"] == name, name)  # noqa: B023
-        until(lambda: in_page(page, "run.frame?.epoch > 1 || run.frame?.status === 'failed'"), name)
+        until(
+            lambda: in_page(
+                page, "run.frame?.epoch + run.frame?.step > 1 || run.frame?.status === 'failed'"
+            ),
+            name,
+        )
         title = page.text_content(f"[data-story={name}]")
         assert title in page.text_content("#note")
         assert page.text_content("#note em")
