@@ -35,7 +35,11 @@ function build() {
         "span",
         { className: "group", role: "group", "aria-label": group ?? "Stories" },
         stories.length > 1 && group
-          ? element("span", { className: "aside", "aria-hidden": "true" }, group)
+          ? element(
+              "span",
+              { className: "aside", "aria-hidden": "true" },
+              group[0].toUpperCase() + group.slice(1),
+            )
           : null,
         ...stories.map(button),
       ),
