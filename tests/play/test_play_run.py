@@ -1,5 +1,6 @@
 """A run: it trains with ``fit``, pauses where it is told to, and ends when nobody is there."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,22 @@ def test_a_closed_tab_stops_the_run() -> None:
         assert epoch < 10_000
         run.go()  # it goes on when somebody comes
         until(lambda: run.last.status == "paused" and run.last.epoch > epoch)
+
+
+def test_many_who_want_different_things_wait_for_ever_for_nothing() -> None:
+    with begun({"epochs": 10_000, "hidden": [2], "points": 40}) as run:
+        wishes = [run.go, run.go, run.pause, lambda: run.advance("step"), run.pause]
+
+        def wish(k: int) -> None:
+            for turn in range(15):
+                wishes[(k + turn) % len(wishes)]()
+
+        threads = [threading.Thread(target=wish, args=[k], daemon=True) for k in range(6)]
+        for thread in threads:
+            thread.start()
+        until(lambda: not any(thread.is_alive() for thread in threads))
+        run.pause()
+        assert run.last.status == "paused"
 
 
 def test_a_pace_is_kept_and_pausing_does_not_wait_for_it() -> None:

@@ -126,7 +126,7 @@ class Run:
         self.known: dict[int, int] = {}
         self._changed = Condition()
         self._goal: int | None = 0  # stop after so many steps; None: go on
-        self._left = False
+        self._left, self._aims = False, 0
         self._asked, self._wanted = time.monotonic(), 0.0
         self._taken, self._paced, self._film_every = 0.0, 0.0, 1
         self.last = Snapshot(0, "starting", 0, 0, *self._weights(), settings.learning_rate)
@@ -148,15 +148,14 @@ class Run:
 
     def go(self) -> None:
         """Train on, to the end."""
-        self._set_goal(lambda training: None)
-        with self._changed:
-            self._changed.wait_for(lambda: self.last.status != "paused" or self._left)
+        self._aim(
+            lambda training: None,
+            lambda before: before.status == "running" or self.last is not before,
+        )
 
     def pause(self) -> None:
         """Pause, and wait until it does."""
-        self._set_goal(lambda training: 0)
-        with self._changed:
-            self._changed.wait_for(lambda: self.last.status != "running" or self._left)
+        self._aim(lambda training: 0, lambda before: self.last.status != "running")
 
     def advance(self, by: str) -> None:
         """Train one step, or to the end of the epoch, and wait for it."""
@@ -164,17 +163,10 @@ class Run:
         def goal(training: Training) -> int:
             return (training.finished + 1) * training.steps if by == "epoch" else training.total + 1
 
-        with self._changed:
-            before = self.last
-        self._set_goal(goal)
-        with self._changed:
-            self._changed.wait_for(
-                lambda: (
-                    (self.last is not before and self.last.status != "running")
-                    or self.over
-                    or self._left
-                )
-            )
+        def reached(before: Snapshot) -> bool:
+            return self.last is not before and self.last.status != "running"
+
+        self._aim(goal, reached)
 
     def leave(self) -> None:
         """End the training, after the steps that it is at."""
@@ -192,12 +184,20 @@ class Run:
         """Whether it is done, or has failed."""
         return self.last.status in ("done", "failed")
 
-    def _set_goal(self, goal: Callable[[Training], int | None]) -> None:
+    def _aim(
+        self, goal: Callable[[Training], int | None], reached: Callable[[Snapshot], bool]
+    ) -> None:
+        """Set after how many steps to stop, and wait until that is seen, or somebody else aims."""
         self.ask()
         with self._changed:
-            if not self.over:
-                self._goal = goal(self._training)
-                self._changed.notify_all()
+            if self.over:
+                return
+            before, self._aims = self.last, self._aims + 1
+            mine, self._goal = self._aims, goal(self._training)
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: reached(before) or self.over or self._left or self._aims != mine
+            )
 
     # The thread that trains
 
