@@ -140,6 +140,18 @@ def test_snapshots_are_made_for_those_who_wait() -> None:
             assert run.last.status == "running"
 
 
+def test_whoever_waits_gets_a_snapshot_however_slow_the_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A question is soon forgotten, but not while its bell hangs there."""
+    monkeypatch.setattr("xpmlp.play.run.WANTED", 0.0)
+    with begun({"epochs": 10_000}) as run:
+        run.go()
+        number = run.last.number
+        run.bells.add(lambda: None)
+        until(lambda: run.last.number > number)
+
+
 def test_bells_ring_for_every_snapshot() -> None:
     rung: list[int] = []
     with begun(SMALL) as run:

@@ -264,7 +264,7 @@ def _play(parser: Parser) -> None:
     parser.description = (
         "Serve a page to this machine's browser, on which a network learns before your eyes: data, "
         "layers and training by clicking, the formulas with their numbers, and what is wrong with "
-        "a run. Nothing is sent to the network. Ctrl-C ends it."
+        "a run. Nothing leaves this machine. Ctrl-C ends it."
     )
     add = parser.add_argument
     port = "port on 127.0.0.1; 0 is any that is free (default: 8765, or the next that is free)"

@@ -67,7 +67,7 @@ async def _file(request: Request) -> bytes:
 async def digit_state(request: Request) -> Response:
     """Return where the network is that reads digits."""
     session = session_of(request)
-    return as_json(_reader(session).state() if session else Reader().state())
+    return as_json((session.digits if session else Reader()).state())
 
 
 async def digit_train(request: Request) -> Response:
@@ -75,9 +75,8 @@ async def digit_train(request: Request) -> Response:
     await json_of(request)
 
     def train(session: Session) -> dict[str, Any]:
-        reader = _reader(session)
-        reader.train()
-        return reader.state()
+        session.digits.train()
+        return session.digits.state()
 
     return await answered(request, train)
 
@@ -88,7 +87,7 @@ async def digit_model(request: Request) -> Response:
     name = request.query_params.get("name", "model.xpmlp")
 
     def open_model(session: Session) -> dict[str, Any]:
-        reader, path = _reader(session), session.store(name, content)
+        reader, path = session.digits, session.store(name, content)
         try:
             reader.open(path)
         finally:
@@ -102,16 +101,9 @@ async def digit_read(request: Request) -> Response:
     """Read a drawn digit."""
     given = await json_of(request)
     session = session_of(request)
-    if session is None or not _reader(session).ready:
+    if session is None or not session.digits.ready:
         raise RefusedError(409, "no network is there yet; train one, or open a model file")
-    return as_json(await run_in_threadpool(_reader(session).read, given.get("pixels")))
-
-
-def _reader(session: Session) -> Reader:
-    with session.lock:
-        if session.digits is None:
-            session.digits = Reader()
-        return session.digits
+    return as_json(await run_in_threadpool(session.digits.read, given.get("pixels")))
 
 
 # What one takes along

@@ -239,7 +239,8 @@ class Run:
         if self._left:
             raise Left
         self._paced = now = time.monotonic()
-        if pauses or (now - self._wanted < WANTED and now - self._taken >= GAP):
+        wanted = self.bells or now - self._wanted < WANTED
+        if pauses or (wanted and now - self._taken >= GAP):
             self.take(training, "running")
         goal = self._goal
         if goal is not None and goal < (training.finished + 1) * training.steps:

@@ -35,7 +35,7 @@ class Session:
     viewer : Viewer or None
     table : Path or None
         The file that was sent, and in ``about_table`` what is in it.
-    digits : Reader or None
+    digits : Reader
     lock : Lock
         Held while the run is replaced.
     """
@@ -46,7 +46,7 @@ class Session:
         self.viewer: Viewer | None = None
         self.table: Path | None = None
         self.about_table: dict[str, Any] | None = None
-        self.digits: Reader | None = None
+        self.digits = Reader()
         self.seen = time.monotonic()
         self._folder: Path | None = None
 
@@ -79,8 +79,7 @@ class Session:
         """End the run, and remove the files."""
         if self.run is not None:
             self.run.leave()
-        if self.digits is not None:
-            self.digits.leave()
+        self.digits.leave()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
