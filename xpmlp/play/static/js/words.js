@@ -1,4 +1,4 @@
-// Small helpers: elements, numbers as text, and the names that the page shows.
+// Elements, numbers as text, and the names that the page shows.
 
 /** element("p", {className: "aside"}, "text", child) */
 export function element(tag, attributes = {}, ...children) {
