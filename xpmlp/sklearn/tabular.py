@@ -80,6 +80,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the classes' probabilities, in the order of ``classes_``: the members' mean."""
         p = self._mean(X)
+        p = p[:, : len(self.classes_)]  # a single class has two outputs
         return p / p.sum(axis=1, keepdims=True)  # float32 sums to 1 in 7 digits
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
