@@ -412,6 +412,7 @@ def peak(sizes: tuple[int, ...], batch: int, options: dict[str, Any]) -> tuple[i
     return marks[-1] - base, mlp
 
 
+@pytest.mark.filterwarnings("ignore:X. found inputs far from scaled:UserWarning")
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.sampled(3)
 @pytest.mark.slow

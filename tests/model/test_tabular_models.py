@@ -247,6 +247,15 @@ def test_codes_are_not_scaled() -> None:
     assert pixels.scaling.pixels is False
 
 
+def test_large_codes_are_no_inputs_far_from_scaled() -> None:
+    X, y = problem()
+    X[:, 4] = np.arange(ROWS) * 11
+    mlp = model("scaled, mish", embedding=xpmlp.Embedding(categories={4: 1000}))
+    fit(mlp, (X, y), epochs=1)
+    with pytest.warns(UserWarning, match="column 4, the largest"):
+        fit(model("scaled, mish"), (X, y), epochs=1)
+
+
 # Bins
 
 

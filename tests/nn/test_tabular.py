@@ -16,8 +16,6 @@ from xpmlp.nn.numeric import BINS
 from xpmlp.nn.tabular import smooth_clip
 from xpmlp.training.prepare import settle
 
-pytestmark = pytest.mark.sampled(7)
-
 BAR = {"float64": 1e-12, "float32": 2e-5}
 ROWS = 9
 SIZES = [6, 7, 7, 3]
@@ -110,6 +108,7 @@ def expected_output(mlp: xpmlp.MLP, p: Any, x: Any) -> Any:
 @pytest.mark.parametrize("dtype", BAR)
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("embedding", EMBEDDINGS)
+@pytest.mark.sampled(7)
 def test_outputs_and_gradients(backend: Any, embedding: str, options: str, dtype: str) -> None:
     """Of every parameter, and of the inputs."""
     for activation in ("mish", "selu", "tanh"):
@@ -138,6 +137,7 @@ def test_outputs_and_gradients(backend: Any, embedding: str, options: str, dtype
 
 @pytest.mark.parametrize("options", ["scale", "all, residual, norm"])
 @pytest.mark.parametrize("embedding", EMBEDDINGS)
+@pytest.mark.sampled(3)
 def test_finite_differences(embedding: str, options: str) -> None:
     mlp = network(
         make_backend("numpy"), "float64", "mish", EMBEDDINGS[embedding], **OPTIONS[options]

@@ -43,6 +43,7 @@ def warn_of_inputs(model: Model, given: TrainingData) -> bool:
     with np.errstate(all="ignore"):  # squares may overflow, and are large then
         mean, deviation, reach = (scale * np.asarray(x) for x in _columns(given.x.take(few)))
         size = np.sqrt(mean**2 + deviation**2)
+    size[list(model.network.codes)] = 0.0
     place = int(size.argmax())
     large = size[place] > LARGE and model.network.architecture.normalization is None
     if not large and not 0 < reach < SMALL:
