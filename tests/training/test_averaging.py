@@ -197,6 +197,7 @@ def test_early_stopping_restores_the_average_of_the_best_epoch(backend: Any) -> 
 
 
 @in_place_and_not
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, which strict does not silence
 def test_a_divergence_is_placed_as_without(backend: Any) -> None:
     """The epoch is run again from the trained weights; the model keeps the last average."""
     rate = xpmlp.schedules.Custom(0.1, lambda time, total: 1.0 if time < 1.4 else 1e38)

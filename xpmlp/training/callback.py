@@ -11,7 +11,8 @@ class Callback:
 
     Each method gets the run, a ``xpmlp.training.loop.Training``. Read its ``mlp``, ``history``,
     ``epoch``, ``epochs``, ``step``, ``steps`` and ``batch_loss``; its ``stop()`` ends the training
-    after this epoch. Weights set by ``training.mlp.load_state_dict`` are trained on.
+    after this epoch. Weights set by ``training.mlp.load_state_dict`` are trained on; where the
+    optimizer averages weights, the average starts from them, too.
 
     Attributes
     ----------
