@@ -36,6 +36,21 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "scaling": "robust",
     },
     "piecewise": {"embedding": xpmlp.Embedding("piecewise"), "input_dropout": 0.2},
+    "networks for tables": {
+        "ensemble": 2,
+        "activation": "selu",
+        "activation_mix": True,
+        "input_scale": True,
+        "parametrization": "ntk",
+        "embedding": xpmlp.Embedding("pbld", columns=[0, 2]),
+        "dropout": xpmlp.schedules.FlatCos(0.2),
+    },
+    "networks that share": {
+        "ensemble": 2,
+        "sharing": "mini",
+        "activation_mix": True,
+        "embedding": xpmlp.Embedding("piecewise"),
+    },
 }
 OPTIMIZERS = {
     name: make(clip_norm=0.5, clip_value=0.1) if name == "momentum" else make()

@@ -64,18 +64,16 @@ def test_each_network_is_what_it_is_alone(
     """Embeddings, scales, shares, biases, rates of groups, scheduled dropout, averaged weights."""
     rates: list[Any] = [CosLog4(0.04), 0.01, FlatCos(0.02)] if each_rate else [CosLog4(0.04)] * 3
     more = {"clip_norm": 0.5} if numbers == "pbld" else {"average": 0.9}
-    arguments, fit = pieces(numbers, backend=backend), {"epochs": 4, "batch_size": 20}
+    arguments, fit = pieces(numbers, backend=backend), {"epochs": 4, "batch_size": 30}
     mlp = xpmlp.MLP(ensemble=3, seed=4, **arguments)
     together = PerNetwork(rates) if each_rate else rates[0]
     mlp.fit(*data, optimizer=optimizer(together, **more), **fit)
-    for i in (0, 2):
-        alone = xpmlp.MLP(seed=4 + i, **arguments)
-        alone.fit(*data, optimizer=optimizer(rates[i], **more), **fit)
-        member = mlp.member(i)
-        for name, value in alone.state_dict().items():
-            assert_close(member.state_dict()[name], value, atol=1e-10)
-        X = data[0]
-        assert_close(mlp.predict_proba(X, each=True)[i], alone.predict_proba(X), atol=1e-10)
+    i = 2
+    alone = xpmlp.MLP(seed=4 + i, **arguments)
+    alone.fit(*data, optimizer=optimizer(rates[i], **more), **fit)
+    found = mlp.member(i).state_dict()
+    for name, value in alone.state_dict().items():
+        assert_close(found[name], value, atol=1e-10)
 
 
 def member_losses(mlp: Any, X: np.ndarray, y: np.ndarray, values: dict[str, Any]) -> float:
@@ -110,6 +108,7 @@ def test_a_step_of_shared_networks_follows_the_mean_loss(
             there.append(member_losses(reference, *data, moved))
         slope = (there[0] - there[1]) / (2 * h)
         assert_close((start[name] - after[name])[at] / rate, slope, rtol=1e-5, atol=1e-8)
+    each = mlp.predict_proba(data[0], each=True)
     for i in range(3):
-        each = mlp.predict_proba(data[0], each=True)[i]
-        assert_close(mlp.member(i).predict_proba(data[0]), each, atol=1e-10)
+        found = mlp.member(i).copy(backend="numpy").predict_proba(data[0])
+        assert_close(found, each[i], atol=1e-10)

@@ -1,13 +1,18 @@
 """The backend of a model: one that has its dtype, with its precision."""
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import xpmlp_backends
 
 from xpmlp.errors import BackendError, InvalidValueError, unknown_name
 from xpmlp.nn.contract import PRECISIONS, Backend
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 logger = logging.getLogger("xpmlp")
 
@@ -43,3 +48,15 @@ def backend_for(spec: Any, device: str | None, dtype: str, precision: str) -> Ba
             *(precision, found.name, found.device, found.precision),
         )
     return found
+
+
+def on_device(function: Callable[P, Result]) -> Callable[P, Result]:
+    """Return a function of a model, its first argument, that runs with its device current."""
+
+    @wraps(function)
+    def run(*args: P.args, **options: P.kwargs) -> Result:
+        model: Any = args[0]
+        with model.backend.current():
+            return function(*args, **options)
+
+    return run

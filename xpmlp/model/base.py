@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from functools import wraps
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 
@@ -28,12 +27,9 @@ from xpmlp.nn.network import Network
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.penalty import Penalty
 from xpmlp.nn.random import fresh_seed, seeds_of
-from xpmlp.nn.rates import check_rates, owners, per_network
+from xpmlp.nn.rates import owners, per_network
 from xpmlp.nn.schedules import Schedule
 from xpmlp.nn.step import TrainingStep
-
-P = ParamSpec("P")
-Result = TypeVar("Result")
 
 STEPS = 4
 """Most compiled steps that are kept."""
@@ -329,6 +325,7 @@ class Model:
     def make_step(self, optimizer: Optimizer, metrics: bool = True) -> TrainingStep:
         """Return a training step; without ``metrics`` it measures only the loss."""
         metric = self.task.metric if metrics else None
+        owned = owners(optimizer, self.network.layout, self.network.seeded)
         return TrainingStep(
             self.backend.ops,
             self.network,
@@ -337,20 +334,12 @@ class Model:
             metric,
             self.penalty_on_device(),
             self.grouped(optimizer),
-            self._owners(optimizer),
+            None if owned is None else self.backend.asarray(np.array(owned, dtype=np.int32)),
         )
 
     def grouped(self, optimizer: Optimizer) -> Grouped:
         """Return an optimizer, laid out on the network's parameters."""
         return Grouped(optimizer, self.network.layout)
-
-    def _owners(self, optimizer: Optimizer) -> Any:
-        """Return which network has each parameter, if each has its rates; or None."""
-        if not per_network(optimizer):
-            return None
-        check_rates(optimizer, self.network.seeded)
-        made = owners(self.network.layout, self.network.seeded or 1)
-        return self.backend.asarray(np.array(made, dtype=np.int32))
 
     def penalty_on_device(self) -> Penalty:
         """Return the penalty, with those of each network as arrays."""
@@ -404,15 +393,3 @@ class Model:
         """
         self.compiled: dict[Any, Run] = {}
         self.forward_pass: Any = None
-
-
-def on_device(function: Callable[P, Result]) -> Callable[P, Result]:
-    """Return a function of a model, its first argument, that runs with its device current."""
-
-    @wraps(function)
-    def run(*args: P.args, **options: P.kwargs) -> Result:
-        model: Any = args[0]
-        with model.backend.current():
-            return function(*args, **options)
-
-    return run

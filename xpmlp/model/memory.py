@@ -8,7 +8,8 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from xpmlp.errors import DeviceMemoryError, XpmlpError
-from xpmlp.model.base import Model, on_device
+from xpmlp.model.backends import on_device
+from xpmlp.model.base import Model
 from xpmlp.nn.contract import Backend, Memory
 from xpmlp.nn.layers import Layer
 

@@ -308,21 +308,6 @@ def _constant(rate: float | Schedule) -> float | None:
     return None if isinstance(rate, Schedule) else rate
 
 
-def dropped(ops: Any, x: Array, key: Array, rate: float | None) -> tuple[Array, Any]:
-    """x · mask, and the mask; the reference of ``ops.dropout``. Without a rate, the key has it.
-
-    A backend may return whatever else its ``dropout_grad`` and ``dense_activation_grad`` take for
-    a mask: it can be computed again from the key.
-    """
-    mask = ops.dropout_mask(key, x.shape, rate, x.dtype)
-    return x * mask, mask
-
-
-def dropped_grad(ops: Any, dy: Array, mask: Any) -> Array:
-    """dx = dy · mask; the reference of ``ops.dropout_grad``."""
-    return dy * mask
-
-
 def chain(name: str, layers: list[Layer]) -> Layer:
     """Composition: y = fₘ(… f₂(f₁(x))). Backward walks the same list from the right.
 

@@ -19,15 +19,13 @@ from xpmlp.nn.layers import (
     affine_grad,
     dense_activation,
     dense_activation_grad,
-    dropped,
-    dropped_grad,
 )
 from xpmlp.nn.losses import label_cross_entropy, sigmoid_cross_entropy, softmax_cross_entropy
 from xpmlp.nn.metrics import accumulate, assess, batch_mean, is_largest
 from xpmlp.nn.numeric import angles, angles_grad, batch_product, shares
 from xpmlp.nn.parameters import Layout
 from xpmlp.nn.penalty import penalize
-from xpmlp.nn.random import dropout_mask
+from xpmlp.nn.random import dropout_mask, dropped, dropped_grad
 from xpmlp.nn.tabular import mixed, mixed_grad
 from xpmlp.nn.updates import UPDATES
 

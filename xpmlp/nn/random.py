@@ -180,3 +180,18 @@ def threshold_and_kept(xp: Any, key: Array, rate: float | None, dtype: Any) -> t
         return int(rate * 2**32) - 2**31, 1.0 / (1.0 - rate)
     threshold = key[..., 2:3]
     return threshold, 2.0**32 / (2.0**31 - xp.astype(threshold, dtype))
+
+
+def dropped(ops: Any, x: Array, key: Array, rate: float | None) -> tuple[Array, Any]:
+    """x · mask, and the mask; the reference of ``ops.dropout``. Without a rate, the key has it.
+
+    A backend may return whatever else its ``dropout_grad`` and ``dense_activation_grad`` take for
+    a mask: it can be computed again from the key.
+    """
+    mask = ops.dropout_mask(key, x.shape, rate, x.dtype)
+    return x * mask, mask
+
+
+def dropped_grad(ops: Any, dy: Array, mask: Any) -> Array:
+    """dx = dy · mask; the reference of ``ops.dropout_grad``."""
+    return dy * mask

@@ -89,12 +89,23 @@ def check_rates(optimizer: Any, networks: int | None) -> None:
             )
 
 
-def owners(layout: Layout, networks: int) -> list[int]:
-    """Return for each element of the flat buffer which network it belongs to; 0 in the gaps."""
+def owners(optimizer: Any, layout: Layout, networks: int | None) -> list[int] | None:
+    """Return for each element of the flat buffer which network it belongs to; 0 in the gaps.
+
+    None if the optimizer has the same rates for all.
+
+    Raises
+    ------
+    InvalidValueError
+        If it has rates for another number of networks.
+    """
+    if not per_network(optimizer):
+        return None
+    check_rates(optimizer, networks)
     made = [0] * layout.size
     for shape, start, stop in layout.slots.values():
         each = (stop - start) // shape[0]
-        for i in range(networks):
+        for i in range(shape[0]):
             made[start + i * each : start + (i + 1) * each] = [i] * each
     return made
 

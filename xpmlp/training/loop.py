@@ -242,12 +242,11 @@ class Training:
         self.mlp.epochs_trained += 1
         self.finished += 1
         self.taken += self.steps
-        metric, values = self.mlp.task.metric, {"loss": seen.loss / self.examples}
-        if self.metrics:
-            around_mean = self.given.around_mean * (self.examples / self.given.x.count)
-            values[metric.name] = metric.finish(seen.score, self.examples, around_mean)
+        values: dict[str, float] = self._measured(seen.loss, seen.score)
         if self.mlp.network.members is not None:
-            self._add_each(seen)
+            each = [self._measured(*sums) for sums in zip(*seen.each, strict=True)]
+            for name in values:
+                self.history.each.setdefault(name, []).append([one[name] for one in each])
         values |= {"learning_rate": float(np.mean(start.rates[-1])), "seconds": seconds}
         if self.validation is not None:
             held_out = evaluate_batches(self.mlp, *self.validation)
@@ -255,17 +254,14 @@ class Training:
         for name, value in values.items():
             self.history.setdefault(name, []).append(float(value))
 
-    def _add_each(self, seen: Seen) -> None:
-        """Add each network's loss and metric to the history."""
-        losses, scores = seen.each
-        values = {"loss": [loss / self.examples for loss in losses]}
+    def _measured(self, loss: float, score: float) -> dict[str, float]:
+        """Return an epoch's loss and metric from their sums over its rows."""
+        values, n = {"loss": float(loss / self.examples)}, self.examples
         if self.metrics:
             metric = self.mlp.task.metric
-            around_mean = self.given.around_mean * (self.examples / self.given.x.count)
-            finish = partial(metric.finish, n=self.examples, around_mean=around_mean)
-            values[metric.name] = [finish(score) for score in scores]
-        for name, each in values.items():
-            self.history.each.setdefault(name, []).append([float(value) for value in each])
+            around_mean = self.given.around_mean * (n / self.given.x.count)
+            values[metric.name] = float(metric.finish(score, n, around_mean))
+        return values
 
     def _begin_epoch(self) -> EpochStart:
         """Draw the epoch's plans, set its sums to 0, and keep what going through it again takes."""

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from xpmlp.errors import InvalidValueError
-from xpmlp.model.base import Model, on_device
+from xpmlp.model.backends import on_device
+from xpmlp.model.base import Model
 from xpmlp.model.members import refuse_ensemble
 from xpmlp.model.memory import rows_within_chunk
 from xpmlp.model.predict import ROWS, thin

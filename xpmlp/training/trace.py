@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.model.base import Model, on_device
+from xpmlp.model.backends import on_device
+from xpmlp.model.base import Model
 from xpmlp.model.examples import examples, pair
 from xpmlp.nn.contract import Array
 from xpmlp.nn.layers import Grads, Layer, Pass, map_layers, watch

@@ -18,7 +18,7 @@ from xpmlp.inspect.explain.notation import shown
 from xpmlp.inspect.explain.stages import Names, Walk
 from xpmlp.inspect.gradcheck import loss_at, moved_loss
 from xpmlp.mlp import MLP
-from xpmlp.model.base import on_device
+from xpmlp.model.backends import on_device
 from xpmlp.model.members import refuse_ensemble
 from xpmlp.model.tables import transformed
 from xpmlp.nn.gradcheck import STEP, differences
