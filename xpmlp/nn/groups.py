@@ -5,7 +5,7 @@ part of the flat buffer with that part's coefficients. Without groups there is o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import Any
@@ -14,6 +14,7 @@ from xpmlp.errors import InvalidTypeError, InvalidValueError, short, unknown_nam
 from xpmlp.nn.functions import Array
 from xpmlp.nn.limits import not_negative
 from xpmlp.nn.parameters import Layout
+from xpmlp.nn.rates import clipped
 from xpmlp.nn.schedules import Schedule
 from xpmlp.nn.updates import Updated, with_plain_updates
 
@@ -131,7 +132,8 @@ class Grouped:
     """
 
     def __init__(self, optimizer: Any, layout: Layout) -> None:
-        self.optimizer, self.name = optimizer, getattr(optimizer, "name", "")
+        self.optimizer, self.layout = optimizer, layout
+        self.name = getattr(optimizer, "name", "")
         self.slots = optimizer.slots
         patterns = as_groups(optimizer, optimizer.groups) or ()
         owners = _owners([pattern for pattern, _ in patterns], list(layout.slots))
@@ -167,9 +169,20 @@ class Grouped:
             found.append(([_times(group.rate, r) for r in rates], None if constant else decays))
         return found
 
-    def clip(self, ops: Any, g: Array) -> Array:
-        """Clip the gradient, by the norm of all parameters' together."""
-        return self.optimizer.clip(ops, g)
+    def clip(self, ops: Any, g: Array, networks: int | None = None) -> Array:
+        """Clip the gradient, by the norm of all parameters' together.
+
+        Parameters
+        ----------
+        networks : int, optional
+            How many networks share nothing: the gradient of each is clipped by its own norm.
+        """
+        limit = self.optimizer.clip_norm
+        if networks is None or limit is None:
+            return self.optimizer.clip(ops, g)
+        g = replace(self.optimizer, clip_norm=None).clip(ops, g)
+        each = clipped(ops.xp, self.layout, g, networks, limit)
+        return ops.pack(self.layout, each, g, self.layout.views(ops.xp, g))
 
     def update(
         self,

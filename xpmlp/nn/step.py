@@ -5,7 +5,7 @@ the same code runs in a plain loop on NumPy, inside ``jit`` on JAX, and captured
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from xpmlp.nn import ensemble
@@ -17,7 +17,6 @@ from xpmlp.nn.metrics import Metric
 from xpmlp.nn.network import Network
 from xpmlp.nn.ops import Ops
 from xpmlp.nn.penalty import Penalty
-from xpmlp.nn.rates import clipped
 from xpmlp.nn.updates import Updated
 
 
@@ -109,25 +108,11 @@ class TrainingStep:
         if w is not None and w.ndim:
             w = w[0]  # the same for each network
         state_of = moments[: optimizer.slots]
-        new, moments = optimizer.update(
-            ops, state.params, self._clip(grad), state_of, c, self.owners
-        )
+        grad = optimizer.clip(ops, grad, self.network.seeded)
+        new, moments = optimizer.update(ops, state.params, grad, state_of, c, self.owners)
         if self.penalty.max_norm is not None:
             new = self._bounded(new)
         return new, (*moments, *(ops.sgd(a, a - new, w) for a in averages))
-
-    def _clip(self, grad: Array) -> Array:
-        """Clip the gradient; of networks that share nothing, that of each."""
-        optimizer, layout, networks = (
-            self.optimizer.optimizer,
-            self.network.layout,
-            self.network.seeded,
-        )
-        if networks is None or optimizer.clip_norm is None:
-            return self.optimizer.clip(self.ops, grad)
-        grad = replace(optimizer, clip_norm=None).clip(self.ops, grad)
-        each = clipped(self.ops.xp, layout, grad, networks, optimizer.clip_norm)
-        return self.ops.pack(layout, each, grad, layout.views(self.ops.xp, grad))
 
     def _assess(self, z: Array, y: Array, weight: Array | None) -> tuple[Array, Array, Any]:
         members = self.network.members

@@ -239,15 +239,17 @@ class _Log:
     def optimizer(self, optimizer: Any, layout: Layout) -> Any:
         """Watch clipping and update."""
 
-        def clip(ops: Any, g: Array) -> Array:
-            clipped = optimizer.clip(ops, g)
+        def clip(ops: Any, g: Array, networks: int | None) -> Array:
+            clipped = optimizer.clip(ops, g, networks)
             if clipped is not g:
                 self.flat(layout, clipped, "d{} clipped")
             return clipped
 
-        def update(ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Any:
+        def update(
+            ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array, owners: Any
+        ) -> Any:
             self._packing = "{}"
-            new, moments = optimizer.update(self._ops, p, g, moments, c)
+            new, moments = optimizer.update(self._ops, p, g, moments, c, owners)
             self.flat(layout, new, f"{{}} updated by {optimizer.name}")
             for i, moment in enumerate(moments, start=1):
                 self.flat(layout, moment, f"moment {i} of {{}} in {optimizer.name}")
