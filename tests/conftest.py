@@ -39,6 +39,7 @@ import pytest
 import small_mnist
 import xpmlp_backends
 from emulation import emulated
+from visitors import address, browser, visit  # noqa: F401
 from xpmlp_backends.registry import TABLE
 
 from xpmlp.errors import unknown_name
@@ -175,6 +176,11 @@ LEFT = pytest.StashKey[int]()
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what the size of the suite leaves to a larger one; the summary says how many."""
+    if os.environ.get("XPMLP_BROWSER") != "1":
+        why = "the page in a browser: XPMLP_BROWSER=1 runs it, with playwright and Chromium"
+        for item in items:
+            if item.get_closest_marker("browser"):
+                item.add_marker(pytest.mark.skip(reason=why))
     if config.getoption("--full"):
         return
     seen = Counter[Any]()

@@ -13,6 +13,7 @@ from model_files import forged, put, put_tensor, saved
 
 import xpmlp
 from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError
+from xpmlp.model.examples import examples
 from xpmlp.model.inputs import bins_of
 from xpmlp.nn.numeric import BINS
 from xpmlp.storage import tensorfile
@@ -239,7 +240,7 @@ def test_codes_are_not_scaled() -> None:
         if mlp.scaling.shift is not None:
             assert mlp.scaling.shift[[1, 4]].tolist() == [0.0, 0.0]
             assert mlp.scaling.scale[[1, 4]].tolist() == [1.0, 1.0]
-        seen = mlp.scaling.applied(xpmlp.mlp.examples(mlp, given, y)[0], "float64")
+        seen = mlp.scaling.applied(examples(mlp, given, y)[0], "float64")
         if scaling == "robust":
             assert np.array_equal(seen.array[:, [1, 4]], X[:, [1, 4]])
     pixels = model("as RealMLP", scaling="auto")

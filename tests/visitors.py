@@ -1,19 +1,9 @@
-"""Chromium, a server, and visitors; see ``chromium.py``."""
+"""Fixtures of the tests in a browser: Chromium, a server, and visitors; see ``chromium.py``."""
 
-import os
 from typing import Any
 
 import pytest
 from chromium import LIMIT, WIDE, fact, launched, network, serving, until
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a browser, unless one is asked for."""
-    if os.environ.get("XPMLP_BROWSER") != "1":
-        reason = "the page in a browser: XPMLP_BROWSER=1 runs it, with playwright and Chromium"
-        for item in items:
-            if item.get_closest_marker("browser"):
-                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="module")
