@@ -16,7 +16,7 @@ from benchmarks import __main__ as start
 from benchmarks.tabular import contestants, main, measure, report, run, sets
 
 QUICK = ["--quick", "--folds", "1", "--threads", "1"]
-OURS = ("fast", "plain", "hist-gb")
+OURS = ("fast", "plain", "sklearn-mlp", "hist-gb")
 
 
 @pytest.fixture(autouse=True)
