@@ -10,6 +10,7 @@ import pytest
 
 import xpmlp
 from xpmlp.errors import InvalidValueError
+from xpmlp.nn.layers import Pass
 from xpmlp.training.recipes import Recipe, fitted_weights, recipe
 
 PUBLISHED = {
@@ -28,7 +29,7 @@ def numbers(n: int = 40) -> Any:
 
 def network(made: Recipe, X: Any, **options: Any) -> tuple[xpmlp.MLP, Any]:
     table = made.table().fit(X)
-    return xpmlp.MLP(**made.network(table), seed=0, **options), table.transform(X)
+    return xpmlp.MLP(**made.network(table), **{"seed": 0} | options), table.transform(X)
 
 
 @pytest.mark.parametrize(("name", "classes"), PUBLISHED)
@@ -105,6 +106,29 @@ def test_first_weights_of_best_suit_the_data() -> None:
         assert ((-z.max(axis=0) <= b) & (b <= -z.min(axis=0))).all()
         z = z + b
         h = 1.0507009873554805 * np.where(z > 0, z, 1.6732632423543772 * np.expm1(z))  # SELU
+
+
+@pytest.mark.parametrize("sharing", ["none", "mini", "full"])
+def test_first_weights_of_an_ensemble(sharing: str) -> None:
+    """Networks that share nothing have those that each has alone; what others make varies by 1."""
+    made = replace(recipe("best", 3), hidden=(16, 8))
+    options = {"ensemble": 3, "sharing": sharing, "backend": "numpy", "dtype": "float64"}
+    mlp, x = network(made, numbers(), **options)
+    made.prepare(mlp, x, np.zeros(len(x)))
+    if sharing == "none":
+        alone, _ = network(made, numbers(), seed=mlp.seeds[2], backend="numpy", dtype="float64")
+        made.prepare(alone, x, np.zeros(len(x)))
+        for name, value in alone.state_dict().items():
+            np.testing.assert_array_equal(mlp.member(2).state_dict()[name], value)
+        return
+    values, h, run = mlp.state_dict(), x, Pass(statistics=mlp.state_dict())
+    for layer in mlp.network.layers:
+        h, _ = layer.forward(mlp.backend.ops, values, h, run)
+        if f"{layer.name}.W" in layer.shapes:
+            b = values[f"{layer.name}.b"]
+            z = h - b if f"{layer.name}.b" in layer.shapes else h
+            np.testing.assert_allclose(z.reshape(-1, z.shape[-1]).std(axis=0), 1.0, rtol=1e-6)
+            assert (np.abs(b) < np.abs(z).max()).all()
 
 
 def test_a_unit_that_never_varies_keeps_its_weights() -> None:

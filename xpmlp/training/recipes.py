@@ -15,6 +15,7 @@ from xpmlp.data.table import Table
 from xpmlp.errors import InvalidValueError, unknown_name
 from xpmlp.losses import MSE, Loss, SparseCategoricalCrossEntropy
 from xpmlp.model.base import Model
+from xpmlp.model.members import member
 from xpmlp.nn.embeddings import Embedding
 from xpmlp.nn.layers import Layer, Pass
 from xpmlp.nn.random import Purpose, generator
@@ -207,7 +208,7 @@ class Recipe:
         >>> made.prepare(mlp, table.transform(X), y)
         """
         if self.embeds:
-            mlp.load_state_dict(fitted_weights(mlp, X))
+            mlp.load_state_dict(_fitted(mlp, X))
         else:
             last, values = mlp.network.biases[-1], mlp.state_dict()
             mlp.load_state_dict(values | {last: np.zeros_like(values[last])})
@@ -254,12 +255,21 @@ def recipe(name: str, classes: int, metric: str | None = None) -> Recipe:
     return made if classes else replace(made, learning_rate=0.2, clamps=True)
 
 
+def _fitted(mlp: Model, X: np.ndarray) -> dict[str, np.ndarray]:
+    """Return ``fitted_weights``; of networks that share nothing those that each has alone."""
+    if mlp.network.seeded is None:
+        return fitted_weights(mlp, X)
+    each = [fitted_weights(member(mlp, i), X) for i in range(mlp.network.seeded)]
+    return {name: np.stack([values[name] for values in each]) for name in each[0]}
+
+
 def fitted_weights(mlp: Model, X: np.ndarray) -> dict[str, np.ndarray]:
     """Return first weights and biases that suit the data, layer by layer, as RealMLP draws them.
 
     A unit's weights are divided by the standard deviation of what they make of the data. Its bias
     is minus a random mean of five rows' values, drawn for each unit: so the unit's kink is where
-    the data are (an idea of Steinwart 2019, "he+5").
+    the data are (an idea of Steinwart 2019, "he+5"). Of networks that share weights the deviation
+    is over all of them; each has its bias if biases are not shared, too.
     """
     ops = xpmlp_backends.backend("numpy").ops
     values: dict[str, Any] = {n: np.asarray(v, np.float64) for n, v in mlp.state_dict().items()}
@@ -270,12 +280,15 @@ def fitted_weights(mlp: Model, X: np.ndarray) -> dict[str, np.ndarray]:
         W, b = f"{layer.name}.W", f"{layer.name}.b"
         if W in values and b in values:
             z = _run(ops, layer, values | {b: np.zeros_like(values[b])}, h)
-            seen = z.reshape(-1, z.shape[-1]) if z.ndim > values[W].ndim else z  # W is shared
+            seen = z.reshape(-1, z.shape[-1])
             deviation = seen.std(axis=-2, keepdims=True)
             deviation[deviation == 0] = 1.0
-            bias = -_random_means(rng, seen / deviation)
+            each = z if values[b].ndim > 1 else seen
+            bias = -_random_means(rng, each / deviation)
             values[W], values[b] = values[W] / deviation, bias.reshape(values[b].shape)
-            h = z / deviation + bias
+            h = z / deviation
+            if b in layer.shapes:  # otherwise a layer after this adds it
+                h = h + bias
         else:
             h = _run(ops, layer, values, h)
     return values
