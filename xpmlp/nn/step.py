@@ -102,11 +102,11 @@ class TrainingStep:
 
     def _clip(self, grad: Array) -> Array:
         """Clip the gradient; of networks that share nothing, that of each."""
-        layout, networks, limit = self.network.layout, self.network.seeded, self.optimizer.clip_norm
-        if networks is None or limit is None:
+        layout, networks = self.network.layout, self.network.seeded
+        if networks is None or self.optimizer.clip_norm is None:
             return self.optimizer.clip(self.ops, grad)
         grad = replace(self.optimizer, clip_norm=None).clip(self.ops, grad)
-        each = clipped(self.ops.xp, layout, grad, networks, limit)
+        each = clipped(self.ops.xp, layout, grad, networks, self.optimizer.clip_norm)
         return self.ops.pack(layout, each, grad, layout.views(self.ops.xp, grad))
 
     def _assess(self, z: Array, y: Array, weight: Array | None) -> tuple[Array, Array, Any]:
