@@ -50,6 +50,7 @@ def close(backend: Any, found: Any, expected: Any) -> None:
 def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """NumPy's blocks of rows: of one network, and of all."""
     monkeypatch.setattr("xpmlp_backends.numpy.networks.BLOCK", request.param)
+    monkeypatch.setattr("xpmlp_backends.numpy.networks.DEPTH", min(request.param + 3, 2048))
 
 
 @pytest.mark.parametrize("name", ["relu", "tanh", "gelu"])

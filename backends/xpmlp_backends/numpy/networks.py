@@ -169,6 +169,9 @@ class Networks:
         return dx, _weights_grad(x, W, dz, out[0]), db
 
 
+DEPTH = 2048
+"""Rows of one product xᵀ dz: with 8192 OpenBLAS takes three times as long as in four parts."""
+
 SMALL = 256
 """Elements of matrices so small that a product with their transposes takes longer than a copy."""
 
@@ -188,8 +191,17 @@ def _weights_grad(x: Array, W: Array, dz: Array, dW: Array | None) -> Array:
     dW = _room(dW, dz, W.shape)
     if W.ndim > 2:
         launch(np.matmul, x.transpose(*range(x.ndim - 2), -1, -2), dz, dW)
-    else:
-        launch(DOT, _rows(x).T, _rows(dz), dW)
+        return dW
+    rows, out = _rows(x), _rows(dz)
+    starts = range(0, len(rows), DEPTH)
+    if len(starts) == 1:
+        launch(DOT, rows.T, out, dW)
+        return dW
+    parts = empty(dz, (len(starts), *W.shape), dz.dtype)
+    for i, start in enumerate(starts):
+        part = slice(start, start + DEPTH)
+        launch(DOT, rows[part].T, out[part], parts[i])
+    launch(np.sum, parts, 0, None, dW)
     return dW
 
 
