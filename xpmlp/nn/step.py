@@ -118,15 +118,12 @@ class TrainingStep:
 
     def _clip(self, grad: Array) -> Array:
         """Clip the gradient; of networks that share nothing, that of each."""
-        optimizer, layout, networks = (
-            self.optimizer.optimizer,
-            self.network.layout,
-            self.network.seeded,
-        )
-        if networks is None or optimizer.clip_norm is None:
+        layout, networks = self.network.layout, self.network.seeded
+        chosen = self.optimizer.optimizer
+        if networks is None or chosen.clip_norm is None:
             return self.optimizer.clip(self.ops, grad)
-        grad = replace(optimizer, clip_norm=None).clip(self.ops, grad)
-        each = clipped(self.ops.xp, layout, grad, networks, optimizer.clip_norm)
+        grad = replace(chosen, clip_norm=None).clip(self.ops, grad)
+        each = clipped(self.ops.xp, layout, grad, networks, chosen.clip_norm)
         return self.ops.pack(layout, each, grad, layout.views(self.ops.xp, grad))
 
     def _assess(self, z: Array, y: Array, weight: Array | None) -> tuple[Array, Array, Any]:
