@@ -1,5 +1,6 @@
 """Many networks as one, with the pieces for tables: each is the network that it would be alone."""
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 from conftest import assert_close
 
 import xpmlp
+from xpmlp.callbacks import Callback
+from xpmlp.errors import InvalidValueError
 from xpmlp.schedules import CosLog4, FlatCos, PerNetwork
 
 Data = tuple[np.ndarray, np.ndarray]
@@ -112,3 +115,102 @@ def test_a_step_of_shared_networks_follows_the_mean_loss(
     for i in range(3):
         found = mlp.member(i).copy(backend="numpy").predict_proba(data[0])
         assert_close(found, each[i], atol=1e-10)
+
+
+# How sure they are
+
+
+def noisy(n: int = 120) -> Data:
+    """Values whose noise grows with the input."""
+    rng = np.random.default_rng(1)
+    X = rng.uniform(-1, 1, (n, 2))
+    return X, 50 + 20 * X[:, 0] + 5 * (X[:, 1] + 1.1) * rng.standard_normal(n)
+
+
+def values(loss: Any, outputs: int, backend: Any, **options: Any) -> Any:
+    """Return an ensemble of three that has learned them a little."""
+    sizes, made = [2, 8, outputs], {"scaling": "standard", "dtype": "float64", "seed": 0} | options
+    mlp = xpmlp.MLP(sizes, loss=loss, ensemble=3, backend=backend, **made)
+    mlp.fit(*noisy(), epochs=6, batch_size=24, optimizer=xpmlp.Adam(0.02))
+    return mlp
+
+
+def test_the_moments_of_normal_distributions(backend: Any) -> None:
+    """Their mixture: by the law of total variance."""
+    mlp, (X, y) = values("gaussian", 2, backend), noisy()
+    means, deviations = mlp.predict(X, return_std=True, each=True)
+    assert means.shape == deviations.shape == (3, 120)
+    for i in range(3):
+        mean, deviation = mlp.member(i).predict(X, return_std=True)
+        assert_close(means[i], mean, rtol=1e-10)
+        assert_close(deviations[i], deviation, rtol=1e-10)
+    mean, deviation = mlp.predict(X, return_std=True)
+    assert_close(mean, means.mean(axis=0), rtol=1e-10)
+    variance = (deviations**2).mean(axis=0) + means.var(axis=0)
+    assert_close(deviation, np.sqrt(variance), rtol=1e-9)
+    assert_close(mlp.predict(X), mean, rtol=1e-12)
+    scale = y.std()
+    loss = 0.5 * np.log(2 * np.pi * variance / scale**2) + 0.5 * (y - mean) ** 2 / variance
+    assert_close(mlp.evaluate(X, y)["loss"], loss.mean(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("sharing", ["none", "mini", "full"])
+def test_quantiles_are_means_of_quantiles(backend: Any, sharing: str) -> None:
+    loss = xpmlp.losses.Quantiles([0.1, 0.5, 0.9])
+    mlp, (X, y) = values(loss, 3, backend, sharing=sharing), noisy()
+    each = [mlp.member(i).predict_quantiles(X) for i in range(3)]
+    found = mlp.predict_quantiles(X)
+    assert_close(found, np.mean(each, axis=0), rtol=1e-9)
+    assert_close(mlp.predict(X), found[:, 1], rtol=1e-12)
+    assert mlp.calibrate(X, y).rows == 120
+    interval = mlp.predict_interval(X, 0.8)
+    share = ((interval[:, 0] <= y) & (y <= interval[:, 1])).mean()
+    assert 0.8 <= share < 0.9  # of the rows of the calibration
+    with pytest.raises(InvalidValueError, match="an ensemble of values"):
+        mlp.predict(X, return_std=True, each=True)
+
+
+def test_the_temperature_is_that_of_the_mean_probabilities(data: Data, tmp_path: Any) -> None:
+    mlp = xpmlp.MLP([4, 16, 2], ensemble=3, sharing="full", seed=0, backend="numpy")
+    mlp.fit(*data, epochs=60, optimizer=xpmlp.Adam(0.02))
+    before, X, y = mlp.predict_proba(data[0]), *data
+    np.testing.assert_allclose(before, mlp.predict_proba(X, each=True).mean(axis=0), rtol=1e-5)
+    noise = np.where(np.arange(90) % 3, y, 1 - y)
+    temperature = mlp.calibrate(X, noise).temperature
+    assert temperature > 1.05
+    tempered = before.astype(np.float64) ** (1 / temperature)
+    expected = tempered / tempered.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(mlp.predict_proba(X), expected, rtol=1e-4)
+    assert mlp.predict_set(X, 0.9).shape == (90, 2)
+    mlp.save(tmp_path / "model.xpmlp")
+    again = xpmlp.load(tmp_path / "model.xpmlp", backend="numpy")
+    np.testing.assert_array_equal(again.predict_proba(X), mlp.predict_proba(X))
+
+
+@pytest.mark.parametrize("sharing", ["none", "mini", "full"])
+def test_files_and_pickles(sharing: str, data: Data, tmp_path: Any) -> None:
+    """And a run that is resumed is the run, bit for bit."""
+    arguments = pieces("piecewise", sharing=sharing, ensemble=3, seed=4, backend="numpy")
+    fit: dict[str, Any] = {"batch_size": 20, "optimizer": optimizer(0.01, average=0.9)}
+    whole, half = xpmlp.MLP(**arguments), xpmlp.MLP(**arguments)
+    whole.fit(*data, epochs=4, **fit)
+    half.fit(*data, epochs=4, checkpoints=tmp_path / "run", callbacks=[Stop()], **fit)
+    half.save(tmp_path / "half.xpmlp")
+    for other in (xpmlp.load(tmp_path / "half.xpmlp", backend="numpy"), half.copy()):
+        assert repr(other.arguments["ensemble"]) == "3"
+        np.testing.assert_array_equal(other.predict_proba(data[0]), half.predict_proba(data[0]))
+    resumed = xpmlp.MLP(**arguments)
+    resumed.fit(*data, epochs=4, checkpoints=tmp_path / "run", resume=True, **fit)
+    for name, value in whole.state_dict().items():
+        np.testing.assert_array_equal(resumed.state_dict()[name], value)
+    for name, value in pickle.loads(pickle.dumps(whole)).state_dict().items():
+        np.testing.assert_array_equal(value, whole.state_dict()[name])
+    assert "3, which share" in whole.summary()
+
+
+class Stop(Callback):
+    """Ends a run after its second epoch."""
+
+    def on_epoch_end(self, training: Any) -> None:
+        if training.epoch == 1:
+            training.stop = True

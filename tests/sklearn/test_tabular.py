@@ -1,6 +1,7 @@
 """The estimators for tables: scikit-learn's checks, mixed frames, and the epoch that is kept."""
 
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,27 @@ def test_mixed_frames_are_learned_as_they_are(recipe: str) -> None:
     assert TabularClassifier(recipe, **options).fit(X, labels(X)).score(X, labels(X)) > 0.95
     assert TabularRegressor(recipe, **options).fit(X, goal(X)).score(X, goal(X)) > 0.9
     assert TabularRegressor(recipe, **options).fit(X, goal(X)).n_features_in_ == 4
+
+
+@pytest.mark.parametrize("recipe", ["fast", "best"])
+def test_an_ensemble_is_many_networks_whose_predictions_are_averaged(recipe: str) -> None:
+    X, options = frame(), SMALL | {"ensemble": 3}
+    model = TabularClassifier(recipe, **options).fit(X, labels(X))
+    (mlp,) = model.members_
+    assert (mlp.network.members.count, mlp.network.members.sharing) == (3, "mini")
+    each = mlp.predict_proba(X, each=True)
+    assert each.shape == (3, 120, 2)
+    assert np.ptp(each, axis=0).max() > 1e-3
+    np.testing.assert_allclose(model.predict_proba(X), each.mean(axis=0), rtol=1e-5)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    y = goal(X)
+    values = TabularRegressor(recipe, **options | {"n_cv": 2}).fit(X, y)
+    assert len(values.members_) == 2
+    for mlp in values.members_:
+        mlp.scaling = replace(mlp.scaling, target_low=None, target_high=None)
+    expected = np.mean([m.predict(X, each=True).mean(axis=0) for m in values.members_], axis=0)
+    np.testing.assert_allclose(values.predict(X), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_frames_of_other_libraries_are_the_same() -> None:

@@ -133,6 +133,24 @@ def test_nothing_crosses_for_an_activation(activation: str, library: Any) -> Non
     assert np.isfinite(mlp.fit(*example(), epochs=1, batch_size=20)["loss"][0])
 
 
+@each_library
+@pytest.mark.parametrize("sharing", ["none", "mini", "full"])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_nothing_crosses_for_an_ensemble(sharing: str, shuffle: bool, library: Any) -> None:
+    """Orders, dropout and rates of each network, or of all."""
+    rate: Any = xpmlp.schedules.PerNetwork([0.1, 0.2]) if sharing == "none" else 0.1
+    mlp = everything(guarded(library), ensemble=2, sharing=sharing)
+    history = mlp.fit(
+        *example(),
+        sample_weight=np.linspace(0.5, 1.5, N),
+        epochs=1,
+        batch_size=20,
+        shuffle=shuffle,
+        optimizer=xpmlp.SGD(rate, clip_norm=1.0, clip_value=1.0),
+    )
+    assert np.isfinite(history["loss"][0])
+
+
 FAULTS = {
     "float": lambda backend, x: float(x[0]),
     "int": lambda backend, x: int(x[0]),

@@ -28,7 +28,7 @@ def numbers(n: int = 40) -> Any:
 
 def network(made: Recipe, X: Any, **options: Any) -> tuple[xpmlp.MLP, Any]:
     table = made.table().fit(X)
-    return xpmlp.MLP(**made.network(table), seed=0, **options), table.transform(X)
+    return xpmlp.MLP(**made.network(table), **{"seed": 0} | options), table.transform(X)
 
 
 @pytest.mark.parametrize(("name", "classes"), PUBLISHED)
@@ -80,6 +80,33 @@ def test_first_biases_and_the_last_layer_of_fast() -> None:
     assert not values["dense3.b"].any()
     assert 0.7 < values["dense2.b"].std() < 1.3
     assert 0.9 < values["dense2.W"].std() < 1.1
+
+
+@pytest.mark.parametrize("sharing", ["none", "mini", "full"])
+def test_first_weights_of_an_ensemble(sharing: str) -> None:
+    """Networks that share nothing have those that each has alone; what others make varies by 1."""
+    made = replace(recipe("best", 3), hidden=(16, 8))
+    y, still = np.arange(40) % 3, xpmlp.SGD(0.1, groups={"*": {"rate": 0}})
+
+    def first(**options: Any) -> tuple[xpmlp.MLP, Any]:
+        mlp, x = network(made, numbers(), backend="numpy", dtype="float64", **options)
+        mlp.fit(x, y, epochs=1, optimizer=still)
+        return mlp, x
+
+    mlp, x = first(ensemble=3, sharing=sharing)
+    if sharing == "none":
+        alone, _ = first(seed=mlp.seeds[2])
+        for name, value in alone.state_dict().items():
+            np.testing.assert_array_equal(mlp.member(2).state_dict()[name], value)
+        return
+    values, h = mlp.state_dict(), x
+    for layer in mlp.network.layers:
+        h, _ = layer.forward(mlp.backend.ops, values, h, Pass(statistics=values))
+        if f"{layer.name}.W" in layer.shapes:
+            b = values[f"{layer.name}.b"]
+            z = h - b if f"{layer.name}.b" in layer.shapes else h
+            np.testing.assert_allclose(z.reshape(-1, z.shape[-1]).std(axis=0), 1.0, rtol=1e-6)
+            assert (np.abs(b) < np.abs(z).max()).all()
 
 
 def test_predicted_values_end_where_the_targets_do(backend: Any, tmp_path: Any) -> None:

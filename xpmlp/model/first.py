@@ -7,6 +7,7 @@ import numpy as np
 from xpmlp.arrays.rows import Rows
 from xpmlp.model.base import Model
 from xpmlp.model.inputs import first_bins
+from xpmlp.model.members import member
 from xpmlp.nn.initializers import DATA
 from xpmlp.nn.layers import Layer, Params, Pass, map_layers
 from xpmlp.nn.network import Network
@@ -30,6 +31,10 @@ def first_values(model: Model, x: Rows, scaling: Any) -> dict[str, np.ndarray]:
     scaling : Scaling
         The scaling that steps apply.
     """
+    if model.network.seeded is not None:  # each network learns what it would learn alone
+        each = [first_values(member(model, i), x, scaling) for i in range(model.network.seeded)]
+        names = [name for name in each[0] if all(name in one for one in each)]
+        return {name: np.stack([one[name] for one in each]) for name in names}
     architecture, found = model.network.architecture, first_bins(model, x, scaling) or {}
     if DATA not in (architecture.initializer, architecture.bias_initializer):
         return found
@@ -51,8 +56,9 @@ def measured(
     """Return the weights and biases of dense layers that depend on data, one layer after another.
 
     With ``initializer="data"`` each unit's weights are divided by the standard deviation of x W, so
-    that it is 1 (Mishkin and Matas 2016). With ``bias_initializer="data"`` each unit's bias is −z
-    at a random mean of five rows: its kink lies among the data (Steinwart 2019).
+    that it is 1 (Mishkin and Matas 2016); over all networks that share the weights. With
+    ``bias_initializer="data"`` each unit's bias is −z at a random mean of five rows: its kink lies
+    among the data (Steinwart 2019).
 
     Parameters
     ----------
@@ -63,22 +69,28 @@ def measured(
     a, new = network.architecture, dict(values)
 
     def leaf(layer: Layer) -> Layer:
-        W, b = f"{layer.name}.W", f"{layer.name}.b"
-        if W not in network.weights:
+        matrices = [name for name in layer.shapes if name in network.weights]
+        biases = [name for name in layer.shapes if name in network.biases]
+        if not matrices and not biases:
             return layer
 
         def forward(ops: Any, p: Params, x: Any, run: Pass) -> Any:
-            if b in new:
+            for b in biases:
                 new[b] = np.zeros_like(new[b])
-            if a.initializer == DATA:
-                spread = layer.forward(ops, new, x, run)[0].std(axis=0)
+            for W in matrices if a.initializer == DATA else ():
+                z = layer.forward(ops, new, x, run)[0]
+                spread = z.reshape(-1, z.shape[-1]).std(axis=0)
                 good = np.isfinite(spread) & (spread > np.finfo(np.float32).tiny)
                 new[W] = new[W] / np.where(good, spread, 1.0)
-            if b in new and a.bias_initializer == DATA:
-                z = layer.forward(ops, new, x, run)[0]
-                new[b] = _inside(z, generator(seed, Purpose.BIASES, network.weights.index(W)))
-            elif b in new:
-                new[b] = values[b]
+            for b in biases:
+                if a.bias_initializer == DATA:
+                    z = layer.forward(ops, new, x, run)[0]
+                    rng = generator(seed, Purpose.BIASES, network.biases.index(b))
+                    of_each = z if new[b].ndim > 1 else z.reshape(1, -1, z.shape[-1])
+                    made = np.stack([_inside(one, rng) for one in of_each])
+                    new[b] = made.reshape(new[b].shape)
+                else:
+                    new[b] = values[b]
             return layer.forward(ops, new, x, run)
 
         return layer._replace(forward=forward)

@@ -9,7 +9,6 @@ import numpy as np
 from xpmlp.errors import InvalidValueError
 from xpmlp.model.base import Model
 from xpmlp.nn.contract import Array
-from xpmlp.nn.distributions import mixture
 from xpmlp.nn.ensemble import Members, can_combine, combined, member_values
 
 
@@ -57,11 +56,9 @@ def networks_first(xp: Any, made: Array) -> Array:
     return np.ascontiguousarray(made) if xp is np else made
 
 
-def mean_and_std(xp: Any, made: Array) -> tuple[Array, Array]:
-    """Return mean and standard deviation of values of each network, shape (n, k, ...)."""
-    each = networks_first(xp, made)
-    mean, variance = mixture(xp, each, xp.zeros_like(each))
-    return mean, xp.sqrt(variance)
+def deviation(xp: Any, made: Array) -> Array:
+    """Return the standard deviation of what the networks predict, of shape (n, k, ...)."""
+    return xp.std(made, axis=1)
 
 
 def member(model: Any, i: int) -> Any:

@@ -271,8 +271,8 @@ class Predictor(Model):
                 "predicts no standard deviations; make it with loss='gaussian' and two outputs for "
                 "each target, or an ensemble of values"
             )
-        made: Any = self._forward(X, DECISIONS, "predict", each=True, over=members.mean_and_std)
-        return made
+        mean = self._forward(X, DECISIONS, "predict")
+        return mean, self._forward(X, DECISIONS, "predict", each=True, over=members.deviation)
 
     @keywords.known("predict_proba")
     def predict_proba(self, X: Any, *, each: bool = False) -> Array:
@@ -341,7 +341,7 @@ class Predictor(Model):
         call: str,
         finish: Callable[[Any, Array], Array | tuple[Array, ...]] | None = None,
         each: bool = False,
-        over: Callable[[Any, Array], Array | tuple[Array, ...]] = members.networks_first,
+        over: Callable[[Any, Array], Array] = members.networks_first,
     ) -> Any:
         """Return a reading of all rows in X's library; ``finish(xp, made)`` may take it apart.
 

@@ -115,7 +115,9 @@ recipe : {"best", "fast"}
     RealMLP's settings (Holzmüller et al. 2024). "best" embeds numbers and categories, and has
     dropout and weight decay; "fast" is half the work, and almost as good.
 ensemble : int, optional
-    Members that are trained as one network, whose predictions are averaged.
+    So many networks in each one, whose predictions are averaged. They share all but a factor of
+    each input, as in TabM-mini (Gorishniy et al. 2025): better predictions, for up to so many times
+    the work.
 n_cv : int
     With more than 1, so many networks, each trained without one of as many folds, which chooses
     its epoch. Predictions are their mean.

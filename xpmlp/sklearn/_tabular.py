@@ -189,7 +189,7 @@ class BaseTabular(BaseEstimator):
         X = table.transform(rows, self.dtype)
         mlp = MLP(
             **made.network(table, 1 if target.ndim == 1 else target.shape[1]),
-            **({} if self.ensemble is None else {"ensemble": self.ensemble}),
+            **({} if self.ensemble is None else {"ensemble": self.ensemble, "sharing": "mini"}),
             dtype=self.dtype,
             backend=self.backend or os.environ.get("XPMLP_BACKEND") or "numpy",
             device=self.device,

@@ -271,10 +271,8 @@ class Training:
         if self.step == 0:
             if self._weights_were_set():
                 old = self._with_weights(old)
-            sums = {
-                name: xp.zeros_like(getattr(old, name)) for name in ("totals", "carry", "finite")
-            }
-            self.state = old._replace(**sums)
+            sums = ("totals", "carry", "finite")
+            self.state = old._replace(**{n: xp.zeros_like(getattr(old, n)) for n in sums})
         else:
             again = self._copied(old)
         moments = None  # at first it is 0
@@ -348,9 +346,7 @@ class Training:
     def _restarted(self, start: EpochStart) -> State:
         """Return the state with which this epoch began."""
         s = start.state
-        if s is None:
-            return self._initial_state(start.moments)
-        return self._copied(s)
+        return self._initial_state(start.moments) if s is None else self._copied(s)
 
     def _copied(self, s: State) -> State:
         """Return a copy of a state, whose sums begin anew."""

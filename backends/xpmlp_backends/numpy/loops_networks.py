@@ -60,12 +60,20 @@ def batch_mean(
                 total += weight[k, i]
             total = rows.dtype.type(max(total, tiny))
         loss = 0.0
+        if weight is None:
+            share, numbers, scaled = rows.dtype.type(1.0 / n), dz[k].reshape(-1), out[k].reshape(-1)
+            for i in range(numbers.shape[0]):
+                scaled[i] = numbers[i] * share
+            for i in range(n):
+                loss += rows[k, i]
+            value[k] = loss / n
+            continue
         for i in range(n):
-            share = rows.dtype.type(1.0 / n) if weight is None else weight[k, i] / total
-            loss += rows[k, i] if weight is None else rows[k, i] * share
+            share = weight[k, i] / total
+            loss += rows[k, i] * share
             for j in range(dz.shape[2]):
                 out[k, i, j] = dz[k, i, j] * share
-        value[k] = loss / n if weight is None else loss
+        value[k] = loss
 
 
 @Kernel
