@@ -61,7 +61,7 @@ def optimizer(rate: Any, decay: Any = DECAY, **settings: Any) -> Any:
     return xpmlp.AdamW(rate, weight_decay=decay, beta2=0.95, groups=GROUPS, **settings)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("each_rate", [False, True])
 @pytest.mark.parametrize("numbers", ["pbld", "piecewise"])
 def test_each_network_is_what_it_is_alone(
