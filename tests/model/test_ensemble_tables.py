@@ -53,12 +53,15 @@ GROUPS = {
 }
 
 
-def optimizer(rate: Any, **settings: Any) -> xpmlp.optimizers.Optimizer:
+DECAY = FlatCos(0.02)
+
+
+def optimizer(rate: Any, decay: Any = DECAY, **settings: Any) -> Any:
     """Return an optimizer with everything that it can have."""
-    return xpmlp.AdamW(rate, weight_decay=FlatCos(0.02), beta2=0.95, groups=GROUPS, **settings)
+    return xpmlp.AdamW(rate, weight_decay=decay, beta2=0.95, groups=GROUPS, **settings)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("each_rate", [False, True])
 @pytest.mark.parametrize("numbers", ["pbld", "piecewise"])
 def test_each_network_is_what_it_is_alone(
@@ -66,14 +69,15 @@ def test_each_network_is_what_it_is_alone(
 ) -> None:
     """Embeddings, scales, shares, biases, rates of groups, scheduled dropout, averaged weights."""
     rates: list[Any] = [CosLog4(0.04), 0.01, FlatCos(0.02)] if each_rate else [CosLog4(0.04)] * 3
+    decays: list[Any] = [0.01, 0.1, FlatCos(0.03)] if each_rate else [DECAY] * 3
     more = {"clip_norm": 0.5} if numbers == "pbld" else {"average": 0.9}
     arguments, fit = pieces(numbers, backend=backend), {"epochs": 4, "batch_size": 30}
     mlp = xpmlp.MLP(ensemble=3, seed=4, **arguments)
-    together = PerNetwork(rates) if each_rate else rates[0]
-    mlp.fit(*data, optimizer=optimizer(together, **more), **fit)
+    together = [PerNetwork(each) if each_rate else each[0] for each in (rates, decays)]
+    mlp.fit(*data, optimizer=optimizer(*together, **more), **fit)
     i = 2
     alone = xpmlp.MLP(seed=4 + i, **arguments)
-    alone.fit(*data, optimizer=optimizer(rates[i], **more), **fit)
+    alone.fit(*data, optimizer=optimizer(rates[i], decays[i], **more), **fit)
     found = mlp.member(i).state_dict()
     for name, value in alone.state_dict().items():
         assert_close(found[name], value, atol=1e-10)

@@ -39,6 +39,13 @@ def _reshape(x: Any, shape: Any, *args: Any, **kwargs: Any) -> Any:
     return x.reshape(shape)
 
 
+def _broadcast_to(x: Any, shape: Any, **_: Any) -> Any:
+    """Repeat by a view, which NumPy makes a plain array unless it is told not to."""
+    return np.ndarray.__array_function__(
+        x, np.broadcast_to, (Recorded,), (x, shape), {"subok": True}
+    )
+
+
 def _constant(fill: float) -> Callable[..., Array]:
     def like(a: Array, dtype: Any = None, **_: Any) -> Array:
         return np.full(a.shape, fill, dtype or a.dtype)
@@ -55,6 +62,7 @@ HANDLERS.update(
         np.concatenate: _concatenate,
         np.stack: _stack,
         np.reshape: _reshape,
+        np.broadcast_to: _broadcast_to,
         np.zeros_like: _constant(0),
         np.ones_like: _constant(1),
         np.copyto: (lambda dst, src, **kwargs: launch(np.copyto, dst, src, **kwargs)),
@@ -65,6 +73,6 @@ HANDLERS.update(
         np.sum, np.prod, np.mean, np.var, np.std, np.max, np.min, np.amax, np.amin, np.any, np.all,
         np.clip, np.astype,
         np.transpose, np.matrix_transpose, np.swapaxes, np.moveaxis, np.squeeze,
-        np.expand_dims, np.broadcast_to, np.shape, np.ndim, np.size,
+        np.expand_dims, np.shape, np.ndim, np.size,
     ))
 )  # fmt: skip
