@@ -10,6 +10,7 @@ import pytest
 
 import xpmlp
 from xpmlp.errors import InvalidValueError
+from xpmlp.nn.layers import Pass
 from xpmlp.training.recipes import Recipe, recipe
 
 PUBLISHED = {
