@@ -17,7 +17,6 @@ from xpmlp.nn.numeric import Part, normal, periodic, piecewise
 NUMBERS = ("pbld", "piecewise", None)
 """Every embedding of numbers."""
 
-
 FEW = 8
 """Most arrays that are joined at once."""
 
@@ -42,7 +41,7 @@ class Embedding:
       which share of each bin lies below x. The bins have equally many rows of the first training
       data; V starts at 0.
 
-    A category comes as a whole number, a code, and becomes a row of a table that is learned.
+    A category is a whole number, a code, and becomes a row of a table that is learned.
 
     Parameters
     ----------
@@ -266,9 +265,8 @@ def embed(spec: Embedding, inputs: int, networks: int | None = None) -> Layer:
 def _kept(spec: Embedding, count: int) -> int:
     """Return how many numbers a row needs: of cosines or bins, and of a one-hot row of codes."""
     each = {"pbld": 4 * spec.frequencies, "piecewise": 2 * (spec.bins + 2)}
-    return count * each.get(str(spec.numbers), 0) + max(
-        [c.codes for c in spec.categories], default=0
-    )
+    largest = max([c.codes for c in spec.categories], default=0)
+    return count * each.get(str(spec.numbers), 0) + largest
 
 
 # Inputs in runs of neighbours
