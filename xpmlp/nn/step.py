@@ -119,9 +119,9 @@ class TrainingStep:
     def _clip(self, grad: Array) -> Array:
         """Clip the gradient; of networks that share nothing, that of each."""
         layout, networks = self.network.layout, self.network.seeded
-        chosen = self.optimizer.optimizer
-        if networks is None or chosen.clip_norm is None:
+        if networks is None or self.optimizer.optimizer.clip_norm is None:
             return self.optimizer.clip(self.ops, grad)
+        chosen = self.optimizer.optimizer
         grad = replace(chosen, clip_norm=None).clip(self.ops, grad)
         each = clipped(self.ops.xp, layout, grad, networks, chosen.clip_norm)
         return self.ops.pack(layout, each, grad, layout.views(self.ops.xp, grad))

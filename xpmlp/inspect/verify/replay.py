@@ -245,7 +245,9 @@ class _Log:
                 self.flat(layout, clipped, "d{} clipped")
             return clipped
 
-        def update(ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array) -> Any:
+        def update(
+            ops: Any, p: Array, g: Array, moments: tuple[Array, ...], c: Array, owners: None
+        ) -> Any:
             self._packing = "{}"
             new, moments = optimizer.update(self._ops, p, g, moments, c)
             self.flat(layout, new, f"{{}} updated by {optimizer.name}")
