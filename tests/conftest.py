@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
+from zlib import crc32
 
 # Float64 on JAX needs this before JAX is imported; its default mode has a test of its own.
 os.environ.setdefault("JAX_ENABLE_X64", "1")
@@ -171,6 +172,9 @@ dpnp's that is every second: it computes with the standard's namespace, as stric
 EVERY = {"numpy-plain": 8, "numpy-readonly": 8, "strict": 3}
 """Of what else runs on these, as a rule every so manieth: with --slow, all."""
 
+MANY = 12
+"""Cases of a test from which on a stranger's run has a third, chosen by their names. CI has all."""
+
 LEFT = pytest.StashKey[int]()
 
 
@@ -208,6 +212,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 return seen[variant] % every == 1
         return True
 
+    total = Counter(map(_function, items))
+
+    def thinned(item: pytest.Item) -> bool:
+        return total[_function(item)] <= MANY or crc32(item.nodeid.encode()) % 3 == 0
+
     def stays(item: pytest.Item) -> bool:
         if not in_slow(item):
             return False
@@ -221,7 +230,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if config.getoption("--first"):
             return first
         if not config.getoption("--rest"):
-            return minutes
+            return minutes and thinned(item)
         # What draws, draws more often here.
         draws = "draws" in getattr(item, "fixturenames", ())
         return not first or draws or hasattr(getattr(item, "obj", None), "is_hypothesis_test")
