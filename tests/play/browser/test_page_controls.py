@@ -9,7 +9,7 @@ pytestmark = pytest.mark.browser
 
 
 def test_run_pause_step_epoch_and_start_over(visit):
-    page = visit()
+    page = visit("#epochs=10000")
     pause(page)
     page.click("#reset")
     until(lambda: in_page(page, "run.frame?.epoch === 0 && run.status") == "paused", "the start")

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.browser
 
 
 def test_the_keyboard_alone_is_enough(visit):
-    page = visit()
+    page = visit("#epochs=10000")  # more than fit into the time that the test takes
     seen = []
     for _ in range(150):
         page.keyboard.press("Tab")

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.browser
 
 
 def test_a_unit_a_weight_and_a_point_show_their_numbers(visit):
-    page = visit()
+    page = visit("#epochs=10000")
     until(lambda: in_page(page, "run.frame?.epoch") > 2, "epochs")
     page.click("#unit-1-2")  # pauses the run, too
     until(lambda: page.query_selector("#why table"), "the numbers of a unit")
