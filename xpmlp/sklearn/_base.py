@@ -155,6 +155,7 @@ class BaseMLP(CallbackSupportMixin, Calibrated):
                 _batches.train(self, examples, held_out, callbacks, incremental=incremental)
             else:
                 _lbfgs.minimize(self, examples, held_out, callbacks)
+                del self._random_state  # nothing draws from it again, and it takes 3 kB
         except ArithmeticError as error:  # DivergenceError is one
             raise InvalidValueError(f"{NOT_FINITE} ({error})") from error
         finally:
