@@ -95,7 +95,8 @@ template <typename T> __device__ T derivative(int which, T z, T h) {
     case RELU: return T(z > 0);
     case LEAKY_RELU: return LEAK + (1 - LEAK) * T(z > 0);
     case ELU: return z > 0 ? T(1) : h + 1;
-    case SELU: return z > 0 ? SELU_SCALE : h + SELU_BOUND;
+    case SELU:  // h is below 0 where z is; NaN stays NaN
+        return (h >= 0 ? T(0) : h) + SELU_BOUND + (SELU_SCALE - SELU_BOUND) * T(z > 0);
     case GELU: return normal_cdf(z) + hold(z, T(40)) * normal_pdf(z);
     case GELU_TANH: {
         z = hold(z, FLAT);
