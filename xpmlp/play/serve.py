@@ -26,7 +26,9 @@ def bound(port: int | None = None) -> socket.socket:
     """
     ports = range(PORT, PORT + TRIED) if port is None else [port]
     for tried in ports:
-        made = socket.socket()
+        # asyncio sends small parts at once (TCP_NODELAY) only where a socket says that it is TCP;
+        # otherwise each answer waits 40 ms for the page to confirm its first part.
+        made = socket.socket(proto=socket.IPPROTO_TCP)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             made.bind((HOST, tried))
