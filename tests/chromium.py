@@ -95,6 +95,7 @@ def error(page):
 
 
 def pause(page):
+    until(lambda: in_page(page, "run.frame && run.drawn"), "a frame")
     if page.text_content("#run") == "Pause":
         page.click("#run")
     until(lambda: in_page(page, "run.frame?.status") in ("paused", "done", "failed"), "a pause")

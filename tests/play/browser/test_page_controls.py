@@ -15,14 +15,14 @@ def test_run_pause_step_epoch_and_start_over(visit):
     until(lambda: in_page(page, "run.frame?.epoch === 0 && run.status") == "paused", "the start")
     page.click("#step")
     until(lambda: in_page(page, "run.frame?.step") == 1, "a step")
-    assert "step 1" in fact(page, "epoch")
+    until(lambda: "step 1" in fact(page, "epoch"), "its number")  # drawn with the next picture
     page.click("#epoch")
     until(lambda: in_page(page, "[run.frame?.epoch, run.frame?.step].join()") == "1,0", "an epoch")
     page.click("#run")
     until(lambda: in_page(page, "run.frame?.epoch") > 3, "more epochs")
-    assert page.text_content("#run") == "Pause"
+    until(lambda: page.text_content("#run") == "Pause", "the button to pause")
     pause(page)
-    assert page.text_content("#run") == "Run"
+    until(lambda: page.text_content("#run") == "Run", "the button to run")
 
 
 def test_every_setting_reaches_the_run(visit):
@@ -64,7 +64,7 @@ def test_every_data_set_learns(visit, data):
     assert error(page) == ""
     task = in_page(page, "run.state.task")
     assert task == ("values" if data in ("line", "waves") else "classes")
-    assert fact(page, "score") != "–"
+    until(lambda: fact(page, "score") != "–", "a score")
     assert page.is_visible("#plane-canvas") == (data != "digits")
 
 
@@ -87,8 +87,8 @@ def test_a_run_that_is_over_starts_again(visit):
     page = visit("#epochs=2")
     status(page, "done")
     run, losses = in_page(page, "[run.state.run, run.history.train]")
-    assert page.is_disabled("#step")
-    assert page.text_content("#run") == "Run again"
+    until(lambda: page.is_disabled("#step"), "no more steps")
+    until(lambda: page.text_content("#run") == "Run again", "the button to run again")
     page.click("#run")
     until(lambda: in_page(page, "run.state.run") != run, "another run")
     status(page, "done")
