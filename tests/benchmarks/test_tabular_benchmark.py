@@ -76,10 +76,13 @@ def test_unknown_names_are_refused(option: str) -> None:
         main(["--folds", "6"])
 
 
-def test_it_is_one_of_the_benchmarks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_it_is_one_of_the_benchmarks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["benchmarks", "tabular", "--report", "--out", str(tmp_path / "none.jsonl")]
     monkeypatch.setattr(start.sys, "argv", arguments)
     start.main()
+    assert capsys.readouterr().out.strip() == "no results"
 
 
 def test_there_are_enough_sets_of_both_kinds() -> None:
