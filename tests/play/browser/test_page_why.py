@@ -1,8 +1,10 @@
 """The numbers of a unit, a weight and a point on the page."""
 
+import re
+
 import numpy as np
 import pytest
-from chromium import error, explained, in_page, numbers, pause, status, until
+from chromium import error, explained, in_page, numbers, pause, settings, status, until
 
 pytestmark = pytest.mark.browser
 
@@ -28,15 +30,60 @@ def test_a_unit_a_weight_and_a_point_show_their_numbers(visit):
     until(lambda: "Weight from x2" in page.text_content("#why"), "a weight")
     assert "dLoss/dw = δ · x2" in page.text_content("#why")
     page.click("#plane-canvas", position={"x": 200, "y": 60})
-    until(lambda: "for point" in page.text_content("#why"), "another point")
     page.fill("#why-row", "7")
     page.press("#why-row", "Enter")
-    until(lambda: page.input_value("#why-row") == "7", "point 7")
+    shown = in_page(page, "run.state.points.x[6]")
+    until(lambda: places(page) == pytest.approx(shown, rel=0.01, abs=0.01), "point 7")
+    assert page.input_value("#why-row") == "7"
     page.click("#unit-0-0")
     until(lambda: "Where x1 goes" in page.text_content("#why"), "an input")
     page.click("#unit-3-0")
     until(lambda: "Output" in page.text_content("#why"), "the output")
     assert error(page) == ""
+
+
+def places(page):
+    """The point whose numbers are shown."""
+    return [
+        float(found.replace("−", "-"))
+        for found in re.findall(r"x\d = ([\d.−-]+)", page.text_content("#why .lead"))
+    ]
+
+
+def test_an_answer_that_comes_while_a_number_is_typed_does_not_take_it_away(visit):
+    page = visit()
+    pause(page)
+    page.click("#unit-1-0")
+    until(lambda: page.query_selector("#why table"), "numbers")
+    held = []
+    page.route("**/api/explain", lambda route: held.append(route))
+    page.click("#unit-1-1")
+    until(lambda: page.title() and held, "a question")
+    page.focus("#why-row")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("2")
+    held[0].continue_()
+    until(lambda: "Unit 2 of" in page.text_content("#why"), "the late answer")
+    page.unroute("**/api/explain")
+    page.keyboard.type("7")
+    page.keyboard.press("Enter")
+    shown = in_page(page, "run.state.points.x[26]")
+    until(lambda: places(page) == pytest.approx(shown, rel=0.01, abs=0.01), "point 27")
+    assert page.input_value("#why-row") == "27"
+    assert page.evaluate("() => document.activeElement.id") == "why-row"
+
+
+def test_a_run_that_starts_while_a_number_is_typed_does_not_take_it_away(visit):
+    page = visit()
+    pause(page)
+    page.focus("#set-seed")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("1")
+    in_page(page, "await run.change({ noise: 0.2 })")  # as from another tab
+    assert settings(page)["noise"] == 0.2
+    page.keyboard.type("2")
+    page.keyboard.press("Enter")
+    until(lambda: settings(page)["seed"] == 12, "the seed")
 
 
 def test_a_line_of_the_drawing_can_be_clicked(visit):

@@ -145,7 +145,10 @@ function show() {
     const value = settings[made.dataset.setting];
     if (made.type === "checkbox") made.checked = value;
     else if (made.tagName === "SELECT") choose(made, value);
+    else if (made.type === "number" && made === document.activeElement && value === made.known)
+      continue; // what is being typed stays
     else made.value = value;
+    made.known = value;
     tell(made, value);
   }
   for (const button of $("settings").querySelectorAll(".sets button"))

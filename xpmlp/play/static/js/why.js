@@ -35,30 +35,47 @@ async function ask() {
   return undefined;
 }
 
+const chooser = element("input", { type: "number", id: "why-row", min: 1 });
+const among = element("span");
+const choice = element("label", { className: "check" }, "for point ", chooser, among);
+const rows = () =>
+  run.state.points?.x.length ?? (run.state.rows ? run.state.rows.train + run.state.rows.test : 0);
+let typing = false; // a number that is not yet chosen
+chooser.oninput = () => {
+  typing = true;
+};
+chooser.onblur = () => {
+  typing = false;
+};
+chooser.onchange = () => {
+  typing = false;
+  const row = Number(chooser.value) - 1;
+  if (Number.isInteger(row) && row >= 0 && row < rows()) choosePoint({ row });
+};
+
 function render() {
   const { explanation } = shown;
   $("why-hint").hidden = true;
   const focused = document.activeElement?.id; // what had the focus is made anew
   const parts = (selection.layer === 0 ? input : unit)(explanation, earlier?.explanation);
-  $("why").replaceChildren(lead(explanation), ...parts);
+  // The field stays: an answer that comes while a number is typed must not take it away.
+  if (!choice.isConnected) $("why").replaceChildren(element("div", { className: "lead" }, choice));
+  const lead = choice.parentElement;
+  for (const old of [...lead.children]) if (old !== choice) old.remove();
+  const { title, rest } = about(explanation);
+  lead.prepend(title);
+  lead.append(...rest);
+  for (const old of [...$("why").children]) if (old !== lead) old.remove();
+  $("why").append(...parts);
   if (focused && document.activeElement?.id !== focused) $(focused)?.focus({ preventScroll: true });
 }
 
-function lead({ loss, target, output }) {
+/** What stands before the sums: whose numbers they are, the point, the answer and the loss. */
+function about({ loss, target, output }) {
   const point = selection.point;
-  const rows =
-    run.state.points?.x.length ?? (run.state.rows ? run.state.rows.train + run.state.rows.test : 0);
-  const chooser = element("input", {
-    type: "number",
-    id: "why-row",
-    min: 1,
-    max: rows,
-    value: point.point ? "" : point.row + 1,
-  });
-  chooser.onchange = () => {
-    const row = Number(chooser.value) - 1;
-    if (Number.isInteger(row) && row >= 0 && row < rows) choosePoint({ row });
-  };
+  chooser.max = rows();
+  if (!typing) chooser.value = point.point ? "" : point.row + 1;
+  among.textContent = rows() ? ` of ${rows()}` : "";
   const x = point.point ?? run.state.points?.x?.[point.row];
   const places = x
     ? x.map((value, i) => `${run.state.inputs?.[i] ?? `x${i + 1}`} = ${number(value)}`).join(", ")
@@ -67,24 +84,23 @@ function lead({ loss, target, output }) {
     selection.kind === "edge"
       ? `Weight from ${name(selection.layer - 1, selection.from)} to ${name(selection.layer, selection.unit)}`
       : name(selection.layer, selection.unit);
-  return element(
-    "div",
-    { className: "lead" },
-    element("strong", { className: "title" }, title[0].toUpperCase() + title.slice(1)),
-    element("label", { className: "check" }, "for point ", chooser, rows ? ` of ${rows}` : ""),
-    element("span", { className: "aside" }, places),
-    element(
-      "span",
-      { className: "aside" },
-      `The network says ${said(output)}; the target is ${className(target)}.`,
-    ),
-    element(
-      "p",
-      { className: "formula" },
-      `${loss.formula} = `,
-      value(loss.value, earlier?.explanation.loss.value),
-    ),
-  );
+  return {
+    title: element("strong", { className: "title" }, title[0].toUpperCase() + title.slice(1)),
+    rest: [
+      element("span", { className: "aside" }, places),
+      element(
+        "span",
+        { className: "aside" },
+        `The network says ${said(output)}; the target is ${className(target)}.`,
+      ),
+      element(
+        "p",
+        { className: "formula" },
+        `${loss.formula} = `,
+        value(loss.value, earlier?.explanation.loss.value),
+      ),
+    ],
+  };
 }
 
 /** The answer: a class with its probability, or a value. */
