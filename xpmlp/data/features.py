@@ -1,6 +1,6 @@
 """What a column of a table is: numbers, categories, dates, or nothing to learn from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,9 +111,9 @@ def numbers_of(column: Column, mark: str) -> tuple[Array, Array]:
     if column.levels is None:
         if column.values.dtype.kind == "M":
             return np.full(len(column.values), np.nan), ~column.missing
+        if column.full:
+            return column.values, column.missing
         infinite = np.isinf(column.values)
-        if not infinite.any():
-            return column.values, infinite
         return np.where(infinite, np.nan, column.values), infinite
     values = np.array([*numbers(column.levels, mark), np.nan])[column.values]
     return values, np.isnan(values) & ~column.missing
@@ -195,7 +195,7 @@ def number(
 ) -> Feature:
     """Return a column of numbers; one that only numbers the rows is left out."""
     there = values[~np.isnan(values)] if facts["indicator"] else values
-    if there[0] == there.min() == there.max():
+    if all((block == there[0]).all() for block in blocks(there)):
         if not facts["indicator"]:
             return Feature(name, "left out", "it has one value", **facts)
     elif len(there) == rows > 2 and columns > 1:
@@ -215,7 +215,7 @@ def category(
     """Return a column of texts: its most frequent values; not what differs in every row."""
     most = settings.one_hot
     levels = column.levels or ()
-    counts = np.bincount(column.values[column.values >= 0], minlength=len(levels))
+    counts = np.bincount(column.values + 1, minlength=len(levels) + 1)[1:]
     there, distinct = int(counts.sum()), int((counts > 0).sum())
     if distinct == 1 and not facts["indicator"]:
         return Feature(name, "left out", "it has one value", **facts)
@@ -244,27 +244,38 @@ def written(column: Column, mark: str) -> str:
     return "in groups of thousands" if any(other in texts for other in marks) else ""
 
 
+def blocks(values: Array) -> Iterator[Array]:
+    """Yield values in parts that stay in a cache, and that a BLAS does not cut into threads."""
+    yield from (values[start : start + 2**13] for start in range(0, len(values), 2**13))
+
+
 def statistics(values: Array, scaling: str | None) -> tuple[float, float, float]:
-    """Return the median of some numbers, their centre, and 1/their spread.
+    """Return the median of some numbers, their centre, and 1/their spread; NaN is none.
 
     Median and quartiles are those of up to 100,000 of them, evenly spaced.
     """
-    some = values[:: -(-len(values) // 100_000)]
-    low, median, high = np.quantile(some, (0.25, 0.5, 0.75))
-    if scaling is None:
-        return float(median), 0.0, 1.0
-    # Of (x - middle)/half, so that no digits are lost to a large mean.
     least, most = values.min(), values.max()
+    if np.isnan(least):
+        return statistics(values[~np.isnan(values)], scaling)
+    some = values[:: -(-len(values) // 100_000)]
+    median = float(np.median(some))
+    if scaling is None:
+        return median, 0.0, 1.0
+    # Of (x - middle)/half, so that no digits are lost to a large mean.
     middle, half = least / 2 + most / 2, most / 2 - least / 2
     unit = half if half > 0 else 1.0
-    small = (values - middle) / unit
-    first, second = small.mean(), np.dot(small, small) / len(small)
+    first = second = 0.0
+    for block in blocks(values):
+        small = (block - middle) / unit
+        first, second = first + small.sum(), second + np.dot(small, small)
+    first, second = first / len(values), second / len(values)
     center, spread = middle + unit * first, unit * np.sqrt(max(second - first**2, 0.0))
     if scaling == "robust":
+        low, high = np.quantile(some, (0.25, 0.75))
         center, spread = median, (high - low) / 1.349 if high > low else spread
     if not spread > 16 * np.finfo(np.float64).eps * abs(center):
         spread = 1.0
-    return float(median), float(center), float(1 / spread)
+    return median, float(center), float(1 / spread)
 
 
 def learned(frame: Frame, name: str, settings: Settings) -> tuple[Feature, Array, list[str]]:

@@ -5,6 +5,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,18 @@ class Column:
         codes = np.fromiter((places.get(text, -1) for text in texts), np.int32, len(texts))
         return cls(codes, tuple(map(str, places)))
 
+    @cached_property
+    def full(self) -> bool:
+        """Whether it is one of numbers, and each is there and finite."""
+        return self.values.dtype.kind == "f" and bool(
+            np.isfinite(self.values.min(initial=0.0)) & np.isfinite(self.values.max(initial=0.0))
+        )
+
     @property
     def missing(self) -> Array:
         """Whether there is nothing, by row."""
+        if self.full:
+            return np.zeros(len(self.values), bool)
         return self.values < 0 if self.levels is not None else np.isnan(self.values)
 
     def text(self, row: int) -> str:

@@ -57,7 +57,10 @@ class LineOf:
 
 def are_quoted(cells: list[str]) -> bool:
     """Whether many cells of a column are in quotes."""
-    return sum(len(c) > 1 and c[0] == c[-1] == '"' for c in cells) > 0.1 * len(cells)
+    found = (
+        [c for c in cells if len(c) > 1 and c[0] == c[-1] == '"'] if '"' in "".join(cells) else []
+    )
+    return len(found) > 0.1 * len(cells)
 
 
 SPACED = re.compile(r'"[^"]*"|\S+')

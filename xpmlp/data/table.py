@@ -210,13 +210,7 @@ class Table:
         if not self.width:
             reasons = "; ".join(f"{f.name}: {f.note}" for f in self.features)
             raise InvalidValueError(f"found no column to learn from: {short(reasons, 300)}")
-        made = [
-            statistics(
-                values[~np.isnan(values)] if np.isnan(values).any() else values, self.scaling
-            )
-            for _, measured, _ in found
-            for values in measured.T
-        ]
+        made = [statistics(v, self.scaling) for _, measured, _ in found for v in measured.T]
         self.fill, self.shift, self.scale = np.array(made).reshape(-1, 3).T.copy()
         if self.scaling == "quartiles":
             self._scale_all(frame)

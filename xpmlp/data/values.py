@@ -42,7 +42,7 @@ _PAIRS = ("yes no", "true false", "t f", "y n", "on off", "ja nein", "1 0", "1.0
 YES = {word: 1 - place for pair in _PAIRS for place, word in enumerate(pair.split())}
 """Yes and no as people write them, in lower case."""
 
-_PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_PLAIN = re.compile(r"(?![-+]?0\d)[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _ZEROS = re.compile(r"[-+]?0\d")
 """A code rather than a number: 02134, 007."""
 
@@ -68,7 +68,7 @@ _TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 
 def is_plain(text: str) -> bool:
     """Whether a text is a number as programs write it; codes such as 02134 are not."""
-    return bool(_PLAIN.fullmatch(text)) and not _ZEROS.match(text)
+    return _PLAIN.fullmatch(text) is not None
 
 
 def decimal_mark(texts: Sequence[str]) -> str | None:
@@ -124,7 +124,7 @@ def dates(texts: Sequence[str]) -> tuple[Array, str] | None:
 
     Where day and month cannot be told apart, the month is first.
     """
-    if not texts:
+    if not texts or sum(map(str.isdigit, texts[0])) < 4:  # 1/2/24 has the fewest
         return None
     if all(map(_ISO.fullmatch, texts)):
         try:
