@@ -3,10 +3,9 @@
 import argparse
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 
@@ -25,14 +24,15 @@ def main(given: Sequence[str]) -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args(given)
+    import duckdb
     import polars
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.csv"
         write(path, options.rows)
-        runs = {
+        runs: dict[str, Callable[[], object]] = {
             "polars": lambda: polars.read_csv(path),
-            "duckdb": lambda: _duckdb(path),
+            "duckdb": lambda: duckdb.connect().execute(f"FROM '{path}'").fetchnumpy(),
             "xpmlp": lambda: Table().fit(read_table(path)),
         }
         for run in runs.values():
@@ -47,13 +47,6 @@ def main(given: Sequence[str]) -> None:
         "environment": describe(),
     }
     print(json.dumps(found, indent=1))
-
-
-def _duckdb(path: Path) -> None:
-    import duckdb
-
-    connect: Any = duckdb.connect
-    connect().execute(f"FROM '{path}'").fetchnumpy()
 
 
 def write(path: Path, rows: int) -> None:
