@@ -181,6 +181,7 @@ NUMBERS = GOOD.replace("x", "1").replace("y", "2")
         ("a,b,c\n", "found no rows after the header"),
         ("a\n1\n2\n", "found one column"),
         ("a,b,c\n1,2,3\n1,2\n", "line 3: found 2 columns, expected 3"),
+        (GOOD + "1\n1,2,x\n", "line 42: found 1 column, expected 3"),
         (GOOD + "1,2\n1,2,x\n", "line 42: found 2 columns, expected 3"),
         (GOOD + "1,2,x,4\n5,6,y\n", "line 42: found 4 columns, expected 3"),
         ("a,b,label\n1,2,x\n3,4,y\n1,2,x\n1,2,x,4\n", "line 5: found 4 columns, expected 3"),

@@ -158,8 +158,9 @@ def reason(message: str, line: int | None = None) -> str:
     said = re.search(r"Line: (\d+)", message) or re.search(r" in line (\d+)", message)
     where = f"line {line or said[1]}: " if said else ""
     if counts := re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message):
+        found = f"{counts[2]} column{'' if counts[2] == '1' else 's'}"
         return (
-            f"{where}found {counts[2]} columns, expected {counts[1]} as in the first row; correct "
+            f"{where}found {found}, expected {counts[1]} as in the first row; correct "
             "the row, and quote cells that contain the separator"
         )
     if "unterminated quote" in message:

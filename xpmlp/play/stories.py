@@ -175,7 +175,7 @@ STORIES = (
             "epochs": 100,
             "pace": 10,
         },
-        "units",
+        "rate",
     ),
     Story(
         "underfitting",
