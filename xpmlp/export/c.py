@@ -214,7 +214,8 @@ static inline int {n}_label(const {x} *x)
     def _loop(self, s: Loop) -> Iterator[str]:
         head = f"for (int i = 0; i < {s.size}; i++)"
         if len(s.steps) == 1:
-            yield f"{head} {s.steps[0].name}[i] = {self._expression(s.steps[0])};"
+            head, place = ("", "0") if s.size == 1 else (f"{head} ", "i")
+            yield f"{head}{s.steps[0].name}[{place}] = {self._expression(s.steps[0])};"
             return
         yield f"{head} {{"
         for step in s.steps:
@@ -238,15 +239,21 @@ static inline int {n}_label(const {x} *x)
         yield f"  {call}"
 
     def _reduction(self, s: Reduction) -> Iterator[str]:
-        inner = f" * {s.inner}" if s.inner > 1 else ""
-        first = self._at(s.x, f"o * {s.count * s.inner} + i")
-        each = self._at(s.x, f"o * {s.count * s.inner} + k{inner} + i")
-        place = f"{s.name}[o * {s.inner} + i]"
+        place, start = f"{s.name}[o * {s.inner} + i]", f"o * {s.count * s.inner} + i"
+        if s.outer == s.inner == 1:
+            place, first, each = f"{s.name}[0]", self._at(s.x, "0"), self._at(s.x, "k")
+        else:
+            first = self._at(s.x, start)
+            each = self._at(s.x, f"{start} + k * {s.inner}")
         how = {
             "sum": f"{place} += {each};",
             "max": f"if ({each} > {place}) {place} = {each};",
             "min": f"if ({each} < {place}) {place} = {each};",
         }[s.op]
+        if s.outer == s.inner == 1:
+            yield f"{place} = {first};"
+            yield f"for (int k = 1; k < {s.count}; k++) {how}"
+            return
         yield f"for (int o = 0; o < {s.outer}; o++) for (int i = 0; i < {s.inner}; i++) {{"
         yield f"  {place} = {first};"
         yield f"  for (int k = 1; k < {s.count}; k++) {how}"
