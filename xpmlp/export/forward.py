@@ -5,7 +5,7 @@ ONNX (``xpmlp_backends.onnx``), or of ``xpmlp.export.trace``. So no formula is w
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,12 +15,14 @@ from xpmlp.arrays.robust import standardized
 from xpmlp.errors import unknown_name
 from xpmlp.model import members
 from xpmlp.model.base import Model
+from xpmlp.model.calibration import Calibration
 from xpmlp.model.outputs import LOGITS, POINTS, PROBABILITIES, Reading
 from xpmlp.model.scaling import Scaling
 from xpmlp.model.task import Task
 from xpmlp.nn.activations import Activation
 from xpmlp.nn.functions import Array, over_rows
 from xpmlp.nn.layers import Backward, Grads, Layer, Params, Pass, map_layers
+from xpmlp.nn.network import Network
 from xpmlp.nn.normalization import EPSILON
 from xpmlp.nn.ops import scaled
 from xpmlp.nn.tabular import BOUND
@@ -42,12 +44,15 @@ class Host:
         Makes a constant.
     capabilities : frozenset of str
         Without "float64", in which predictions would be brought to the targets' units.
+    exact : str
+        The dtype in which a robust scaling is computed.
     """
 
     xp: Any
     ops: Any
     asarray: Callable[..., Array]
     capabilities: frozenset[str] = frozenset()
+    exact: str = "float64"
 
 
 class _Task(Task):
@@ -64,21 +69,23 @@ def by_table(f: Activation) -> Activation:
 
 
 @dataclass(frozen=True)
-class Exported:
-    """A trained model as readings see it, on another backend."""
+class Fixed:
+    """What predictions depend on besides the weights, as it is now; for readings, on a backend."""
 
-    backend: Any
+    dtype: str
+    network: Network
     task: Task
     scaling: Scaling
-    calibration: Any
+    calibration: Calibration | None
+    backend: Any = None
 
     @classmethod
-    def of(cls, model: Model, backend: Any) -> "Exported":
+    def of(cls, model: Model) -> "Fixed":
         """Return a model's; InvalidValueError if the model has not been trained."""
         task = model.task
         output = None if task.output is None else by_table(task.output)
         seen = _Task(task.kind, task.loss, output, task.columns)
-        return cls(backend, seen, model.scaling, model.calibration)
+        return cls(model.dtype, model.network, seen, model.scaling, model.calibration)
 
 
 def network(
@@ -131,18 +138,12 @@ def no_backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
 
 
 def logits(
-    model: Model,
-    backend: Any,
-    layer: Layer,
-    values: Mapping[str, Array],
-    x: Array,
+    model: Fixed, host: Host, layer: Layer, values: Mapping[str, Array], x: Array
 ) -> Array:
     """Return what the network makes of raw inputs: shape (n, outputs), as readings take it.
 
     Parameters
     ----------
-    model : Model
-    backend : Backend or Host
     layer : Layer
         The model's network.
     values : mapping of str to Array
@@ -150,32 +151,31 @@ def logits(
     x : Array, shape (n, inputs)
         In the model's dtype, or uint8 pixels.
     """
-    x = _scaled(model, backend, x)
-    z = layer.forward(backend.ops, values, x, Pass(statistics=values))[0]
+    x = _scaled(model, host, x)
+    z = layer.forward(host.ops, values, x, Pass(statistics=values))[0]
     if model.network.members is None:
         return z
-    seen: Any = Exported.of(model, backend)
+    seen: Any = replace(model, backend=host)
     return members.outputs(seen, z, each=False)
 
 
-def _scaled(model: Model, backend: Any, x: Array) -> Array:
+def _scaled(model: Fixed, host: Host, x: Array) -> Array:
     """Return the inputs of the first layer."""
-    xp, scaling, dtype = backend.xp, model.scaling, getattr(backend.xp, model.dtype)
+    xp, scaling, dtype = host.xp, model.scaling, getattr(host.xp, model.dtype)
     if scaling.mode == "robust" and scaling.shift is not None:
         # In float64, as predict does: what is left of two large numbers keeps its digits.
         clip = np.where(np.isin(np.arange(len(scaling.shift)), scaling.codes), 0.0, 1 / BOUND**2)
-        by = (backend.asarray(a, "float64") for a in (scaling.shift, scaling.scale, clip))
-        return xp.astype(standardized(xp, xp.astype(x, xp.float64), *by), dtype)
+        by = (host.asarray(a, host.exact) for a in (scaling.shift, scaling.scale, clip))
+        return xp.astype(standardized(xp, xp.astype(x, getattr(xp, host.exact)), *by), dtype)
     shift, scale = (
-        None if a is None else backend.asarray(a, model.dtype)
-        for a in (scaling.shift, scaling.scale)
+        None if a is None else host.asarray(a, model.dtype) for a in (scaling.shift, scaling.scale)
     )
     return scaled(xp, x, shift, scale, dtype)
 
 
-def read(model: Model, backend: Any, out: Array, reading: Reading) -> Array:
+def read(model: Fixed, host: Host, out: Array, reading: Reading) -> Array:
     """Return what a reading makes of outputs, in the targets' units."""
-    seen: Any = Exported.of(model, backend)
+    seen: Any = replace(model, backend=host)
     return reading.in_units(seen, reading.of(seen, out))
 
 

@@ -30,7 +30,7 @@ def write(model: Model, path: Any) -> None:
     inputs, x = _inputs(model, onnx)
     layer, arrays = forward.network(model, onnx.normalization)
     values = {name: onnx.constant(value) for name, value in arrays.items()}
-    out = forward.logits(model, host, layer, values, x)
+    out = forward.logits(forward.Fixed.of(model), host, layer, values, x)
     notes = {"task": model.task.kind, "loss": model.task.loss.name, "version": __version__}
     content = onnx.build(inputs, _outputs(model, host, out, onnx), notes)
     write_atomically(Path(path), content)
@@ -38,12 +38,13 @@ def write(model: Model, path: Any) -> None:
 
 def _outputs(model: Model, host: Any, out: Array, onnx: Any) -> dict[str, Array]:
     """Return the outputs of the graph by name."""
+    fixed = forward.Fixed.of(model)
     if model.task.kind == "values":
-        return {"values": forward.read(model, host, out, POINTS)}
-    label = host.xp.astype(forward.read(model, host, out, DECISIONS), host.xp.int64)
+        return {"values": forward.read(fixed, host, out, POINTS)}
+    label = host.xp.astype(forward.read(fixed, host, out, DECISIONS), host.xp.int64)
     if (names := forward.class_names(model)) is not None:
         label = onnx.named(names, label)
-    return {"label": label, "probabilities": forward.read(model, host, out, PROBABILITIES)}
+    return {"label": label, "probabilities": forward.read(fixed, host, out, PROBABILITIES)}
 
 
 def _inputs(model: Model, onnx: Any) -> tuple[dict[str, Array], Array]:

@@ -123,7 +123,6 @@ class Program:
     Parameters
     ----------
     model : Model
-    outputs : {"predictions", "logits"}
 
     Attributes
     ----------
@@ -137,7 +136,7 @@ class Program:
     inputs, outputs : int
     """
 
-    def __init__(self, model: Model, outputs: str = "predictions") -> None:
+    def __init__(self, model: Model) -> None:
         calls = Functions()
         host = forward.Host(trace.NAMESPACE, trace.operations(calls), trace.constant)
         self.inputs = model.sizes[0]
@@ -145,8 +144,9 @@ class Program:
         x = Recorded("input", (), (1, self.inputs), dtype, name="x")
         layer, arrays = forward.network(model)
         values: dict[str, Array] = {n: trace.constant(a, name=n) for n, a in arrays.items()}
-        out = forward.logits(model, host, layer, values, x)
-        out = forward.read(model, host, out, forward.reading_of(model, outputs))
+        fixed = forward.Fixed.of(model)
+        out = forward.logits(fixed, host, layer, values, x)
+        out = forward.read(fixed, host, out, forward.reading_of(model))
         self.outputs = out.size
         self.statements: list[Any] = []
         self.constants: dict[str, np.ndarray] = {}
