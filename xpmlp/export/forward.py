@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from xpmlp.arrays.robust import standardized
-from xpmlp.errors import unknown_name
+from xpmlp.errors import InvalidValueError, unknown_name
 from xpmlp.model import members
 from xpmlp.model.base import Model
 from xpmlp.model.calibration import Calibration
-from xpmlp.model.outputs import LOGITS, POINTS, PROBABILITIES, Reading
+from xpmlp.model.outputs import LOGITS, POINTS, PROBABILITIES, Reading, probable
 from xpmlp.model.scaling import Scaling
 from xpmlp.model.task import Task
 from xpmlp.nn.activations import Activation
@@ -137,9 +137,7 @@ def no_backward(dy: Array, need_dx: bool = True) -> tuple[Array | None, Grads]:
     raise NotImplementedError("an exported network has no backward pass")
 
 
-def logits(
-    model: Fixed, host: Host, layer: Layer, values: Mapping[str, Array], x: Array
-) -> Array:
+def logits(model: Fixed, host: Host, layer: Layer, values: Mapping[str, Array], x: Array) -> Array:
     """Return what the network makes of raw inputs: shape (n, outputs), as readings take it.
 
     Parameters
@@ -185,13 +183,18 @@ def reading_of(model: Model, outputs: str = "predictions") -> Reading:
     Raises
     ------
     InvalidValueError
-        For other names.
+        For other names, and for logits of a model whose outputs are no probabilities.
     """
     if outputs not in OUTPUTS:
         raise unknown_name("outputs", outputs, OUTPUTS)
-    if outputs == "logits":
-        return LOGITS
-    return POINTS if model.task.kind == "values" else PROBABILITIES
+    if outputs == "predictions":
+        return POINTS if model.task.kind == "values" else PROBABILITIES
+    if probable(model.task) is None:
+        raise InvalidValueError(
+            "outputs: found 'logits' for a model whose outputs are no probabilities; expected "
+            "'predictions'"
+        )
+    return LOGITS
 
 
 def class_names(model: Model) -> list[str] | None:

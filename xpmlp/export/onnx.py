@@ -61,9 +61,7 @@ def _inputs(model: Model, onnx: Any) -> tuple[dict[str, Array], Array]:
                 f"numbers of it ({', '.join(f.parts)}), and train again with xpmlp.Table(drop="
                 f"[{f.name!r}])"
             )
-    given = {
-        f.name: onnx.argument((ROWS, 1), "float64" if f.measured else "utf8") for f in used
-    }
+    given = {f.name: onnx.argument((ROWS, 1), "float64" if f.measured else "utf8") for f in used}
     return given, _encoded(model, table, used, given, onnx)
 
 

@@ -78,7 +78,7 @@ class _Converter:
                 hidden = [self.modules.Residual(self.nn.Sequential(*hidden))]
             found += hidden
         found += [self._dense(len(a.pairs))]
-        found += self._predictions() if outputs == "predictions" else []
+        found += self._predictions() if outputs == "predictions" else self._logits()
         return self.nn.Sequential(*found).eval()
 
     def _inputs(self) -> list[Any]:
@@ -133,15 +133,20 @@ class _Converter:
         first = rate.rate if isinstance(rate, Schedule) else rate
         return [self.nn.Dropout(float(first))] if first else []
 
+    def _logits(self) -> list[Any]:
+        """Return what makes logits of the last layer's outputs, which mostly are logits."""
+        output = self.model.task.output
+        if output is None:
+            return []
+        return [self._named(output.name), self.modules.Logits(output.name == "softmax")]
+
     def _predictions(self) -> list[Any]:
         """Return what makes predictions of the last layer's outputs."""
         model, task, scaling = self.model, self.model.task, self.model.scaling
         found: list[Any] = []
         if model.calibration is not None and model.calibration.temperature != 1.0:
-            # softmax(ln softmax(z)/T) is softmax(z/T), and the same holds for the sigmoid.
-            found.append(
-                self.modules.Standardize(None, 1.0 / model.calibration.temperature, self.dtype)
-            )
+            by = 1.0 / model.calibration.temperature
+            found += [*self._logits(), self.modules.Standardize(None, by, self.dtype)]
         if task.loss.predicts != "points":
             found.append(self.modules.Points(task.loss))
         link = task.link.name if task.output is None else task.output.name

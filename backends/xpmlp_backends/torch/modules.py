@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import array_api_compat.torch as xp
 import torch
 from torch import nn
 
@@ -28,7 +29,7 @@ class Standardize(nn.Module):
         x = x.to(self.inner)
         x = x if self.shift is None else x - self.shift
         x = x if self.scale is None else x * self.scale
-        x = x if self.clip is None else smooth_clip(torch, x, self.clip)
+        x = x if self.clip is None else smooth_clip(xp, x, self.clip)
         return x.to(self.dtype)
 
 
@@ -84,6 +85,20 @@ class Elementwise(nn.Module):
     def forward(self, z: Any) -> Any:
         """Return f(z)."""
         return self.FUNCTIONS[self.name](z)
+
+
+class Logits(nn.Module):
+    """Numbers of which softmax, or else the sigmoid, gives these probabilities."""
+
+    def __init__(self, softmax: bool) -> None:
+        super().__init__()
+        self.softmax = softmax
+
+    def forward(self, p: Any) -> Any:
+        """Return the logits."""
+        least = torch.finfo(p.dtype).smallest_normal
+        logs = torch.log(p.clamp(min=least))
+        return logs if self.softmax else logs - torch.log((1 - p).clamp(min=least))
 
 
 class Points(nn.Module):
