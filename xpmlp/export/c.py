@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp import __version__
 from xpmlp.errors import InvalidValueError, short
 from xpmlp.export import forward
 from xpmlp.export.program import Copy, Dense, Element, Lookup, Loop, Place, Program, Reduction, Step
@@ -105,7 +104,7 @@ class Header:
         pixels = ", 0 to 255" if m.scaling.pixels else ""
         x = TYPES[forward.inputs_dtype(m)]
         lines = [
-            f"A multilayer perceptron, {sizes}, written by xpmlp {__version__}. C99, link with -lm.",
+            f"A multilayer perceptron, {sizes}, by xpmlp {forward.version()}. C99, link with -lm.",
             "",
             f"  {x} x[{n}_inputs];{' ' * 6}the inputs{pixels}",
             f"  {self.real} out[{n}_outputs];",
@@ -204,11 +203,11 @@ static inline int {n}_label(const {x} *x)
             at = f" + {s.at}" if s.at else ""
             places = "i" if s.table is None else f"{self.name}_{s.table}[i]"
             source = self._at(s.x, places)
-            yield f"for (int i = 0; i < {s.count}; i++) {s.name}[i{at}] = {source};"
+            yield f"for (int i = 0; i < {s.length}; i++) {s.name}[i{at}] = {source};"
         elif isinstance(s, Lookup):
             codes = self._at(s.codes, f"i / {s.width}")
             table = f"{self.name}_{s.table}[(int){codes} * {s.width} + i % {s.width}]"
-            size = s.count * s.width
+            size = s.length * s.width
             yield f"for (int i = 0; i < {size}; i++) {s.name}[i] = {table};"
 
     def _loop(self, s: Loop) -> Iterator[str]:
@@ -228,18 +227,18 @@ static inline int {n}_label(const {x} *x)
     def _dense(self, s: Dense) -> Iterator[str]:
         W, b = f"{self.name}_{s.W}", "0" if s.b is None else f"{self.name}_{s.b}"
         x, z = self._address(s.x), s.name
-        if s.count == 1:
+        if s.networks == 1:
             yield f"{self.name}_dense({x}, {W}, {b}, {s.inputs}, {s.outputs}, {z});"
             return
-        x = f"{x} + k * {s.inputs}" if s.apart_x else x
-        W = f"{W} + k * {s.inputs * s.outputs}" if s.apart_W else W
+        x = f"{x} + k * {s.inputs}" if s.own_x else x
+        W = f"{W} + k * {s.inputs * s.outputs}" if s.own_w else W
         b = b if s.b is None else f"{b} + k * {s.outputs}"
         call = f"{self.name}_dense({x}, {W}, {b}, {s.inputs}, {s.outputs}, {z} + k * {s.outputs});"
-        yield f"for (int k = 0; k < {s.count}; k++)"
+        yield f"for (int k = 0; k < {s.networks}; k++)"
         yield f"  {call}"
 
     def _reduction(self, s: Reduction) -> Iterator[str]:
-        place, start = f"{s.name}[o * {s.inner} + i]", f"o * {s.count * s.inner} + i"
+        place, start = f"{s.name}[o * {s.inner} + i]", f"o * {s.length * s.inner} + i"
         if s.outer == s.inner == 1:
             place, first, each = f"{s.name}[0]", self._at(s.x, "0"), self._at(s.x, "k")
         else:
@@ -252,11 +251,11 @@ static inline int {n}_label(const {x} *x)
         }[s.op]
         if s.outer == s.inner == 1:
             yield f"{place} = {first};"
-            yield f"for (int k = 1; k < {s.count}; k++) {how}"
+            yield f"for (int k = 1; k < {s.length}; k++) {how}"
             return
         yield f"for (int o = 0; o < {s.outer}; o++) for (int i = 0; i < {s.inner}; i++) {{"
         yield f"  {place} = {first};"
-        yield f"  for (int k = 1; k < {s.count}; k++) {how}"
+        yield f"  for (int k = 1; k < {s.length}; k++) {how}"
         yield "}"
 
     # Expressions
@@ -281,7 +280,7 @@ static inline int {n}_label(const {x} *x)
             return f"({text})" if text.startswith("-") else text
         if e.result:
             return e.result if e.result.startswith(("t", "z")) else f"{e.result}_i"
-        return f"{self._named(e.buffer)}[{e.index('/')}]"
+        return f"{self._named(e.buffer)}[{e.place('/')}]"
 
     def _at(self, place: Place, index: str) -> str:
         offset = f" + {place.offset}" if place.offset else ""

@@ -4,6 +4,7 @@ An export is the model's own forward pass, called with arrays that record what i
 ONNX (``xpmlp_backends.onnx``), or of ``xpmlp.export.trace``. So no formula is written twice.
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -205,6 +206,11 @@ def class_names(model: Model) -> list[str] | None:
         return None
     good = len(names) == count and all(isinstance(name, str) for name in names)
     return list(names) if good else None
+
+
+def version() -> str:
+    """Return xpmlp's version, for what is written in files."""
+    return str(getattr(sys.modules.get("xpmlp"), "__version__", ""))
 
 
 def inputs_dtype(model: Model) -> str:

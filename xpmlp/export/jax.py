@@ -1,7 +1,6 @@
 """``MLP.to_jax``: the forward pass as a pure function of parameters and inputs."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from xpmlp.export import forward
 from xpmlp.model.backends import backend_for

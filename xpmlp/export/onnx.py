@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp import __version__
 from xpmlp.data.features import Feature
 from xpmlp.data.table import Table
 from xpmlp.data.values import MISSING
@@ -31,7 +30,7 @@ def write(model: Model, path: Any) -> None:
     layer, arrays = forward.network(model, onnx.normalization)
     values = {name: onnx.constant(value) for name, value in arrays.items()}
     out = forward.logits(forward.Fixed.of(model), host, layer, values, x)
-    notes = {"task": model.task.kind, "loss": model.task.loss.name, "version": __version__}
+    notes = {"task": model.task.kind, "loss": model.task.loss.name, "version": forward.version()}
     content = onnx.build(inputs, _outputs(model, host, out, onnx), notes)
     write_atomically(Path(path), content)
 

@@ -13,7 +13,7 @@ import numpy as np
 from xpmlp.export import forward, trace
 from xpmlp.export.trace import Function, Functions, Recorded
 from xpmlp.model.base import Model
-from xpmlp.nn.functions import Array
+from xpmlp.nn.functions import Array, over_rows
 
 MANY = 8
 """Runs of neighbours from which on a table of places is shorter than a loop for each."""
@@ -22,23 +22,23 @@ MANY = 8
 class Element(NamedTuple):
     """An operand within a loop over i: a number, the loop's own result, or ``buffer[index]``.
 
-    The index is (i // each) % count + offset; ``wraps`` says whether i // each reaches count.
+    The index is (i // each) % period + offset; ``wraps`` says whether i // each reaches the period.
     """
 
     value: Any = None
     result: str = ""
     buffer: str = ""
     each: int = 1
-    count: int = 0
+    period: int = 0
     offset: int = 0
     wraps: bool = False
 
-    def index(self, over: str) -> str:
+    def place(self, over: str) -> str:
         """Return the index as text; ``over`` is how the language divides whole numbers."""
-        if self.count == 1:
+        if self.period == 1:
             return str(self.offset)
         made = "i" if self.each == 1 else f"i {over} {self.each}"
-        made = f"{made} % {self.count}" if self.wraps else made
+        made = f"{made} % {self.period}" if self.wraps else made
         return f"{made} + {self.offset}" if self.offset else made
 
 
@@ -62,17 +62,17 @@ class Loop:
 
 
 class Dense(NamedTuple):
-    """``name = x W + b`` for ``count`` networks, which may have their own x and W, or one."""
+    """``name = x W + b`` for some networks, which may have their own x and W, or one."""
 
     name: str
     x: "Place"
     W: str
     b: str | None
-    count: int
+    networks: int
     inputs: int
     outputs: int
-    apart_x: bool
-    apart_W: bool
+    own_x: bool
+    own_w: bool
     dtype: str
 
 
@@ -83,18 +83,18 @@ class Reduction(NamedTuple):
     op: str
     x: "Place"
     outer: int
-    count: int
+    length: int
     inner: int
     dtype: str
 
 
 class Copy(NamedTuple):
-    """``name[at + i] = x[i]`` for i below ``count``; with a ``table``, ``x[table[i]]``."""
+    """``name[at + i] = x[i]`` for i below ``length``; with a ``table``, ``x[table[i]]``."""
 
     name: str
     at: int
     x: "Place"
-    count: int
+    length: int
     table: str | None
     dtype: str
 
@@ -105,7 +105,7 @@ class Lookup(NamedTuple):
     name: str
     table: str
     codes: "Place"
-    count: int
+    length: int
     width: int
     dtype: str
 
@@ -221,13 +221,13 @@ class Program:
         x, W, *biases = node.args
         bias = None
         for b in biases:
-            whole = np.broadcast_to(trace.over_rows(b).value, node.shape)
+            whole = np.broadcast_to(over_rows(b).value, node.shape)
             bias = self._constant(np.ravel(whole), b.name)
         inputs, outputs = W.shape[-2:]
-        apart = x.size > inputs, W.size > inputs * outputs
+        own = x.size > inputs, W.size > inputs * outputs
         weights = self._constant(W.value, W.name)
         sizes = prod(node.shape[:-2]), inputs, outputs
-        return Dense(name, self._place(x), weights, bias, *sizes, *apart, node.dtype)
+        return Dense(name, self._place(x), weights, bias, *sizes, *own, node.dtype)
 
     def _gather(self, node: Recorded) -> None:
         """Add what moves numbers; nothing for neighbours in one array."""
@@ -256,15 +256,20 @@ class Program:
         """Add a step to the last loop, or to a new one if it looks at others of its results."""
         operands = [self._operand(a, node) for a in node.args]
         loop = self.statements[-1] if self.statements else None
-        own = {step.name for step in loop.steps} if isinstance(loop, Loop) else set[str]()
-        straight = Element(each=1, count=node.size)
-        fits = isinstance(loop, Loop) and loop.size == node.size
-        if not fits or any(o.buffer in own and o._replace(buffer="") != straight for o in operands):
-            loop, own = Loop(node.size), set()
-            self.statements.append(loop)
+        if not isinstance(loop, Loop) or loop.size != node.size:
+            loop = self._new_loop(node.size)
+        own = {step.name for step in loop.steps}
+        straight = Element(each=1, period=node.size)
+        if any(o.buffer in own and o._replace(buffer="") != straight for o in operands):
+            loop, own = self._new_loop(node.size), set()
         args = [Element(result=o.buffer) if o.buffer in own else o for o in operands]
         name = self._buffer(node, name)
         loop.steps.append(Step(name, node.op, tuple(args), node.dtype, True, node.more))
+
+    def _new_loop(self, size: int) -> Loop:
+        self.statements.append(Loop(size))
+        made: Loop = self.statements[-1]
+        return made
 
     def _operand(self, a: Recorded, node: Recorded) -> Element:
         """Return an operand of a loop over the elements of ``node``."""
@@ -277,10 +282,10 @@ class Program:
             self._kept.append(moved)
             self._gather(moved)
             home = self._place(moved)
-            return Element(buffer=home.buffer, count=node.size, offset=home.offset)
-        (each, count), home = found, self._place(a)
-        wraps = each * count < node.size
-        return Element(None, "", home.buffer, each, count, home.offset, wraps)
+            return Element(buffer=home.buffer, period=node.size, offset=home.offset)
+        (each, period), home = found, self._place(a)
+        wraps = each * period < node.size
+        return Element(None, "", home.buffer, each, period, home.offset, wraps)
 
     def _function(self, f: Function) -> tuple[str, Loop, Element, str]:
         """Return an activation's steps, for one number."""
@@ -331,8 +336,8 @@ def _in_order(out: Recorded) -> list[Recorded]:
 
 
 def _pattern(places: np.ndarray) -> tuple[int, int] | None:
-    """Return (each, count) if the i-th place is (i // each) % count."""
+    """Return (each, period) if the i-th place is (i // each) % period."""
     changes = np.flatnonzero(np.diff(places))
     each = int(changes[0]) + 1 if len(changes) else len(places)
-    count = int(places.max()) + 1
-    return (each, count) if (places == np.arange(len(places)) // each % count).all() else None
+    period = int(places.max()) + 1
+    return (each, period) if (places == np.arange(len(places)) // each % period).all() else None

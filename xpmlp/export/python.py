@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp import __version__
 from xpmlp.data.table import Table
 from xpmlp.data.values import MISSING
 from xpmlp.errors import InvalidValueError
@@ -51,7 +50,7 @@ class Module:
         classes = m.task.kind != "values"
         sizes = "-".join(map(str, m.sizes))
         parts = [
-            HEAD.format(sizes=sizes, version=__version__, what=self._takes()),
+            HEAD.format(sizes=sizes, version=forward.version(), what=self._takes()),
             f"INPUTS, OUTPUTS = {p.inputs}, {p.outputs}",
             *self._names(),
             *(self._constant(name, value) for name, value in p.constants.items()),
@@ -72,7 +71,8 @@ class Module:
 
     def _names(self) -> Iterator[str]:
         if self.model.task.kind in ("labels", "one_hot", "binary"):
-            yield f"NAMES = {forward.class_names(self.model) or list(range(self.program.outputs))!r}"
+            numbered = [*range(self.program.outputs)]
+            yield f"NAMES = {forward.class_names(self.model) or numbered!r}"
 
     def _classes(self) -> str:
         return CLASSES["one" if self.model.task.kind != "multilabel" else "several"]
@@ -162,14 +162,14 @@ class Module:
         elif isinstance(s, Reduction):
             yield f"{s.name} = {self._reduction(s)}"
         elif isinstance(s, Copy):
-            source = self._part(s.x, s.count)
+            source = self._part(s.x, s.length)
             if s.table is not None:
                 offset = f"{s.x.offset} + " if s.x.offset else ""
                 source = f"[{s.x.buffer}[{offset}i] for i in {s.table}]"
             yield f"{s.name} {'+=' if s.at else '='} {source}"
         elif isinstance(s, Lookup):
             row = f"{s.table}[int(c) * {s.width} : (int(c) + 1) * {s.width}]"
-            codes = self._part(s.codes, s.count)
+            codes = self._part(s.codes, s.length)
             yield f"{s.name} = [v for c in {codes} for v in {row}]"
 
     def _loop(self, s: Loop) -> Iterator[str]:
@@ -186,18 +186,18 @@ class Module:
 
     def _dense(self, s: Dense) -> str:
         b = "None" if s.b is None else s.b
-        if not s.apart_x:  # the networks' outputs are those of one layer
+        if not s.own_x:  # the networks' outputs are those of one layer
             return f"dense({self._part(s.x, s.inputs)}, {s.W}, {b})"
         start = f"{s.x.offset} + k * {s.inputs}" if s.x.offset else f"k * {s.inputs}"
-        rows = f"{s.W}[k * {s.outputs} : (k + 1) * {s.outputs}]" if s.apart_W else s.W
+        rows = f"{s.W}[k * {s.outputs} : (k + 1) * {s.outputs}]" if s.own_w else s.W
         b = b if s.b is None else f"{s.b}[k * {s.outputs} : (k + 1) * {s.outputs}]"
         part = f"{s.x.buffer}[{start} : {start} + {s.inputs}]"
-        return f"[z for k in range({s.count}) for z in dense({part}, {rows}, {b})]"
+        return f"[z for k in range({s.networks}) for z in dense({part}, {rows}, {b})]"
 
     def _reduction(self, s: Reduction) -> str:
         if s.outer == s.inner == 1:
-            return f"[{s.op}({self._part(s.x, s.count)})]"
-        whole, offset = s.count * s.inner, f"{s.x.offset} + " if s.x.offset else ""
+            return f"[{s.op}({self._part(s.x, s.length)})]"
+        whole, offset = s.length * s.inner, f"{s.x.offset} + " if s.x.offset else ""
         part = f"{s.x.buffer}[{offset}o * {whole} + i : {offset}(o + 1) * {whole} : {s.inner}]"
         return f"[{s.op}({part}) for o in range({s.outer}) for i in range({s.inner})]"
 
@@ -228,7 +228,7 @@ class Module:
             return f"({text})" if text.startswith("-") else text
         if e.result:
             return e.result if e.result.startswith(("t", "z")) else f"{e.result}_i"
-        return f"{e.buffer}[{e.index('//')}]"
+        return f"{e.buffer}[{e.place('//')}]"
 
 
 def _plain(value: Any) -> Any:

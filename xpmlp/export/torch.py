@@ -18,7 +18,7 @@ Made = TypeVar("Made", bound=Model)
 
 def convert(model: Model, outputs: str, copy: bool) -> Any:
     """Return a model as modules; ``MLP.to_torch`` documents it."""
-    require("torch", "torch", "to_torch")
+    torch = require("torch", "torch", "to_torch")
     forward.reading_of(model, outputs)
     refuse_ensemble(model, "to_torch")
     a = model.network.architecture
@@ -32,18 +32,18 @@ def convert(model: Model, outputs: str, copy: bool) -> Any:
             f"to_torch: this model has the custom layer {a.normalization.__name__!r}, which "
             "PyTorch has no module for; use to_onnx or to_jax"
         )
-    return _Converter(model, copy).network(outputs)
+    return _Converter(torch, model, copy).network(outputs)
 
 
 class _Converter:
     """Makes modules of a model's layers."""
 
-    def __init__(self, model: Model, copy: bool) -> None:
-        import torch
+    def __init__(self, torch: Any, model: Model, copy: bool) -> None:
         from xpmlp_backends.torch import modules
 
-        self.model, self.torch, self.modules, self.nn = model, torch, modules, torch.nn
-        self.dtype = getattr(torch, model.dtype)
+        self.model, self.torch, self.modules = model, torch, modules
+        self.nn = torch.nn
+        self.dtype = getattr(self.torch, model.dtype)
         self.values = self._shared() if not copy else self._copies()
 
     def _copies(self) -> dict[str, Any]:
@@ -145,8 +145,8 @@ class _Converter:
         model, task, scaling = self.model, self.model.task, self.model.scaling
         found: list[Any] = []
         if model.calibration is not None and model.calibration.temperature != 1.0:
-            by = 1.0 / model.calibration.temperature
-            found += [*self._logits(), self.modules.Standardize(None, by, self.dtype)]
+            colder = 1.0 / model.calibration.temperature
+            found += [*self._logits(), self.modules.Standardize(None, colder, self.dtype)]
         if task.loss.predicts != "points":
             found.append(self.modules.Points(task.loss))
         link = task.link.name if task.output is None else task.output.name
@@ -154,9 +154,9 @@ class _Converter:
         if task.kind == "binary":
             found.append(self.modules.BothClasses())
         if scaling.scales_targets(task) and scaling.target_scale is not None:
-            names = ("target_scale", "target_shift", "target_low", "target_high")
-            by = (getattr(scaling, name) for name in names)
-            found.append(self.modules.Units(*by, self.dtype))
+            ends = scaling.target_low, scaling.target_high
+            by = scaling.target_scale, scaling.target_shift, *ends, self.dtype
+            found.append(self.modules.Units(*by))
         return found
 
 

@@ -34,6 +34,13 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
 _CONDITIONS = ("less", "equal", "greater", "not", "logical")
 
 
+def _operator(op: str, swapped: bool = False) -> Callable[[Any, Any], "Recorded"]:
+    def apply(a: Any, b: Any) -> Recorded:
+        return elementwise(op, b, a) if swapped else elementwise(op, a, b)
+
+    return apply
+
+
 class Recorded:
     """An array of one row.
 
@@ -80,7 +87,7 @@ class Recorded:
         return int(np.prod(self.shape, dtype=int))
 
     @property
-    def T(self) -> "Recorded":
+    def T(self) -> "Recorded":  # noqa: N802
         """The transpose."""
         return moved([self], lambda places: places.T)
 
@@ -96,25 +103,16 @@ class Recorded:
     def __hash__(self) -> int:
         return id(self)
 
-
-def _operator(op: str, swapped: bool = False) -> Callable[[Recorded, Any], Recorded]:
-    def apply(a: Recorded, b: Any) -> Recorded:
-        return elementwise(op, b, a) if swapped else elementwise(op, a, b)
-
-    return apply
-
-
-for _op, _name in {
-    "add": "add", "subtract": "sub", "multiply": "mul", "divide": "truediv", "pow": "pow",
-    "logical_and": "and", "logical_or": "or",
-}.items():  # fmt: skip
-    setattr(Recorded, f"__{_name}__", _operator(_op))
-    setattr(Recorded, f"__r{_name}__", _operator(_op, swapped=True))
-for _op, _name in {
-    "less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge", "equal": "eq",
-    "not_equal": "ne",
-}.items():  # fmt: skip
-    setattr(Recorded, f"__{_name}__", _operator(_op))
+    __add__, __radd__ = _operator("add"), _operator("add", swapped=True)
+    __sub__, __rsub__ = _operator("subtract"), _operator("subtract", swapped=True)
+    __mul__, __rmul__ = _operator("multiply"), _operator("multiply", swapped=True)
+    __truediv__, __rtruediv__ = _operator("divide"), _operator("divide", swapped=True)
+    __pow__, __rpow__ = _operator("pow"), _operator("pow", swapped=True)
+    __and__, __or__ = _operator("logical_and"), _operator("logical_or")
+    __lt__, __le__ = _operator("less"), _operator("less_equal")
+    __gt__, __ge__ = _operator("greater"), _operator("greater_equal")
+    __eq__: Any = _operator("equal")
+    __ne__: Any = _operator("not_equal")
 
 
 def constant(host: Any, dtype: str | None = None, name: str = "") -> Recorded:
@@ -202,7 +200,8 @@ class _Namespace:
         "float32", "float64", "int32", "int64", "uint8", "bool",
     )  # fmt: skip
     sum, max, min = (staticmethod(_reduced(op)) for op in ("sum", "max", "min"))
-    mean, var, astype, take = map(staticmethod, (_mean, _var, _astype, _take))
+    mean, var = staticmethod(_mean), staticmethod(_var)
+    astype, take = staticmethod(_astype), staticmethod(_take)
 
     @staticmethod
     def finfo(dtype: str) -> Any:

@@ -1,7 +1,8 @@
-"""PyTorch's modules for the layers of a network, and back: for ``MLP.to_torch`` and ``from_torch``."""
+"""PyTorch's modules for the layers of a network, for ``MLP.to_torch`` and ``MLP.from_torch``."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import array_api_compat.torch as xp
 import torch
@@ -72,7 +73,7 @@ class Residual(nn.Module):
 class Elementwise(nn.Module):
     """An activation for which PyTorch has no module: exp, sign or binary_step."""
 
-    FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    FUNCTIONS: ClassVar[dict[str, Callable[[Any], Any]]] = {
         "exp": torch.exp,
         "sign": torch.sign,
         "binary_step": lambda z: (z > 0).to(z.dtype),
@@ -151,7 +152,7 @@ MADE: dict[str, Callable[[], Any]] = {
     "swish": nn.SiLU,
     "mish": nn.Mish,
     "softmax": lambda: nn.Softmax(dim=-1),
-    **{name: (lambda name=name: Elementwise(name)) for name in Elementwise.FUNCTIONS},
+    **{name: partial(Elementwise, name) for name in Elementwise.FUNCTIONS},
 }
 """Modules of activations, by name."""
 
