@@ -35,7 +35,7 @@ _CONDITIONS = ("less", "equal", "greater", "not", "logical")
 
 
 def _operator(op: str, swapped: bool = False) -> Callable[[Any, Any], "Recorded"]:
-    def apply(a: Any, b: Any) -> Recorded:
+    def apply(a: Any, b: Any) -> "Recorded":
         return elementwise(op, b, a) if swapped else elementwise(op, a, b)
 
     return apply
