@@ -88,8 +88,7 @@ def test_a_plain_network_is_onnxs_own_operations(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:You are using the legacy TorchScript-based ONNX export")
-@pytest.mark.filterwarnings("ignore:.*:FutureWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the exporter that needs no more
 @pytest.mark.parametrize("normalization", [None, "layer", "batch"])
 @pytest.mark.parametrize("activation", ["relu", "gelu", "elu", "selu", "tanh", "swish", "mish"])
 def test_no_more_nodes_than_pytorch_exports(

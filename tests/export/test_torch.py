@@ -57,7 +57,8 @@ def test_logits_are_those_of_the_probabilities(kind: str) -> None:
 
 def of_output(kind: str, output: str) -> xpmlp.MLP:
     outputs = 1 if kind == "binary" else 3
-    mlp = xpmlp.MLP([5, 8, outputs], output=output, loss="mse", backend="numpy", seed=0)
+    settings = {"output": output, "loss": "mse", "targets": kind, "backend": "numpy", "seed": 0}
+    mlp = xpmlp.MLP([5, 8, outputs], **settings)
     mlp.fit(networks.data() / 30, networks.targets(kind), epochs=1)
     return mlp
 

@@ -50,15 +50,14 @@ class _Converter:
         return {n: self.torch.from_numpy(v) for n, v in self.model.state_dict().items()}
 
     def _shared(self) -> dict[str, Any]:
-        """Return the model's own parameters, if PyTorch can write to them."""
+        """Return the model's own parameters, if others may write to them."""
         network, weights = self.model.network, self.model.weights
-        try:
-            made = [self.torch.from_dlpack(x) for x in (weights.flat, weights.statistics)]
-        except (TypeError, BufferError, RuntimeError, AttributeError) as error:
+        if "mutable" not in self.model.backend.capabilities:
             raise InvalidValueError(
                 f"to_torch: found copy=False for a model on {self.model.backend.name!r}, whose "
-                "memory PyTorch cannot share; expected one on 'torch', 'numpy' or 'cupy'"
-            ) from error
+                "memory PyTorch must not write to; expected one on 'torch', 'numpy' or 'cupy'"
+            )
+        made = [self.torch.from_dlpack(x) for x in (weights.flat, weights.statistics)]
         views = (layout.slots for layout in (network.layout, network.statistics))
         return {
             name: flat[start:stop].reshape(shape)
