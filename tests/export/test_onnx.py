@@ -154,24 +154,40 @@ def test_limits_of_values(tmp_path: Path) -> None:
     compare(mlp, tmp_path)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("codes", [False, True])
 @pytest.mark.parametrize("scaling", ["standard", "robust", "quartiles", None])
 def test_a_table_takes_columns(scaling: str | None, codes: bool, tmp_path: Path) -> None:
     mlp = networks.of_people(scaling, codes)
     for X in (networks.people(), networks.strangers()):
-        feed = {}
-        for name, cells in X.items():
-            if name == "row_id":
-                continue
-            if name in ("age", "rooms"):
-                column = np.array([np.nan if v is None else v for v in cells])
-            else:
-                column = np.array(["" if v is None else str(v) for v in cells], dtype=object)
-            feed[name] = column[:, None]
+        feed = columns({name: cells for name, cells in X.items() if name != "row_id"})
         made = run(mlp, tmp_path, feed)
         assert np.abs(made["probabilities"] - mlp.predict_proba(X)).max() <= 1e-6
         names = np.array(mlp.metadata["classes"])
         np.testing.assert_array_equal(made["label"], names[mlp.predict(X)])
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("names", [("age",), ("town",), ("age", "rooms"), ("town", "zone")])
+def test_tables_of_one_kind_of_columns(names: tuple[str, ...], tmp_path: Path) -> None:
+    X = {name: networks.people()[name] for name in names}
+    for scaling in ("standard", "quartiles"):
+        table = xpmlp.Table(categorical=[n for n in names if n == "zone"], scaling=scaling).fit(X)
+        mlp = xpmlp.MLP([table.width, 2], table=table, targets="labels", backend="numpy", seed=0)
+        made = run(mlp, tmp_path, columns(X))
+        assert np.abs(made["probabilities"] - mlp.predict_proba(X)).max() <= 1e-6
+
+
+def columns(X: dict[str, list[Any]]) -> dict[str, np.ndarray]:
+    """Columns as a session takes them."""
+    feed = {}
+    for name, cells in X.items():
+        if name in ("age", "rooms"):
+            column = np.array([np.nan if v is None else v for v in cells])
+        else:
+            column = np.array(["" if v is None else str(v) for v in cells], dtype=object)
+        feed[name] = column[:, None]
+    return feed
 
 
 def test_dates_are_refused_by_name(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def compare(mlp: xpmlp.MLP, folder: Path) -> None:
         np.testing.assert_array_equal(made["predict"](X.tolist()), mlp.predict(X))
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", networks.cases(), ids=lambda case: case[0])
 def test_every_network_predicts_the_same(case: Any, dtype: str, tmp_path: Path) -> None:
@@ -108,6 +108,7 @@ def test_a_wrong_number_of_cells_is_an_error(tmp_path: Path) -> None:
         made["predict"]([[1.0, 2.0]])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("codes", [False, True])
 @pytest.mark.parametrize("scaling", ["standard", "robust", "quartiles", None])
 def test_a_table_takes_cells_by_name(scaling: str | None, codes: bool, tmp_path: Path) -> None:

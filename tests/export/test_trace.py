@@ -92,7 +92,7 @@ def test_what_depends_on_constants_alone_is_computed_at_once() -> None:
         (xp.take(a.T, trace.constant([2, 0]), axis=0), [[3.0], [1.0]]),
         (xp.broadcast_to(a, (2, 3)), [[1.0, 2.0, 3.0]] * 2),
         (xp.astype(a > 1.5, "float32"), [[0.0, 1.0, 1.0]]),
-        (2.0 ** a, [[2.0, 4.0, 8.0]]),
+        (2.0**a, [[2.0, 4.0, 8.0]]),
     ):
         np.testing.assert_allclose(found.value, wanted, rtol=1e-14)
     assert hash(a) == id(a)

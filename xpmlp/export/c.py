@@ -112,7 +112,7 @@ class Header:
         ]
         if self._classes:
             lines.append(f"  int label = {n}_label(x);")
-        return "/* " + "\n   ".join(lines) + " */"
+        return "/* " + "\n".join(f"   {line}".rstrip() for line in lines).lstrip() + " */"
 
     @property
     def _classes(self) -> bool:
@@ -141,30 +141,25 @@ class Header:
         return f"{self.name}_{identifier(function)}{'' if dtype == self.model.dtype else '_double'}"
 
     def _product(self) -> Iterator[str]:
-        """Yield the function that layers call: sums of 16 inputs at a time, which round less."""
+        """Yield the function that layers call: 8 inputs at a time are faster, and round less."""
         if not any(isinstance(s, Dense) for s in self.program.statements):
             return
-        real = self.real
+        real, terms = self.real, [f"x[i + {k}] * w[j + {k} * outputs]" for k in range(8)]
+        pairs = [f"({one} + {other})" for one, other in zip(terms[::2], terms[1::2], strict=True)]
         yield f"""\
 static inline void {self.name}_dense(const {real} *restrict x, const {real} *restrict W,
                        const {real} *restrict b, int inputs, int outputs, {real} *restrict z)
 {{
-  for (int j = 0; j < outputs; j += 16) {{
-    const int width = outputs - j < 16 ? outputs - j : 16;
-    {real} sums[16];
-    for (int k = 0; k < width; k++) sums[k] = b ? b[j + k] : 0;
-    for (int start = 0; start < inputs; start += 16) {{
-      const int end = inputs - start < 16 ? inputs : start + 16;
-      {real} part[16] = {{0}};
-      for (int i = start; i < end; i++) {{
-        const {real} *row = W + i * outputs + j;
-        if (width == 16) for (int k = 0; k < 16; k++) part[k] += x[i] * row[k];
-        else for (int k = 0; k < width; k++) part[k] += x[i] * row[k];
-      }}
-      for (int k = 0; k < width; k++) sums[k] += part[k];
-    }}
-    for (int k = 0; k < width; k++) z[j + k] = sums[k];
+  const int whole = inputs - inputs % 8;
+  for (int j = 0; j < outputs; j++) z[j] = b ? b[j] : 0;
+  for (int i = 0; i < whole; i += 8) {{
+    const {real} *w = W + i * outputs;
+    for (int j = 0; j < outputs; j++)
+      z[j] += ({pairs[0]} + {pairs[1]})
+            + ({pairs[2]} + {pairs[3]});
   }}
+  for (int i = whole; i < inputs; i++)
+    for (int j = 0; j < outputs; j++) z[j] += x[i] * W[i * outputs + j];
 }}"""
 
     def _predict(self) -> str:

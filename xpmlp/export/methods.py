@@ -201,8 +201,8 @@ class Exportable(Uncertain):
         The file has ``predict(rows)`` and, for classes, ``predict_proba(rows)``, in lists. A row is
         a list of numbers or, of a model with a ``table``, a dict of cells by the name of their
         column. ``python model.py < rows.csv`` predicts the rows of a CSV file. Numbers are
-        computed in double precision. It is written for places where nothing can be installed, and
-        for single rows: NumPy is some hundred times as fast.
+        computed in double precision. It is for places where nothing can be installed, and for few
+        rows: NumPy is much faster.
 
         Numbers of a table may be numbers or texts that Python reads as such; amounts of money,
         groups of thousands and shares are not read.

@@ -69,38 +69,61 @@ def _encoded(
 ) -> Array:
     """Return the inputs that a table makes of columns, in the model's dtype.
 
-    All numbers are read as one array; then their columns and those of the categories are put in
-    the table's order.
+    All numbers are one array, and so are the flags of those that can be missing; after them and the
+    categories, one operation puts the columns in the table's order.
     """
     xp, dtype = onnx.NAMESPACE, getattr(onnx.NAMESPACE, model.dtype)
-    parts: dict[str, Array] = {}
-    numbers = [f.name for f in used if f.measured]
-    if numbers:
-        x = xp.concat([given[name] for name in numbers], axis=1)
-        missing = ~xp.isfinite(x)
-        if any(f.indicator for f in used if f.measured):
-            flags = xp.astype(missing, dtype)
-            parts |= {f"{name} is missing": flags[:, i : i + 1] for i, name in enumerate(numbers)}
-        if not np.isnan(table.fill).any():
-            x = xp.where(missing, onnx.constant(table.fill, "float64"), x)
-        if table.scaling not in (None, "quartiles"):
-            x = (x - onnx.constant(table.shift)) * onnx.constant(table.scale)
-        if table.scaling != "quartiles":
-            x = xp.astype(x, dtype)
-        parts |= {name: x[:, i : i + 1] for i, name in enumerate(numbers)}
+    measured, rest = [f for f in used if f.measured], [f for f in used if not f.measured]
+    flagged = [i for i, f in enumerate(measured) if f.indicator]
     pieces: list[Array] = []
-    for f in used:
-        if f.measured:
-            pieces += [parts[f.name], *([parts[f"{f.name} is missing"]] * f.indicator)]
-        else:
-            pieces.append(xp.astype(_category(f, given[f.name], onnx), dtype))
+    if measured:
+        pieces = _numbers(table, [given[f.name] for f in measured], flagged, onnx, dtype)
+    like = pieces[0].dtype if pieces else dtype
+    pieces += [xp.astype(_category(f, given[f.name], onnx), like) for f in rest]
+    x = xp.concat(pieces, axis=1) if len(pieces) > 1 else pieces[0]
+    order = _order(used, len(measured), len(flagged))
+    if order != sorted(order):
+        x = xp.take(x, onnx.constant(np.array(order)), axis=1)
     if table.scaling != "quartiles":
-        return xp.concat(pieces, axis=1)
-    x = xp.concat([xp.astype(p, xp.float64) for p in pieces], axis=1)
+        return x
     coded = np.isin(np.arange(table.width), [*table.categories])
     clip = onnx.constant(np.where(coded, 0.0, 1 / BOUND**2))
-    x = (x - onnx.constant(table.shift)) * onnx.constant(table.scale)
+    x = (xp.astype(x, xp.float64) - onnx.constant(table.shift)) * onnx.constant(table.scale)
     return xp.astype(smooth_clip(xp, x, clip), dtype)
+
+
+def _numbers(
+    table: Table, columns: list[Array], flagged: list[int], onnx: Any, dtype: Any
+) -> list[Array]:
+    """Return the numbers, standardized, and whether those that are ``flagged`` are missing."""
+    xp = onnx.NAMESPACE
+    x = xp.concat(columns, axis=1) if len(columns) > 1 else columns[0]
+    missing = xp.isnan(x)
+    if not np.isnan(table.fill).any():
+        x = xp.where(missing, onnx.constant(table.fill), x)
+    if table.scaling not in (None, "quartiles"):
+        x = (x - onnx.constant(table.shift)) * onnx.constant(table.scale)
+    made = [x if table.scaling == "quartiles" else xp.astype(x, dtype)]
+    if flagged:
+        if len(flagged) < len(columns):
+            missing = xp.take(missing, onnx.constant(np.array(flagged)), axis=1)
+        made.append(xp.astype(missing, made[0].dtype))
+    return made
+
+
+def _order(used: list[Feature], numbers: int, flags: int) -> list[int]:
+    """Return where each of the table's inputs is after numbers, flags and categories."""
+    order: list[int] = []
+    number, flag, other = 0, numbers, numbers + flags
+    for f in used:
+        if f.measured:
+            order.append(number)
+            order += [flag] * f.indicator
+            number, flag = number + 1, flag + f.indicator
+        else:
+            order += range(other, other + len(f.inputs))
+            other += len(f.inputs)
+    return order
 
 
 def _category(f: Feature, texts: Array, onnx: Any) -> Array:
