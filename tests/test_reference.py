@@ -47,7 +47,15 @@ INTERNAL = {
 }  # fmt: skip
 """Methods for the library's own modules, which may change them."""
 
-NEEDS = {"sklearn": "sklearn", "load_digits": "sklearn", "scipy": "scipy", ".csv": "duckdb"}
+NEEDS = {
+    "sklearn": "sklearn",
+    "load_digits": "sklearn",
+    "scipy": "scipy",
+    ".csv": "duckdb",
+    "to_onnx": "onnxruntime",
+    "import torch": "torch",
+    "import jax": "jax",
+}
 """Optional packages, by what in an example needs them."""
 
 

@@ -10,11 +10,11 @@ from xpmlp.arrays.checks import whole
 from xpmlp.callbacks import ShowProgress
 from xpmlp.checkpoints.folder import Checkpoints
 from xpmlp.errors import flag, unknown_name
+from xpmlp.export.methods import Exportable
 from xpmlp.model import files, keywords
 from xpmlp.model.backends import backend_for
 from xpmlp.model.memory import Request, advice_on_training, within_memory
 from xpmlp.model.summary import overview, overview_html, summary
-from xpmlp.model.uncertainty import Uncertain
 from xpmlp.nn.contract import Backend
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
@@ -25,7 +25,7 @@ from xpmlp.training.loop import train
 from xpmlp.training.prepare import prepare
 
 
-class MLP(Uncertain):
+class MLP(Exportable):
     """A multilayer perceptron.
 
     Parameters

@@ -217,6 +217,21 @@ def _explain(parser: Parser) -> None:
     add("--out", metavar="FILE", help="write to a file instead of the screen")
 
 
+def _export(parser: Parser) -> None:
+    parser.usage = "xpmlp export MODEL FILE [options]"
+    parser.description = (
+        "Write a trained model for other tools, by the suffix of FILE: .onnx for onnxruntime and "
+        "others (with the extra onnx); .py, a file that predicts with Python's standard library "
+        "alone; .h, a C99 header."
+    )
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="a model file, or a run folder")
+    add("file", metavar="FILE", help="such as model.onnx, model.py or model.h")
+    prefix = "what the names in a C header begin with (default: that of the file)"
+    add("--name", metavar="NAME", help=prefix)
+    parser.set_defaults(backend="numpy", device=None)
+
+
 def _verify(parser: Parser) -> None:
     parser.usage = "xpmlp verify [options]"
     parser.description = (
@@ -319,6 +334,11 @@ EXAMPLES = {
         "xpmlp explain --out step.html",
         "xpmlp explain runs/digits digits --row 3",
     ),
+    "export": (
+        "xpmlp export runs/digits digits.onnx",
+        "xpmlp export runs/digits digits.py",
+        "xpmlp export runs/digits digits.h",
+    ),
     "verify": (
         "xpmlp verify",
         "xpmlp verify --backends numpy torch",
@@ -348,6 +368,7 @@ COMMANDS: dict[str, tuple[Callable[[Parser], None], str]] = {
     "predict": (_predict, "apply a trained model to data or to a picture"),
     "info": (_info, "show what is installed, what works here, and why not"),
     "explain": (_explain, "show every number of one training step"),
+    "export": (_export, "write a trained model for other tools: ONNX, Python, C"),
     "verify": (_verify, "train on two backends and find where they differ"),
     "xor": (_xor, "run the tutorial: XOR learned, and what can go wrong"),
     "play": (_play, "watch a network learn, on a page in the browser"),

@@ -13,7 +13,6 @@ import numpy as np
 from xpmlp.arrays.dlpack import is_numpy_array
 from xpmlp.model.base import Model
 from xpmlp.model.task import Task
-from xpmlp.nn.activations import ACTIVATIONS
 from xpmlp.nn.contract import Array
 
 
@@ -83,7 +82,8 @@ def _probabilities(model: Model, out: Array, calibrated: bool) -> Array:
     if temperature == 1.0:
         p = _points(model, out)
     else:
-        link = ACTIVATIONS[str(probable(model.task))]  # calibrate refuses others
+        # calibrate refuses others than softmax and the logistic function
+        link = model.task.link if model.task.output is None else model.task.output
         p = link.function(model.backend.ops, _logits(model, out) * (1.0 / temperature))
     return model.backend.xp.concat([1.0 - p, p], axis=1) if model.task.kind == "binary" else p
 
