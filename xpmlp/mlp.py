@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
+from types import ModuleType
 from typing import Any, Self
 
 from xpmlp.arrays.checks import whole
@@ -89,9 +90,10 @@ class MLP(Uncertain):
         What the factors of a float32 model's matrix products may be rounded to; everything else
         stays float32. Devices without the rounded formats, such as CPUs, compute in float32:
         ``mlp.backend.precision`` says what is used.
-    backend : str or Backend
-        ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"dpnp"``, ``"auto"``, or the name of a
-        plugin.
+    backend : str, Backend or module
+        ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"dpnp"``, ``"auto"``, the name of a
+        plugin, or any module that follows the array API standard, as it is or by its name:
+        ``dask.array``.
     device : str, optional
         As the library names it: ``"cuda:1"``.
     seed : int, or list of one for each network, optional
@@ -289,7 +291,7 @@ class MLP(Uncertain):
 
     # Move, save, restore
 
-    def to(self, backend: str | Backend, device: str | None = None) -> Self:
+    def to(self, backend: str | Backend | ModuleType, device: str | None = None) -> Self:
         """Move the model to another backend, in place, and return it.
 
         Raises

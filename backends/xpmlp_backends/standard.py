@@ -5,6 +5,7 @@ dask.array, array-api-strict, or one that is not written yet.
 """
 
 import re
+import warnings
 from importlib import import_module
 from typing import Any
 
@@ -18,8 +19,8 @@ from xpmlp_backends.base import EagerBackend, Loop, map_state, one_line, state_a
 NEEDED = (
     *("abs", "all", "arange", "argmax", "asarray", "astype", "broadcast_to", "concat", "cos"),
     *("exp", "expm1", "finfo", "float32", "int32", "isfinite", "log", "log1p", "matrix_transpose"),
-    *("max", "maximum", "mean", "min", "minimum", "permute_dims", "reshape", "sign", "sin", "sqrt"),
-    *("stack", "std", "sum", "take", "tanh", "var", "where", "zeros", "zeros_like"),
+    *("max", "maximum", "mean", "min", "minimum", "ones_like", "permute_dims", "reshape", "sign"),
+    *("sin", "sqrt", "stack", "std", "sum", "take", "tanh", "var", "where", "zeros", "zeros_like"),
 )
 """What a namespace must have: the names of the standard that steps and predictions use."""
 
@@ -114,10 +115,12 @@ class StandardBackend(EagerBackend):
 
     def _has_float64(self) -> bool:
         try:
-            self.xp.zeros(1, dtype=self.xp.float64, device=self.device)
-        except Exception:  # libraries without it raise errors of many types
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # JAX warns, and makes float32
+                made = self.xp.zeros(1, dtype=self.xp.float64, device=self.device)
+        except Exception:  # other libraries without it raise errors of many types
             return False
-        return True
+        return bool(made.dtype == self.xp.float64)
 
 
 def create(module: Any, device: str | None = None) -> StandardBackend:
@@ -150,18 +153,26 @@ def _complete(name: str, xp: Any) -> Any:
 
 
 def _on_device(name: str, xp: Any, device: Any) -> Array:
-    """Return a number on a device, which may be given by name."""
+    """Return a number on a device, which is one of the library's or what its name says."""
     try:
-        known = {name_of(each): each for each in xp.__array_namespace_info__().devices() if each}
-    except Exception:  # versions of the standard before 2023.12 list no devices
-        known = {}
-    try:
-        return xp.zeros(1, dtype=xp.float32, device=known.get(device, device))
-    except Exception as error:
+        return xp.zeros(1, dtype=xp.float32, device=device)
+    except Exception as error:  # libraries refuse a device with errors of many types
+        known = _devices(xp)
+        if isinstance(device, str) and device in known:
+            return xp.zeros(1, dtype=xp.float32, device=known[device])
         expected = f"; expected one of {', '.join(known)}" if known else ""
         raise BackendError(
             f"backend {name!r}: found device {device!r}{expected} ({one_line(error)})"
         ) from error
+
+
+def _devices(xp: Any) -> dict[str, Any]:
+    """Return the devices that a namespace lists, by name."""
+    try:
+        found = xp.__array_namespace_info__().devices()
+    except Exception:  # versions of the standard before 2023.12 list none
+        return {}
+    return {name_of(each): each for each in found if not str(each).startswith("<")}
 
 
 def _device_of(x: Array) -> Any:

@@ -21,8 +21,8 @@ Parser = argparse.ArgumentParser
 _COMMON: dict[str, dict[str, Any]] = {
     "--backend": {
         "metavar": "NAME",
-        "help": "auto, numpy, cupy, torch, jax or dpnp (default: $XPMLP_BACKEND, or auto: a GPU if "
-        "it works)",
+        "help": "auto, numpy, cupy, torch, jax or dpnp; or an array API module, such as dask.array "
+        "(default: $XPMLP_BACKEND, or auto: a GPU if it works)",
     },
     "--data-dir": {
         "metavar": "FOLDER",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xpmlp_backends import auto
+from xpmlp_backends.registry import is_registered
 
 import xpmlp
 from xpmlp.arrays.checks import whole
@@ -37,7 +38,7 @@ from xpmlp.data.images import pixel_facts
 from xpmlp.data.mnist import FOLDER_VARIABLE
 from xpmlp.data.picture_folder import is_labelled
 from xpmlp.data.table import Table
-from xpmlp.errors import MissingExtraError
+from xpmlp.errors import InvalidValueError, MissingExtraError
 from xpmlp.inspect.diagnose.diagnosis import Diagnosis
 from xpmlp.inspect.plots import Part, training_picture
 from xpmlp.mlp import MLP
@@ -84,15 +85,17 @@ def run(args: Namespace) -> None:
     resume: bool | Path = False
     if args.resume is not None:
         begun, resume = RunFolder.find(args.resume)
-        args = resumed(args, arguments_of(begun))
+        given, args = args.given, resumed(args, arguments_of(begun))
+        if "backend" not in given:
+            _refuse_import(args.backend)
         environment.prepare(args)
     if args.checkpoint_every is not None:
         whole("--checkpoint-every", args.checkpoint_every)
     out = Output(args.json, args.quiet)
-    given = {name: getattr(args, name) for name in LOADING}
+    loading = {name: getattr(args, name) for name in LOADING}
     if args.data not in NAMES and is_labelled(args.data):
         out.say(f"reading the pictures in {args.data}")  # thousands take a while
-    data = load(args.data, **given, text=args.categorical or ())
+    data = load(args.data, **loading, text=args.categorical or ())
     held = None
     if args.calibrate:
         data, held = calibration.hold_out(data, args.seed)
@@ -106,6 +109,15 @@ def run(args: Namespace) -> None:
     folder = RunFolder(path, held_out, checkpoints(args, path), out.say, resume, ours)
     with folder.owned(settings(args, mlp)), folder.keeping(mlp):
         train(args, data, held, mlp, chosen, folder, out, recipe)
+
+
+def _refuse_import(backend: str | None) -> None:
+    """Refuse a module that only the run's settings name: a file may not choose what is imported."""
+    if backend and not is_registered(backend):
+        raise InvalidValueError(
+            f"--resume: found the backend {backend!r} in the run's settings, a module that would "
+            f"be imported. If that is what you want, add --backend {backend}"
+        )
 
 
 def _plain(args: Namespace, data: Dataset, table: Table | None) -> tuple[MLP, Optimizer]:
