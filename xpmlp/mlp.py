@@ -14,7 +14,7 @@ from xpmlp.errors import flag, unknown_name
 from xpmlp.model import files, keywords
 from xpmlp.model.backends import backend_for
 from xpmlp.model.memory import Request, advice_on_training, within_memory
-from xpmlp.model.summary import overview, overview_html, summary
+from xpmlp.model.summary import Described
 from xpmlp.model.uncertainty import Uncertain
 from xpmlp.nn.contract import Backend
 from xpmlp.nn.optimizers import Optimizer
@@ -26,7 +26,7 @@ from xpmlp.training.loop import train
 from xpmlp.training.prepare import prepare
 
 
-class MLP(Uncertain):
+class MLP(Described, Uncertain):
     """A multilayer perceptron.
 
     Parameters
@@ -136,28 +136,6 @@ class MLP(Uncertain):
     >>> mlp.evaluate(data.X_test, data.y_test)["accuracy"] > 0.9
     True
     """
-
-    def summary(self) -> str:
-        """Return the layers as text: output shape, parameters, and what each computes.
-
-        Examples
-        --------
-        >>> print(xpmlp.MLP([2, 4, 1], targets="values", backend="numpy").summary())
-        layer        output  parameters  computes
-        dense1       (n, 4)          12  z = x W + b
-        activation1  (n, 4)              h = relu(z)
-        dense2       (n, 1)           5  z = x W + b
-        17 parameters, float32
-        loss: mse, output identity
-        backend: numpy on cpu
-        """
-        return summary(self)
-
-    def __repr__(self) -> str:
-        return overview(self)
-
-    def _repr_html_(self) -> str:
-        return overview_html(self)
 
     @keywords.known("fit")
     def fit(

@@ -2,9 +2,11 @@
 
 from itertools import groupby
 from math import prod
+from typing import Any
 
 from xpmlp.model.base import Model
 from xpmlp.show.facts import Rows, as_html, as_text
+from xpmlp.show.frames import data_frame
 
 
 def rounding(mlp: Model) -> str:
@@ -69,19 +71,26 @@ def _loss(mlp: Model) -> str:
     return f"{task.loss.name}, output {(task.output or task.link).name}"
 
 
-def _layers(mlp: Model) -> list[tuple[str, str, str, str]]:
-    """Return a table of the layers, its head first."""
-    rows = [("layer", "output", "parameters", "computes")]
+HEAD = ("layer", "output", "parameters", "computes")
+
+
+def layers(mlp: Model) -> list[tuple[str, str, int, str]]:
+    """Return a row for each layer: name, shape of the output, parameters, and what it computes."""
+    rows = []
     width = mlp.sizes[0]
     for layer in mlp.network.layers:
         W = next((s[-1] for name, s in layer.shapes.items() if name.endswith(".W")), width)
         width = layer.width or W
         count = sum(map(prod, layer.shapes.values()))
         shape = (*map(str, mlp.network.networks), "n", str(width))
-        rows.append(
-            (layer.name, f"({', '.join(shape)})", f"{count:,}" if count else "", layer.formula)
-        )
+        rows.append((layer.name, f"({', '.join(shape)})", count, layer.formula))
     return rows
+
+
+def _layers(mlp: Model) -> list[tuple[str, str, str, str]]:
+    """Return the same as text, its head first."""
+    rows = [(name, output, f"{n:,}" if n else "", does) for name, output, n, does in layers(mlp)]
+    return [HEAD, *rows]
 
 
 def summary(mlp: Model) -> str:
@@ -99,3 +108,53 @@ def summary(mlp: Model) -> str:
             f"backend: {mlp.backend.name} on {mlp.backend.device}",
         ]
     )
+
+
+class Described(Model):
+    """A model that says what it is: as text, as a table in notebooks, as a data frame."""
+
+    def summary(self) -> str:
+        """Return the layers as text: output shape, parameters, and what each computes.
+
+        Examples
+        --------
+        >>> print(xpmlp.MLP([2, 4, 1], targets="values", backend="numpy").summary())
+        layer        output  parameters  computes
+        dense1       (n, 4)          12  z = x W + b
+        activation1  (n, 4)              h = relu(z)
+        dense2       (n, 1)           5  z = x W + b
+        17 parameters, float32
+        loss: mse, output identity
+        backend: numpy on cpu
+        """
+        return summary(self)
+
+    def summary_frame(self, library: str | None = None) -> Any:
+        """Return the layers as a data frame: layer, output, parameters, computes.
+
+        Parameters
+        ----------
+        library : {"pandas", "polars"}, optional
+            By default pandas, or polars where pandas is not installed.
+
+        Raises
+        ------
+        InvalidValueError
+            For another library.
+        MissingExtraError
+            If it is not installed.
+
+        Examples
+        --------
+        >>> frame = xpmlp.MLP([2, 4, 1], backend="numpy").summary_frame()
+        >>> dict(zip(frame["layer"], frame["parameters"], strict=True))
+        {'dense1': 12, 'activation1': 0, 'dense2': 5}
+        """
+        columns = dict(zip(HEAD, map(list, zip(*layers(self), strict=True)), strict=True))
+        return data_frame(columns, library, "summary_frame")
+
+    def __repr__(self) -> str:
+        return overview(self)
+
+    def _repr_html_(self) -> str:
+        return overview_html(self)
