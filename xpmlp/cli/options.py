@@ -134,6 +134,8 @@ def _train(parser: Parser) -> None:
     group = parser.add_argument_group("machine and output")
     _common(group, "--backend", "--device")
     add = group.add_argument
+    toml = "settings in a TOML file: lr = 0.01; options win (each run folder has its run.toml)"
+    add("--config", metavar="FILE", help=toml)
     place = "memory for the training data (default: auto, the host if the GPU's is too small)"
     add("--data-on", choices=("auto", "device", "host"), default="auto", help=place)
     add("--out", metavar="FOLDER", help="run folder (default: runs/DATA, runs/DATA-2, ...)")
@@ -288,6 +290,15 @@ def _play(parser: Parser) -> None:
     add("--no-browser", action="store_true", help="only print the address")
 
 
+def _completion(parser: Parser) -> None:
+    parser.usage = "xpmlp completion SHELL"
+    parser.description = (
+        "Print a script with which a shell completes commands, options and file names. Save it "
+        "where the shell finds it, or evaluate it in its startup file."
+    )
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="whose script to print")
+
+
 EXAMPLES = {
     "": (
         "xpmlp train digits",
@@ -339,6 +350,11 @@ EXAMPLES = {
         "xpmlp play --port 8000",
         "xpmlp play --no-browser",
     ),
+    "completion": (
+        "xpmlp completion bash",
+        "xpmlp completion zsh",
+        "xpmlp completion tcsh",
+    ),
 }
 """Three for each command, and three to start with; short, so that they fit a narrow terminal."""
 
@@ -352,5 +368,6 @@ COMMANDS: dict[str, tuple[Callable[[Parser], None], str]] = {
     "xor": (_xor, "run the tutorial: XOR learned, and what can go wrong"),
     "play": (_play, "watch a network learn, on a page in the browser"),
     "pictures": (_pictures, "draw the tutorial's pictures: activations, digits, ..."),
+    "completion": (_completion, "print a script by which a shell completes commands"),
 }
 """For each command, what declares its options, and its line in ``xpmlp --help``."""

@@ -18,7 +18,7 @@ from xpmlp.arrays.checks import whole
 from xpmlp.callbacks import EarlyStopping, ShowProgress
 from xpmlp.checkpoints.folder import Checkpoints
 from xpmlp.cli import calibrate as calibration
-from xpmlp.cli import environment, recipes
+from xpmlp.cli import config, environment, recipes
 from xpmlp.cli.defaults import SCHEDULES, fill_in
 from xpmlp.cli.output import Output
 from xpmlp.cli.parser import arguments, resumed
@@ -107,7 +107,8 @@ def run(args: Namespace) -> None:
     path, ours = (begun, False) if begun else RunFolder.free(args.out, data.name)
     held_out = "val" if args.early_stopping or recipe else "test"
     folder = RunFolder(path, held_out, checkpoints(args, path), out.say, resume, ours)
-    with folder.owned(settings(args, mlp)), folder.keeping(mlp):
+    repeated = settings(args, mlp)
+    with folder.owned(*repeated), folder.keeping(mlp):
         train(args, data, held, mlp, chosen, folder, out, recipe)
 
 
@@ -182,13 +183,16 @@ def tell(number: int) -> None:
         os.write(sys.stderr.fileno(), f"\nfinishing the step and saving{again}\n".encode())
 
 
-def settings(args: Namespace, mlp: MLP) -> list[str]:
-    """Return the arguments that repeat this run from any folder, on the same backend."""
+def settings(args: Namespace, mlp: MLP) -> tuple[list[str], bytes]:
+    """Return the arguments, and a file, that repeat this run from any folder on this backend."""
     data = args.data if args.data in NAMES else str(expanded(args.data, "DATA").absolute())
     folder = args.data_dir or (args.data == "mnist" and os.environ.get(FOLDER_VARIABLE)) or None
     folder = folder and str(expanded(folder, "--data-dir").absolute())
     found = {"data": data, "data_dir": folder, "backend": mlp.backend.name}
-    return arguments(Namespace(**vars(args) | found))
+    all_of_them = Namespace(**vars(args) | found)
+    by_recipe = [name for name in recipes.PLAIN if name not in recipes.CHANGES]
+    unused = () if args.recipe == "plain" else tuple(by_recipe)
+    return arguments(all_of_them), config.written(all_of_them, unused)
 
 
 def network(args: Namespace, data: Dataset, table: Table | None) -> MLP:
@@ -352,5 +356,5 @@ def report(result: dict[str, Any], mlp: MLP, folder: RunFolder, picture: bool, o
         out.say(f"test {name} {value}, test loss {loss} ({took})")
     if result["calibration"] is not None:
         out.say(f"calibrated {'; '.join(calibration.lines(result['calibration']))}")
-    files = [MODEL, HISTORY, RESULT, SETTINGS, *([PICTURE] if picture else [])]
+    files = [MODEL, HISTORY, RESULT, config.CONFIG, SETTINGS, *([PICTURE] if picture else [])]
     out.say(f"saved in {folder.path}: {', '.join(files)}")
