@@ -47,7 +47,10 @@ INTERNAL = {
 }  # fmt: skip
 """Methods for the library's own modules, which may change them."""
 
-NEEDS = {"sklearn": "sklearn", "load_digits": "sklearn", "scipy": "scipy", ".csv": "duckdb"}
+NEEDS = {
+    "sklearn": "sklearn", "load_digits": "sklearn", "scipy": "scipy", ".csv": "duckdb",
+    "TensorBoard(": "tensorboardX", "optuna": "optuna",
+}  # fmt: skip
 """Optional packages, by what in an example needs them."""
 
 
