@@ -299,6 +299,18 @@ def _completion(parser: Parser) -> None:
     parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="whose script to print")
 
 
+def _card(parser: Parser) -> None:
+    parser.usage = "xpmlp card MODEL [options]"
+    parser.description = (
+        "Print a model card in Markdown: what a model is, how it was made, and how to load it. Of "
+        "a run folder it has the results, too."
+    )
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="a model file, or a run folder")
+    add("--title", metavar="TEXT", help="(default: the name of the data)")
+    add("--out", metavar="FILE", help="write to a file, such as README.md, instead of the screen")
+
+
 EXAMPLES = {
     "": (
         "xpmlp train digits",
@@ -350,6 +362,11 @@ EXAMPLES = {
         "xpmlp play --port 8000",
         "xpmlp play --no-browser",
     ),
+    "card": (
+        "xpmlp card runs/digits",
+        "xpmlp card runs/digits --title Digits",
+        "xpmlp card model.xpmlp --out README.md",
+    ),
     "completion": (
         "xpmlp completion bash",
         "xpmlp completion zsh",
@@ -368,6 +385,7 @@ COMMANDS: dict[str, tuple[Callable[[Parser], None], str]] = {
     "xor": (_xor, "run the tutorial: XOR learned, and what can go wrong"),
     "play": (_play, "watch a network learn, on a page in the browser"),
     "pictures": (_pictures, "draw the tutorial's pictures: activations, digits, ..."),
+    "card": (_card, "print a model card: what a model is and how it was made"),
     "completion": (_completion, "print a script by which a shell completes commands"),
 }
 """For each command, what declares its options, and its line in ``xpmlp --help``."""

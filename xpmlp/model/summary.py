@@ -1,10 +1,12 @@
 """A network as a table."""
 
+from collections.abc import Mapping
 from itertools import groupby
 from math import prod
 from typing import Any
 
 from xpmlp.model.base import Model
+from xpmlp.model.card import card
 from xpmlp.show.facts import Rows, as_html, as_text
 from xpmlp.show.frames import data_frame
 
@@ -152,6 +154,38 @@ class Described(Model):
         """
         columns = dict(zip(HEAD, map(list, zip(*layers(self), strict=True)), strict=True))
         return data_frame(columns, library, "summary_frame")
+
+    def card(
+        self,
+        title: str = "Model card",
+        path: str = "model.xpmlp",
+        results: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Return a model card: what the model is and how it was made, as Markdown.
+
+        It has the layers, the data's shape, columns and classes, the epochs, the optimizer, the
+        metrics of the last epoch, the seed, versions, and how to load the model. A model file does
+        not hold the history, so write the card after ``fit``, or give ``results``.
+
+        Parameters
+        ----------
+        title : str
+        path : str
+            The file to which the model is saved.
+        results : mapping of str to number or str, optional
+            What else to show: ``mlp.evaluate(X_test, y_test)``.
+
+        Examples
+        --------
+        >>> mlp, points = xpmlp.MLP([2, 8, 2], backend="numpy", seed=0), xpmlp.data.make_xor(n=100)
+        >>> history = mlp.fit(points.X, points.y, epochs=5)
+        >>> text = mlp.card("XOR", results={"test accuracy": 0.97})
+        >>> print(text.partition(",")[0])
+        # XOR
+        <BLANKLINE>
+        A multilayer perceptron that predicts which of 2 classes it is
+        """
+        return card(self, layers(self), title, path, results)
 
     def __repr__(self) -> str:
         return overview(self)
