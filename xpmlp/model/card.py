@@ -3,6 +3,7 @@
 import platform
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from importlib import import_module
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from xpmlp.errors import short
 from xpmlp.model.base import Model
+from xpmlp.nn.optimizers import Optimizer
 
 MOST = 20
 """Most classes and columns that are listed."""
@@ -95,13 +97,23 @@ def _columns(mlp: Model) -> list[str]:
 def _training(mlp: Model) -> list[tuple[str, Any]]:
     rows: list[tuple[str, Any]] = [("epochs", mlp.epochs_trained)]
     if mlp.progress is not None:
-        rows.append(("optimizer", mlp.progress.optimizer))
+        rows.append(("optimizer", _optimizer(mlp.progress.optimizer)))
         rows.append(("steps", f"{mlp.progress.steps:,}"))
         rows.append(("seconds", f"{sum(mlp.progress.history.get('seconds', ())):.1f}"))
     drawn = " (drawn)" if mlp.seed_is_drawn else ""
     rows.append(("seed", f"{', '.join(map(str, mlp.seeds))}{drawn}"))
     rows.append(("calibrated", "no" if mlp.calibration is None else "yes, on rows held out"))
     return rows
+
+
+def _optimizer(optimizer: Optimizer) -> str:
+    """Return its name, its rate, and what else is not as by default."""
+    given = [
+        f"{field.name}={getattr(optimizer, field.name)!r}"
+        for field in fields(optimizer)
+        if field.name == "learning_rate" or getattr(optimizer, field.name) != field.default
+    ]
+    return f"{type(optimizer).__name__}({', '.join(given)})"
 
 
 def _history(mlp: Model) -> list[str]:
