@@ -191,9 +191,16 @@ def like_numpy(name: str, without: tuple[str, ...] = ()) -> ModuleType:
             return made
 
     made = module(name, **{n: getattr(np, n) for n in NEEDED if n not in without})
-    for maker in ("asarray", "zeros"):
-        of_numpy = getattr(np, maker)
-        vars(made)[maker] = lambda x, of_numpy=of_numpy, device=None, **o: Plain(of_numpy(x, **o))
+
+    def maker(of_numpy: Callable[..., Any]) -> Callable[..., Plain]:
+        def make(x: Any, *, device: None = None, **options: Any) -> Plain:
+            if device is not None:
+                raise ValueError("there are no devices")
+            return Plain(of_numpy(x, **options))
+
+        return make
+
+    vars(made).update(asarray=maker(np.asarray), zeros=maker(np.zeros))
     return made
 
 
@@ -252,6 +259,8 @@ def test_a_library_without_dlpack_or_devices() -> None:
     backend = standard.create(like_numpy("plain"))
     assert (backend.device, backend.place) == (None, "None")
     assert backend.capabilities == set()  # NumPy's float64 is not among what is needed
+    with pytest.raises(BackendError, match=r"found device 'gpu' \(ValueError: there are no dev"):
+        standard.create(like_numpy("plain"), "gpu")
     values = backend.to_numpy(backend.xp.zeros(2))
     assert (type(values), values.tolist()) == (np.ndarray, [0.0, 0.0])
 
@@ -290,6 +299,38 @@ def test_arrays_elsewhere_are_refused_with_the_move_that_helps() -> None:
     torch = pytest.importorskip("torch")
     with pytest.raises(InvalidTypeError, match=r"computes with dask.array on cpu.*'torch'"):
         mlp.to(dask).predict(torch.asarray(X))
+
+
+def test_arrays_of_another_library_are_imported_where_they_lie() -> None:
+    torch = pytest.importorskip("torch")
+    mlp = xpmlp.MLP([3, 4], backend="array_api_strict", dtype="float64", seed=0)
+    mlp.fit(torch.asarray(X), Y, epochs=1, batch_size=16)
+    other = xpmlp.MLP([3, 4], backend="numpy", dtype="float64", seed=0)
+    other.fit(X, Y, epochs=1, batch_size=16)
+    found = mlp.predict_proba(torch.asarray(X))
+    assert isinstance(found, torch.Tensor)
+    assert_close(found.numpy(), other.predict_proba(X), rtol=1e-12)
+
+
+class OnDevice:
+    """An array in a GPU's memory, as far as DLPack is asked."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0
+
+    def __dlpack__(self, *, dl_device: Any = None, copy: bool | None = None, **rest: Any) -> Any:
+        assert (dl_device, copy) == ((1, 0), True)
+        return self.values.__dlpack__()
+
+
+def test_a_devices_arrays_are_copied_to_the_host_by_dlpack() -> None:
+    copied = adapted("numpy").to_numpy(OnDevice(X))
+    np.testing.assert_array_equal(copied, X)
+    copied[0] = 7
+    assert (X[0] != 7).all()
 
 
 def test_names_that_need_no_import() -> None:

@@ -5,6 +5,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -166,6 +167,54 @@ def test_mlflow_keeps_an_experiment_and_knows_of_a_failure(client: Any, tmp_path
     runs = [client.get_run(tracker.run_id) for tracker in (one, two)]
     assert [run.info.status for run in runs] == ["FINISHED", "FAILED"]
     assert len({run.info.experiment_id for run in runs}) == 1
+
+
+class FakeClient:
+    """What the callback uses of MLflow's client, on lists: CI does not have MLflow."""
+
+    experiments: list[str]
+    calls: list[tuple[Any, ...]]
+
+    def __init__(self, uri: str | None) -> None:
+        self.uri = uri
+
+    def get_experiment_by_name(self, name: str) -> Any:
+        known = name in self.experiments
+        return SimpleNamespace(experiment_id=self.experiments.index(name)) if known else None
+
+    def create_experiment(self, name: str) -> int:
+        self.experiments.append(name)
+        return len(self.experiments) - 1
+
+    def create_run(self, experiment: int, run_name: str | None) -> Any:
+        self.calls.append(("run", experiment, run_name))
+        return SimpleNamespace(info=SimpleNamespace(run_id=f"run {len(self.calls)}"))
+
+    def log_param(self, run: str, name: str, value: str) -> None:
+        assert len(value) <= 500
+        self.calls.append(("param", run, name, value))
+
+    def log_metric(self, run: str, name: str, value: float, step: int) -> None:
+        self.calls.append(("metric", run, name, value, step))
+
+    def set_terminated(self, run: str, status: str) -> None:
+        self.calls.append(("end", run, status))
+
+
+def test_the_calls_of_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=FakeClient))
+    FakeClient.experiments, FakeClient.calls = ["other"], (calls := [])
+    one, two = MLflow("mine", "first", "runs"), MLflow("mine")
+    history = fit(one)
+    with pytest.raises(RuntimeError, match="no power"):
+        fit(two, Fails())
+    assert FakeClient.experiments == ["other", "mine"]
+    assert [call for call in calls if call[0] == "run"] == [("run", 1, "first"), ("run", 1, None)]
+    losses = [call[3:] for call in calls if call[:3] == ("metric", one.run_id, "val_loss")]
+    assert losses == [(value, k + 1) for k, value in enumerate(history["val_loss"])]
+    assert ("param", one.run_id, "batch_size", "20") in calls
+    ends = [call for call in calls if call[0] == "end"]
+    assert ends == [("end", one.run_id, "FINISHED"), ("end", two.run_id, "FAILED")]
 
 
 # Optuna
