@@ -333,6 +333,43 @@ def test_a_devices_arrays_are_copied_to_the_host_by_dlpack() -> None:
     assert (X[0] != 7).all()
 
 
+def test_an_estimator_takes_the_name() -> None:
+    """As clones and pickles copy it, the module itself it cannot take."""
+    sklearn = pytest.importorskip("sklearn.base")
+    pytest.importorskip("dask.array")
+    from xpmlp.sklearn import MLPRegressor
+
+    made = MLPRegressor(
+        hidden_layer_sizes=(4,), max_iter=1, backend="dask.array", random_state=0, solver="sgd"
+    )
+    with pytest.warns(UserWarning, match="Maximum iterations"):
+        fitted = sklearn.clone(made).fit(X, X[:, 0])
+    again = pickle.loads(pickle.dumps(fitted))
+    assert fitted.mlp_.backend.name == again.mlp_.backend.name == "dask.array"
+    np.testing.assert_array_equal(again.predict(X), fitted.predict(X))
+
+
+def test_a_run_resumes_on_it(tmp_path: Path) -> None:
+    pytest.importorskip("array_api_strict")
+
+    class PowerCut(xpmlp.Callback):
+        def on_epoch_begin(self, training: Any) -> None:
+            if training.epoch == 2:
+                raise RuntimeError("no power")
+
+    def run(folder: str, *callbacks: xpmlp.Callback) -> xpmlp.MLP:
+        mlp = xpmlp.MLP([3, 5, 4], dropout=0.2, backend="array_api_strict", seed=0)
+        options = {"checkpoints": tmp_path / folder, "resume": True, "callbacks": callbacks}
+        mlp.fit(X, Y, epochs=4, batch_size=16, **options)
+        return mlp
+
+    with pytest.raises(RuntimeError, match="no power"):
+        run("cut", PowerCut())
+    resumed, whole = run("cut"), run("whole")
+    for name, value in whole.state_dict().items():
+        np.testing.assert_array_equal(resumed.state_dict()[name], value)
+
+
 def test_names_that_need_no_import() -> None:
     assert all(map(is_registered, ("auto", "numpy", "jax", "strict")))
     assert not is_registered("dask.array")
