@@ -55,6 +55,8 @@ NEEDS = {
     "to_onnx": "onnxruntime",
     "import torch": "torch",
     "import jax": "jax",
+    "TensorBoard(": "tensorboardX",
+    "optuna": "optuna",
 }
 """Optional packages, by what in an example needs them."""
 

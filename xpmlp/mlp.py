@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
+from types import ModuleType
 from typing import Any, Self
 
 from xpmlp.arrays.checks import whole
@@ -14,7 +15,7 @@ from xpmlp.export.methods import Exportable
 from xpmlp.model import files, keywords
 from xpmlp.model.backends import backend_for
 from xpmlp.model.memory import Request, advice_on_training, within_memory
-from xpmlp.model.summary import overview, overview_html, summary
+from xpmlp.model.summary import Described
 from xpmlp.nn.contract import Backend
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
@@ -25,7 +26,7 @@ from xpmlp.training.loop import train
 from xpmlp.training.prepare import prepare
 
 
-class MLP(Exportable):
+class MLP(Exportable, Described):
     """A multilayer perceptron.
 
     Parameters
@@ -89,9 +90,10 @@ class MLP(Exportable):
         What the factors of a float32 model's matrix products may be rounded to; everything else
         stays float32. Devices without the rounded formats, such as CPUs, compute in float32:
         ``mlp.backend.precision`` says what is used.
-    backend : str or Backend
-        ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"dpnp"``, ``"auto"``, or the name of a
-        plugin.
+    backend : str, Backend or module
+        ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"dpnp"``, ``"auto"``, the name of a
+        plugin, or any module that follows the array API standard, as it is or by its name:
+        ``dask.array``.
     device : str, optional
         As the library names it: ``"cuda:1"``.
     seed : int, or list of one for each network, optional
@@ -134,28 +136,6 @@ class MLP(Exportable):
     >>> mlp.evaluate(data.X_test, data.y_test)["accuracy"] > 0.9
     True
     """
-
-    def summary(self) -> str:
-        """Return the layers as text: output shape, parameters, and what each computes.
-
-        Examples
-        --------
-        >>> print(xpmlp.MLP([2, 4, 1], targets="values", backend="numpy").summary())
-        layer        output  parameters  computes
-        dense1       (n, 4)          12  z = x W + b
-        activation1  (n, 4)              h = relu(z)
-        dense2       (n, 1)           5  z = x W + b
-        17 parameters, float32
-        loss: mse, output identity
-        backend: numpy on cpu
-        """
-        return summary(self)
-
-    def __repr__(self) -> str:
-        return overview(self)
-
-    def _repr_html_(self) -> str:
-        return overview_html(self)
 
     @keywords.known("fit")
     def fit(
@@ -289,7 +269,7 @@ class MLP(Exportable):
 
     # Move, save, restore
 
-    def to(self, backend: str | Backend, device: str | None = None) -> Self:
+    def to(self, backend: str | Backend | ModuleType, device: str | None = None) -> Self:
         """Move the model to another backend, in place, and return it.
 
         Raises

@@ -2,12 +2,15 @@
 
 Names are looked up in ``TABLE`` first. Third parties register a factory under the entry-point
 group ``xpmlp.backends``, which is scanned only for names that the table does not have: a broken
-plugin never breaks another backend.
+plugin never breaks another backend. Any other name is that of a module that follows the array API
+standard, which ``xpmlp_backends.standard`` adapts.
 """
 
 import logging
 import os
 from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 from xpmlp.errors import BackendError, InvalidTypeError, InvalidValueError, unknown_name
@@ -29,15 +32,20 @@ PUBLIC = ("numpy", "cupy", "torch", "jax", "dpnp")
 """The built-in backends for users; ``strict`` is for tests."""
 
 
-def backend(spec: str | Backend | None = "auto", device: str | None = None) -> Backend:
-    """Return the backend of a name.
+STANDARD = "xpmlp_backends.standard"
+"""The adapter of every library that follows the array API standard and has none of its own."""
+
+
+def backend(spec: str | Backend | ModuleType | None = "auto", device: str | None = None) -> Backend:
+    """Return the backend of a name, or of an array library.
 
     Parameters
     ----------
-    spec : str, Backend or None
+    spec : str, Backend, module or None
         ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"dpnp"``, a third party's name, or
-        ``"auto"``: CuPy if an NVIDIA GPU works, else dpnp if its GPU works, else NumPy. A backend
-        object is returned as it is. None means the environment variable ``XPMLP_BACKEND``, or else
+        ``"auto"``: CuPy if an NVIDIA GPU works, else dpnp if its GPU works, else NumPy. Also any
+        module that follows the array API standard, or its name: ``dask.array``. A backend object is
+        returned as it is. None means the environment variable ``XPMLP_BACKEND``, or else
         ``"auto"``.
     device : str, optional
         In the library's own terms: ``"cuda:1"`` for torch, ``"1"`` for CuPy, ``"gpu:1"`` for dpnp.
@@ -52,7 +60,8 @@ def backend(spec: str | Backend | None = "auto", device: str | None = None) -> B
     InvalidValueError
         For an unknown name; the nearest known one is suggested.
     BackendError
-        If a backend asked for by name does not work, with the reason and the install command.
+        If a backend asked for by name does not work, with the reason and the install command; or if
+        a module lacks a function that is needed, with its name.
     InvalidTypeError
         For anything else.
 
@@ -63,9 +72,13 @@ def backend(spec: str | Backend | None = "auto", device: str | None = None) -> B
     ('numpy', ['float64', 'mutable', 'sparse'])
     >>> mlp = xpmlp.MLP([2, 8, 1], backend=numpy)
     """
+    if isinstance(spec, ModuleType):
+        return _of_module(spec, spec.__name__, device)
     if not isinstance(spec, str) and spec is not None:
         if not isinstance(spec, Backend):
-            raise InvalidTypeError(f"backend: found {spec!r}; expected a name or a backend object")
+            raise InvalidTypeError(
+                f"backend: found {spec!r}; expected a name or a backend object, or a module"
+            )
         if device is not None and device != str(spec.device):
             raise InvalidValueError(
                 f"device: found {device!r} beside a backend object on {spec.device}; give the "
@@ -80,7 +93,12 @@ def backend(spec: str | Backend | None = "auto", device: str | None = None) -> B
     for point in _plugins():
         if point.name == name:
             return _load_plugin(point, device)
-    raise unknown_name("backend", name, ["auto", *PUBLIC, *(p.name for p in _plugins())])
+    return _of_module(_module(name), name, device)
+
+
+def is_registered(name: str) -> bool:
+    """Whether a name is known without importing a module of that name: ours, or a plugin's."""
+    return name in ("auto", *TABLE) or name in [point.name for point in _plugins()]
 
 
 def backend_of(x: Any) -> Backend | None:
@@ -159,6 +177,48 @@ def _auto(device: str | None) -> Backend:
     made = _create(name, device or ("gpu" if name == "dpnp" else None))
     logger.info("backend auto: %s on %s", name, made.device)
     return made
+
+
+def _of_module(module: ModuleType, name: str, device: str | None) -> Backend:
+    """Return the backend of an array library: its own adapter if there is one."""
+    known = name.removeprefix("array_api_compat.").removesuffix(".numpy")
+    if known in PUBLIC:
+        return _create(known, device)
+    made: Backend = import_module(STANDARD).create(module, device)
+    return made
+
+
+def _module(name: str) -> ModuleType:
+    """Import a module by name.
+
+    Raises
+    ------
+    InvalidValueError
+        If the name is neither a backend's nor that of a package.
+    BackendError
+        If the module cannot be imported.
+    """
+    package = name.split(".")[0]
+    if not all(map(str.isidentifier, name.split("."))) or (name == package and not _is_there(name)):
+        error = unknown_name("backend", name, ["auto", *PUBLIC, *(p.name for p in _plugins())])
+        raise InvalidValueError(
+            f"{error} Or the name of an installed module that follows the array API standard, "
+            "such as dask.array"
+        )
+    try:
+        return import_module(name)
+    except Exception as error:  # a broken installation may raise anything
+        remedy = "" if _is_there(package) else f". Install it with: pip install {package}"
+        raise BackendError(
+            f"backend {name!r}: {name} cannot be imported ({error}){remedy}"
+        ) from error
+
+
+def _is_there(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ValueError:  # a module that was made, not found
+        return True
 
 
 def _plugins() -> list[Any]:

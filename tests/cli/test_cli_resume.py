@@ -232,3 +232,22 @@ def test_a_wrong_number_of_steps_is_said_by_its_flag(wrong: str, capsys: Capture
     assert main([*QUICK, f"--checkpoint-every={wrong}"]) == 2
     assert f"--checkpoint-every: found {wrong}" in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+def test_a_file_cannot_choose_a_module_to_import(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
+) -> None:
+    """A run on an array library by its module's name: who resumes it says so again."""
+    pytest.importorskip("array_api_strict")
+    interrupted(monkeypatch, "--backend", "array_api_strict")
+    (tmp_path / "evil.py").write_text("open('evil.txt', 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = RUN / "settings.json"
+    recorded = settings.read_text()
+    settings.write_text(recorded.replace("array_api_strict", "evil"))
+    capsys.readouterr()
+    assert main(["train", "--resume", str(RUN)]) == 2
+    assert "add --backend evil" in capsys.readouterr().err
+    assert not Path("evil.txt").exists()
+    settings.write_text(recorded)
+    assert main(["train", "--resume", str(RUN), "--backend", "array_api_strict"]) == 0

@@ -18,7 +18,7 @@ from xpmlp.cli import main, train
 from xpmlp.nn.contract import Execution, Memory
 
 Capture = pytest.CaptureFixture[str]
-FILES = {"model.xpmlp", "history.jsonl", "result.json", "picture.png", "settings.json"}
+FILES = {"model.xpmlp", "history.jsonl", "result.json", "picture.png", "settings.json", "run.toml"}
 QUICK = ["train", "xor", "--epochs", "3", "--backend", "numpy"]
 
 

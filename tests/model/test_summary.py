@@ -63,3 +63,17 @@ def test_facts_are_aligned_and_escaped() -> None:
     assert as_text("T", rows) == "T\n  a     1  <\n  long  2"
     assert as_text("T", []) == "T"
     assert "&lt;</td>" in as_html("T", rows)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_the_layers_as_a_data_frame(library: str) -> None:
+    pytest.importorskip(library)
+    mlp = xpmlp.MLP([3, 5, 2], normalization="batch", ensemble=4, backend="numpy")
+    frame = mlp.summary_frame(library)
+    assert type(frame).__module__.startswith(library)
+    assert list(frame.columns) == ["layer", "output", "parameters", "computes"]
+    assert sum(frame["parameters"]) == mlp.network.layout.count
+    assert list(frame["layer"])[:2] == ["dense1", "norm1"]
+    assert set(frame["output"]) == {"(4, n, 5)", "(4, n, 2)"}
+    for text in frame["computes"]:
+        assert text in mlp.summary()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import xpmlp
-from xpmlp.errors import MissingExtraError
+from xpmlp.errors import InvalidValueError, MissingExtraError
 from xpmlp.training.history import History
 
 VALUES = {
@@ -19,6 +19,28 @@ VALUES = {
     "val_loss": [1.0, 0.8, 0.9],
     "val_accuracy": [0.4, 0.6, 0.5],
 }
+
+
+class Hidden:
+    """Finds none of some modules: as if they were not installed."""
+
+    def __init__(self, modules: tuple[str, ...]) -> None:
+        self.modules = modules
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name.split(".")[0] in self.modules:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+@pytest.fixture
+def _hidden(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [n for n in sys.modules if n.split(".")[0] in request.param]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Hidden(request.param), *sys.meta_path])
+
+
+def hidden(*modules: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("_hidden", [modules], indirect=True, ids=["+".join(modules)])
 
 
 def test_it_prints_the_first_last_and_best_values() -> None:
@@ -54,6 +76,26 @@ def test_a_frame_has_a_row_for_each_epoch() -> None:
     assert History().to_frame().empty
 
 
+def test_a_frame_of_polars_has_the_epochs_as_a_column() -> None:
+    pytest.importorskip("polars")
+    frame = History(VALUES).to_frame("polars")
+    assert frame.columns == ["epoch", *VALUES]
+    assert frame["epoch"].to_list() == [1, 2, 3]
+    assert frame["val_loss"].to_list() == VALUES["val_loss"]
+
+
+@hidden("pandas")
+@pytest.mark.usefixtures("_hidden")
+def test_polars_is_taken_where_pandas_is_not_installed() -> None:
+    polars = pytest.importorskip("polars")
+    assert isinstance(History(VALUES).to_frame(), polars.DataFrame)
+
+
+def test_another_library_of_frames_is_refused() -> None:
+    with pytest.raises(InvalidValueError, match=r"'panda'\. Did you mean 'pandas'"):
+        History(VALUES).to_frame("panda")
+
+
 def test_the_plot_has_loss_and_metric() -> None:
     pyplot = pytest.importorskip("matplotlib.pyplot")
     pyplot.switch_backend("agg")
@@ -65,24 +107,20 @@ def test_the_plot_has_loss_and_metric() -> None:
     pyplot.close("all")
 
 
-@pytest.mark.parametrize(
-    ("call", "module", "install"),
-    [("to_frame", "pandas", "pip install pandas"), ("plot", "matplotlib", r"xpmlp\[cli\]")],
-)
-def test_what_is_missing_is_named(
-    monkeypatch: pytest.MonkeyPatch, call: str, module: str, install: str
-) -> None:
-    for name in [n for n in sys.modules if n.split(".")[0] == module]:
-        monkeypatch.delitem(sys.modules, name)
-
-    class Hidden:
-        def find_spec(self, name: str, *_: object) -> None:
-            if name.split(".")[0] == module:
-                raise ModuleNotFoundError(f"No module named {module!r}", name=module)
-
-    monkeypatch.setattr(sys, "meta_path", [Hidden(), *sys.meta_path])
+@hidden("pandas", "polars")
+@pytest.mark.parametrize("library", [None, "pandas", "polars"])
+@pytest.mark.usefixtures("_hidden")
+def test_a_missing_library_of_frames_is_named(library: str | None) -> None:
+    install = f"to_frame needs .* pip install {library or 'pandas'}"
     with pytest.raises(MissingExtraError, match=install):
-        getattr(History(VALUES), call)()
+        History(VALUES).to_frame(library)
+
+
+@hidden("matplotlib")
+@pytest.mark.usefixtures("_hidden")
+def test_a_missing_matplotlib_is_named() -> None:
+    with pytest.raises(MissingExtraError, match=r"xpmlp\[cli\]"):
+        History(VALUES).plot()
 
 
 def test_fit_prints_its_progress_if_asked(capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,4 +135,5 @@ def _kind(x: Any) -> str:
 
 def _library(x: Any) -> str:
     top = type(x).__module__.split(".")[0]
-    return {"jaxlib": "jax"}.get(top, top)
+    name = str(array_namespace(x).__name__).removeprefix("array_api_compat.")
+    return {"jaxlib": "jax"}.get(top, name if name.startswith(f"{top}.") else top)

@@ -44,8 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # the terminal may lack letters of a class name
             stream.reconfigure(errors="backslashreplace")
     args = parse(argv)
-    environment.prepare(args)
     try:
+        if getattr(args, "config", None) is not None:
+            args = importlib.import_module("xpmlp.cli.config").with_file(args)
+        environment.prepare(args)
         with _terminable(), _warnings():
             status: int | None = importlib.import_module(f"xpmlp.cli.{args.command}").run(args)
             with naming("standard output"):

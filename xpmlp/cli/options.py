@@ -21,8 +21,8 @@ Parser = argparse.ArgumentParser
 _COMMON: dict[str, dict[str, Any]] = {
     "--backend": {
         "metavar": "NAME",
-        "help": "auto, numpy, cupy, torch, jax or dpnp (default: $XPMLP_BACKEND, or auto: a GPU if "
-        "it works)",
+        "help": "auto, numpy, cupy, torch, jax or dpnp; or an array API module, such as dask.array "
+        "(default: $XPMLP_BACKEND, or auto: a GPU if it works)",
     },
     "--data-dir": {
         "metavar": "FOLDER",
@@ -134,6 +134,8 @@ def _train(parser: Parser) -> None:
     group = parser.add_argument_group("machine and output")
     _common(group, "--backend", "--device")
     add = group.add_argument
+    toml = "settings in a TOML file: lr = 0.01; options win (each run folder has its run.toml)"
+    add("--config", metavar="FILE", help=toml)
     place = "memory for the training data (default: auto, the host if the GPU's is too small)"
     add("--data-on", choices=("auto", "device", "host"), default="auto", help=place)
     add("--out", metavar="FOLDER", help="run folder (default: runs/DATA, runs/DATA-2, ...)")
@@ -303,6 +305,27 @@ def _play(parser: Parser) -> None:
     add("--no-browser", action="store_true", help="only print the address")
 
 
+def _completion(parser: Parser) -> None:
+    parser.usage = "xpmlp completion SHELL"
+    parser.description = (
+        "Print a script with which a shell completes commands, options and file names. Save it "
+        "where the shell finds it, or evaluate it in its startup file."
+    )
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="whose script to print")
+
+
+def _card(parser: Parser) -> None:
+    parser.usage = "xpmlp card MODEL [options]"
+    parser.description = (
+        "Print a model card in Markdown: what a model is, how it was made, and how to load it. Of "
+        "a run folder it has the results, too."
+    )
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="a model file, or a run folder")
+    add("--title", metavar="TEXT", help="(default: the name of the data)")
+    add("--out", metavar="FILE", help="write to a file, such as README.md, instead of the screen")
+
+
 EXAMPLES = {
     "": (
         "xpmlp train digits",
@@ -359,6 +382,16 @@ EXAMPLES = {
         "xpmlp play --port 8000",
         "xpmlp play --no-browser",
     ),
+    "card": (
+        "xpmlp card runs/digits",
+        "xpmlp card runs/digits --title Digits",
+        "xpmlp card model.xpmlp --out README.md",
+    ),
+    "completion": (
+        "xpmlp completion bash",
+        "xpmlp completion zsh",
+        "xpmlp completion tcsh",
+    ),
 }
 """Three for each command, and three to start with; short, so that they fit a narrow terminal."""
 
@@ -373,5 +406,7 @@ COMMANDS: dict[str, tuple[Callable[[Parser], None], str]] = {
     "xor": (_xor, "run the tutorial: XOR learned, and what can go wrong"),
     "play": (_play, "watch a network learn, on a page in the browser"),
     "pictures": (_pictures, "draw the tutorial's pictures: activations, digits, ..."),
+    "card": (_card, "print a model card: what a model is and how it was made"),
+    "completion": (_completion, "print a script by which a shell completes commands"),
 }
 """For each command, what declares its options, and its line in ``xpmlp --help``."""

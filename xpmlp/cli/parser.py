@@ -1,7 +1,9 @@
 """The command line's parser, and the arguments of a run from its options and back."""
 
 import argparse
+import contextlib
 import difflib
+import io
 import re
 import sys
 from collections.abc import Sequence
@@ -12,7 +14,7 @@ from xpmlp.cli.options import COMMANDS, EXAMPLES
 from xpmlp.cli.output import wrapped
 from xpmlp.errors import InvalidValueError
 
-NOT_OF_THE_RUN = ("command", "given", "debug", "json", "quiet", "out", "resume")
+NOT_OF_THE_RUN = ("command", "given", "config", "debug", "json", "quiet", "out", "resume")
 """Options of ``train`` that belong to one call, not to the run that it begins or resumes."""
 
 OVERRIDES = ("backend", "device", "data_dir", "data_on", "debug", "json", "quiet")
@@ -32,14 +34,33 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def parsed_quietly(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse arguments that a file has.
+
+    Raises
+    ------
+    ValueError
+        For wrong ones, with what the command line says of them.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            return parse(argv)
+    except SystemExit:
+        found = re.search(r"error: (.*) \(see", said.getvalue())
+        raise ValueError(found[1] if found else "found --help") from None
+
+
 def arguments(args: argparse.Namespace) -> list[str]:
     """Return the arguments that repeat the run, even when the defaults have changed."""
     given = [args.data]
     for name, value in vars(args).items():
         option = f"--{name.replace('_', '-')}"
-        if name in (*NOT_OF_THE_RUN, "data") or value is None or value is False:
+        if name in (*NOT_OF_THE_RUN, "data") or value is None:
             continue
-        if value is True or value == []:
+        if value is False:
+            given += ["--no-header"] if name == "header" else []
+        elif value is True or value == []:
             given.append(option)
         elif isinstance(value, list):
             given += [option, *map(str, value)]

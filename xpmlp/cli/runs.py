@@ -1,9 +1,7 @@
 """The folder of a training run, which never overwrites another run."""
 
 import contextlib
-import io
 import json
-import re
 import shlex
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +12,9 @@ from typing import Any
 
 from xpmlp import __version__
 from xpmlp.checkpoints.folder import Checkpoints
+from xpmlp.cli.config import CONFIG
 from xpmlp.cli.output import to_json
-from xpmlp.cli.parser import NOT_OF_THE_RUN, parse
+from xpmlp.cli.parser import NOT_OF_THE_RUN, parsed_quietly
 from xpmlp.errors import DataError, InvalidValueError, XpmlpError, naming
 from xpmlp.mlp import MLP
 from xpmlp.storage.atomic import write_atomically
@@ -95,8 +94,8 @@ class RunFolder(Callback):
         return path, True
 
     @contextlib.contextmanager
-    def owned(self, arguments: Sequence[str]) -> Iterator[None]:
-        """Lock the folder; write the run's arguments to it if the run is new.
+    def owned(self, arguments: Sequence[str], config: bytes) -> Iterator[None]:
+        """Lock the folder; write the run's arguments and settings to it if the run is new.
 
         Raises
         ------
@@ -110,6 +109,7 @@ class RunFolder(Callback):
                 if not self.resume:
                     self._refuse_another_run()
                     self._write(SETTINGS, {"xpmlp": __version__, "arguments": list(arguments)})
+                    write_atomically(self.path / CONFIG, config)
                 yield
         finally:
             if self.ours:
@@ -117,7 +117,7 @@ class RunFolder(Callback):
                     self.path.rmdir()  # fails unless it is empty
 
     def _refuse_another_run(self) -> None:
-        known = (MODEL, HISTORY, RESULT, PICTURE, SETTINGS, CHECKPOINTS)
+        known = (MODEL, HISTORY, RESULT, PICTURE, SETTINGS, CONFIG, CHECKPOINTS)
         present = [name for name in known if (self.path / name).exists()]
         if not present:
             return
@@ -207,7 +207,7 @@ class RunFolder(Callback):
     def _remove(self) -> None:
         """Remove what this run has written."""
         self.checkpoints.remove()
-        for name in (HISTORY, SETTINGS):
+        for name in (HISTORY, SETTINGS, CONFIG):
             (self.path / name).unlink(missing_ok=True)
 
 
@@ -239,13 +239,7 @@ def arguments_of(folder: Path) -> Namespace:
 
 def _parsed(arguments: Sequence[str]) -> Namespace:
     """Parse a run's arguments; ValueError for those that a run does not have."""
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            run = parse(["train", *arguments])
-    except SystemExit:
-        found = re.search(r"error: (.*) \(see", said.getvalue())
-        raise ValueError(found[1] if found else "found --help") from None
+    run = parsed_quietly(["train", *arguments])
     for name in run.given:
         if name in NOT_OF_THE_RUN[1:]:
             raise ValueError(f"found --{name}")

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from xpmlp_backends import auto
+from xpmlp_backends.registry import is_registered
 
 import xpmlp
 from xpmlp.arrays.checks import whole
 from xpmlp.callbacks import EarlyStopping, ShowProgress
 from xpmlp.checkpoints.folder import Checkpoints
 from xpmlp.cli import calibrate as calibration
-from xpmlp.cli import environment, recipes
+from xpmlp.cli import config, environment, recipes
 from xpmlp.cli.defaults import SCHEDULES, fill_in
 from xpmlp.cli.output import Output
 from xpmlp.cli.parser import arguments, resumed
@@ -37,7 +38,7 @@ from xpmlp.data.images import pixel_facts
 from xpmlp.data.mnist import FOLDER_VARIABLE
 from xpmlp.data.picture_folder import is_labelled
 from xpmlp.data.table import Table
-from xpmlp.errors import MissingExtraError
+from xpmlp.errors import InvalidValueError, MissingExtraError
 from xpmlp.inspect.diagnose.diagnosis import Diagnosis
 from xpmlp.inspect.plots import Part, training_picture
 from xpmlp.mlp import MLP
@@ -84,15 +85,17 @@ def run(args: Namespace) -> None:
     resume: bool | Path = False
     if args.resume is not None:
         begun, resume = RunFolder.find(args.resume)
-        args = resumed(args, arguments_of(begun))
+        given, args = args.given, resumed(args, arguments_of(begun))
+        if "backend" not in given:
+            _refuse_import(args.backend)
         environment.prepare(args)
     if args.checkpoint_every is not None:
         whole("--checkpoint-every", args.checkpoint_every)
     out = Output(args.json, args.quiet)
-    given = {name: getattr(args, name) for name in LOADING}
+    loading = {name: getattr(args, name) for name in LOADING}
     if args.data not in NAMES and is_labelled(args.data):
         out.say(f"reading the pictures in {args.data}")  # thousands take a while
-    data = load(args.data, **given, text=args.categorical or ())
+    data = load(args.data, **loading, text=args.categorical or ())
     held = None
     if args.calibrate:
         data, held = calibration.hold_out(data, args.seed)
@@ -104,8 +107,18 @@ def run(args: Namespace) -> None:
     path, ours = (begun, False) if begun else RunFolder.free(args.out, data.name)
     held_out = "val" if args.early_stopping or recipe else "test"
     folder = RunFolder(path, held_out, checkpoints(args, path), out.say, resume, ours)
-    with folder.owned(settings(args, mlp)), folder.keeping(mlp):
+    repeated = settings(args, mlp)
+    with folder.owned(*repeated), folder.keeping(mlp):
         train(args, data, held, mlp, chosen, folder, out, recipe)
+
+
+def _refuse_import(backend: str | None) -> None:
+    """Refuse a module that only the run's settings name: a file may not choose what is imported."""
+    if backend and not is_registered(backend):
+        raise InvalidValueError(
+            f"--resume: found the backend {backend!r} in the run's settings, a module that would "
+            f"be imported. If that is what you want, add --backend {backend}"
+        )
 
 
 def _plain(args: Namespace, data: Dataset, table: Table | None) -> tuple[MLP, Optimizer]:
@@ -170,13 +183,16 @@ def tell(number: int) -> None:
         os.write(sys.stderr.fileno(), f"\nfinishing the step and saving{again}\n".encode())
 
 
-def settings(args: Namespace, mlp: MLP) -> list[str]:
-    """Return the arguments that repeat this run from any folder, on the same backend."""
+def settings(args: Namespace, mlp: MLP) -> tuple[list[str], bytes]:
+    """Return the arguments, and a file, that repeat this run from any folder on this backend."""
     data = args.data if args.data in NAMES else str(expanded(args.data, "DATA").absolute())
     folder = args.data_dir or (args.data == "mnist" and os.environ.get(FOLDER_VARIABLE)) or None
     folder = folder and str(expanded(folder, "--data-dir").absolute())
     found = {"data": data, "data_dir": folder, "backend": mlp.backend.name}
-    return arguments(Namespace(**vars(args) | found))
+    all_of_them = Namespace(**vars(args) | found)
+    by_recipe = [name for name in recipes.PLAIN if name not in recipes.CHANGES]
+    unused = () if args.recipe == "plain" else tuple(by_recipe)
+    return arguments(all_of_them), config.written(all_of_them, unused)
 
 
 def network(args: Namespace, data: Dataset, table: Table | None) -> MLP:
@@ -340,5 +356,5 @@ def report(result: dict[str, Any], mlp: MLP, folder: RunFolder, picture: bool, o
         out.say(f"test {name} {value}, test loss {loss} ({took})")
     if result["calibration"] is not None:
         out.say(f"calibrated {'; '.join(calibration.lines(result['calibration']))}")
-    files = [MODEL, HISTORY, RESULT, SETTINGS, *([PICTURE] if picture else [])]
+    files = [MODEL, HISTORY, RESULT, config.CONFIG, SETTINGS, *([PICTURE] if picture else [])]
     out.say(f"saved in {folder.path}: {', '.join(files)}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from types import ModuleType
 from typing import Any, Self
 
 import numpy as np
@@ -103,7 +104,7 @@ class Model:
         scaling: str | None = "auto",
         dtype: str = "float32",
         precision: str = "float32",
-        backend: str | Backend | None = None,
+        backend: str | Backend | ModuleType | None = None,
         device: str | None = None,
         seed: int | Sequence[int] | None = None,
         table: Any = None,
@@ -261,7 +262,7 @@ class Model:
 
     def copy(
         self,
-        backend: str | Backend | None = None,
+        backend: str | Backend | ModuleType | None = None,
         device: str | None = None,
         dtype: str | None = None,
         **changes: Any,

@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from xpmlp.errors import InvalidValueError, require
+from xpmlp.errors import InvalidValueError
 from xpmlp.nn.contract import Array, Execution, Memory
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.show.facts import Rows, as_html, as_text
 from xpmlp.show.figures import BLUE, ORANGE, matplotlib, style
+from xpmlp.show.frames import data_frame
 
 
 class History(dict[str, list[float]]):
@@ -59,13 +60,21 @@ class History(dict[str, list[float]]):
     def _title(self) -> str:
         return f"History of {lasted(self)}"
 
-    def to_frame(self) -> Any:
-        """Return a data frame of pandas with a row for each epoch, from 1.
+    def to_frame(self, library: str | None = None) -> Any:
+        """Return a data frame with a row for each epoch, which count from 1.
+
+        Parameters
+        ----------
+        library : {"pandas", "polars"}, optional
+            By default pandas, or polars where pandas is not installed. In pandas the epochs are
+            the index, in polars a column.
 
         Raises
         ------
+        InvalidValueError
+            For another library.
         MissingExtraError
-            If pandas is not installed.
+            If it is not installed.
 
         Examples
         --------
@@ -73,9 +82,10 @@ class History(dict[str, list[float]]):
         >>> frame["loss"].to_dict()
         {1: 0.5, 2: 0.25}
         """
-        pandas = require("pandas", extra="", purpose="to_frame")
-        epochs = range(1, len(self.get("loss", ())) + 1)
-        return pandas.DataFrame(dict(self), index=pandas.Index(epochs, name="epoch"))
+        epochs = list(range(1, len(self.get("loss", ())) + 1))
+        columns: dict[str, list[Any]] = {"epoch": epochs, **self}
+        frame = data_frame(columns, library, "to_frame")
+        return frame.set_index("epoch") if hasattr(frame, "set_index") else frame
 
     def plot(self) -> Any:
         """Draw loss and metric by epoch with pyplot, and return an array of matplotlib's Axes.

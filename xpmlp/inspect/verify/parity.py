@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
 from itertools import islice
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def verify(
     X: Any,
     y: Any,
     *,
-    backends: str | Sequence[str | Backend] = ("numpy",),
+    backends: str | Sequence[str | Backend | ModuleType] = ("numpy",),
     steps: int = 100,
     batch_size: int | None = 32,
     optimizer: str | Optimizer = "adam",
@@ -61,7 +62,7 @@ def verify(
         Not changed.
     X, y : array-like
         As for ``MLP.fit``.
-    backends : one or two of str or Backend
+    backends : one or two of str, Backend or module
         Names, or backend objects: ``("numpy", xpmlp.backend("torch", "cuda:1"))``. The default
         for the second is the first other backend that works here.
     steps : int
@@ -139,7 +140,7 @@ def verify(
     )
 
 
-def _pair(specs: str | Sequence[str | Backend]) -> tuple[Backend, Backend]:
+def _pair(specs: str | Sequence[str | Backend | ModuleType]) -> tuple[Backend, Backend]:
     """Find the backends of two names, or of one and the first other that works."""
     given = [specs] if isinstance(specs, str) else list(specs)
     if len(given) not in (1, 2):
