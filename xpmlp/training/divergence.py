@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from xpmlp.model.base import Model
+from xpmlp.model.trace import Trace, trace
 from xpmlp.nn.contract import Array, Run, State
 from xpmlp.nn.ops import Ops, scaled
 from xpmlp.training.batches import BatchSource, EpochPlan
-from xpmlp.training.trace import Trace, trace
 
 _CLIP = "a smaller learning rate, clip_norm=1.0 in the optimizer, or dtype='float64'"
 _SMALL = (
