@@ -4,28 +4,27 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 from xpmlp.arrays.checks import whole
 from xpmlp.callbacks import ShowProgress
 from xpmlp.checkpoints.folder import Checkpoints
 from xpmlp.errors import flag, unknown_name
 from xpmlp.model import files, keywords
-from xpmlp.model.backends import backend_for
+from xpmlp.model.class_weight import ClassWeight
+from xpmlp.model.measures import Metrics, asked_for
 from xpmlp.model.memory import Request, advice_on_training, within_memory
-from xpmlp.model.summary import overview, overview_html, summary
-from xpmlp.model.uncertainty import Uncertain
-from xpmlp.nn.contract import Backend
+from xpmlp.model.portable import Portable
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
 from xpmlp.training.batches import Order, check_order
+from xpmlp.training.begin import train
 from xpmlp.training.callback import Callback, check_callbacks
 from xpmlp.training.history import History, continue_from
-from xpmlp.training.loop import train
 from xpmlp.training.prepare import prepare
 
 
-class MLP(Uncertain):
+class MLP(Portable):
     """A multilayer perceptron.
 
     Parameters
@@ -135,28 +134,6 @@ class MLP(Uncertain):
     True
     """
 
-    def summary(self) -> str:
-        """Return the layers as text: output shape, parameters, and what each computes.
-
-        Examples
-        --------
-        >>> print(xpmlp.MLP([2, 4, 1], targets="values", backend="numpy").summary())
-        layer        output  parameters  computes
-        dense1       (n, 4)          12  z = x W + b
-        activation1  (n, 4)              h = relu(z)
-        dense2       (n, 1)           5  z = x W + b
-        17 parameters, float32
-        loss: mse, output identity
-        backend: numpy on cpu
-        """
-        return summary(self)
-
-    def __repr__(self) -> str:
-        return overview(self)
-
-    def _repr_html_(self) -> str:
-        return overview_html(self)
-
     @keywords.known("fit")
     def fit(
         self,
@@ -167,10 +144,11 @@ class MLP(Uncertain):
         batch_size: int | None = 128,
         optimizer: str | Optimizer = "adam",
         sample_weight: Any = None,
-        validation_data: tuple[Any, Any] | None = None,
+        class_weight: ClassWeight | None = None,
+        validation_data: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
         validation_split: float = 0.0,
         shuffle: bool | str | Order = True,
-        metrics: bool = True,
+        metrics: bool | Metrics = True,
         callbacks: Sequence[Callback] = (),
         progress: bool = False,
         data_on: str = "auto",
@@ -199,15 +177,20 @@ class MLP(Uncertain):
             ``xpmlp.Adam(1e-3)``; its state starts anew at each fit, unless ``continued``.
         sample_weight : array-like, shape (n,), optional
             A row of weight 2 counts like two rows.
-        validation_data : (X, y), optional
+        class_weight : "balanced", dict of int to float, or a list of one for each label
+            Weights of the classes, by which the weights of their rows are multiplied. "balanced"
+            lets all classes count alike: n/(classes · rows of the class).
+        validation_data : (X, y) or (X, y, sample_weight), optional
             Evaluated after each epoch.
         validation_split : float
             Share of the rows to hold out for validation, drawn by the seed.
         shuffle : bool, "full" or callable (epoch, n) -> n integers below n
             Whether epochs take the rows in a new order; "full" leaves out a smaller last batch. In
             a function's order, rows may be missing or come twice. Epochs count over all fits.
-        metrics : bool
-            Whether to measure accuracy or R² on the training batches, as well as the loss.
+        metrics : bool, or list of str, function or xpmlp.metrics.Measure
+            Whether to measure accuracy or R² on the training batches, as well as the loss. Or what
+            else to measure on the validation data after each epoch: ``metrics=["f1", "auc"]`` adds
+            ``val_f1`` and ``val_auc`` to the history. ``xpmlp.metrics`` has the names.
         callbacks : sequence of Callback
             ``xpmlp.EarlyStopping(patience=5)``, for example.
         progress : bool
@@ -265,7 +248,8 @@ class MLP(Uncertain):
         if data_on not in ("auto", "device", "host"):
             raise unknown_name("data_on", data_on, ("auto", "device", "host"))
         callbacks, shuffle, kept = check_callbacks(callbacks), check_order(shuffle), None
-        metrics, go_on = flag("metrics", metrics), flag("continued", continued)
+        on_batches, named = asked_for(metrics)
+        go_on = flag("continued", continued)
         callbacks += [ShowProgress()] if flag("progress", progress) else []
         if (checkpoints, checkpoint_every, resume) != (None, None, False):
             kept = Checkpoints.of(checkpoints, checkpoint_every, resume)
@@ -275,68 +259,27 @@ class MLP(Uncertain):
                 self,
                 lambda: advice_on_training(self, asked),
                 train,
-                partial(prepare, self, X, y, sample_weight, validation_data, validation_split),
+                partial(
+                    prepare,
+                    self,
+                    X,
+                    y,
+                    sample_weight,
+                    validation_data,
+                    validation_split,
+                    class_weight,
+                ),
                 asked,
                 data_on,
                 saved.put_into if saved else None,
                 optimizer=chosen,
                 epochs=epochs,
                 shuffle=shuffle,
-                metrics=metrics,
+                metrics=on_batches,
+                named=named,
                 callbacks=kept.around(callbacks) if kept else callbacks,
                 after=continue_from(self.progress, chosen) if go_on and not saved else None,
             )
-
-    # Move, save, restore
-
-    def to(self, backend: str | Backend, device: str | None = None) -> Self:
-        """Move the model to another backend, in place, and return it.
-
-        Raises
-        ------
-        InvalidValueError, BackendError
-            If there is no such backend, or it cannot work here.
-
-        Examples
-        --------
-        >>> mlp = xpmlp.MLP([2, 8, 1], backend="auto")  # on a GPU if there is one
-        >>> mlp.to("numpy").backend.name
-        'numpy'
-        """
-        before = self.backend
-        self.backend = backend_for(backend, device, self.dtype, self.precision)
-        self.weights.move(self.backend)
-        if self.progress is not None:
-            self.progress = self.progress.moved(before.to_numpy).moved(self.backend.asarray)
-        self.compiled.clear()
-        return self
-
-    def save(self, path: Any) -> None:
-        """Write the model to a file; an old file stays until the new one is complete.
-
-        Models can also be pickled and deep-copied: see ``xpmlp.model.pickling``.
-
-        Parameters
-        ----------
-        path : path-like
-            Missing folders are made.
-
-        Raises
-        ------
-        InvalidValueError
-            If ``metadata`` cannot be written as JSON.
-        OSError
-            If the file cannot be written.
-
-        Examples
-        --------
-        >>> mlp = xpmlp.MLP([2, 8, 2], backend="numpy")
-        >>> mlp.metadata = {"classes": ["no", "yes"]}
-        >>> mlp.save("models/first.xpmlp")
-        >>> xpmlp.load("models/first.xpmlp").metadata
-        {'classes': ['no', 'yes']}
-        """
-        files.save(self, path)
 
 
 def load(

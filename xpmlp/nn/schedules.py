@@ -11,6 +11,7 @@ from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
 from xpmlp.errors import InvalidValueError
+from xpmlp.nn.metrics import falls
 
 __all__ = [
     "Constant", "CosLog4", "Cosine", "Custom", "Exponential", "FlatCos", "InverseTime", "OneCycle",
@@ -327,7 +328,7 @@ class ReduceOnPlateau(Schedule):
                 "or monitor='loss'"
             )
         rate, best, since = self.rate, inf, 0
-        sign = 1.0 if self.monitor.endswith("loss") else -1.0
+        sign = 1.0 if falls(self.monitor, getattr(history, "falling", ())) else -1.0
         for value in history.get(self.monitor, ()):
             if sign * value < best - self.min_delta:
                 best, since = sign * value, 0

@@ -125,8 +125,9 @@ validation_fraction : float
     Share of the rows that choose the epoch, and are not trained on, if ``n_cv`` is 1. With 0 the
     weights of the last epoch stay.
 metric : str, optional
-    What the best epoch is chosen by: "accuracy", "log_loss" or "auc" for classes, "rmse", "mae"
-    or "r2" for values; the first by default. Labels are smoothed with "accuracy" only.
+    What the best epoch is chosen by: a name in ``xpmlp.metrics.MEASURES``, such as "log_loss",
+    "auc" or "f1" for classes, "mae" or "r2" for values; by default "accuracy", or "rmse". Labels
+    are not smoothed with "log_loss" and "auc".
 patience : int, optional
     Epochs without improvement before training stops; by default it does not. The learning rate
     rises and falls four times, so a small number stops in a valley.

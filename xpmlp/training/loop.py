@@ -10,19 +10,18 @@ import numpy as np
 
 from xpmlp.errors import DivergenceError, InvalidValueError
 from xpmlp.model.base import Model
-from xpmlp.model.memory import Request
-from xpmlp.model.predict import evaluate_batches, thin
+from xpmlp.model.measures import Measure, measured
+from xpmlp.model.predict import evaluate_batches
 from xpmlp.nn.contract import Array, Execution, Run, State
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.schedules import Time
 from xpmlp.nn.step import Seen, first_state, summary
-from xpmlp.training.advice import warn_of_inputs, warn_of_loss
 from xpmlp.training.averaging import started, swapped, with_weights
 from xpmlp.training.batches import Chunk, Order, Planner, batch_source
 from xpmlp.training.callback import Callback
 from xpmlp.training.divergence import EpochStart
 from xpmlp.training.history import History, Progress
-from xpmlp.training.prepare import TrainingData, refuse_single_rows
+from xpmlp.training.prepare import TrainingData
 
 
 class Training:
@@ -50,7 +49,9 @@ class Training:
         What the steps change.
     given, data : TrainingData, Data
         The prepared data, and the same in the form that steps take.
-    validation : (Rows, ndarray) or None
+    validation : Held or None
+    named : tuple of Measure
+        What else is measured on the validation data.
     """
 
     def __init__(
@@ -63,7 +64,8 @@ class Training:
         batch_size: int,
         shuffle: bool | str | Order,
         metrics: bool,
-        callbacks: Sequence[Callback],
+        callbacks: Sequence[Callback] = (),
+        named: tuple[Measure, ...] = (),
         after: Progress | None = None,
     ) -> None:
         self.mlp: Any = mlp
@@ -74,7 +76,7 @@ class Training:
         orders = len(mlp.seeds)
         self.source = batch_source(mlp.backend, self.data, given.x.on_host, self.batch_size, orders)
         self.shuffle, self.callbacks = shuffle, callbacks
-        self.metrics = metrics and mlp.task.metric is not None
+        self.metrics, self.named = metrics and mlp.task.metric is not None, named
         self._planner = Planner(mlp, optimizer, self.source, self.batch_size, shuffle)
         self.steps, self.examples = self._planner.steps, self._planner.examples
         self._run: Run = mlp.compiled_step(optimizer, self.metrics)
@@ -87,6 +89,7 @@ class Training:
     def restore(self, at: Progress) -> None:
         """Continue from there; the model has the weights of the last finished epoch."""
         self.history, self.history.examples = at.history, self.examples
+        self.history.falling |= {measure.name for measure in self.named if measure.falls}
         self.first, self.finished, self.taken = at.first, at.epochs, at.steps
         self.epoch, self.epochs, self.step = at.epochs, at.first + self._asked, at.step
         self._spent, self.stopped = at.seconds, at.stopped
@@ -138,8 +141,9 @@ class Training:
     @property
     def measures(self) -> tuple[str, ...]:
         """Names of the values that each epoch adds to the history."""
-        measured: tuple[str, ...] = self.mlp.task.measures
-        held_out = () if self.validation is None else tuple(f"val_{name}" for name in measured)
+        measured = tuple[str, ...](self.mlp.task.measures)
+        more = tuple(measure.name for measure in self.named)
+        held_out = () if self.validation is None else tuple(f"val_{n}" for n in measured + more)
         return (*(measured if self.metrics else ("loss",)), "learning_rate", "seconds", *held_out)
 
     def run(self) -> History:
@@ -249,7 +253,8 @@ class Training:
                 self.history.each.setdefault(name, []).append([one[name] for one in each])
         values |= {"learning_rate": float(np.mean(start.rates[-1])), "seconds": seconds}
         if self.validation is not None:
-            held_out = evaluate_batches(self.mlp, *self.validation)
+            held_out = evaluate_batches(self.mlp, *self.validation[:3])
+            held_out |= measured(self.mlp, self.named, self.validation)
             values |= {f"val_{name}": value for name, value in held_out.items()}
         for name, value in values.items():
             self.history.setdefault(name, []).append(float(value))
@@ -352,49 +357,3 @@ class Training:
         """Return a copy of a state, whose sums begin anew."""
         networks = self.mlp.network.networks
         return first_state(self.mlp.backend.ops, s.params, s.statistics, s.moments, networks)
-
-
-def train(
-    model: Model,
-    prepare: Callable[[], TrainingData],
-    asked: Request,
-    data_on: str,
-    restore: Callable[[Model], None] | None,
-    **options: Any,
-) -> History:
-    """Prepare the data and train. All arrays are local here, so they are free after a failure.
-
-    The model is unchanged if training fails before the first epoch has begun, or runs out of memory
-    in it. ``asked`` is completed as the data become known; ``restore`` sets the model to the state
-    in a checkpoint.
-    """
-    training: Training | None = None
-    undo: Callable[[], None] | None = model.restore_point()
-    try:
-        if restore is not None:  # first: a split of the data follows the seed
-            restore(model)
-        given = prepare()
-        epochs, n = model.epochs_trained, given.x.count
-        asked.batch_size = min(asked.batch_size or n, n)
-        refuse_single_rows(model, asked.batch_size)
-        told = warn_of_inputs(model, given)
-        asked.data = given.host_bytes
-        given = given.placed(model.backend, data_on)
-        asked.on_host = given.x.on_host
-        given.settle_inputs(model)
-        model.calibration = None
-        given = replace(given, x=thin(model, given.x)) if data_on == "auto" else given
-        model.set_task(given.task)
-        training = Training(model, given=given, batch_size=asked.batch_size, **options)
-        training.undo, undo = undo, None
-        history = training.run()
-        if not told:
-            warn_of_loss(training)
-        return history
-    except BaseException as error:
-        undo = undo if training is None else training.undo
-        begun = training is not None and training.begun
-        ran_out = isinstance(error, Exception) and model.backend.ran_out(error)
-        if undo and (not begun or (ran_out and model.epochs_trained == epochs)):
-            undo()
-        raise
