@@ -68,6 +68,14 @@ normalization : {"layer", "batch"} or callable, optional
     Normalization between each hidden dense layer and its activation.
 residual : bool
     Whether hidden layers with as many outputs as inputs add their input to their output.
+bias : bool
+    Whether layers add a bias.
+initializer : str or callable (rng, n_in, n_out) -> ndarray, optional
+    First weights, as in ``xpmlp.MLP``: "auto", "he", "data". By default scikit-learn's, with its
+    random numbers.
+scaling : {"standard", "robust", "auto"}, optional
+    Scaling of inputs, and of a regressor's targets, by the first training data, as in
+    ``xpmlp.MLP``: "standard" takes the place of a ``StandardScaler`` in front. By default none.
 dtype : {"float32", "float64"}, optional
     Dtype to compute in; by default that of X. Integers of 8 and 16 bits are computed in float32,
     which represents them exactly, and other integers in float64.
