@@ -184,9 +184,10 @@ class MLP(Portable):
             Evaluated after each epoch.
         validation_split : float
             Share of the rows to hold out for validation, drawn by the seed.
-        shuffle : bool, "full" or callable (epoch, n) -> n integers below n
-            Whether epochs take the rows in a new order; "full" leaves out a smaller last batch. In
-            a function's order, rows may be missing or come twice. Epochs count over all fits.
+        shuffle : bool, "full" or callable (epoch, n) -> integers below n
+            Whether epochs take the rows in a new order; "full" leaves out a smaller last batch. A
+            function chooses the rows, any number of them: some may be missing, others come twice.
+            Epochs count over all fits.
         metrics : bool, or list of str, function or xpmlp.metrics.Measure
             Whether to measure accuracy or R² on the training batches, as well as the loss. Or what
             else to measure on the validation data after each epoch: ``metrics=["f1", "auc"]`` adds

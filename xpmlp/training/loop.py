@@ -1,6 +1,6 @@
 """The loop over epochs: plans on the host, steps on the device, values read once an epoch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
@@ -17,7 +17,7 @@ from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.schedules import Time
 from xpmlp.nn.step import Seen, first_state, summary
 from xpmlp.training.averaging import started, swapped, with_weights
-from xpmlp.training.batches import Chunk, Order, Planner, batch_source
+from xpmlp.training.batches import Chunk, EpochPlan, Order, Planner, batch_source
 from xpmlp.training.callback import Callback
 from xpmlp.training.divergence import EpochStart
 from xpmlp.training.history import History, Progress
@@ -66,6 +66,7 @@ class Training:
         metrics: bool,
         callbacks: Sequence[Callback] = (),
         named: tuple[Measure, ...] = (),
+        sampled: bool = False,
         after: Progress | None = None,
     ) -> None:
         self.mlp: Any = mlp
@@ -73,8 +74,10 @@ class Training:
         self.given, self.validation = given, given.validation
         self.data = given.for_steps(mlp.backend, mlp.dtype)
         self.batch_size = min(batch_size, given.x.count)
-        orders = len(mlp.seeds)
-        self.source = batch_source(mlp.backend, self.data, given.x.on_host, self.batch_size, orders)
+        orders, sampled = len(mlp.seeds), sampled or callable(shuffle)
+        self.source = batch_source(
+            mlp.backend, self.data, given.x.on_host, self.batch_size, orders, sampled
+        )
         self.shuffle, self.callbacks = shuffle, callbacks
         self.metrics, self.named = metrics and mlp.task.metric is not None, named
         self._planner = Planner(mlp, optimizer, self.source, self.batch_size, shuffle)
@@ -158,11 +161,13 @@ class Training:
             while self.finished < self.epochs and (self.step or not self.stopped):
                 self.epoch = self.finished
                 self._notify("on_epoch_begin")
-                self._train_epoch()
+                for chunk in self.begin_epoch():
+                    self.take_steps(chunk)
+                self.finish_epoch()
                 self._notify("on_epoch_end")
                 self.step = 0
             self.history.memory = self.mlp.backend.memory()
-            self.mlp.progress = self._ended()
+            self.mlp.progress = self.ended()
         finally:
             self._end(begun)
         return self.history
@@ -178,7 +183,7 @@ class Training:
         if failed:
             raise failed[0]
 
-    def _ended(self) -> Progress:
+    def ended(self) -> Progress:
         """Return where the run ended; a later run may continue from it."""
         copy = self.mlp.backend.xp.asarray
         _, moments = swapped(self.optimizer, self.state.params, self.state.moments)
@@ -227,12 +232,24 @@ class Training:
         """The weights that the model gets: the average if there is one."""
         return swapped(self.optimizer, self.state.params, self.state.moments)[0]
 
-    def _train_epoch(self) -> None:
-        xp = self.mlp.backend.xp
+    def begin_epoch(self, rows: Any = None) -> Iterator[Chunk]:
+        """Begin an epoch, of these rows or of the planner's; return the data for its steps."""
         self._started = perf_counter() - self._spent
-        start = self._start = self._begin_epoch()
-        for chunk in self.source.chunks(start.plans, self.step):
-            self._take_steps(chunk)
+        self._planner.begin(rows)
+        self.steps = self._planner.steps
+        self.examples = self.history.examples = self._planner.examples
+        self._start = self._epoch_start()
+        return self.source.chunks(self._start.plans, self.step)
+
+    @property
+    def plans(self) -> list[EpochPlan]:
+        """The plans of the epoch in progress."""
+        return [] if self._start is None else self._start.plans
+
+    def finish_epoch(self) -> None:
+        """Give the model the weights, and the history what was measured."""
+        xp, start = self.mlp.backend.xp, self._start
+        assert start is not None
         if self.epoch + 1 < self.epochs:
             self._planner.look_ahead()  # while a GPU still computes
         seen = self.refuse_divergence()  # this waits for the device
@@ -251,7 +268,7 @@ class Training:
             each = [self._measured(*sums) for sums in zip(*seen.each, strict=True)]
             for name in values:
                 self.history.each.setdefault(name, []).append([one[name] for one in each])
-        values |= {"learning_rate": float(np.mean(start.rates[-1])), "seconds": seconds}
+        values |= {"learning_rate": float(np.mean(start.rates[self.steps - 1])), "seconds": seconds}
         if self.validation is not None:
             held_out = evaluate_batches(self.mlp, *self.validation[:3])
             held_out |= measured(self.mlp, self.named, self.validation)
@@ -268,7 +285,7 @@ class Training:
             values[metric.name] = float(metric.finish(score, n, around_mean))
         return values
 
-    def _begin_epoch(self) -> EpochStart:
+    def _epoch_start(self) -> EpochStart:
         """Draw the epoch's plans, set its sums to 0, and keep what going through it again takes."""
         xp, old, again = self.mlp.backend.xp, self.state, None
         self._run = self.mlp.compiled_step(self.optimizer, self.metrics)
@@ -308,7 +325,7 @@ class Training:
             self.state = s = self._with_weights(self.state)
             self._start = replace(start, first=self.step, state=self._copied(s))
 
-    def _take_steps(self, chunk: Chunk) -> None:
+    def take_steps(self, chunk: Chunk) -> None:
         """Run a chunk at once, or in parts that end where a callback is due."""
         data, plan, done, end = chunk
         while done < end:
@@ -347,6 +364,22 @@ class Training:
         )
         error.networks = getattr(found, "networks", ())
         raise error
+
+    def refuse_loss(self) -> None:
+        """Raise if the loss or a weight is not finite, of steps that cannot be taken again.
+
+        Raises
+        ------
+        DivergenceError
+        """
+        start, self._start = self._start, None
+        seen = self.refuse_divergence()
+        self._start = start
+        if not seen.finite or seen.steps < self.step:
+            raise DivergenceError(
+                f"the training diverged in epoch {self.epoch + 1} of {self.epochs}: the loss or a "
+                "weight is not finite. Try a smaller learning rate, or clip_norm=1.0"
+            )
 
     def _restarted(self, start: EpochStart) -> State:
         """Return the state with which this epoch began."""
