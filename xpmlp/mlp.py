@@ -9,7 +9,7 @@ from typing import Any
 from xpmlp.arrays.checks import whole
 from xpmlp.callbacks import ShowProgress
 from xpmlp.checkpoints.folder import Checkpoints
-from xpmlp.errors import flag, unknown_name
+from xpmlp.errors import InvalidTypeError, flag, unknown_name
 from xpmlp.model import files, keywords
 from xpmlp.model.class_weight import ClassWeight
 from xpmlp.model.measures import Metrics, asked_for
@@ -22,6 +22,7 @@ from xpmlp.training.begin import train
 from xpmlp.training.callback import Callback, check_callbacks
 from xpmlp.training.history import History, continue_from
 from xpmlp.training.prepare import prepare
+from xpmlp.training.stream import NO_DATA, Batches, Stream, prepare_first, refuse_with_batches
 
 
 class MLP(Portable):
@@ -137,9 +138,10 @@ class MLP(Portable):
     @keywords.known("fit")
     def fit(
         self,
-        X: Any,
-        y: Any,
+        X: Any = None,
+        y: Any = None,
         *,
+        batches: Batches | None = None,
         epochs: int = 20,
         batch_size: int | None = 128,
         optimizer: str | Optimizer = "adam",
@@ -169,6 +171,9 @@ class MLP(Portable):
         y : array-like, shape (n,) or (n, sizes[-1])
             Class indices, one-hot rows, 0/1, or real values: fewer columns than outputs for a
             custom loss, and for one of several outputs for each target.
+        batches : iterable of (X, y) or (X, y, sample_weight), or function, optional
+            In the place of X and y: a ``DataLoader``, a list, or a function that returns a new
+            generator for each epoch, which is one pass. Generators themselves are for one epoch.
         epochs : int
             Passes over the data.
         batch_size : int, optional
@@ -255,21 +260,23 @@ class MLP(Portable):
         if (checkpoints, checkpoint_every, resume) != (None, None, False):
             kept = Checkpoints.of(checkpoints, checkpoint_every, resume)
         asked = Request(batch_size or 0, chosen.buffers)
+        held = (validation_data, validation_split, class_weight)
+        if batches is None:
+            if X is None or y is None:
+                raise InvalidTypeError(NO_DATA)
+            stream, given = None, partial(prepare, self, X, y, sample_weight, *held)
+        else:
+            refuse_with_batches(
+                *(X, y, sample_weight, validation_split, shuffle, batch_size, data_on, kept)
+            )
+            stream, asked.batch_size = Stream(batches, epochs, class_weight), 0
+            given = partial(prepare_first, self, stream, validation_data)
         with kept.opened(resume) if kept else nullcontext() as saved:
             return within_memory(
                 self,
                 lambda: advice_on_training(self, asked),
                 train,
-                partial(
-                    prepare,
-                    self,
-                    X,
-                    y,
-                    sample_weight,
-                    validation_data,
-                    validation_split,
-                    class_weight,
-                ),
+                given,
                 asked,
                 data_on,
                 saved.put_into if saved else None,
@@ -278,6 +285,7 @@ class MLP(Portable):
                 shuffle=shuffle,
                 metrics=on_batches,
                 named=named,
+                stream=stream,
                 callbacks=kept.around(callbacks) if kept else callbacks,
                 after=continue_from(self.progress, chosen) if go_on and not saved else None,
             )

@@ -206,7 +206,7 @@ class Planner:
         """Draw the row order of an epoch, or take the rows that are given."""
         order, self._next_order = self._next_order, None
         if rows is not None:
-            order = self._for_all(as_order(rows, self._rows, "rows: found"))
+            order = self.for_all(as_order(rows, self._rows, "rows: found"))
         elif order is None:
             order = self._order(self.model.epochs_trained)
         self._order_now, self.examples = order, order.shape[-1]
@@ -220,13 +220,13 @@ class Planner:
     def _order(self, epoch: int) -> np.ndarray:
         n, seeds = self._rows, self.model.seeds
         if callable(self.shuffle):
-            return self._for_all(as_order(self.shuffle(epoch, n), n))
+            return self.for_all(as_order(self.shuffle(epoch, n), n))
         if not self.shuffle:
-            return self._for_all(np.arange(n, dtype=np.int32))
+            return self.for_all(np.arange(n, dtype=np.int32))
         orders = [permutation(seed, epoch, n)[: self._full] for seed in seeds]
-        return self._for_all(orders[0]) if len(set(seeds)) == 1 else np.stack(orders)
+        return self.for_all(orders[0]) if len(set(seeds)) == 1 else np.stack(orders)
 
-    def _for_all(self, order: np.ndarray) -> np.ndarray:
+    def for_all(self, order: np.ndarray) -> np.ndarray:
         """Return an order that all networks have in common.
 
         Their inputs are then one array; but for dropout of the inputs, which is each network's.
@@ -236,7 +236,7 @@ class Planner:
             return order
         return np.broadcast_to(order, (network.seeded, len(order)))
 
-    def _keys(self, epoch: int, time: Time) -> np.ndarray:
+    def keys(self, epoch: int, time: Time) -> np.ndarray:
         """Draw the keys of dropout; those of each network, if they draw on their own."""
         network = self.model.network
         each = [network.keys(seed, epoch, time) for seed in self.model.seeds]
@@ -259,7 +259,7 @@ class Planner:
         values, rates = coefficients(self.optimizer, taken, time)
         with np.errstate(over="ignore"):  # an absurd rate diverges, which is reported
             numbers = values.astype(model.dtype)
-        keys = self._keys(model.epochs_trained, time)
+        keys = self.keys(model.epochs_trained, time)
         asarray = model.backend.asarray
 
         def plan(start: int, stop: int, size: int) -> EpochPlan:

@@ -13,10 +13,17 @@ from xpmlp.training.advice import warn_of_inputs, warn_of_loss
 from xpmlp.training.history import History
 from xpmlp.training.loop import Training
 from xpmlp.training.prepare import TrainingData, refuse_single_rows
+from xpmlp.training.stream import Stream, StreamTraining
 
 
 def begun(
-    model: Model, given: TrainingData, asked: Request, data_on: str, named: Any, **options: Any
+    model: Model,
+    given: TrainingData,
+    asked: Request,
+    data_on: str,
+    named: Any,
+    stream: Stream | None = None,
+    **options: Any,
 ) -> Training:
     """Place the data, give the model what it has learned of them, and return the run.
 
@@ -33,7 +40,10 @@ def begun(
     model.calibration = None
     given = replace(given, x=thin(model, given.x)) if data_on == "auto" else given
     model.set_task(given.task)
-    return Training(model, given=given, batch_size=asked.batch_size, named=measures, **options)
+    options |= {"given": given, "batch_size": asked.batch_size, "named": measures}
+    if stream is not None:
+        return StreamTraining(model, stream=stream, **options)
+    return Training(model, **options)
 
 
 def _measures(named: Any, given: TrainingData) -> tuple[Measure, ...]:

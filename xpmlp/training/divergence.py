@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from xpmlp.errors import DivergenceError
 from xpmlp.model.base import Model
 from xpmlp.model.trace import Trace, trace
 from xpmlp.nn.contract import Array, Run, State
@@ -103,6 +104,14 @@ class EpochStart:
                     return step
                 step += 1
         return step - 1
+
+
+def unlocated(epoch: int, epochs: int) -> DivergenceError:
+    """Return the error of an epoch whose steps cannot be taken again."""
+    return DivergenceError(
+        f"the training diverged in epoch {epoch + 1} of {epochs}: the loss or a weight is not "
+        "finite. Try a smaller learning rate, or clip_norm=1.0"
+    )
 
 
 @dataclass(frozen=True)

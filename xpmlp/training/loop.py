@@ -19,7 +19,7 @@ from xpmlp.nn.step import Seen, first_state, summary
 from xpmlp.training.averaging import started, swapped, with_weights
 from xpmlp.training.batches import Chunk, EpochPlan, Order, Planner, batch_source
 from xpmlp.training.callback import Callback
-from xpmlp.training.divergence import EpochStart
+from xpmlp.training.divergence import EpochStart, unlocated
 from xpmlp.training.history import History, Progress
 from xpmlp.training.prepare import TrainingData
 
@@ -281,22 +281,17 @@ class Training:
         values, n = {"loss": float(loss / self.examples)}, self.examples
         if self.metrics:
             metric = self.mlp.task.metric
-            around_mean = self.given.around_mean * (n / self.given.x.count)
-            values[metric.name] = float(metric.finish(score, n, around_mean))
+            values[metric.name] = float(metric.finish(score, n, self.around_mean()))
         return values
+
+    def around_mean(self) -> float:
+        """Return Σ (y − mean)² over the targets of an epoch, for R²; of any rows that it takes."""
+        return self.given.around_mean * (self.examples / self.given.x.count)
 
     def _epoch_start(self) -> EpochStart:
         """Draw the epoch's plans, set its sums to 0, and keep what going through it again takes."""
-        xp, old, again = self.mlp.backend.xp, self.state, None
-        self._run = self.mlp.compiled_step(self.optimizer, self.metrics)
-        self._run.epochs = self.epochs - self.epoch
-        if self.step == 0:
-            if self._weights_were_set():
-                old = self._with_weights(old)
-            sums = ("totals", "carry", "finite")
-            self.state = old._replace(**{n: xp.zeros_like(getattr(old, n)) for n in sums})
-        else:
-            again = self._copied(old)
+        xp, old = self.mlp.backend.xp, self.begin_sums()
+        again = None if self.step == 0 else self._copied(old)
         moments = None  # at first it is 0
         if self.total:
             _, kept = swapped(self.optimizer, old.params, old.moments)
@@ -304,6 +299,18 @@ class Training:
         time = Time(self.epoch, self.steps, self.epochs, self.history)
         plans, rates = self._planner.draw(self.taken, time)
         return EpochStart(plans, rates, self.step, moments, again)
+
+    def begin_sums(self) -> State:
+        """Set the epoch's sums to 0, unless it is resumed; return the state as it was."""
+        xp, old = self.mlp.backend.xp, self.state
+        self._run = self.mlp.compiled_step(self.optimizer, self.metrics)
+        self._run.epochs = self.epochs - self.epoch
+        if self.step == 0:
+            if self._weights_were_set():
+                old = self._with_weights(old)
+            sums = ("totals", "carry", "finite")
+            self.state = old._replace(**{n: xp.zeros_like(getattr(old, n)) for n in sums})
+        return old
 
     def _weights_were_set(self) -> bool:
         """Whether a callback may have set the model's weights since the last epoch."""
@@ -347,8 +354,7 @@ class Training:
         ------
         DivergenceError
         """
-        backend, start = self.mlp.backend, self._start
-        seen = Seen.of(backend.to_numpy(summary(backend.xp, self.state)))
+        start, seen = self._start, self._seen()
         if start is None or (seen.finite and seen.steps >= self.step):
             return seen
         # The losses may be finite where weights are not: some activations make 0 of NaN.
@@ -365,21 +371,21 @@ class Training:
         error.networks = getattr(found, "networks", ())
         raise error
 
-    def refuse_loss(self) -> None:
-        """Raise if the loss or a weight is not finite, of steps that cannot be taken again.
+    def _seen(self) -> Seen:
+        backend = self.mlp.backend
+        return Seen.of(backend.to_numpy(summary(backend.xp, self.state)))
+
+    def refuse_loss(self) -> Seen:
+        """Return what this epoch has summed up, of steps that cannot be taken again.
 
         Raises
         ------
         DivergenceError
         """
-        start, self._start = self._start, None
-        seen = self.refuse_divergence()
-        self._start = start
+        seen = self._seen()
         if not seen.finite or seen.steps < self.step:
-            raise DivergenceError(
-                f"the training diverged in epoch {self.epoch + 1} of {self.epochs}: the loss or a "
-                "weight is not finite. Try a smaller learning rate, or clip_norm=1.0"
-            )
+            raise unlocated(self.epoch, self.epochs)
+        return seen
 
     def _restarted(self, start: EpochStart) -> State:
         """Return the state with which this epoch began."""

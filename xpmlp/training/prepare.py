@@ -171,7 +171,7 @@ def prepare(
     elif validation_data is not None:
         held = _held_out(model, task, validation_data, table)
     if class_weight is not None:
-        weight = _by_class(task, class_weight, target, weight, dtype)
+        weight = by_class(task, class_weight, target, weight, dtype)
     scaling = model.scaling.fitted(x, ready=table is not None).fitted_to_targets(
         model.backend, task, target
     )
@@ -199,7 +199,7 @@ def _held_out(model: Model, task: Task, given: Any, table: Any) -> Held:
     return Held(x, target, weight, y)
 
 
-def _by_class(
+def by_class(
     task: Task, class_weight: Any, target: np.ndarray, weight: np.ndarray | None, dtype: str
 ) -> np.ndarray:
     """Return the weights of the training rows, multiplied by those of their classes."""
