@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import assert_close
+from oracle import torch
 
 import xpmlp
 from xpmlp.errors import DivergenceError, InvalidValueError
@@ -174,6 +175,8 @@ def test_what_a_loop_refuses() -> None:
         first.split(11)
     with pytest.raises(InvalidValueError, match=r"gradient: found shape \(3,\); expected"):
         loop.update(first, 0.0, np.zeros(3))
+    with pytest.raises(InvalidValueError, match=r"missing or unknown: dense1.W, dense1.b"):
+        loop.flat({"dense2.W": np.zeros((6, 3)), "dense2.b": np.zeros(3)})
     loop.step(first)
     with pytest.raises(InvalidValueError, match="of another step"):
         loop.step(first)
@@ -228,3 +231,32 @@ def test_a_batch_without_weight() -> None:
     loss, gradient = loop.gradient(next(loop.batches()))
     assert float(loss) == 0
     assert not gradient.any()
+
+
+def test_tied_weights_are_those_of_autograd(backend: Any) -> None:
+    """An autoencoder: one matrix in two places, with the gradient of both."""
+    made = {"backend": backend, "dtype": "float64", "seed": 0, "targets": "values"}
+    mlp = xpmlp.MLP([4, 3, 4], "tanh", **made)
+    values = mlp.state_dict()
+    mlp.load_state_dict(values | {"dense2.W": values["dense1.W"].T})
+    loop = xpmlp.Loop(mlp, X, X, epochs=5, batch_size=None, optimizer=xpmlp.SGD(0.1))
+    for _ in range(5):
+        for batch in loop.batches():
+            loss, gradient = loop.gradient(batch)
+            parts, xp = loop.by_name(gradient), loop.backend.xp
+            W = parts["dense1.W"] + xp.matrix_transpose(parts["dense2.W"])
+            tied = {"dense1.W": W, "dense2.W": xp.matrix_transpose(W)}
+            loop.update(batch, loss, loop.flat(parts | tied))
+    p = {
+        n: torch.tensor(values[n], requires_grad=True) for n in ("dense1.W", "dense1.b", "dense2.b")
+    }
+    x = torch.tensor(X)
+    for _ in range(5):
+        z = torch.tanh(x @ p["dense1.W"] + p["dense1.b"]) @ p["dense1.W"].T + p["dense2.b"]
+        gradients = torch.autograd.grad(0.5 * ((z - x) ** 2).sum() / N, list(p.values()))
+        p = {
+            n: (w - 0.1 * g).detach().requires_grad_()
+            for (n, w), g in zip(p.items(), gradients, strict=True)
+        }
+    assert_close(mlp.parameters["dense1.W"], p["dense1.W"].detach(), atol=1e-12)
+    np.testing.assert_array_equal(mlp.parameters["dense2.W"], mlp.parameters["dense1.W"].T)

@@ -7,6 +7,7 @@ import numpy as np
 
 from xpmlp.arrays.checks import whole
 from xpmlp.errors import InvalidValueError
+from xpmlp.nn.penalty import Penalty
 from xpmlp.training.batches import Chunk
 
 
@@ -78,3 +79,30 @@ class Batch:
     def _size(self) -> int:
         """Rows of the whole batch."""
         return int(self._chunk.plan.rows.shape[-1])
+
+    def penalty(self, penalty: Penalty) -> Penalty:
+        """Return the penalty on the mean loss of the whole batch, of which this may be a part."""
+        w = self._weight
+        total = float(self._size) if w is None else float(w.sum(dtype=np.float64))
+        if not total:
+            return replace(penalty, l1=0.0, l2=0.0)
+        return penalty.of_batch(np, total)
+
+
+def check(batch: Batch, now: Batch | None, whole_one: bool = False) -> None:
+    """Refuse a batch that is not the one a loop is at, and where it is asked for a part of one.
+
+    Raises
+    ------
+    InvalidValueError
+    """
+    if now is None or batch._chunk is not now._chunk:
+        raise InvalidValueError(
+            "batch: found one of another step; take each batch as batches() gives it, once: "
+            "for batch in loop.batches(): loop.step(batch)"
+        )
+    if whole_one and batch is not now:
+        raise InvalidValueError(
+            "batch: found a part of one; add up gradients of the parts, and pass the whole "
+            "batch to update"
+        )

@@ -4,12 +4,10 @@ It is the same run, with the same plan, and the same compiled step: ``fit`` walk
 epochs, here somebody else does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
-
-import numpy as np
 
 from xpmlp.arrays.checks import whole
 from xpmlp.errors import InvalidValueError
@@ -25,7 +23,7 @@ from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
 from xpmlp.nn.penalty import Penalty
 from xpmlp.nn.step import TrainingStep
-from xpmlp.training.batch import Batch
+from xpmlp.training.batch import Batch, check
 from xpmlp.training.batches import Order, check_order
 from xpmlp.training.begin import begun
 from xpmlp.training.history import History
@@ -190,7 +188,7 @@ class Loop:
         >>> loop.loss > 0
         True
         """
-        self._check(batch, whole_one=True)
+        check(batch, self._now, whole_one=True)
         k = batch._chunk.start
         self.training.take_steps(batch._chunk._replace(stop=k + 1))
         self._now = None
@@ -221,7 +219,7 @@ class Loop:
         >>> float(loss), loop.by_name(gradient)["dense1.W"]
         (2.0, array([[-4.]], dtype=float32))
         """
-        self._check(batch)
+        check(batch, self._now)
         step, state, (data, plan, k, _) = self._step, self.training.state, batch._chunk
         xp, network, (part, start, stop) = step.ops.xp, self.mlp.network, batch._part
         params = network.layout.views(xp, state.params)
@@ -234,12 +232,11 @@ class Loop:
         )
         value, grads, _ = step.gradient(params, x, y, weight, run)
         if not self.mlp.penalty.is_zero:
-            penalty = self._penalty(batch)
+            penalty = batch.penalty(self.mlp.penalty)
             for name in network.weights:
                 more, grads[name] = step.ops.penalize(penalty, params[name], grads[name])
                 value = value + more
-        flat = xp.zeros_like(state.params)
-        gradient = step.ops.pack(network.layout, grads, flat, network.layout.views(xp, flat))
+        gradient = self.flat(grads)
         statistics = step.statistics(state.statistics, run)
         self.training.state = state._replace(statistics=statistics)
         return xp.asarray(value, copy=True), gradient
@@ -270,7 +267,7 @@ class Loop:
         >>> mlp.predict([[1.0]])
         array([2.], dtype=float32)
         """
-        self._check(batch, whole_one=True)
+        check(batch, self._now, whole_one=True)
         step, state, plan = self._step, self.training.state, batch._chunk.plan
         xp, size = step.ops.xp, batch.rows.shape[-1]
         if tuple(gradient.shape) != tuple(state.params.shape):
@@ -301,6 +298,26 @@ class Loop:
         {'dense1.W': (2, 3), 'dense1.b': (3,)}
         """
         return self.mlp.network.layout.views(self.backend.xp, gradient)
+
+    def flat(self, gradient: Mapping[str, Array]) -> Array:
+        """Return a gradient by parameter as the flat one that ``update`` takes: every name counts.
+
+        Examples
+        --------
+        >>> mlp = xpmlp.MLP([2, 3], targets="labels", backend="numpy")
+        >>> loop = xpmlp.Loop(mlp, [[1.0, 0.0]], [2], epochs=1)
+        >>> _, gradient = loop.gradient(next(loop.batches()))
+        >>> bool((loop.flat(loop.by_name(gradient)) == gradient).all())
+        True
+        """
+        xp, layout = self.backend.xp, self.mlp.network.layout
+        if wrong := set(gradient) ^ set(layout.slots):
+            raise InvalidValueError(
+                f"gradient: missing or unknown: {', '.join(sorted(map(str, wrong)))}; expected "
+                f"exactly {', '.join(layout.slots)}"
+            )
+        out = xp.zeros_like(self.training.state.params)
+        return self.backend.ops.pack(layout, gradient, out, layout.views(xp, out))
 
     @property
     def loss(self) -> float:
@@ -365,30 +382,9 @@ class Loop:
             self._epoch.close()  # type: ignore[attr-defined]
         self._epoch = None
 
-    def _check(self, batch: Batch, whole_one: bool = False) -> None:
-        now = self._now
-        if now is None or batch._chunk is not now._chunk:
-            raise InvalidValueError(
-                "batch: found one of another step; take each batch as batches() gives it, once: "
-                "for batch in loop.batches(): loop.step(batch)"
-            )
-        if whole_one and batch is not now:
-            raise InvalidValueError(
-                "batch: found a part of one; add up gradients of the parts, and pass the whole "
-                "batch to update"
-            )
-
     @cached_property
     def _step(self) -> TrainingStep:
         """The step without penalty: a part of a batch has that of the whole."""
         refuse_ensemble(self.mlp, "gradient")
         made = self.mlp.make_step(self.training.optimizer, metrics=False)
         return replace(made, penalty=Penalty(max_norm=self.mlp.penalty.max_norm))
-
-    def _penalty(self, batch: Batch) -> Penalty:
-        """Return the penalty on the mean loss of the whole batch."""
-        w = batch._weight
-        total = float(batch._size) if w is None else float(w.sum(dtype=np.float64))
-        if not total:
-            return replace(self.mlp.penalty, l1=0.0, l2=0.0)
-        return self.mlp.penalty.of_batch(self.backend.xp, total)
