@@ -12,6 +12,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 EXPECTED = {
     *("worked_step", "xor", "exploding", "perceptron", "overfitting", "mnist", "regression"),
     *("custom_layer", "custom_activation", "compare_backends", "scikit_learn"),
+    *("two_heads", "several_inputs", "tied_weights"),
 }
 
 

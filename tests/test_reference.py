@@ -38,7 +38,7 @@ RESULTS = (
 )
 """What public functions return is public, too."""
 
-WITH_METHODS = ("MLP", "Table", "Objective", "Explanation", "History")
+WITH_METHODS = ("MLP", "Table", "Objective", "Loop", "Explanation", "History")
 """Classes whose methods all have examples of their own; those of others have some."""
 
 INTERNAL = {

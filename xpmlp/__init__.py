@@ -44,8 +44,10 @@ if TYPE_CHECKING:
     from xpmlp.optimizers import Momentum as Momentum
     from xpmlp.optimizers import Nesterov as Nesterov
     from xpmlp.optimizers import RMSProp as RMSProp
+    from xpmlp.training.batch import Batch as Batch
     from xpmlp.training.history import History as History
     from xpmlp.training.objective import Objective as Objective
+    from xpmlp.training.steps import Loop as Loop
 
 _HOME = {
     "backend": "xpmlp_backends",
@@ -58,6 +60,8 @@ _HOME = {
     "check_gradient": "xpmlp.inspect.gradcheck",
     "History": "xpmlp.training.history",
     "Objective": "xpmlp.training.objective",
+    "Batch": "xpmlp.training.batch",
+    "Loop": "xpmlp.training.steps",
     "explain": "xpmlp.inspect.explain",
     "verify": "xpmlp.inspect.verify",
     "Diagnosis": "xpmlp.inspect.diagnose",

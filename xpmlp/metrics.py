@@ -1,7 +1,7 @@
 """Measures of predictions, as functions of NumPy arrays.
 
 They take targets, and what ``predict``, ``predict_proba``, ``predict_interval`` and ``predict_set``
-return on the host. They know nothing of models.
+return on the host. They know nothing of models. ``MEASURES`` are those that have a name in ``fit``.
 """
 
 from math import log, pi
@@ -10,8 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpmlp.errors import InvalidValueError
+from xpmlp.model.measures import MEASURES, Measure
 
 __all__ = [
+    "MEASURES",
+    "Measure",
     "Reliability",
     "calibration_error",
     "coverage",

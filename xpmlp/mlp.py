@@ -4,29 +4,30 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from types import ModuleType
-from typing import Any, Self
+from typing import Any
 
 from xpmlp.arrays.checks import whole
 from xpmlp.callbacks import ShowProgress
 from xpmlp.checkpoints.folder import Checkpoints
-from xpmlp.errors import flag, unknown_name
+from xpmlp.errors import InvalidTypeError, flag, unknown_name
 from xpmlp.export.methods import Exportable
 from xpmlp.model import files, keywords
-from xpmlp.model.backends import backend_for
+from xpmlp.model.class_weight import ClassWeight
+from xpmlp.model.measures import Metrics, asked_for
 from xpmlp.model.memory import Request, advice_on_training, within_memory
+from xpmlp.model.portable import Portable
 from xpmlp.model.summary import Described
-from xpmlp.nn.contract import Backend
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
 from xpmlp.training.batches import Order, check_order
+from xpmlp.training.begin import train
 from xpmlp.training.callback import Callback, check_callbacks
 from xpmlp.training.history import History, continue_from
-from xpmlp.training.loop import train
 from xpmlp.training.prepare import prepare
+from xpmlp.training.stream import NO_DATA, Batches, Stream, prepare_first, refuse_with_batches
 
 
-class MLP(Exportable, Described):
+class MLP(Exportable, Portable, Described):
     """A multilayer perceptron.
 
     Parameters
@@ -140,17 +141,19 @@ class MLP(Exportable, Described):
     @keywords.known("fit")
     def fit(
         self,
-        X: Any,
-        y: Any,
+        X: Any = None,
+        y: Any = None,
         *,
+        batches: Batches | None = None,
         epochs: int = 20,
         batch_size: int | None = 128,
         optimizer: str | Optimizer = "adam",
         sample_weight: Any = None,
-        validation_data: tuple[Any, Any] | None = None,
+        class_weight: ClassWeight | None = None,
+        validation_data: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
         validation_split: float = 0.0,
         shuffle: bool | str | Order = True,
-        metrics: bool = True,
+        metrics: bool | Metrics = True,
         callbacks: Sequence[Callback] = (),
         progress: bool = False,
         data_on: str = "auto",
@@ -171,6 +174,9 @@ class MLP(Exportable, Described):
         y : array-like, shape (n,) or (n, sizes[-1])
             Class indices, one-hot rows, 0/1, or real values: fewer columns than outputs for a
             custom loss, and for one of several outputs for each target.
+        batches : iterable of (X, y) or (X, y, sample_weight), or function, optional
+            In the place of X and y: a ``DataLoader``, a list, or a function that returns a new
+            generator for each epoch, which is one pass. Generators themselves are for one epoch.
         epochs : int
             Passes over the data.
         batch_size : int, optional
@@ -179,15 +185,21 @@ class MLP(Exportable, Described):
             ``xpmlp.Adam(1e-3)``; its state starts anew at each fit, unless ``continued``.
         sample_weight : array-like, shape (n,), optional
             A row of weight 2 counts like two rows.
-        validation_data : (X, y), optional
+        class_weight : "balanced", dict of int to float, or a list of one for each label
+            Weights of the classes, by which the weights of their rows are multiplied. "balanced"
+            lets all classes count alike: n/(classes · rows of the class).
+        validation_data : (X, y) or (X, y, sample_weight), optional
             Evaluated after each epoch.
         validation_split : float
             Share of the rows to hold out for validation, drawn by the seed.
-        shuffle : bool, "full" or callable (epoch, n) -> n integers below n
-            Whether epochs take the rows in a new order; "full" leaves out a smaller last batch. In
-            a function's order, rows may be missing or come twice. Epochs count over all fits.
-        metrics : bool
-            Whether to measure accuracy or R² on the training batches, as well as the loss.
+        shuffle : bool, "full" or callable (epoch, n) -> integers below n
+            Whether epochs take the rows in a new order; "full" leaves out a smaller last batch. A
+            function chooses the rows, any number of them: some may be missing, others come twice.
+            Epochs count over all fits.
+        metrics : bool, or list of str, function or xpmlp.metrics.Measure
+            Whether to measure accuracy or R² on the training batches, as well as the loss. Or what
+            else to measure on the validation data after each epoch: ``metrics=["f1", "auc"]`` adds
+            ``val_f1`` and ``val_auc`` to the history. ``xpmlp.metrics`` has the names.
         callbacks : sequence of Callback
             ``xpmlp.EarlyStopping(patience=5)``, for example.
         progress : bool
@@ -245,78 +257,41 @@ class MLP(Exportable, Described):
         if data_on not in ("auto", "device", "host"):
             raise unknown_name("data_on", data_on, ("auto", "device", "host"))
         callbacks, shuffle, kept = check_callbacks(callbacks), check_order(shuffle), None
-        metrics, go_on = flag("metrics", metrics), flag("continued", continued)
+        on_batches, named = asked_for(metrics)
+        go_on = flag("continued", continued)
         callbacks += [ShowProgress()] if flag("progress", progress) else []
         if (checkpoints, checkpoint_every, resume) != (None, None, False):
             kept = Checkpoints.of(checkpoints, checkpoint_every, resume)
         asked = Request(batch_size or 0, chosen.buffers)
+        held = (validation_data, validation_split, class_weight)
+        if batches is None:
+            if X is None or y is None:
+                raise InvalidTypeError(NO_DATA)
+            stream, given = None, partial(prepare, self, X, y, sample_weight, *held)
+        else:
+            refuse_with_batches(
+                *(X, y, sample_weight, validation_split, shuffle, batch_size, data_on, kept)
+            )
+            stream, asked.batch_size = Stream(batches, epochs, class_weight), 0
+            given = partial(prepare_first, self, stream, validation_data)
         with kept.opened(resume) if kept else nullcontext() as saved:
             return within_memory(
                 self,
                 lambda: advice_on_training(self, asked),
                 train,
-                partial(prepare, self, X, y, sample_weight, validation_data, validation_split),
+                given,
                 asked,
                 data_on,
                 saved.put_into if saved else None,
                 optimizer=chosen,
                 epochs=epochs,
                 shuffle=shuffle,
-                metrics=metrics,
+                metrics=on_batches,
+                named=named,
+                stream=stream,
                 callbacks=kept.around(callbacks) if kept else callbacks,
                 after=continue_from(self.progress, chosen) if go_on and not saved else None,
             )
-
-    # Move, save, restore
-
-    def to(self, backend: str | Backend | ModuleType, device: str | None = None) -> Self:
-        """Move the model to another backend, in place, and return it.
-
-        Raises
-        ------
-        InvalidValueError, BackendError
-            If there is no such backend, or it cannot work here.
-
-        Examples
-        --------
-        >>> mlp = xpmlp.MLP([2, 8, 1], backend="auto")  # on a GPU if there is one
-        >>> mlp.to("numpy").backend.name
-        'numpy'
-        """
-        before = self.backend
-        self.backend = backend_for(backend, device, self.dtype, self.precision)
-        self.weights.move(self.backend)
-        if self.progress is not None:
-            self.progress = self.progress.moved(before.to_numpy).moved(self.backend.asarray)
-        self.compiled.clear()
-        return self
-
-    def save(self, path: Any) -> None:
-        """Write the model to a file; an old file stays until the new one is complete.
-
-        Models can also be pickled and deep-copied: see ``xpmlp.model.pickling``.
-
-        Parameters
-        ----------
-        path : path-like
-            Missing folders are made.
-
-        Raises
-        ------
-        InvalidValueError
-            If ``metadata`` cannot be written as JSON.
-        OSError
-            If the file cannot be written.
-
-        Examples
-        --------
-        >>> mlp = xpmlp.MLP([2, 8, 2], backend="numpy")
-        >>> mlp.metadata = {"classes": ["no", "yes"]}
-        >>> mlp.save("models/first.xpmlp")
-        >>> xpmlp.load("models/first.xpmlp").metadata
-        {'classes': ['no', 'yes']}
-        """
-        files.save(self, path)
 
 
 def load(

@@ -179,3 +179,20 @@ def test_the_columns_fit(monkeypatch: pytest.MonkeyPatch, width: int, left_out: 
     assert len(head) == len(row) <= width
     assert left_out not in head or not left_out
     assert "test accuracy" in head
+
+
+def test_named_metrics_have_columns() -> None:
+    lines = io.StringIO()
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((40, 2)), np.arange(40) % 2
+    xpmlp.MLP([2, 4, 2], backend="numpy", seed=0).fit(
+        X,
+        y,
+        epochs=2,
+        validation_split=0.5,
+        metrics=["log_loss"],
+        callbacks=[xpmlp.ShowProgress(stream=lines)],
+    )
+    head, first, _ = lines.getvalue().splitlines()
+    assert "log_loss" in head.split()
+    assert len(first.split()) == len(head.replace("time left", "left").replace("val ", "").split())

@@ -9,8 +9,8 @@ from conftest import assert_close
 
 import xpmlp
 from xpmlp.model.first import measured
+from xpmlp.model.trace import trace
 from xpmlp.training.prepare import settle
-from xpmlp.training.trace import trace
 
 
 def problem(n: int = 300) -> tuple[np.ndarray, np.ndarray]:

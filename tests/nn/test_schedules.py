@@ -9,7 +9,7 @@ from conftest import assert_close
 
 import xpmlp
 from xpmlp import schedules
-from xpmlp.errors import InvalidValueError
+from xpmlp.errors import InvalidTypeError, InvalidValueError
 
 EPOCHS, STEPS = 12, 4
 
@@ -204,3 +204,28 @@ def test_a_rise_that_never_ends_is_refused() -> None:
         schedules.OneCycle(0.1, rise=1)
     with pytest.raises(InvalidValueError, match="flat is 1; expected a share below 1"):
         schedules.FlatCos(0.1, flat=1)
+
+
+def test_what_custom_schedules_return() -> None:
+    """A number, and one for each step."""
+    X, y = np.linspace(-1, 1, 20)[:, None], np.linspace(-1, 1, 20)
+
+    class Single(xpmlp.schedules.Schedule):
+        def rates(self, epoch: int, steps: int, total: float, history: Any) -> list[float]:
+            return [self.rate]
+
+    def nothing(time: float, total: float) -> Any:
+        return None
+
+    def rate(given: Any) -> None:
+        mlp = xpmlp.MLP([1, 1], targets="values", backend="numpy", seed=0)
+        mlp.fit(X, y, batch_size=5, epochs=1, optimizer=xpmlp.SGD(given))
+
+    with pytest.raises(
+        InvalidTypeError, match="the function returned a NoneType for time=0, total"
+    ):
+        rate(xpmlp.schedules.Custom(0.1, nothing))
+    with pytest.raises(InvalidValueError, match=r"found 1 by .*expected one for each of 4 steps"):
+        rate(Single(0.1))
+    with pytest.raises(InvalidValueError, match=r"or a schedule: xpmlp.schedules.Custom\(learning"):
+        rate(lambda time, total: 1.0)

@@ -302,7 +302,7 @@ def test_verbose_prints_some_epochs(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("options", "y", "said"),
     [
-        ({"metric": "rmse"}, "labels", "expected one of accuracy, log_loss, auc"),
+        ({"metric": "rmse"}, "labels", "expected one of accuracy, balanced_accuracy, f1"),
         ({"device": "cuda:1"}, "labels", "without a backend"),
         ({"n_cv": 500}, "labels", "500 folds of 120 rows"),
         ({"metric": "auc"}, "rare", "one class"),

@@ -138,7 +138,7 @@ def test_an_order_of_ones_own(backend: Any) -> None:
 @pytest.mark.parametrize(
     ("rows", "found"),
     [
-        (np.arange(49), r"int64 of shape \(49,\), 0 to 48"),
+        (np.arange(0), r"int64 of shape \(0,\)"),
         (np.arange(1, 51), r"int64 of shape \(50,\), 1 to 50"),
         (np.arange(-1, 49), r"int64 of shape \(50,\), -1 to 48"),
         (np.linspace(0, 1, 50), r"float64 of shape \(50,\), 0.0 to 1.0"),
@@ -147,5 +147,7 @@ def test_an_order_of_ones_own(backend: Any) -> None:
 )
 def test_an_order_that_is_none(rows: Any, found: str) -> None:
     X, y = data()
-    with pytest.raises(InvalidValueError, match=f"shuffle: .* {found}; expected 50 integers"):
+    with pytest.raises(
+        InvalidValueError, match=f"shuffle: .* {found}; expected one integer or more"
+    ):
         network("numpy").fit(X, y, shuffle=lambda epoch, n: rows)

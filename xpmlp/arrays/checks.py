@@ -94,23 +94,23 @@ def check_numbers(dtype: np.dtype[Any], name: str) -> None:
         )
 
 
-def weights(backend: Backend, sample_weight: Any, n: int, dtype: str) -> np.ndarray | None:
+def weights(
+    backend: Backend, sample_weight: Any, n: int, dtype: str, name: str = "sample_weight"
+) -> np.ndarray | None:
     """Check per-sample weights, shape (n,), not negative and not all zero."""
     if sample_weight is None:
         return None
-    host = to_host(backend, sample_weight, "sample_weight")
+    host = to_host(backend, sample_weight, name)
     if host.shape != (n,):
         raise InvalidValueError(
-            f"sample_weight: found shape {host.shape}; expected ({n},), one for each row of X"
+            f"{name}: found shape {host.shape}; expected ({n},), one for each row of X"
         )
     kept = narrowed(host, dtype)
     good = np.isfinite(kept) & (kept >= 0)
-    refuse(
-        host, ~good, f"finite numbers within the range of {dtype}, none negative", "sample_weight"
-    )
+    refuse(host, ~good, f"finite numbers within the range of {dtype}, none negative", name)
     if not kept.any():
         raise InvalidValueError(
-            f"sample_weight: found only zeros in {dtype}; expected numbers that are not all zero"
+            f"{name}: found only zeros in {dtype}; expected numbers that are not all zero"
         )
     return kept
 

@@ -128,9 +128,15 @@ class ShowProgress(Callback):
         if training.validation is not None:
             columns |= {f"{self.label} loss": 10}
             columns |= {f"{self.label} {metric}": 14} if metric else {}
+            columns |= {m.name: max(len(m.name), 9) for m in training.named}
         columns |= {"examples/s": 11, "time left": 10}
         room = get_terminal_size().columns
-        for spare in ("examples/s", f"{self.label} loss", "time left"):
+        for spare in (
+            "examples/s",
+            f"{self.label} loss",
+            "time left",
+            *(m.name for m in training.named),
+        ):
             if sum(columns.values()) + len(columns) - 1 > room:
                 columns.pop(spare, None)
         return columns
@@ -146,6 +152,8 @@ class ShowProgress(Callback):
                 texts[label + "loss"] = number(last[prefix + "loss"])
             if prefix + metric in last and metric != "loss":
                 texts[label + named] = score(metric, last[prefix + metric])
+        for measure in training.named:
+            texts[measure.name] = number(last[f"val_{measure.name}"])
         texts["examples/s"] = f"{training.examples / max(last['seconds'], 1e-9):,.0f}"
         texts["time left"] = self.left(training, training.epoch + 1)
         return " ".join(f"{texts[name]:>{width}}" for name, width in self.columns.items())

@@ -5,11 +5,9 @@ from math import inf
 from typing import Any
 
 from xpmlp.errors import InvalidValueError, flag
+from xpmlp.nn.metrics import falls
 from xpmlp.training.callback import Callback
 from xpmlp.training.loop import Training
-
-FALLING = ("loss", "rmse", "mae")
-"""Endings of the names of metrics that should fall."""
 
 
 class Best:
@@ -28,6 +26,7 @@ class Best:
         held_out = training.validation is not None
         self.name = owner.monitor or ("val_loss" if held_out else "loss")
         self.value = inf
+        self._sign = 1.0 if falls(self.name, training.history.falling) else -1.0
         # A continued run's history may have metrics that are no longer measured.
         self.before = len(training.history.get(self.name, ()))
 
@@ -51,10 +50,6 @@ class Best:
         values = history.get(self.name, [])[-epochs:]
         self.value = min((self._sign * value for value in values), default=inf)
 
-    @property
-    def _sign(self) -> float:
-        return 1.0 if self.name.endswith(FALLING) else -1.0
-
 
 class EarlyStopping(Callback):
     """Stop when a metric has stopped improving, and restore the best weights.
@@ -63,7 +58,8 @@ class EarlyStopping(Callback):
     ----------
     monitor : str, optional
         A key of the history; by default ``"val_loss"`` with validation data, else ``"loss"``.
-        Names that end in "loss", "rmse" or "mae" should fall, others rise. An unknown key is an
+        Names that end in "loss", "mse", "mae" or another metric of which less is better should
+        fall, others rise; a ``xpmlp.metrics.Measure`` says which it is. An unknown key is an
         error after the first epoch, because an earlier callback may add it.
     patience : int
         Epochs without improvement before training stops.

@@ -85,10 +85,13 @@ def to_config(x: Any) -> Any:
 def _digest(training: Training) -> str:
     """SHA-256 of all data: shapes and numbers, in the dtype in which the model computes."""
     given, backend, digest = training.given, training.mlp.backend, hashlib.sha256()
-    held, held_y = given.validation or (None, None)
-    targets = (None if y is None else HostRows(backend, y) for y in (given.target, given.weight))
-    held_target = None if held_y is None else HostRows(backend, held_y)
-    for rows in (given.x, *targets, held, held_target):
+    held = given.validation
+    held_x, *held_y = (None, None, None) if held is None else held[:3]
+    targets, held_out = (
+        [None if y is None else HostRows(backend, y) for y in pair]
+        for pair in ((given.target, given.weight), held_y)
+    )
+    for rows in (given.x, *targets, held_x, *held_out):
         if rows is None:
             continue
         digest.update(f"{tuple(rows.array.shape)}".encode())

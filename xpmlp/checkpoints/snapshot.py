@@ -97,7 +97,8 @@ def _numbers(value: Any, where: str, ndim: int | None = None) -> np.ndarray:
 
 def _progress(training: Training, saved: Mapping[str, Any], tensors: Arrays) -> Progress:
     """Read where the run was; the model has the weights of the file."""
-    model, steps = training.mlp, training.steps
+    model = training.mlp
+    steps = 2**53 if callable(training.shuffle) else training.steps  # any number of rows
     first, finished, taken, step = (
         tensorfile.entry(saved, name, int) for name in ("first", "finished", "taken", "step")
     )

@@ -5,7 +5,8 @@ from typing import Any
 
 from xpmlp.model import keywords
 from xpmlp.model.base import Model
-from xpmlp.model.examples import examples
+from xpmlp.model.examples import weighted
+from xpmlp.model.measures import Metrics, chosen, measured
 from xpmlp.model.memory import advice_on_use, within_memory
 from xpmlp.model.predict import Predictor, evaluate_batches, evaluate_each
 
@@ -14,7 +15,15 @@ class Evaluated(Predictor):
     """A model that can be measured."""
 
     @keywords.known("evaluate")
-    def evaluate(self, X: Any, y: Any, *, each: bool = False) -> dict[str, Any]:
+    def evaluate(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        metrics: Metrics = (),
+        each: bool = False,
+    ) -> dict[str, Any]:
         """Return ``{"loss": ..., "accuracy": ...}``; ``"r2"`` for as many values as outputs.
 
         The loss includes the penalty. Data on the host are copied to the device batch by batch.
@@ -24,11 +33,18 @@ class Evaluated(Predictor):
         ----------
         X : array-like or sparse matrix, shape (n, sizes[0])
         y : array-like, shape (n,) or (n, sizes[-1])
+        sample_weight : array-like, shape (n,), optional
+            A row of weight 2 counts like two rows, in all that is measured.
+        metrics : list of str, function or xpmlp.metrics.Measure
+            What else to measure, as for ``fit``: ``metrics=["f1", "auc"]``.
+        each : bool
 
         Raises
         ------
         InvalidValueError, InvalidTypeError
             For input that cannot work, as in ``fit``; or if the model has not been trained.
+        MissingExtraError
+            If a metric needs scikit-learn, which is not installed.
         DeviceMemoryError
             If the device's memory is too small for a single row.
 
@@ -37,12 +53,15 @@ class Evaluated(Predictor):
         >>> mlp = xpmlp.MLP([1, 1], initializer="zeros", targets="values", backend="numpy")
         >>> mlp.evaluate([[0.0], [1.0]], [-1.0, 1.0])
         {'loss': 0.5, 'r2': 0.0}
+        >>> mlp.evaluate([[0.0], [1.0]], [-1.0, 3.0], metrics=["mae"], sample_weight=[3, 1])
+        {'loss': 1.5, 'r2': 0.0, 'mae': 1.5}
         """
         each = self._each("evaluate", each)
 
         def score(model: Model) -> dict[str, Any]:
-            if each:
-                return evaluate_each(model, *examples(model, X, y))
-            return evaluate_batches(model, *examples(model, X, y))
+            more, held = chosen(metrics, model.task), weighted(model, X, y, sample_weight)
+            found = (evaluate_each if each else evaluate_batches)(model, *held[:3])
+            more = tuple(measure for measure in more if measure.name not in found)
+            return {**found, **measured(model, more, held, each)}
 
         return within_memory(self, partial(advice_on_use, self, "evaluate"), score)

@@ -33,7 +33,6 @@ _HERE: dict[tuple[str, ...], str] = {
     ("max_iter", "n_epochs", "num_epochs", "nb_epoch", "iterations"): "Pass fit(X, y, epochs=20)",
     ("batch", "batchsize", "minibatch_size"): "Pass fit(X, y, batch_size=128)",
     ("validation_fraction", "val_split"): "Pass fit(X, y, validation_split=0.1)",
-    ("class_weight",): "Pass fit(X, y, sample_weight=...), a weight for each row",
     ("hidden_layer_sizes", "hidden_sizes", "hidden", "layers", "units", "input_shape"): (
         "The sizes of all layers come first: MLP([inputs, 100, outputs])"
     ),

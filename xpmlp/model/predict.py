@@ -95,28 +95,34 @@ def forward_batches(model: Model, x: Rows, reading: Reading, each: bool = False)
     return _in_batches(model, x, all_rows, each)
 
 
-def evaluate_batches(model: Model, x: Rows, target: np.ndarray) -> dict[str, float]:
+def evaluate_batches(
+    model: Model, x: Rows, target: np.ndarray, weight: np.ndarray | None = None
+) -> dict[str, float]:
     """Return loss and metric over all rows, summed in float64 on the host.
 
     A loss that overflows is infinite, without a warning. Those of an ensemble are of its
     predictions, which are the means of its networks'.
     """
-    return {name: values[0] for name, values in _evaluate(model, x, target).items()}
+    return {name: values[0] for name, values in _evaluate(model, x, target, weight).items()}
 
 
-def evaluate_each(model: Model, x: Rows, target: np.ndarray) -> dict[str, list[float]]:
+def evaluate_each(
+    model: Model, x: Rows, target: np.ndarray, weight: np.ndarray | None = None
+) -> dict[str, list[float]]:
     """Return the same for each network of an ensemble."""
-    return _evaluate(model, x, target, each=True)
+    return _evaluate(model, x, target, weight, each=True)
 
 
 def _evaluate(
-    model: Model, x: Rows, target: np.ndarray, each: bool = False
+    model: Model, x: Rows, target: np.ndarray, weight: np.ndarray | None, each: bool = False
 ) -> dict[str, list[float]]:
     backend, xp, task, x = model.backend, model.backend.xp, model.task, thin(model, x)
     metric = task.metric
     flat, statistics = model.weights.flat, model.weights.statistics
-    y = HostRows(backend, target)
-    y = y if x.on_host else y.to_device()
+    y, w = (None if a is None else HostRows(backend, a) for a in (target, weight))
+    y, w = (a if a is None or x.on_host else a.to_device() for a in (y, w))
+    assert y is not None
+    total = x.count if weight is None else float(weight.sum(dtype=np.float64))
 
     def batch(run: Forward, start: int, stop: int) -> Array:
         n = stop - start
@@ -124,6 +130,8 @@ def _evaluate(
         z, part = run(flat, statistics, x.part(start, stop, size)), y.part(start, stop, size)
         parts = [z[:, i, :] for i in range(z.shape[1])] if each else [z]
         found = xp.stack([xp.stack(of_rows(one, part)) for one in parts])
+        if w is not None:
+            found = found * w.part(start, stop, size)
         if size > n:
             found = xp.where(backend.asarray(np.arange(size) < n), found, xp.zeros_like(found))
         return xp.sum(found, axis=-1)
@@ -137,17 +145,17 @@ def _evaluate(
 
     with np.errstate(all="ignore"):
         sums = _in_batches(model, x, totals, each).astype(np.float64).sum(axis=0)
-        penalty = _penalty(model, x.count, each)
-    around_mean = total_sum_of_squares(target) if task.kind == "values" else 0.0
-    losses, scores = sums[:, 0] / x.count + penalty, sums[:, 1]
+        penalty = _penalty(model, total, each)
+    around_mean = total_sum_of_squares(target, weight) if task.kind == "values" else 0.0
+    losses, scores = sums[:, 0] / total + penalty, sums[:, 1]
     values = {"loss": [float(loss) for loss in losses]}
     if metric is not None:
-        values[metric.name] = [float(metric.finish(s, x.count, around_mean)) for s in scores]
+        values[metric.name] = [float(metric.finish(s, total, around_mean)) for s in scores]
     return values
 
 
-def _penalty(model: Model, rows: int, each: bool) -> np.ndarray | float:
-    """Return the penalty on the loss of so many rows: of each network, or the mean of them."""
+def _penalty(model: Model, rows: float, each: bool) -> np.ndarray | float:
+    """Return the penalty on the loss of rows that count so many: each network's, or the mean."""
     xp, penalty = model.backend.xp, model.penalty_on_device().of_batch(model.backend.xp, rows)
     params = model.network.layout.views(xp, model.weights.flat)
     value = penalty.value(xp, [params[name] for name in model.network.weights])

@@ -105,8 +105,7 @@ class Scaling:
         self.check(x, name)
         if self.mode == "robust" and self.shift is not None:
             _refuse_sparse(x, name)
-            clip = np.where(np.isin(np.arange(len(self.shift)), self.codes), 0.0, 1 / BOUND**2)
-            return x.standardized(self.shift, self.scale, dtype, clip)
+            return x.standardized(self.shift, self.scale, dtype, self._clip())
         if not self.measures or (x.dtype in EXACT[dtype] and self._fits(dtype)):
             return x
         shift = np.zeros(1) if self.shift is None else self.shift
@@ -180,6 +179,29 @@ class Scaling:
             return made
         low, high = (backend.asarray(a, dtype) for a in (self.target_low, self.target_high))
         return xp.minimum(xp.maximum(made, low), high)
+
+    def gradient(self, backend: Backend, x: Array, dx: Array) -> Array:
+        """Return a gradient by the inputs before scaling, from that by the scaled ones.
+
+        What ``smooth_clip`` makes of u is x = u/√(1 + s u²), with the slope (1 − s x²)^{3/2}.
+
+        Parameters
+        ----------
+        x, dx : Array, shape (n, columns)
+            Scaled inputs, and the gradient by them.
+        """
+        if self.scale is None:
+            return dx
+        dtype = dtype_name(dx)
+        if self.mode == "robust":
+            room = 1.0 - backend.asarray(self._clip(), dtype) * x * x
+            dx = dx * room * backend.xp.sqrt(backend.xp.maximum(room, backend.xp.zeros_like(room)))
+        return dx * backend.asarray(np.asarray(self.scale), dtype)
+
+    def _clip(self) -> np.ndarray:
+        """Return 1/bound² of each column, for ``smooth_clip``: 0 for codes."""
+        coded = np.isin(np.arange(len(self.shift)), self.codes)
+        return np.where(coded, 0.0, 1 / BOUND**2)
 
     def check(self, x: Rows, name: str = "X") -> None:
         """Refuse inputs of another kind than those the model was fitted on."""

@@ -238,11 +238,14 @@ def kind_of(y: np.ndarray, outputs: int, loss: Any, name: str = "y") -> str:
     return "values"
 
 
-def total_sum_of_squares(encoded: np.ndarray) -> float:
-    """Return Σ (y − mean)² over all rows and outputs, for R²."""
+def total_sum_of_squares(encoded: np.ndarray, weight: np.ndarray | None = None) -> float:
+    """Return Σ (y − mean)² over all rows and outputs, for R²; weighted, if there are weights."""
     y = encoded.astype(np.float64)
     y = y - y[0]  # exactly 0 where all are the same
-    return float(np.sum((y - y.mean(axis=0)) ** 2))
+    if weight is None:
+        return float(np.sum((y - y.mean(axis=0)) ** 2))
+    w = weight.astype(np.float64)
+    return float(w @ np.sum((y - np.average(y, axis=0, weights=w)) ** 2, axis=1))
 
 
 def _expect_shape(y: np.ndarray, outputs: int, name: str, columns: int | None = None) -> None:

@@ -11,7 +11,7 @@ from xpmlp.errors import InvalidValueError
 from xpmlp.model import calibration as rules
 from xpmlp.model import keywords
 from xpmlp.model.calibration import Calibration, pairs
-from xpmlp.model.evaluate import Evaluated
+from xpmlp.model.derivatives import Differentiable
 from xpmlp.model.examples import pair
 from xpmlp.model.memory import advice_on_use, within_memory
 from xpmlp.model.outputs import (
@@ -29,7 +29,7 @@ from xpmlp.nn.contract import Array
 _READINGS = {"points": POINTS, "moments": MOMENTS, "quantiles": QUANTILES}
 
 
-class Uncertain(Evaluated):
+class Uncertain(Differentiable):
     """A model that can be calibrated: with the verbs that say how sure it is."""
 
     def calibrate(self, X: Any, y: Any) -> Calibration:

@@ -42,5 +42,7 @@ def fraction(owner: Any, name: str, closed: bool = False) -> None:
 
 def _number(owner: Any, name: str, allowed: Any, expected: str) -> None:
     value = getattr(owner, name)
+    if callable(value):
+        expected += f", or a schedule: xpmlp.schedules.Custom({name}, function)"
     if not isinstance(value, Real) or not allowed(float(value)):
         raise InvalidValueError(f"{type(owner).__name__}: {name} is {value!r}; expected {expected}")

@@ -4,12 +4,20 @@ A metric is a number per row, computed on the device from the network's output z
 on the host. z is taken before the loss's link, which never changes the predicted class.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from xpmlp.nn.functions import Array
+
+FALLING = ("loss", "mse", "mae", "mape", "median_ae")
+"""Endings of the names of metrics of which less is better, "rmse" and "log_loss" among them."""
+
+
+def falls(name: str, more: Container[str] = ()) -> bool:
+    """Whether less of a metric is better: by its name, or because it is one of some ``more``."""
+    return name.endswith(FALLING) or name.removeprefix("val_") in more
 
 
 def is_largest(xp: Any, z: Array, labels: Array) -> Array:
@@ -39,8 +47,8 @@ class Metric:
     name: str
     rows: Callable[[Any, Array, Array], Array]
 
-    def finish(self, total: float, n: int, around_mean: float) -> float:
-        """Turn the sum over n rows into the metric.
+    def finish(self, total: float, n: float, around_mean: float) -> float:
+        """Turn the sum over n rows, or over rows whose weights sum to n, into the metric.
 
         ``around_mean`` is Σ (y − mean)² over the same rows; R² is 1 − Σ (y − ŷ)²/Σ (y − mean)²,
         pooled over the outputs. Of targets that do not vary it is 1 if all are met and else 0, as

@@ -53,7 +53,7 @@ class Penalty:
         l1, l2 = (asarray(s) if isinstance(s, tuple) else s for s in (self.l1, self.l2))
         return replace(self, l1=l1, l2=l2)
 
-    def of_batch(self, xp: Any, rows: int, weight: Array | None = None) -> "Penalty":
+    def of_batch(self, xp: Any, rows: float, weight: Array | None = None) -> "Penalty":
         """Return the penalty on a batch's mean loss, for its number of rows or their weights."""
         if self.penalty_on == "mean" or self.is_zero:
             return self

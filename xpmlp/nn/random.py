@@ -86,22 +86,22 @@ def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     return generator(seed, Purpose.SHUFFLE, epoch).permutation(n).astype(np.int32)
 
 
-def as_order(rows: Any, n: int) -> np.ndarray:
-    """Check the order that a custom ``shuffle`` returned, and convert it: int32, shape (n,).
+def as_order(rows: Any, n: int, found: str = "shuffle: the function returned") -> np.ndarray:
+    """Check the rows of an epoch, any number of those below n, and convert them: int32, shape (m,).
 
     Raises
     ------
     InvalidValueError
     """
     order = np.asarray(rows)
-    right = order.shape == (n,) and order.dtype.kind in "iu"
+    right = order.ndim == 1 and order.size > 0 and order.dtype.kind in "iu"
     if not right or order.min() < 0 or order.max() >= n:
         ends = (
             f", {order.min()} to {order.max()}" if order.size and order.dtype.kind in "iuf" else ""
         )
         raise InvalidValueError(
-            f"shuffle: the function returned {order.dtype} of shape {order.shape}{ends}; expected "
-            f"{n} integers, 0 to {n - 1}"
+            f"{found} {order.dtype} of shape {order.shape}{ends}; expected one integer or more, "
+            f"0 to {n - 1}"
         )
     return order.astype(np.int32)
 

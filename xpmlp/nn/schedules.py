@@ -10,7 +10,8 @@ from math import cos, inf, log2, pi
 from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
-from xpmlp.errors import InvalidValueError
+from xpmlp.errors import InvalidTypeError, InvalidValueError
+from xpmlp.nn.metrics import falls
 
 __all__ = [
     "Constant", "CosLog4", "Cosine", "Custom", "Exponential", "FlatCos", "InverseTime", "OneCycle",
@@ -327,7 +328,7 @@ class ReduceOnPlateau(Schedule):
                 "or monitor='loss'"
             )
         rate, best, since = self.rate, inf, 0
-        sign = 1.0 if self.monitor.endswith("loss") else -1.0
+        sign = 1.0 if falls(self.monitor, getattr(history, "falling", ())) else -1.0
         for value in history.get(self.monitor, ()):
             if sign * value < best - self.min_delta:
                 best, since = sign * value, 0
@@ -356,8 +357,21 @@ class Custom(Schedule):
     function: Callable[[float, float], float] = _one
 
     def at(self, time: float, total: float) -> float:
-        """Return ``rate`` times the function's value."""
-        return self.rate * float(self.function(time, total))
+        """Return ``rate`` times the function's value.
+
+        Raises
+        ------
+        InvalidTypeError
+            If the function returns no number.
+        """
+        found = self.function(time, total)
+        try:
+            return self.rate * float(found)
+        except TypeError:
+            raise InvalidTypeError(
+                f"Custom: the function returned a {type(found).__name__} for time={time:g}, "
+                f"total={total:g}; expected a number, which the rate is multiplied by"
+            ) from None
 
 
 def schedule(spec: Any) -> Schedule:

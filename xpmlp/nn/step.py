@@ -52,12 +52,8 @@ class TrainingStep:
     def __call__(self, state: State, data: Data, plan: Plan, k: Any) -> State:
         """Take step ``k`` of the plan."""
         ops, xp, layout = self.ops, self.ops.xp, self.network.layout
-        rows, dtype = plan.rows[k, ...], state.params.dtype
-        if self.network.members is None:
-            given = (data.X, data.y, data.weight, rows, data.shift, data.scale, dtype)
-            x, y, weight = ops.gather_batch(*given)
-        else:
-            x, y, weight = ensemble.gather_batch(ops, self.network.members, data, rows, dtype)
+        rows = plan.rows[k, ...]
+        x, y, weight = self.batch(data, rows, state.params.dtype)
         params = ops.unpack(layout, state.params)
         run = Pass(
             training=True,
@@ -68,13 +64,23 @@ class TrainingStep:
         value, grads, score = self.gradient(params, x, y, weight, run)
         sums = ops.accumulate(state.totals, state.carry, state.finite, value, rows.shape[-1], score)
         grad = ops.pack(layout, grads, state.grad, run.grad)
-        new, moments = self._update(state, grad, plan.coefficients[k, ...])
-        statistics = state.statistics
-        if run.new_statistics:
-            old = self.network.statistics.views(xp, statistics)
-            new_ones = old | run.new_statistics
-            statistics = ops.pack(self.network.statistics, new_ones, statistics, old)
+        new, moments = self.update(state, grad, plan.coefficients[k, ...])
+        statistics = self.statistics(state.statistics, run)
         return State(new, moments, grad, statistics, value, *sums)
+
+    def batch(self, data: Data, rows: Array, dtype: Any) -> tuple[Array, Array, Array | None]:
+        """Return the inputs, targets and weights of some rows, as the network takes them."""
+        if self.network.members is None:
+            given = (data.X, data.y, data.weight, rows, data.shift, data.scale, dtype)
+            return self.ops.gather_batch(*given)
+        return ensemble.gather_batch(self.ops, self.network.members, data, rows, dtype)
+
+    def statistics(self, before: Array, run: Pass) -> Array:
+        """Return the running statistics after a pass, flat."""
+        if not run.new_statistics:
+            return before
+        old = self.network.statistics.views(self.ops.xp, before)
+        return self.ops.pack(self.network.statistics, old | run.new_statistics, before, old)
 
     def gradient(
         self, params: Mapping[str, Array], x: Array, y: Array, weight: Array | None, run: Pass
@@ -95,7 +101,7 @@ class TrainingStep:
                 value = value + part
         return value, grads, score
 
-    def _update(self, state: State, grad: Array, c: Array) -> Updated:
+    def update(self, state: State, grad: Array, c: Array) -> Updated:
         """Return the new parameters and moments, the last of which is the average if there is one.
 
         a ← a − w (a − θ) is a step of gradient descent from a towards θ at the rate w, so the

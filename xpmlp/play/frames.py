@@ -12,7 +12,6 @@ from xpmlp.nn.layers import Layer, Pass, map_layers, watch
 from xpmlp.nn.ops import scaled
 from xpmlp.play.points import Problem
 from xpmlp.play.run import Run, Snapshot
-from xpmlp.training.trace import trace
 
 Array = Any
 
@@ -132,7 +131,7 @@ class Viewer:
     def gradients(self) -> Array:
         """Count the gradients of each layer's parameters by their power of ten."""
         X, y = self.run.problem.X[:ROWS], self.run.problem.y[:ROWS]
-        found, rows = trace(self.mlp, X, y).gradient, []
+        (_, found), rows = self.mlp.gradient(X, y), []
         for k in range(len(self.mlp.sizes) - 1):
             own = [g.ravel() for n, g in found.items() if n.startswith(f"dense{k + 1}.")]
             size = np.log10(np.maximum(np.abs(np.concatenate(own)), 1e-300))

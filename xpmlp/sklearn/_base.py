@@ -183,13 +183,14 @@ class BaseMLP(CallbackSupportMixin, Calibrated):
 
     def _initialize(self, X: Array, sizes: list[int]) -> None:
         """Make the network, draw its weights, and delete the records of previous fits."""
-        drops = bool(np.any(self.dropout)) or self.input_dropout != 0
-        # Only dropout needs a seed; drawing none without it keeps scikit-learn's random numbers.
-        seed = int(self._random_state.randint(2**31 - 1)) if drops else 0
+        draws = bool(np.any(self.dropout)) or self.input_dropout != 0
+        draws |= self.initializer is not None
+        # Only these need a seed; drawing none without them keeps scikit-learn's random numbers.
+        seed = int(self._random_state.randint(2**31 - 1)) if draws else 0
         self._build(other_backend(X), sizes, compute_dtype(X, self.dtype), seed)
-        names = [a.name for a in self.mlp_.network.architecture.activations]
-        drawn = _parameters.initial_weights(sizes, names, self._random_state)
-        self.mlp_.load_state_dict(self.mlp_.state_dict() | drawn)
+        if self.initializer is None:
+            drawn = _parameters.first_weights(self.mlp_, [self._random_state])[0]
+            self.mlp_.load_state_dict(self.mlp_.state_dict() | drawn)
         self.n_iter_ = self.t_ = 0
         for name in _batches.RECORDS:
             self.__dict__.pop(name, None)
@@ -204,9 +205,8 @@ class BaseMLP(CallbackSupportMixin, Calibrated):
         self.mlp_ = MLP(
             sizes,
             **self._settings,
-            initializer="zeros",  # weights are drawn later, or come from another estimator
+            **self._first_settings(),
             penalty_on="sum",
-            scaling=None,
             dtype=dtype,
             backend=self._choose_backend(backend),
             device=self.device,
@@ -228,12 +228,19 @@ class BaseMLP(CallbackSupportMixin, Calibrated):
             "precision": self.precision,
         }
 
+    def _first_settings(self) -> dict[str, Any]:
+        """Return ``xpmlp.MLP``'s arguments that count when the network is made."""
+        # scikit-learn's weights are drawn later, and others come from another estimator.
+        first = "zeros" if self.initializer is None else self.initializer
+        return {"bias": self.bias, "scaling": self.scaling, "initializer": first}
+
     def _continue_network(self, sizes: list[int]) -> None:
         """Keep the network, with today's parameters: another ``alpha``, for example."""
         before, settings = self.mlp_, self._network_settings()
         for name, found, old in (
             ("layers", sizes, list(before.sizes)),
             ("normalization", self.normalization, self._settings["normalization"]),
+            *((n, getattr(self, n), before.arguments[n]) for n in ("bias", "scaling")),
         ):
             if found != old:
                 raise InvalidValueError(

@@ -7,57 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpmlp.callbacks import Callback
-from xpmlp.errors import InvalidValueError
+from xpmlp.model.measures import MEASURES
 from xpmlp.storage.streams import put
-
-Measure = Callable[[np.ndarray, np.ndarray, np.ndarray | None], float]
-"""Of targets, predictions (probabilities for classes), and the rows' weights."""
-
-
-def _accuracy(y: np.ndarray, p: np.ndarray, weight: np.ndarray | None) -> float:
-    return float(np.average(p.argmax(axis=1) == y, weights=weight))
-
-
-def _log_loss(y: np.ndarray, p: np.ndarray, weight: np.ndarray | None) -> float:
-    likely = np.clip(p[np.arange(len(y)), y].astype(np.float64), 1e-15, 1.0)
-    return float(-np.average(np.log(likely), weights=weight))
-
-
-def _auc(y: np.ndarray, p: np.ndarray, weight: np.ndarray | None) -> float:
-    from sklearn.metrics import roc_auc_score
-
-    there = np.unique(y)
-    if len(there) < 2:
-        raise InvalidValueError(
-            "metric: found 'auc' with validation rows of one class; raise validation_fraction, or "
-            "use 'log_loss'"
-        )
-    if p.shape[1] == 2:
-        return float(roc_auc_score(y, p[:, 1], sample_weight=weight))
-    by_class = [roc_auc_score(y == k, p[:, k], sample_weight=weight) for k in there]
-    return float(np.mean(by_class))
-
-
-def _mse(y: np.ndarray, p: np.ndarray, weight: np.ndarray | None) -> float:
-    return float(np.mean(np.average((p - y) ** 2, axis=0, weights=weight)))
-
-
-def _rmse(y: np.ndarray, p: np.ndarray, weight: np.ndarray | None) -> float:
-    return float(np.sqrt(_mse(y, p, weight)))
-
-
-def _mae(y: np.ndarray, p: np.ndarray, weight: np.ndarray | None) -> float:
-    return float(np.mean(np.average(np.abs(p - y), axis=0, weights=weight)))
-
-
-def _r2(y: np.ndarray, p: np.ndarray, weight: np.ndarray | None) -> float:
-    mean = np.average(y, axis=0, weights=weight)
-    around, off = _mse(y, np.broadcast_to(mean, y.shape), weight), _mse(y, p, weight)
-    return float(off == 0) if around == 0 else 1.0 - off / around
-
-
-OF_CLASSES: dict[str, Measure] = {"accuracy": _accuracy, "log_loss": _log_loss, "auc": _auc}
-OF_VALUES: dict[str, Measure] = {"rmse": _rmse, "mae": _mae, "r2": _r2}
 
 
 class Held(NamedTuple):
@@ -74,10 +25,10 @@ class Score(Callback):
     Parameters
     ----------
     metric : str
-        In ``OF_CLASSES`` or ``OF_VALUES``.
+        In ``xpmlp.model.measures.MEASURES``.
     held_out : Held or None
     predict : callable (mlp, X) -> ndarray
-        Returns what the metric takes.
+        Returns probabilities, or values.
     lines : int
         Most epochs to print; 0 for none.
     """
@@ -96,9 +47,10 @@ class Score(Callback):
         """Measure, and print every n-th epoch."""
         values, held_out = training.history, self.held_out
         if held_out is not None:
-            measure = (OF_CLASSES | OF_VALUES)[self.metric]
-            with np.errstate(over="ignore"):
-                found = measure(held_out.y, self.predict(training.mlp, held_out.X), held_out.weight)
+            measure, p = MEASURES[self.metric], self.predict(training.mlp, held_out.X)
+            classes = p.shape[1] if measure.takes != "values" else 0
+            p = p.argmax(axis=1) if measure.takes == "classes" else p
+            found = measure(held_out.y, p, held_out.weight, classes)
             values.setdefault(self.monitor, []).append(found)
         done = training.epoch + 1
         every = -(-training.epochs // self.lines) if self.lines else done + 1

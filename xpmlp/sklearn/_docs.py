@@ -68,6 +68,14 @@ normalization : {"layer", "batch"} or callable, optional
     Normalization between each hidden dense layer and its activation.
 residual : bool
     Whether hidden layers with as many outputs as inputs add their input to their output.
+bias : bool
+    Whether layers add a bias.
+initializer : str or callable (rng, n_in, n_out) -> ndarray, optional
+    First weights, as in ``xpmlp.MLP``: "auto", "he", "data". By default scikit-learn's, with its
+    random numbers.
+scaling : {"standard", "robust", "auto"}, optional
+    Scaling of inputs, and of a regressor's targets, by the first training data, as in
+    ``xpmlp.MLP``: "standard" takes the place of a ``StandardScaler`` in front. By default none.
 dtype : {"float32", "float64"}, optional
     Dtype to compute in; by default that of X. Integers of 8 and 16 bits are computed in float32,
     which represents them exactly, and other integers in float64.
@@ -125,8 +133,9 @@ validation_fraction : float
     Share of the rows that choose the epoch, and are not trained on, if ``n_cv`` is 1. With 0 the
     weights of the last epoch stay.
 metric : str, optional
-    What the best epoch is chosen by: "accuracy", "log_loss" or "auc" for classes, "rmse", "mae"
-    or "r2" for values; the first by default. Labels are smoothed with "accuracy" only.
+    What the best epoch is chosen by: a name in ``xpmlp.metrics.MEASURES``, such as "log_loss",
+    "auc" or "f1" for classes, "mae" or "r2" for values; by default "accuracy", or "rmse". Labels
+    are not smoothed with "log_loss" and "auc".
 patience : int, optional
     Epochs without improvement before training stops; by default it does not. The learning rate
     rises and falls four times, so a small number stops in a valley.

@@ -3,6 +3,7 @@
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
@@ -17,7 +18,9 @@ ACTIVATIONS = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "r
 LOSSES = {"identity": "squared_error", "exp": "poisson"}
 """scikit-learn's losses for regression, by their output activation."""
 
-FIXED = ("hidden_layer_sizes", "activation", "loss", "normalization", "residual")
+FIXED = (
+    *("hidden_layer_sizes", "activation", "loss", "normalization", "residual", "bias", "scaling"),
+)
 """Parameters that define the network."""
 
 FITTED = (
@@ -50,9 +53,7 @@ def to_sklearn(estimator: Any) -> Any:
         parameters |= _loss(estimator, known)
     made = target(**parameters)
     _copy(estimator, made)
-    values, layers = estimator.mlp_.state_dict(), range(1, estimator.n_layers_)
-    made.coefs_ = [values[f"dense{i}.W"] for i in layers]
-    made.intercepts_ = [values[f"dense{i}.b"] for i in layers]
+    made.coefs_, made.intercepts_ = _unscaled(estimator)
     # What its early stopping returns to if a later fit does not improve.
     made._best_coefs, made._best_intercepts = deepcopy((made.coefs_, made.intercepts_))
     if estimator.table is None:
@@ -100,6 +101,26 @@ def _copy(source: Any, target: Any) -> None:
             setattr(target, name, deepcopy(getattr(source, name)))
 
 
+def _unscaled(estimator: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return weights and biases of a network that takes X, and predicts y, in their own units.
+
+    ((x − m) · s) W + b is x (s · W) + (b − m (s · W)); and (z W + b) t + u is z (W t) + (b t + u).
+    """
+    mlp, dtype = estimator.mlp_, estimator.mlp_.dtype
+    scaling, values = mlp.scaling, mlp.state_dict()
+    W, b = [], []
+    for i, units in enumerate(mlp.sizes[1:], start=1):
+        W.append(values[f"dense{i}.W"].astype(np.float64))
+        b.append(values.get(f"dense{i}.b", np.zeros(units)).astype(np.float64))
+    if scaling.scale is not None:
+        W[0] = np.asarray(scaling.scale)[:, None] * W[0]
+        b[0] -= 0.0 if scaling.shift is None else scaling.shift @ W[0]
+    if scaling.target_scale is not None:
+        W[-1], b[-1] = W[-1] * scaling.target_scale, b[-1] * scaling.target_scale
+        b[-1] += scaling.target_shift
+    return [w.astype(dtype) for w in W], [one.astype(dtype) for one in b]
+
+
 def _loss(estimator: Any, known: dict[str, Any]) -> dict[str, str]:
     """Return scikit-learn's loss for the output activation."""
     if estimator.mlp_.sizes[-1] != estimator.n_outputs_:
@@ -123,12 +144,13 @@ def _activation(estimator: Any) -> str:
     architecture = estimator.mlp_.network.architecture
     names = {a.name for a in architecture.activations} or {"relu"}
     layers = {"normalization": architecture.normalization, "residual": architecture.residual}
+    layers["scaling"] = "robust" if estimator.mlp_.scaling.mode == "robust" else None
     found = [f"{name}={value!r}" for name, value in layers.items() if value]
     if len(names) > 1 or not names <= set(ACTIVATIONS):
         found.append(f"activation={sorted(names)}")
     if found:
         raise InvalidValueError(
             f"to_sklearn: found {', '.join(found)}; scikit-learn's network has one of "
-            f"{', '.join(ACTIVATIONS.values())} in all hidden layers, and nothing between them"
+            f"{', '.join(ACTIVATIONS.values())} in all hidden layers, and nothing before or between"
         )
     return ACTIVATIONS[names.pop()]

@@ -60,6 +60,8 @@ class FittedMLP(BaseEstimator):
 
     def _set_layers(self, name: str, values: Sequence[Any]) -> None:
         mlp, layers = self.mlp_, len(self.mlp_.sizes) - 1
+        if name == "intercepts_" and not mlp.network.architecture.bias:
+            raise InvalidValueError("intercepts_: found values for a network with bias=False")
         if len(values) != layers:
             raise InvalidValueError(
                 f"{name}: found {len(values)}; expected {layers} arrays, one for each layer"

@@ -19,6 +19,11 @@ def layer_arrays(mlp: MLP, suffix: str, backend: Backend | None) -> list[Array]:
     network's own arrays.
     """
     own = mlp.backend
+    if suffix == "b" and not mlp.network.architecture.bias:
+        zeros = [np.zeros(n, mlp.dtype) for n in mlp.sizes[1:]]
+        for x in zeros:
+            x.flags.writeable = False
+        return zeros if backend is None else [backend.asarray(x) for x in zeros]
     views = mlp.network.layout.views(own.xp, mlp.weights.flat)
     found = [views[f"dense{i}.{suffix}"] for i in range(1, len(mlp.sizes))]
     if isinstance(found[0], np.ndarray) if backend is None else backend.owns(found[0]):

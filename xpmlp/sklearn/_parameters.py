@@ -12,8 +12,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from xpmlp.callbacks import Callback
 from xpmlp.data.table import Table
 from xpmlp.errors import InvalidTypeError, InvalidValueError
+from xpmlp.mlp import MLP
 from xpmlp.nn.activations import ACTIVATIONS, Activation
 from xpmlp.nn.contract import PRECISIONS
+from xpmlp.nn.initializers import INITIALIZERS
 from xpmlp.nn.losses import DISTRIBUTIONS, LOSSES, MSE, Loss
 from xpmlp.nn.normalization import NORMALIZATIONS
 from xpmlp.nn.optimizers import OPTIMIZERS, Adam, Momentum, Nesterov, Optimizer, optimizer
@@ -34,6 +36,9 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "input_dropout": [Interval(Real, 0, 1, closed="left"), Schedule],
     "normalization": [StrOptions(set(NORMALIZATIONS)), callable, None],
     "residual": ["boolean"],
+    "bias": ["boolean"],
+    "initializer": [StrOptions({*INITIALIZERS, "auto", "data"}), callable, None],
+    "scaling": [StrOptions({"auto", "standard", "robust"}), None],
     "dtype": [StrOptions({"float32", "float64"}), None],
     "precision": [StrOptions(set(PRECISIONS))],
     "device": [str, None],
@@ -133,6 +138,14 @@ def optimizer_of(estimator: Any, rate: float | Schedule) -> Optimizer:
         )
     chosen = optimizer(e.solver)
     return replace(chosen, learning_rate=rate) if isinstance(e.solver, str) else chosen
+
+
+def first_weights(mlp: MLP, draws: list[np.random.RandomState]) -> list[dict[str, np.ndarray]]:
+    """Draw the first weights of a network that scikit-learn would, from each of these states."""
+    known = mlp.network.layout.slots
+    names = [a.name for a in mlp.network.architecture.activations]
+    each = [initial_weights(list(mlp.sizes), names, draw) for draw in draws]
+    return [{name: values for name, values in one.items() if name in known} for one in each]
 
 
 def initial_weights(

@@ -255,20 +255,18 @@ class _Race:
         mlp = MLP(
             sizes,
             **(e._network_settings() | penalties),
-            initializer="zeros",
+            **e._first_settings(),
             penalty_on="sum",
-            scaling=None,
             dtype=dtype,
             backend=e._choose_backend(of_X),
             device=e.device,
             seed=seeds,
             ensemble=k,
         )
-        names = [a.name for a in mlp.network.architecture.activations]
-        drawn = [
-            _parameters.initial_weights(sizes, names, check_random_state(one.random_state))
-            for one in self.each
-        ]
+        if e.initializer is not None:
+            return mlp
+        states = [check_random_state(one.random_state) for one in self.each]
+        drawn = _parameters.first_weights(mlp, states)
         values = {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
         mlp.load_state_dict(mlp.state_dict() | values)
         return mlp

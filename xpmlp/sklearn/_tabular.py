@@ -24,8 +24,9 @@ from xpmlp.data.frame import Frame, frame_of, is_frame
 from xpmlp.data.table import Table
 from xpmlp.errors import InvalidValueError
 from xpmlp.mlp import MLP
+from xpmlp.model.measures import Measure
 from xpmlp.sklearn._arrays import check_weights, to_host
-from xpmlp.sklearn._best import Held, Measure, Score
+from xpmlp.sklearn._best import Held, Score
 from xpmlp.training.history import History
 from xpmlp.training.recipes import RECIPES, Recipe, recipe
 

@@ -8,12 +8,12 @@ from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.neural_network import MLPClassifier as ScikitClassifier
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
 from xpmlp.errors import InvalidValueError
+from xpmlp.model.class_weight import class_weights
 from xpmlp.nn.contract import Array, Backend
 from xpmlp.nn.losses import LOSSES
 from xpmlp.nn.losses import loss as find_loss
@@ -101,6 +101,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         input_dropout: float = 0.0,
         normalization: Any = None,
         residual: bool = False,
+        bias: bool = True,
+        initializer: Any = None,
+        scaling: str | None = None,
         dtype: str | None = None,
         precision: str = "float32",
         backend: Any = None,
@@ -234,7 +237,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "class_weight: found 'balanced' in partial_fit, which does not see all data; pass "
                 "a dict, such as {0: 1.0, 1: 5.0}, or sample_weight"
             )
-        of_class = compute_sample_weight(self.class_weight, y)
+        of_class = class_weights(self.class_weight, y)
         return of_class if weight is None else weight * of_class
 
     def _strata(self, target: np.ndarray) -> np.ndarray | None:

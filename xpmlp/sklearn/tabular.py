@@ -4,13 +4,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils import compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 
 from xpmlp.errors import InvalidValueError
 from xpmlp.mlp import MLP
-from xpmlp.sklearn._best import OF_CLASSES, OF_VALUES, Measure
+from xpmlp.model.class_weight import class_weights
+from xpmlp.model.measures import OF_CLASSES, OF_VALUES, Measure
 from xpmlp.sklearn._docs import documented
 from xpmlp.sklearn._tabular import BaseTabular
 
@@ -105,7 +105,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     def _row_weights(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray | None:
         if self.class_weight is None:
             return weight
-        of_class: np.ndarray = compute_sample_weight(self.class_weight, y)
+        of_class = class_weights(self.class_weight, y)
         return of_class if weight is None else weight * of_class
 
     def _predicted(self, mlp: MLP, X: Any) -> np.ndarray:

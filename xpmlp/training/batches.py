@@ -25,7 +25,8 @@ CHUNK_STEPS = 256
 
 
 Order = Callable[[int, int], Any]
-"""``order(epoch, n)``: the rows of an epoch, counted over all fits, as n integers below n."""
+"""``order(epoch, n)``: the rows of an epoch, counted over all fits, as any number of integers below
+n."""
 
 
 FULL = "full"
@@ -108,13 +109,18 @@ class FromHost:
         Rows of a step.
     orders : int
         How many networks have an order of rows of their own, each of which takes a batch.
+    sampled : bool
+        Whether an epoch may have more rows than there are.
     """
 
-    def __init__(self, backend: Backend, data: Data, batch: int, orders: int = 1) -> None:
+    def __init__(
+        self, backend: Backend, data: Data, batch: int, orders: int = 1, sampled: bool = False
+    ) -> None:
         self.data, batch = data, batch * orders
         self._arrays = (data.X, data.y, data.weight)
         self._steps = chunk_steps(backend, gathered_bytes(self._arrays) * batch)
-        rows = min(self._steps * batch, data.X.shape[0] * orders)
+        rows = self._steps * batch
+        rows = rows if sampled else min(rows, data.X.shape[0] * orders)
         self._upload = backend.uploader(self._arrays, rows)
 
     def indices(self, rows: np.ndarray) -> np.ndarray:
@@ -140,10 +146,15 @@ class FromHost:
 
 
 def batch_source(
-    backend: Backend, data: Data, on_host: bool, batch: int, orders: int = 1
+    backend: Backend,
+    data: Data,
+    on_host: bool,
+    batch: int,
+    orders: int = 1,
+    sampled: bool = False,
 ) -> BatchSource:
     """Return the source of data on the host or on the device."""
-    return FromHost(backend, data, batch, orders) if on_host else OnDevice(data)
+    return FromHost(backend, data, batch, orders, sampled) if on_host else OnDevice(data)
 
 
 def chunk_steps(backend: Backend, step_bytes: int) -> int:
@@ -168,7 +179,7 @@ class Planner:
     Attributes
     ----------
     examples, steps : int
-        Rows and steps of an epoch.
+        Rows and steps of the epoch that ``begin`` has begun; before, of one that takes each row.
     """
 
     def __init__(
@@ -187,7 +198,19 @@ class Planner:
         if shuffle == FULL:
             self.steps = self._rows // batch_size
             self.examples = self.steps * batch_size
+        self._full = self.examples
+        self._order_now: np.ndarray | None = None
         self._next_order: np.ndarray | None = None
+
+    def begin(self, rows: Any = None) -> None:
+        """Draw the row order of an epoch, or take the rows that are given."""
+        order, self._next_order = self._next_order, None
+        if rows is not None:
+            order = self.for_all(as_order(rows, self._rows, "rows: found"))
+        elif order is None:
+            order = self._order(self.model.epochs_trained)
+        self._order_now, self.examples = order, order.shape[-1]
+        self.steps = math.ceil(self.examples / self.batch_size)
 
     def look_ahead(self) -> None:
         """Draw the row order of the next epoch; not a custom one, which may have a state."""
@@ -197,13 +220,13 @@ class Planner:
     def _order(self, epoch: int) -> np.ndarray:
         n, seeds = self._rows, self.model.seeds
         if callable(self.shuffle):
-            return self._for_all(as_order(self.shuffle(epoch, n), n))
+            return self.for_all(as_order(self.shuffle(epoch, n), n))
         if not self.shuffle:
-            return self._for_all(np.arange(n, dtype=np.int32))
-        orders = [permutation(seed, epoch, n)[: self.examples] for seed in seeds]
-        return self._for_all(orders[0]) if len(set(seeds)) == 1 else np.stack(orders)
+            return self.for_all(np.arange(n, dtype=np.int32))
+        orders = [permutation(seed, epoch, n)[: self._full] for seed in seeds]
+        return self.for_all(orders[0]) if len(set(seeds)) == 1 else np.stack(orders)
 
-    def _for_all(self, order: np.ndarray) -> np.ndarray:
+    def for_all(self, order: np.ndarray) -> np.ndarray:
         """Return an order that all networks have in common.
 
         Their inputs are then one array; but for dropout of the inputs, which is each network's.
@@ -213,14 +236,14 @@ class Planner:
             return order
         return np.broadcast_to(order, (network.seeded, len(order)))
 
-    def _keys(self, epoch: int, time: Time) -> np.ndarray:
+    def keys(self, epoch: int, time: Time) -> np.ndarray:
         """Draw the keys of dropout; those of each network, if they draw on their own."""
         network = self.model.network
         each = [network.keys(seed, epoch, time) for seed in self.model.seeds]
         return each[0] if network.seeded is None else np.stack(each, axis=1)
 
     def draw(self, taken: int, time: Time) -> tuple[list[EpochPlan], list[Any]]:
-        """Return an epoch's plans: the full batches, and a smaller last one if there is one.
+        """Return the plans of the epoch begun: full batches, and a smaller last one if there is.
 
         With them come the learning rates of the steps.
 
@@ -231,13 +254,12 @@ class Planner:
         time : Time
         """
         model, n, batch = self.model, self.examples, self.batch_size
-        order, self._next_order = self._next_order, None
-        if order is None:
-            order = self._order(model.epochs_trained)
+        order = self._order_now
+        assert order is not None
         values, rates = coefficients(self.optimizer, taken, time)
         with np.errstate(over="ignore"):  # an absurd rate diverges, which is reported
             numbers = values.astype(model.dtype)
-        keys = self._keys(model.epochs_trained, time)
+        keys = self.keys(model.epochs_trained, time)
         asarray = model.backend.asarray
 
         def plan(start: int, stop: int, size: int) -> EpochPlan:

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from xpmlp.errors import DivergenceError
 from xpmlp.model.base import Model
+from xpmlp.model.trace import Trace, trace
 from xpmlp.nn.contract import Array, Run, State
 from xpmlp.nn.ops import Ops, scaled
 from xpmlp.training.batches import BatchSource, EpochPlan
-from xpmlp.training.trace import Trace, trace
 
 _CLIP = "a smaller learning rate, clip_norm=1.0 in the optimizer, or dtype='float64'"
 _SMALL = (
@@ -103,6 +104,14 @@ class EpochStart:
                     return step
                 step += 1
         return step - 1
+
+
+def unlocated(epoch: int, epochs: int) -> DivergenceError:
+    """Return the error of an epoch whose steps cannot be taken again."""
+    return DivergenceError(
+        f"the training diverged in epoch {epoch + 1} of {epochs}: the loss or a weight is not "
+        "finite. Try a smaller learning rate, or clip_norm=1.0"
+    )
 
 
 @dataclass(frozen=True)

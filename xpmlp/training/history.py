@@ -6,6 +6,7 @@ from typing import Any
 
 from xpmlp.errors import InvalidValueError
 from xpmlp.nn.contract import Array, Execution, Memory
+from xpmlp.nn.metrics import falls
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.show.facts import Rows, as_html, as_text
 from xpmlp.show.figures import BLUE, ORANGE, matplotlib, style
@@ -18,7 +19,8 @@ class History(dict[str, list[float]]):
     The keys are ``loss``; ``accuracy`` for classes or ``r2`` for values, if ``metrics`` is on and
     there are not fewer columns of targets than outputs;
     ``learning_rate`` of the epoch's last step, without factors of groups; ``seconds`` of training,
-    without validation; and with validation data ``val_loss`` and ``val_accuracy`` or ``val_r2``.
+    without validation; and with validation data ``val_loss``, ``val_accuracy`` or ``val_r2``, and
+    the named metrics that ``fit`` was asked for, such as ``val_f1``.
     Training values are means over the epoch's steps, while the weights change. Both losses include
     the penalty.
 
@@ -30,6 +32,8 @@ class History(dict[str, list[float]]):
         A GPU's memory after the last epoch; None for a CPU.
     examples : int
         Rows of training data, without those held out for validation.
+    falling : frozenset of str
+        Custom metrics of which less is better, though their names do not say so.
     each : dict of str to list of list of float
         Of an ensemble: each network's loss and metric by epoch, whose means are in the history.
 
@@ -46,6 +50,7 @@ class History(dict[str, list[float]]):
     execution = Execution("eager")
     memory: Memory | None = None
     examples = 0
+    falling: frozenset[str] = frozenset()
 
     def __init__(self, *args: Any, **values: Any) -> None:
         super().__init__(*args, **values)
@@ -127,7 +132,8 @@ def _ends(history: Mapping[str, Sequence[float]]) -> Rows:
         write = _FORMATS.get(kind, "{:.4g}".format)
         best = ""
         if kind != "learning_rate":
-            at = values.index((min if kind == "loss" else max)(values))
+            less = falls(kind, getattr(history, "falling", ()))
+            at = values.index((min if less else max)(values))
             best = f"{write(values[at])} in epoch {at + 1}"
         rows.append((name, write(values[0]), write(values[-1]), best))
     return rows

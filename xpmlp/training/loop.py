@@ -1,6 +1,6 @@
 """The loop over epochs: plans on the host, steps on the device, values read once an epoch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
@@ -10,19 +10,18 @@ import numpy as np
 
 from xpmlp.errors import DivergenceError, InvalidValueError
 from xpmlp.model.base import Model
-from xpmlp.model.memory import Request
-from xpmlp.model.predict import evaluate_batches, thin
+from xpmlp.model.measures import Measure, measured
+from xpmlp.model.predict import evaluate_batches
 from xpmlp.nn.contract import Array, Execution, Run, State
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.schedules import Time
 from xpmlp.nn.step import Seen, first_state, summary
-from xpmlp.training.advice import warn_of_inputs, warn_of_loss
 from xpmlp.training.averaging import started, swapped, with_weights
-from xpmlp.training.batches import Chunk, Order, Planner, batch_source
+from xpmlp.training.batches import Chunk, EpochPlan, Order, Planner, batch_source
 from xpmlp.training.callback import Callback
-from xpmlp.training.divergence import EpochStart
+from xpmlp.training.divergence import EpochStart, unlocated
 from xpmlp.training.history import History, Progress
-from xpmlp.training.prepare import TrainingData, refuse_single_rows
+from xpmlp.training.prepare import TrainingData
 
 
 class Training:
@@ -50,7 +49,9 @@ class Training:
         What the steps change.
     given, data : TrainingData, Data
         The prepared data, and the same in the form that steps take.
-    validation : (Rows, ndarray) or None
+    validation : Held or None
+    named : tuple of Measure
+        What else is measured on the validation data.
     """
 
     def __init__(
@@ -63,7 +64,9 @@ class Training:
         batch_size: int,
         shuffle: bool | str | Order,
         metrics: bool,
-        callbacks: Sequence[Callback],
+        callbacks: Sequence[Callback] = (),
+        named: tuple[Measure, ...] = (),
+        sampled: bool = False,
         after: Progress | None = None,
     ) -> None:
         self.mlp: Any = mlp
@@ -71,10 +74,12 @@ class Training:
         self.given, self.validation = given, given.validation
         self.data = given.for_steps(mlp.backend, mlp.dtype)
         self.batch_size = min(batch_size, given.x.count)
-        orders = len(mlp.seeds)
-        self.source = batch_source(mlp.backend, self.data, given.x.on_host, self.batch_size, orders)
+        orders, sampled = len(mlp.seeds), sampled or callable(shuffle)
+        self.source = batch_source(
+            mlp.backend, self.data, given.x.on_host, self.batch_size, orders, sampled
+        )
         self.shuffle, self.callbacks = shuffle, callbacks
-        self.metrics = metrics and mlp.task.metric is not None
+        self.metrics, self.named = metrics and mlp.task.metric is not None, named
         self._planner = Planner(mlp, optimizer, self.source, self.batch_size, shuffle)
         self.steps, self.examples = self._planner.steps, self._planner.examples
         self._run: Run = mlp.compiled_step(optimizer, self.metrics)
@@ -87,6 +92,7 @@ class Training:
     def restore(self, at: Progress) -> None:
         """Continue from there; the model has the weights of the last finished epoch."""
         self.history, self.history.examples = at.history, self.examples
+        self.history.falling |= {measure.name for measure in self.named if measure.falls}
         self.first, self.finished, self.taken = at.first, at.epochs, at.steps
         self.epoch, self.epochs, self.step = at.epochs, at.first + self._asked, at.step
         self._spent, self.stopped = at.seconds, at.stopped
@@ -138,8 +144,9 @@ class Training:
     @property
     def measures(self) -> tuple[str, ...]:
         """Names of the values that each epoch adds to the history."""
-        measured: tuple[str, ...] = self.mlp.task.measures
-        held_out = () if self.validation is None else tuple(f"val_{name}" for name in measured)
+        measured = tuple[str, ...](self.mlp.task.measures)
+        more = tuple(measure.name for measure in self.named)
+        held_out = () if self.validation is None else tuple(f"val_{n}" for n in measured + more)
         return (*(measured if self.metrics else ("loss",)), "learning_rate", "seconds", *held_out)
 
     def run(self) -> History:
@@ -154,11 +161,13 @@ class Training:
             while self.finished < self.epochs and (self.step or not self.stopped):
                 self.epoch = self.finished
                 self._notify("on_epoch_begin")
-                self._train_epoch()
+                for chunk in self.begin_epoch():
+                    self.take_steps(chunk)
+                self.finish_epoch()
                 self._notify("on_epoch_end")
                 self.step = 0
             self.history.memory = self.mlp.backend.memory()
-            self.mlp.progress = self._ended()
+            self.mlp.progress = self.ended()
         finally:
             self._end(begun)
         return self.history
@@ -174,7 +183,7 @@ class Training:
         if failed:
             raise failed[0]
 
-    def _ended(self) -> Progress:
+    def ended(self) -> Progress:
         """Return where the run ended; a later run may continue from it."""
         copy = self.mlp.backend.xp.asarray
         _, moments = swapped(self.optimizer, self.state.params, self.state.moments)
@@ -223,12 +232,24 @@ class Training:
         """The weights that the model gets: the average if there is one."""
         return swapped(self.optimizer, self.state.params, self.state.moments)[0]
 
-    def _train_epoch(self) -> None:
-        xp = self.mlp.backend.xp
+    def begin_epoch(self, rows: Any = None) -> Iterator[Chunk]:
+        """Begin an epoch, of these rows or of the planner's; return the data for its steps."""
         self._started = perf_counter() - self._spent
-        start = self._start = self._begin_epoch()
-        for chunk in self.source.chunks(start.plans, self.step):
-            self._take_steps(chunk)
+        self._planner.begin(rows)
+        self.steps = self._planner.steps
+        self.examples = self.history.examples = self._planner.examples
+        self._start = self._epoch_start()
+        return self.source.chunks(self._start.plans, self.step)
+
+    @property
+    def plans(self) -> list[EpochPlan]:
+        """The plans of the epoch in progress."""
+        return [] if self._start is None else self._start.plans
+
+    def finish_epoch(self) -> None:
+        """Give the model the weights, and the history what was measured."""
+        xp, start = self.mlp.backend.xp, self._start
+        assert start is not None
         if self.epoch + 1 < self.epochs:
             self._planner.look_ahead()  # while a GPU still computes
         seen = self.refuse_divergence()  # this waits for the device
@@ -247,9 +268,10 @@ class Training:
             each = [self._measured(*sums) for sums in zip(*seen.each, strict=True)]
             for name in values:
                 self.history.each.setdefault(name, []).append([one[name] for one in each])
-        values |= {"learning_rate": float(np.mean(start.rates[-1])), "seconds": seconds}
+        values |= {"learning_rate": float(np.mean(start.rates[self.steps - 1])), "seconds": seconds}
         if self.validation is not None:
-            held_out = evaluate_batches(self.mlp, *self.validation)
+            held_out = evaluate_batches(self.mlp, *self.validation[:3])
+            held_out |= measured(self.mlp, self.named, self.validation)
             values |= {f"val_{name}": value for name, value in held_out.items()}
         for name, value in values.items():
             self.history.setdefault(name, []).append(float(value))
@@ -259,22 +281,17 @@ class Training:
         values, n = {"loss": float(loss / self.examples)}, self.examples
         if self.metrics:
             metric = self.mlp.task.metric
-            around_mean = self.given.around_mean * (n / self.given.x.count)
-            values[metric.name] = float(metric.finish(score, n, around_mean))
+            values[metric.name] = float(metric.finish(score, n, self.around_mean()))
         return values
 
-    def _begin_epoch(self) -> EpochStart:
+    def around_mean(self) -> float:
+        """Return Σ (y − mean)² over the targets of an epoch, for R²; of any rows that it takes."""
+        return self.given.around_mean * (self.examples / self.given.x.count)
+
+    def _epoch_start(self) -> EpochStart:
         """Draw the epoch's plans, set its sums to 0, and keep what going through it again takes."""
-        xp, old, again = self.mlp.backend.xp, self.state, None
-        self._run = self.mlp.compiled_step(self.optimizer, self.metrics)
-        self._run.epochs = self.epochs - self.epoch
-        if self.step == 0:
-            if self._weights_were_set():
-                old = self._with_weights(old)
-            sums = ("totals", "carry", "finite")
-            self.state = old._replace(**{n: xp.zeros_like(getattr(old, n)) for n in sums})
-        else:
-            again = self._copied(old)
+        xp, old = self.mlp.backend.xp, self.begin_sums()
+        again = None if self.step == 0 else self._copied(old)
         moments = None  # at first it is 0
         if self.total:
             _, kept = swapped(self.optimizer, old.params, old.moments)
@@ -282,6 +299,18 @@ class Training:
         time = Time(self.epoch, self.steps, self.epochs, self.history)
         plans, rates = self._planner.draw(self.taken, time)
         return EpochStart(plans, rates, self.step, moments, again)
+
+    def begin_sums(self) -> State:
+        """Set the epoch's sums to 0, unless it is resumed; return the state as it was."""
+        xp, old = self.mlp.backend.xp, self.state
+        self._run = self.mlp.compiled_step(self.optimizer, self.metrics)
+        self._run.epochs = self.epochs - self.epoch
+        if self.step == 0:
+            if self._weights_were_set():
+                old = self._with_weights(old)
+            sums = ("totals", "carry", "finite")
+            self.state = old._replace(**{n: xp.zeros_like(getattr(old, n)) for n in sums})
+        return old
 
     def _weights_were_set(self) -> bool:
         """Whether a callback may have set the model's weights since the last epoch."""
@@ -303,7 +332,7 @@ class Training:
             self.state = s = self._with_weights(self.state)
             self._start = replace(start, first=self.step, state=self._copied(s))
 
-    def _take_steps(self, chunk: Chunk) -> None:
+    def take_steps(self, chunk: Chunk) -> None:
         """Run a chunk at once, or in parts that end where a callback is due."""
         data, plan, done, end = chunk
         while done < end:
@@ -325,8 +354,7 @@ class Training:
         ------
         DivergenceError
         """
-        backend, start = self.mlp.backend, self._start
-        seen = Seen.of(backend.to_numpy(summary(backend.xp, self.state)))
+        start, seen = self._start, self._seen()
         if start is None or (seen.finite and seen.steps >= self.step):
             return seen
         # The losses may be finite where weights are not: some activations make 0 of NaN.
@@ -343,6 +371,22 @@ class Training:
         error.networks = getattr(found, "networks", ())
         raise error
 
+    def _seen(self) -> Seen:
+        backend = self.mlp.backend
+        return Seen.of(backend.to_numpy(summary(backend.xp, self.state)))
+
+    def refuse_loss(self) -> Seen:
+        """Return what this epoch has summed up, of steps that cannot be taken again.
+
+        Raises
+        ------
+        DivergenceError
+        """
+        seen = self._seen()
+        if not seen.finite or seen.steps < self.step:
+            raise unlocated(self.epoch, self.epochs)
+        return seen
+
     def _restarted(self, start: EpochStart) -> State:
         """Return the state with which this epoch began."""
         s = start.state
@@ -352,49 +396,3 @@ class Training:
         """Return a copy of a state, whose sums begin anew."""
         networks = self.mlp.network.networks
         return first_state(self.mlp.backend.ops, s.params, s.statistics, s.moments, networks)
-
-
-def train(
-    model: Model,
-    prepare: Callable[[], TrainingData],
-    asked: Request,
-    data_on: str,
-    restore: Callable[[Model], None] | None,
-    **options: Any,
-) -> History:
-    """Prepare the data and train. All arrays are local here, so they are free after a failure.
-
-    The model is unchanged if training fails before the first epoch has begun, or runs out of memory
-    in it. ``asked`` is completed as the data become known; ``restore`` sets the model to the state
-    in a checkpoint.
-    """
-    training: Training | None = None
-    undo: Callable[[], None] | None = model.restore_point()
-    try:
-        if restore is not None:  # first: a split of the data follows the seed
-            restore(model)
-        given = prepare()
-        epochs, n = model.epochs_trained, given.x.count
-        asked.batch_size = min(asked.batch_size or n, n)
-        refuse_single_rows(model, asked.batch_size)
-        told = warn_of_inputs(model, given)
-        asked.data = given.host_bytes
-        given = given.placed(model.backend, data_on)
-        asked.on_host = given.x.on_host
-        given.settle_inputs(model)
-        model.calibration = None
-        given = replace(given, x=thin(model, given.x)) if data_on == "auto" else given
-        model.set_task(given.task)
-        training = Training(model, given=given, batch_size=asked.batch_size, **options)
-        training.undo, undo = undo, None
-        history = training.run()
-        if not told:
-            warn_of_loss(training)
-        return history
-    except BaseException as error:
-        undo = undo if training is None else training.undo
-        begun = training is not None and training.begun
-        ran_out = isinstance(error, Exception) and model.backend.ran_out(error)
-        if undo and (not begun or (ran_out and model.epochs_trained == epochs)):
-            undo()
-        raise

@@ -12,8 +12,9 @@ from xpmlp.arrays.rows import Rows, SparseRows
 from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.model import tables
 from xpmlp.model.base import Model
+from xpmlp.model.class_weight import class_weights
 from xpmlp.model.custom import check_loss
-from xpmlp.model.examples import pair
+from xpmlp.model.examples import Held, pair
 from xpmlp.model.first import first_values
 from xpmlp.model.memory import gibibytes, too_large
 from xpmlp.model.scaling import Scaling
@@ -43,8 +44,7 @@ class TrainingData:
     table : Table or None
     around_mean : float
         Σ (y − mean)² of the targets, for R²; 0 for classes.
-    validation : (Rows, ndarray) or None
-        Examples, and targets in the form the loss takes.
+    validation : Held or None
     first : dict of str to ndarray
         Weights and bins that the model takes from the first training data; empty later.
     note : str or None
@@ -58,7 +58,7 @@ class TrainingData:
     scaling: Scaling
     table: Any
     around_mean: float
-    validation: tuple[Rows, np.ndarray] | None
+    validation: Held | None
     first: dict[str, np.ndarray] = field(default_factory=dict)
     note: str | None = None
 
@@ -85,9 +85,9 @@ class TrainingData:
         """
         stay, note = _stays(backend, self.x, self.host_bytes, data_on, "data")
         held = self.validation
-        if held is not None and held[0].on_host:
-            held_stays, why = _stays(backend, held[0], held[0].nbytes, data_on, "validation data")
-            held = held if held_stays else (held[0].to_device(), held[1])
+        if held is not None and held.x.on_host:
+            held_stays, why = _stays(backend, held.x, held.x.nbytes, data_on, "validation data")
+            held = held if held_stays else held._replace(x=held.x.to_device())
             note = "; ".join(filter(None, (note, why))) or None
         x = self.x.to_device() if self.x.on_host and not stay else self.x
         return replace(self, x=x, validation=held, note=note)
@@ -136,8 +136,9 @@ def prepare(
     X: Any,
     y: Any,
     sample_weight: Any = None,
-    validation_data: tuple[Any, Any] | None = None,
+    validation_data: tuple[Any, ...] | None = None,
     validation_split: float = 0.0,
+    class_weight: Any = None,
 ) -> TrainingData:
     """Check everything, find task and scaling, and split off validation data.
 
@@ -159,30 +160,68 @@ def prepare(
     task = Task.of(host_y, outputs, kind, model.loss, model.output)
     target = model.scaling.encode(task, host_y, outputs, dtype)
     weight: Any = weights(model.backend, sample_weight, x.count, dtype)
-    held: Any = None
+    held: Held | None = None
     if splits:
         if validation_data is not None:
             raise InvalidValueError("give validation_data or validation_split, not both")
         kept, aside = split(model.seed, x.count, validation_split)
-        held = (x.take(aside), target[aside])
+        held = Held(x.take(aside), target[aside], None, host_y[aside])
         x, target = x.take(kept), target[kept]
         weight = None if weight is None else _some(weight[kept])
     elif validation_data is not None:
-        if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
-            raise InvalidTypeError("validation_data: expected a pair (X, y)")
-        held_x, held_y = pair(model, *validation_data, "validation ", table)
-        held = (held_x, model.scaling.encode(task, held_y, outputs, dtype, "validation y"))
+        held = _held_out(model, task, validation_data, table)
+    if class_weight is not None:
+        weight = by_class(task, class_weight, target, weight, dtype)
     scaling = model.scaling.fitted(x, ready=table is not None).fitted_to_targets(
         model.backend, task, target
     )
     x, target = scaling.applied(x, dtype), scaling.of_targets(task, target, dtype)
     if held is not None:
-        held_x = scaling.applied(held[0], dtype, "validation X")
-        held = (held_x, scaling.of_targets(task, held[1], dtype, "validation y"))
+        held_x = scaling.applied(held.x, dtype, "validation X")
+        held_target = scaling.of_targets(task, held.target, dtype, "validation y")
+        held = held._replace(x=held_x, target=held_target)
     _check_loss(model, task, scaling, x, target)
     around_mean = total_sum_of_squares(target) if task.kind == "values" else 0.0
     first = first_values(model, x, scaling)
     return TrainingData(x, target, weight, task, scaling, table, around_mean, held, first)
+
+
+def _held_out(model: Model, task: Task, given: Any, table: Any) -> Held:
+    """Check validation data that were given: (X, y), or with weights (X, y, sample_weight)."""
+    if not isinstance(given, tuple | list) or len(given) not in (2, 3):
+        raise InvalidTypeError(
+            "validation_data: expected a pair (X, y), or (X, y, sample_weight) with weights"
+        )
+    x, y = pair(model, given[0], given[1], "validation ", table)
+    target = model.scaling.encode(task, y, model.sizes[-1], model.dtype, "validation y")
+    said = given[2] if len(given) == 3 else None
+    weight = weights(model.backend, said, x.count, model.dtype, "validation sample_weight")
+    return Held(x, target, weight, y)
+
+
+def by_class(
+    task: Task, class_weight: Any, target: np.ndarray, weight: np.ndarray | None, dtype: str
+) -> np.ndarray:
+    """Return the weights of the training rows, multiplied by those of their classes."""
+    if task.kind == "values":
+        raise InvalidValueError(
+            "class_weight: found it for a model that predicts values; pass sample_weight, a weight "
+            "for each row"
+        )
+    if target.dtype.kind == "f" and ((target != 0) & (target != 1)).any():
+        raise InvalidValueError(
+            "class_weight: found targets between 0 and 1, which are of no one class; pass "
+            "sample_weight, a weight for each row"
+        )
+    if task.kind == "binary":
+        target = target[:, 0]
+    elif task.kind != "multilabel" and target.ndim == 2:
+        target = target.argmax(axis=1)
+    made = class_weights(class_weight, target.astype(np.int64))
+    made = made if weight is None else weight * made
+    if not made.any():
+        raise InvalidValueError("class_weight: found only zeros; give some class a weight")
+    return made.astype(dtype)
 
 
 def _check_loss(model: Model, task: Task, scaling: Scaling, x: Rows, target: np.ndarray) -> None:

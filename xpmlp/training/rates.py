@@ -44,8 +44,9 @@ def coefficients(optimizer: Grouped, taken: int, time: Time) -> tuple[np.ndarray
     t = over_networks(t)
     found = [t]
     for rates, decays in groups:
-        _check("learning_rate", rates, chosen.learning_rate)
-        _check("weight_decay", decays or (), getattr(chosen, "weight_decay", None))
+        _check("learning_rate", rates, chosen.learning_rate, time.steps)
+        if decays is not None:
+            _check("weight_decay", decays, getattr(chosen, "weight_decay", None), time.steps)
         more = () if decays is None else (over_networks(decays),)
         with np.errstate(over="ignore"):
             found += chosen.coefficients(t, over_networks(rates), *more)
@@ -65,7 +66,11 @@ def averaging(decay: float, t: np.ndarray) -> np.ndarray:
     return share
 
 
-def _check(name: str, values: Sequence[Any], by: Any) -> None:
+def _check(name: str, values: Sequence[Any], by: Any, steps: int) -> None:
+    if len(values) != steps:
+        raise InvalidValueError(
+            f"{name}: found {len(values)} by {by!r}; expected one for each of {steps} steps"
+        )
     for k, value in enumerate(values):
         for one in value if isinstance(value, tuple) else (value,):
             if not 0 <= one < math.inf:

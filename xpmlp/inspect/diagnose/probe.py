@@ -11,13 +11,13 @@ from xpmlp.inspect.diagnose.facts import Columns, Facts, labels
 from xpmlp.model.members import refuse_ensemble
 from xpmlp.model.memory import rows_within_chunk
 from xpmlp.model.task import total_sum_of_squares
+from xpmlp.model.trace import Record, Trace, trace
 from xpmlp.nn.activations import Activation
 from xpmlp.nn.ops import Ops, scaled
 from xpmlp.nn.schedules import Time
 from xpmlp.training.advice import spaced
 from xpmlp.training.loop import Training
 from xpmlp.training.rates import coefficients
-from xpmlp.training.trace import Record, Trace, trace
 
 ROWS = 256
 """Rows of the probe: with ten classes about 25 of each, so that one row is 4 % of its class."""

@@ -9,9 +9,9 @@ import numpy as np
 
 from xpmlp.errors import InvalidValueError
 from xpmlp.mlp import MLP
+from xpmlp.model.trace import Record, Trace
 from xpmlp.nn.layers import Layer, Pass
 from xpmlp.nn.penalty import Penalty
-from xpmlp.training.trace import Record, Trace
 
 _LETTERS = {"dense": "z", "norm": "n", "activation": "h", "dropout": "d", "residual": "r"}
 _NORM_PARAMETERS = {"g": "γ", "b": "β", "W": "ω"}

@@ -21,13 +21,13 @@ from xpmlp.mlp import MLP
 from xpmlp.model.backends import on_device
 from xpmlp.model.members import refuse_ensemble
 from xpmlp.model.tables import transformed
+from xpmlp.model.trace import trace
 from xpmlp.nn.gradcheck import STEP, differences
 from xpmlp.nn.optimizers import SGD, Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
 from xpmlp.nn.schedules import BEGIN
 from xpmlp.training.prepare import settle
 from xpmlp.training.rates import coefficients
-from xpmlp.training.trace import trace
 
 
 @on_device
