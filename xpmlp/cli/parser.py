@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from xpmlp import __version__
-from xpmlp.cli.options import COMMANDS, EXAMPLES
+from xpmlp.cli.examples import EXAMPLES
+from xpmlp.cli.options import COMMANDS
 from xpmlp.cli.output import wrapped
 from xpmlp.errors import InvalidValueError
 
