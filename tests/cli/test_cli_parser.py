@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import xpmlp
-from xpmlp.cli import defaults, environment, examples, main, options, output, parser
+from xpmlp.cli import defaults, environment, main, options, output, parser
+from xpmlp.cli.examples import EXAMPLES
 from xpmlp.nn.activations import ACTIVATIONS
 from xpmlp.nn.optimizers import OPTIMIZERS
 
@@ -68,7 +69,7 @@ def test_without_arguments_the_help_is_printed(capsys: pytest.CaptureFixture[str
     assert "examples:\n  xpmlp train digits\n" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", examples.EXAMPLES)
+@pytest.mark.parametrize("command", EXAMPLES)
 def test_three_examples_fit_50_columns_and_parse(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,7 +78,7 @@ def test_three_examples_fit_50_columns_and_parse(
         main([*command.split(), "--help"])
     said = capsys.readouterr().out
     examples = said.partition("examples:\n")[2].splitlines()
-    assert [line.strip() for line in examples] == list(examples.EXAMPLES[command])
+    assert [line.strip() for line in examples] == list(EXAMPLES[command])
     assert len(examples) == 3
     assert max(map(len, said.splitlines())) <= 50
     for example in examples:
