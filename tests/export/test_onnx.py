@@ -64,6 +64,11 @@ def test_in_float64(case: Any, tmp_path: Path) -> None:
         compare(mlp, tmp_path, 1e-6 if periodic else 1e-10 if normalized else 1e-12)
 
 
+@pytest.mark.parametrize(("kind", "activation", "settings"), networks.varied())
+def test_every_piece(kind: str, activation: str, settings: Any, tmp_path: Path) -> None:
+    compare(fitted(kind, activation, **settings), tmp_path)
+
+
 def test_any_number_of_rows(tmp_path: Path) -> None:
     mlp = fitted()
     for n in (1, 7):

@@ -40,6 +40,11 @@ def test_every_network_predicts_the_same(case: Any, dtype: str, tmp_path: Path) 
     compare(fitted(kind, activation, dtype=dtype, **settings), tmp_path)
 
 
+@pytest.mark.parametrize(("kind", "activation", "settings"), networks.varied())
+def test_every_piece(kind: str, activation: str, settings: Any, tmp_path: Path) -> None:
+    compare(fitted(kind, activation, **settings), tmp_path)
+
+
 def test_every_backend_writes_the_same_file(backend: Any, tmp_path: Path) -> None:
     mlp = fitted(normalization="layer")
     mlp.to_python(tmp_path / "numpy.py")
