@@ -102,6 +102,21 @@ def cases(without: tuple[str, ...] = ()) -> list[Any]:
     return found
 
 
+def varied() -> list[tuple[str, str, dict[str, Any]]]:
+    """Few networks that have every piece between them: kind, activation, settings."""
+    pieces = {"input_scale": True, "activation_mix": True, "parametrization": "ntk"}
+    periodic, piecewise, categories = embeddings()
+    return [
+        ("labels", "softmax", {"ensemble": 2, "embedding": periodic, "normalization": "batch"}),
+        ("quantiles", "selu", {"ensemble": 2, "sharing": "full", "embedding": piecewise, **pieces}),
+        ("binary", "mish", {"embedding": categories, "bias": False, "normalization": "batch"}),
+        ("values", "swish", {"ensemble": 2, "sharing": "mini", "scaling": "robust"}),
+        ("gaussian", "sign", {"ensemble": 2, "normalization": "layer", "residual": True}),
+        ("multilabel", "binary_step", {"scaling": None}),
+        ("poisson", "gelu", {"ensemble": 2, "sharing": "full", "normalization": "batch"}),
+    ]
+
+
 def inputs(mlp: xpmlp.MLP) -> np.ndarray:
     """What it is compared on: other rows than those of the fit, in its dtype."""
     X = data()[:11].copy()

@@ -32,9 +32,9 @@ def test_it_works_under_jit_grad_and_vmap() -> None:
     assert set(parameters) == set(mlp.parameters)
     X = inputs(mlp)
     together = jax.jit(function)(parameters, X)
-    one = jax.vmap(lambda x: function(parameters, x))(X)
+    one = jax.jit(jax.vmap(lambda x: function(parameters, x)))(X)
     assert_close(one, together, atol=1e-12)
-    gradient = jax.grad(lambda p: function(p, X)[:, 0].sum())(parameters)
+    gradient = jax.jit(jax.grad(lambda p: function(p, X)[:, 0].sum()))(parameters)
     # By a finite difference of the model itself.
     values, step = mlp.state_dict(), 1e-6
     sums = []
@@ -57,6 +57,7 @@ def test_it_depends_on_nothing_that_changes() -> None:
     mlp = fitted()
     function, parameters = mlp.to_jax()
     X = inputs(mlp)
+    function = jax.jit(function)
     before = np.asarray(function(parameters, X))
     mlp.fit(networks.data(), networks.targets("labels"), epochs=1)
     mlp.calibrate(networks.data(), networks.targets("labels"))

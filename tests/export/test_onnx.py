@@ -64,6 +64,16 @@ def test_in_float64(case: Any, tmp_path: Path) -> None:
         compare(mlp, tmp_path, 1e-6 if periodic else 1e-10 if normalized else 1e-12)
 
 
+@pytest.mark.parametrize(("kind", "activation", "settings"), networks.varied())
+def test_every_piece(kind: str, activation: str, settings: Any, tmp_path: Path) -> None:
+    compare(fitted(kind, activation, **settings), tmp_path)
+
+
+def test_gelu_in_float64(tmp_path: Path) -> None:
+    """Runtimes have the error function in float32 alone: it is ours."""
+    compare(fitted(activation="gelu", dtype="float64"), tmp_path)
+
+
 def test_any_number_of_rows(tmp_path: Path) -> None:
     mlp = fitted()
     for n in (1, 7):
@@ -167,15 +177,14 @@ def test_a_table_takes_columns(scaling: str | None, codes: bool, tmp_path: Path)
         np.testing.assert_array_equal(made["label"], names[mlp.predict(X)])
 
 
-@pytest.mark.sampled(2)
-@pytest.mark.parametrize("names", [("age",), ("town",), ("age", "rooms"), ("town", "zone")])
+@pytest.mark.parametrize("names", [("age",), ("rooms",), ("town", "zone"), ("age", "rooms")])
 def test_tables_of_one_kind_of_columns(names: tuple[str, ...], tmp_path: Path) -> None:
     X = {name: networks.people()[name] for name in names}
-    for scaling in ("standard", "quartiles"):
-        table = xpmlp.Table(categorical=[n for n in names if n == "zone"], scaling=scaling).fit(X)
-        mlp = xpmlp.MLP([table.width, 2], table=table, targets="labels", backend="numpy", seed=0)
-        made = run(mlp, tmp_path, columns(X))
-        assert np.abs(made["probabilities"] - mlp.predict_proba(X)).max() <= 1e-6
+    scaling = "quartiles" if "zone" in names else "standard"
+    table = xpmlp.Table(categorical=[n for n in names if n == "zone"], scaling=scaling).fit(X)
+    mlp = xpmlp.MLP([table.width, 2], table=table, targets="labels", backend="numpy", seed=0)
+    made = run(mlp, tmp_path, columns(X))
+    assert np.abs(made["probabilities"] - mlp.predict_proba(X)).max() <= 1e-6
 
 
 def columns(X: dict[str, list[Any]]) -> dict[str, np.ndarray]:

@@ -35,6 +35,24 @@ def test_every_network_predicts_the_same(case: Any, dtype: str) -> None:
     assert_same(run(mlp.to_torch(), X), mlp, X)
 
 
+PIECES = {"input_scale": True, "activation_mix": True, "parametrization": "ntk"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "activation", "settings"),
+    [
+        ("labels", "exp", {"residual": True, "initializer": networks.small}),
+        ("quantiles", "selu", {**PIECES, "scaling": "robust"}),
+        ("binary", "mish", {"bias": False, "normalization": "batch"}),
+        ("poisson", "binary_step", {"normalization": "layer", "zero_last": True}),
+    ],
+)
+def test_every_piece(kind: str, activation: str, settings: Any) -> None:
+    mlp = fitted(kind, activation, **settings)
+    X = inputs(mlp)
+    assert_same(run(mlp.to_torch(), X), mlp, X)
+
+
 def test_a_plain_network_is_pytorchs_modules() -> None:
     mlp = fitted(scaling=None, normalization="batch", dropout=0.25, input_dropout=0.125)
     network = mlp.to_torch("logits")

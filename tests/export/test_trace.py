@@ -1,6 +1,8 @@
 """What is recorded for Python and C: custom functions, and what cannot be written down."""
 
 import runpy
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from networks import assert_same, fitted, inputs
 import xpmlp
 from xpmlp.errors import InvalidValueError
 from xpmlp.export import trace
-from xpmlp.export.program import Copy, Program
+from xpmlp.export.program import Program
 from xpmlp.nn.layers import Layer
 
 CUSTOM = {
@@ -34,26 +36,21 @@ def test_custom_activations_are_written_down(name: str, tmp_path: Path) -> None:
     X = inputs(mlp)
     assert_same(runpy.run_path(str(tmp_path / "model.py"))["predict"](X.tolist()), mlp, X)
     mlp.to_c(tmp_path / "model.h")
-    assert f"model_{name}(double z)" in (tmp_path / "model.h").read_text()
+    assert f"model_custom1_{name}(double z)" in (tmp_path / "model.h").read_text()
 
 
-def test_a_custom_layer_is_written_down(tmp_path: Path) -> None:
-    def turned(name: str, units: int) -> Layer:
-        """The units in the other order, minus the largest of the row."""
-
-        def forward(ops: Any, p: Any, x: Any, run: Any) -> Any:
-            xp = ops.xp
-            places = [x[:, k : k + 1] for k in range(units - 1, -1, -1)]
-            y = xp.concat(places, axis=1) - xp.min(x, axis=-1, keepdims=True)
-            return y, lambda dy, need_dx=True: (xp.zeros_like(x), {})
-
-        return Layer(name, forward, {}, {}, "y = x turned")
-
-    mlp = fitted("values", normalization=turned)
+def test_custom_activations_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    twice = xpmlp.activations.from_functions(lambda xp, z: 2 * z, lambda xp, z: 0 * z + 2)
+    least = xpmlp.activations.from_functions(
+        lambda xp, z: xp.minimum(z, np.inf) - 1, lambda xp, z: xp.ones_like(z)
+    )
+    mlp = fitted("values", [twice, least], dtype="float64")  # type: ignore[arg-type]
+    assert twice.name == least.name == "<lambda>"
     mlp.to_python(tmp_path / "model.py")
     X = inputs(mlp)
     assert_same(runpy.run_path(str(tmp_path / "model.py"))["predict"](X.tolist()), mlp, X)
-    assert any(isinstance(s, Copy) for s in Program(mlp).statements)
+    mlp.to_c(tmp_path / "model.h")
+    assert "> INFINITY" in (tmp_path / "model.h").read_text()
 
 
 def of_layer(function: Any) -> xpmlp.MLP:
@@ -65,6 +62,66 @@ def of_layer(function: Any) -> xpmlp.MLP:
 
     mlp: xpmlp.MLP = fitted("values", normalization=made)
     return mlp
+
+
+def turned(xp: Any, x: Any) -> Any:
+    """Units in the other order, minus the smallest of the row."""
+    places = [x[:, k : k + 1] for k in range(x.shape[1] - 1, -1, -1)]
+    return xp.concat(places, axis=1) - xp.min(x, axis=-1, keepdims=True)
+
+
+def ended(xp: Any, x: Any) -> Any:
+    """The last unit is 0."""
+    return xp.concat([x[:, :-1], xp.zeros_like(x[:, :1])], axis=1)
+
+
+def crossed(xp: Any, x: Any) -> Any:
+    """Rows of two by four units, turned, and added to themselves in a way no index follows."""
+    grid = xp.reshape(x, (x.shape[0], 2, 1, 4)) + xp.zeros((3, 1), dtype=x.dtype)
+    turned = xp.permute_dims(xp.sum(grid, axis=2), (0, 2, 1))
+    return xp.reshape(turned, x.shape) * xp.max(x, axis=1, keepdims=True)
+
+
+def stacked(xp: Any, x: Any) -> Any:
+    halves = xp.stack([x[:, :4], -x[:, 4:]], axis=-1)
+    return xp.reshape(xp.matrix_transpose(halves), x.shape) * xp.ones_like(x)
+
+
+def from_first(xp: Any, x: Any) -> Any:
+    doubled = xp.minimum(2 * x, 1e30)
+    return doubled - doubled[:, :1]
+
+
+@pytest.mark.parametrize("function", [turned, ended, crossed, stacked, from_first])
+def test_a_custom_layer_is_written_down(function: Any, tmp_path: Path) -> None:
+    mlp = of_layer(function)
+    mlp.to_python(tmp_path / "model.py")
+    X = inputs(mlp)
+    assert_same(runpy.run_path(str(tmp_path / "model.py"))["predict"](X.tolist()), mlp, X)
+    if compiler := shutil.which("gcc") or shutil.which("cc"):
+        mlp.to_c(tmp_path / "model.h")
+        (tmp_path / "m.c").write_text(SINGLE)
+        command = [compiler, "-std=c99", "-Wall", "-Wextra", "-Werror", "m.c", "-o", "m", "-lm"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        text = " ".join(repr(float(v)) for v in X[0])
+        done = subprocess.run(
+            [tmp_path / "m"], input=text, capture_output=True, text=True, check=True
+        )
+        assert_same([float(done.stdout)], mlp, X[:1])
+
+
+SINGLE = """
+#include <stdio.h>
+#include "model.h"
+int main(void)
+{
+  float x[model_inputs], out[model_outputs];
+  for (int i = 0; i < model_inputs; i++) if (scanf("%f", &x[i]) != 1) return 1;
+  model_predict(x, out);
+  printf("%.9g", out[0]);
+  return 0;
+}
+"""
 
 
 @pytest.mark.parametrize(

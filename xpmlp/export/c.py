@@ -9,7 +9,7 @@ import numpy as np
 
 from xpmlp.errors import InvalidValueError, short
 from xpmlp.export import forward
-from xpmlp.export.program import Copy, Dense, Element, Lookup, Loop, Place, Program, Reduction, Step
+from xpmlp.export.program import Copy, Dense, Element, Loop, Place, Program, Reduction, Step
 from xpmlp.model.base import Model
 from xpmlp.storage.atomic import write_atomically
 
@@ -90,7 +90,7 @@ class Header:
             *self._names(),
             *(self._constant(n, value) for n, value in self.program.constants.items()),
             *(self._function(*f) for f in self.program.functions),
-            *self._product(),
+            self._product(),
             self._predict(),
             *self._label(),
             "#endif",
@@ -131,22 +131,20 @@ class Header:
         return f"{head} = {{\n  " + ",\n  ".join(rows) + "};"
 
     def _function(self, name: str, loop: Loop, result: Element, dtype: str) -> str:
-        made = self._called(name, dtype)
+        made = self._called(name)
         lines = [f"static inline {TYPES[dtype]} {made}({TYPES[dtype]} z)", "{"]
         for step in loop.steps:
             lines.append(f"  const {TYPES[step.dtype]} {step.name} = {self._expression(step)};")
         return "\n".join([*lines, f"  return {self._element(result, dtype)};", "}"])
 
-    def _called(self, function: str, dtype: str) -> str:
-        return f"{self.name}_{identifier(function)}{'' if dtype == self.model.dtype else '_double'}"
+    def _called(self, function: str) -> str:
+        return f"{self.name}_{function}"
 
-    def _product(self) -> Iterator[str]:
-        """Yield the function that layers call: 8 inputs at a time are faster, and round less."""
-        if not any(isinstance(s, Dense) for s in self.program.statements):
-            return
+    def _product(self) -> str:
+        """Return the function that layers call: 8 inputs at a time are faster, and round less."""
         real, terms = self.real, [f"x[i + {k}] * w[j + {k} * outputs]" for k in range(8)]
         pairs = [f"({one} + {other})" for one, other in zip(terms[::2], terms[1::2], strict=True)]
-        yield f"""\
+        return f"""\
 static inline void {self.name}_dense(const {real} *restrict x, const {real} *restrict W,
                        const {real} *restrict b, int inputs, int outputs, {real} *restrict z)
 {{
@@ -199,7 +197,7 @@ static inline int {n}_label(const {x} *x)
             places = "i" if s.table is None else f"{self.name}_{s.table}[i]"
             source = self._at(s.x, places)
             yield f"for (int i = 0; i < {s.length}; i++) {s.name}[i{at}] = {source};"
-        elif isinstance(s, Lookup):
+        else:
             codes = self._at(s.codes, f"i / {s.width}")
             table = f"{self.name}_{s.table}[(int){codes} * {s.width} + i % {s.width}]"
             size = s.length * s.width
@@ -259,7 +257,7 @@ static inline int {n}_label(const {x} *x)
         args = [self._element(a, step.dtype) for a in step.args]
         if step.op == "call":
             assert step.function is not None
-            return f"{self._called(step.function.name, step.dtype)}({args[0]})"
+            return f"{self._called(step.function.name)}({args[0]})"
         if step.op == "astype":
             return f"({TYPES[step.dtype]}){args[0]}"
         if step.op in _INFIX:

@@ -99,8 +99,7 @@ def _numbers(
     xp = onnx.NAMESPACE
     x = xp.concat(columns, axis=1) if len(columns) > 1 else columns[0]
     missing = xp.isnan(x)
-    if not np.isnan(table.fill).any():
-        x = xp.where(missing, onnx.constant(table.fill), x)
+    x = xp.where(missing, onnx.constant(table.fill), x)
     if table.scaling not in (None, "quartiles"):
         x = (x - onnx.constant(table.shift)) * onnx.constant(table.scale)
     made = [x if table.scaling == "quartiles" else xp.astype(x, dtype)]

@@ -15,7 +15,7 @@ from xpmlp.export.trace import Function, Functions, Recorded
 from xpmlp.model.base import Model
 from xpmlp.nn.functions import Array, over_rows
 
-MANY = 8
+MANY = 4
 """Runs of neighbours from which on a table of places is shorter than a loop for each."""
 
 

@@ -11,8 +11,7 @@ from xpmlp.data.table import Table
 from xpmlp.data.values import MISSING
 from xpmlp.errors import InvalidValueError
 from xpmlp.export import forward
-from xpmlp.export.c import identifier
-from xpmlp.export.program import Copy, Dense, Element, Lookup, Loop, Place, Program, Reduction, Step
+from xpmlp.export.program import Copy, Dense, Element, Loop, Place, Program, Reduction, Step
 from xpmlp.export.python_parts import CLASSES, DENSE, HEAD, MAIN, NUMBERS, TABLE, VALUES
 from xpmlp.model.base import Model
 from xpmlp.nn.tabular import BOUND
@@ -55,7 +54,7 @@ class Module:
             *self._names(),
             *(self._constant(name, value) for name, value in p.constants.items()),
             *(self._function(*f) for f in p.functions),
-            *[DENSE] * bool(self.flat),
+            DENSE,
             self._forward(),
             NUMBERS if m.table is None else self._table(m.table),
             self._classes() if classes else VALUES,
@@ -94,13 +93,13 @@ class Module:
 
     def _numbers(self, value: np.ndarray) -> str:
         if value.size < FEW or value.dtype.kind != "f":
-            return repr([_plain(v) for v in value.ravel()])
+            return f"[{', '.join(map(_number, value.ravel()))}]"
         code = "f" if value.dtype == np.float32 else "d"
         little = value.astype(value.dtype.newbyteorder("<"))
         return f'_numbers("{code}", "{base64.b64encode(little.tobytes()).decode()}")'
 
     def _function(self, name: str, loop: Loop, result: Element, dtype: str) -> str:
-        lines = [f"def {identifier(name)}(z):"]
+        lines = [f"def {name}(z):"]
         lines += [f"    {step.name} = {self._expression(step)}" for step in loop.steps]
         return "\n".join(["", *lines, f"    return {self._element(result)}"])
 
@@ -167,7 +166,7 @@ class Module:
                 offset = f"{s.x.offset} + " if s.x.offset else ""
                 source = f"[{s.x.buffer}[{offset}i] for i in {s.table}]"
             yield f"{s.name} {'+=' if s.at else '='} {source}"
-        elif isinstance(s, Lookup):
+        else:
             row = f"{s.table}[int(c) * {s.width} : (int(c) + 1) * {s.width}]"
             codes = self._part(s.codes, s.length)
             yield f"{s.name} = [v for c in {codes} for v in {row}]"
@@ -214,7 +213,7 @@ class Module:
         args = [self._element(a) for a in step.args]
         if step.op == "call":
             assert step.function is not None
-            return f"{identifier(step.function.name)}({args[0]})"
+            return f"{step.function.name}({args[0]})"
         if step.op == "astype":
             return f"{'float' if step.dtype.startswith('float') else 'int'}({args[0]})"
         if step.op in _WRITTEN:
@@ -224,13 +223,14 @@ class Module:
     @staticmethod
     def _element(e: Element) -> str:
         if e.value is not None:
-            text = repr(_plain(e.value[()]))
+            text = _number(e.value[()])
             return f"({text})" if text.startswith("-") else text
         if e.result:
             return e.result if e.result.startswith(("t", "z")) else f"{e.result}_i"
         return f"{e.buffer}[{e.place('//')}]"
 
 
-def _plain(value: Any) -> Any:
-    """Return a number of NumPy as one of Python."""
-    return value.item()
+def _number(value: Any) -> str:
+    """Return a number as Python reads it."""
+    text = repr(value.item())
+    return f"math.{text}" if text in ("inf", "nan") else text.replace("-inf", "-math.inf")

@@ -5,6 +5,7 @@ once, with NumPy. Shapes are known, so slices, transposes and joined arrays are 
 memory: one operation, ``gather``, moves numbers.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import erf
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from xpmlp.errors import InvalidValueError
-from xpmlp.nn.activations import Activation
+from xpmlp.nn.activations import ACTIVATIONS, Activation
 from xpmlp.nn.functions import over_rows
 from xpmlp.nn.ops import Ops
 
@@ -30,6 +31,9 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "logical_and": np.logical_and, "logical_or": np.logical_or, "erf": np.vectorize(erf),
 }  # fmt: skip
 """Operations on elements, by their names in the array API; and the error function."""
+
+BUILT_IN = tuple(ACTIVATIONS.values())
+"""The activations that have their own names."""
 
 _CONDITIONS = ("less", "equal", "greater", "not", "logical")
 
@@ -282,22 +286,29 @@ class Function:
 
 @dataclass
 class Functions:
-    """The functions that a network calls, by name and dtype: the activations."""
+    """The functions that a network calls: its activations, in a dtype."""
 
-    found: dict[tuple[str, str], Function] = field(default_factory=dict)
+    found: dict[tuple[Activation, str], Function] = field(default_factory=dict)
 
     def activation(self, ops: Any, z: Recorded, f: Activation) -> Recorded:
         """Apply an activation: as a call, if each number has its own result."""
         if f.vjp is not None:
             return f.function(ops, z)
-        key = f.name, z.dtype
-        if key not in self.found:
+        if (f, z.dtype) not in self.found:
             one = Recorded("input", (), (), z.dtype, name="z")
-            self.found[key] = Function(f.name, one, f.function(ops, one))
-        function = self.found[key]
+            function = Function(self._name(f), one, f.function(ops, one))
+            self.found[f, z.dtype] = function
+        function = self.found[f, z.dtype]
         if function.result is function.z:
             return z
         return Recorded("call", (z,), z.shape, z.dtype, more=function)
+
+    def _name(self, f: Activation) -> str:
+        """Return a name that no language reserves, and that no other function has."""
+        if f in BUILT_IN:
+            return f.name
+        spelled = re.sub(r"\W+", "_", f.name, flags=re.ASCII).strip("_").lower()
+        return f"custom{len(self.found) + 1}_{spelled}"
 
 
 def operations(functions: Functions) -> Ops:
