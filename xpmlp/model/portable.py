@@ -1,6 +1,7 @@
 """What a model does as a whole: it prints, moves to another backend, and is saved."""
 
-from typing import Any, Self
+import os
+from typing import Self
 
 from xpmlp.model import files
 from xpmlp.model.backends import backend_for
@@ -56,7 +57,7 @@ class Portable(Uncertain):
         self.compiled.clear()
         return self
 
-    def save(self, path: Any) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a file; an old file stays until the new one is complete.
 
         Models can also be pickled and deep-copied: see ``xpmlp.model.pickling``.
