@@ -17,7 +17,7 @@ def bendy(rng: Any, n_in: int, n_out: int) -> Any:
     return rng.standard_normal((n_in, n_out)) * 2.0 / np.sqrt(n_in)
 
 
-networks = {
+networks: dict[str, tuple[list[int], str, Any, float]] = {
     "a line": ([1, 1], "identity", "auto", 0.03),
     "2 hidden neurons": ([1, 2, 1], "softplus", "auto", 0.05),
     "2 x 100 hidden neurons": ([1, 100, 100, 1], "tanh", bendy, 0.005),

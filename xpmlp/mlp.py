@@ -17,6 +17,7 @@ from xpmlp.model.measures import Metrics, asked_for
 from xpmlp.model.memory import Request, advice_on_training, within_memory
 from xpmlp.model.portable import Portable
 from xpmlp.model.summary import Described
+from xpmlp.nn.contract import Backend
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
 from xpmlp.training.batches import Order, check_order
@@ -295,10 +296,10 @@ class MLP(Exportable, Portable, Described):
 
 
 def load(
-    path: Any,
-    backend: Any = None,
+    path: str | os.PathLike[str],
+    backend: str | Backend | None = None,
     device: str | None = None,
-    custom: Mapping[str, Any] | None = None,
+    custom: Mapping[str, object] | None = None,
 ) -> MLP:
     """Read a model file, or a checkpoint, and return the ``MLP``.
 

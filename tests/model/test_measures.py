@@ -223,6 +223,13 @@ def test_what_cannot_be_measured(kind: str, metrics: Any, message: str) -> None:
         mlp.evaluate(X, y, metrics=metrics)
 
 
+class Never(xpmlp.Callback):
+    """Training does not begin."""
+
+    def on_train_begin(self, training: Any) -> None:
+        raise AssertionError
+
+
 def test_what_needs_more() -> None:
     mlp, y = trained("labels")
 
@@ -231,6 +238,10 @@ def test_what_needs_more() -> None:
 
     with pytest.raises(InvalidValueError, match="found sample weights, which 'plain' does not"):
         mlp.evaluate(X, y, metrics=[plain], sample_weight=W)
+    with pytest.raises(InvalidValueError, match="found sample weights, which 'plain' does not"):
+        xpmlp.MLP([3, 3], backend="numpy").fit(
+            X, y, validation_data=(X, y, W), metrics=plain, callbacks=[Never()]
+        )
     with pytest.raises(InvalidValueError, match="found 'f1' without validation data"):
         mlp.fit(X, y, metrics=["accuracy", "f1"])
     with pytest.raises(InvalidValueError, match="unknown takes 'scores'"):

@@ -17,6 +17,7 @@ from xpmlp.model.scaling import Scaling
 from xpmlp.model.settings import settings_of
 from xpmlp.model.task import KINDS, Task, check_outputs, check_parts
 from xpmlp.model.weights import Weights
+from xpmlp.nn import like
 from xpmlp.nn.activations import activation
 from xpmlp.nn.contract import Backend, Run
 from xpmlp.nn.embeddings import Embedding
@@ -29,7 +30,6 @@ from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.penalty import Penalty
 from xpmlp.nn.random import fresh_seed, seeds_of
 from xpmlp.nn.rates import owners, per_network
-from xpmlp.nn.schedules import Schedule
 from xpmlp.nn.step import TrainingStep
 
 STEPS = 4
@@ -80,18 +80,18 @@ class Model:
     def __init__(
         self,
         sizes: Sequence[int],
-        activation: Any = "relu",
+        activation: like.Activations = "relu",
         *,
-        output: Any = None,
-        loss: Any = None,
+        output: like.ActivationLike | None = None,
+        loss: like.LossLike | None = None,
         targets: str | None = None,
-        dropout: Any = 0.0,
-        input_dropout: float | Schedule = 0.0,
-        normalization: Any = None,
+        dropout: like.Rates = 0.0,
+        input_dropout: like.Rate = 0.0,
+        normalization: like.NormalizationLike | None = None,
         residual: bool = False,
         bias: bool = True,
-        initializer: Any = "auto",
-        bias_initializer: Any = "zeros",
+        initializer: like.InitializerLike = "auto",
+        bias_initializer: like.InitializerLike = "zeros",
         zero_last: bool = False,
         embedding: Embedding | None = None,
         input_scale: bool = False,
@@ -107,7 +107,7 @@ class Model:
         backend: str | Backend | ModuleType | None = None,
         device: str | None = None,
         seed: int | Sequence[int] | None = None,
-        table: Any = None,
+        table: object = None,
         ensemble: int | None = None,
         sharing: str = "none",
     ) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from xpmlp.errors import InvalidTypeError, InvalidValueError
 
-ClassWeight = str | Mapping[Any, float] | Sequence[Mapping[Any, float]]
+ClassWeight = str | Mapping[int, float] | Sequence[Mapping[int, float]]
 """``"balanced"``, the weight of each class, or those of each label."""
 
 

@@ -1,7 +1,7 @@
 """``evaluate``: loss and metric of a fitted model."""
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal, overload
 
 from xpmlp.model import keywords
 from xpmlp.model.base import Model
@@ -13,6 +13,28 @@ from xpmlp.model.predict import Predictor, evaluate_batches, evaluate_each
 
 class Evaluated(Predictor):
     """A model that can be measured."""
+
+    @overload
+    def evaluate(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        metrics: Metrics = (),
+        each: Literal[False] = False,
+    ) -> dict[str, float]: ...
+
+    @overload
+    def evaluate(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        metrics: Metrics = (),
+        each: bool,
+    ) -> dict[str, list[float]]: ...
 
     @keywords.known("evaluate")
     def evaluate(

@@ -83,13 +83,9 @@ class Measure:
         InvalidValueError, InvalidTypeError
             If there are weights and the function takes none, or if it returns no number.
         """
+        self.check(weight)
         known, more = _parameters(self.function), dict[str, Any]()
         if weight is not None:
-            if not {"sample_weight", "**"} & known:
-                raise InvalidValueError(
-                    f"metrics: found sample weights, which {self.name!r} does not take; give the "
-                    "function a parameter sample_weight=None, or leave the weights out"
-                )
             more["sample_weight"] = weight
         if "classes" in known:
             more["classes"] = classes
@@ -100,6 +96,14 @@ class Measure:
                 f"metrics: {self.name!r} returned a {type(found).__name__}; expected a number"
             )
         return float(found)
+
+    def check(self, weight: np.ndarray | None) -> None:
+        """Refuse weights that the function does not take: InvalidValueError."""
+        if weight is not None and not {"sample_weight", "**"} & _parameters(self.function):
+            raise InvalidValueError(
+                f"metrics: found sample weights, which {self.name!r} does not take; give the "
+                "function a parameter sample_weight=None, or leave the weights out"
+            )
 
 
 One = str | Measure | Callable[..., float]

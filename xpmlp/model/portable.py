@@ -1,7 +1,8 @@
 """What a model does as a whole: it moves to another backend, and is saved."""
 
+import os
 from types import ModuleType
-from typing import Any, Self
+from typing import Self
 
 from xpmlp.model import files
 from xpmlp.model.backends import backend_for
@@ -34,7 +35,7 @@ class Portable(Model):
         self.compiled.clear()
         return self
 
-    def save(self, path: Any) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a file; an old file stays until the new one is complete.
 
         Models can also be pickled and deep-copied: see ``xpmlp.model.pickling``.

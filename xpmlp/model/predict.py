@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 
@@ -226,6 +226,14 @@ class _Forward:
 
 class Predictor(Model):
     """A model with the verbs that use it: predict, predict_proba and member."""
+
+    @overload
+    def predict(
+        self, X: Any, return_std: Literal[False] = False, *, each: bool = False
+    ) -> Array: ...
+
+    @overload
+    def predict(self, X: Any, return_std: bool, *, each: bool = False) -> tuple[Array, Array]: ...
 
     @keywords.known("predict")
     def predict(self, X: Any, return_std: bool = False, *, each: bool = False) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from xpmlp.errors import InvalidTypeError
 from xpmlp.model.base import Model
 from xpmlp.model.memory import CHUNK_BYTES, gathered_bytes
-from xpmlp.nn.contract import Backend, Data, Plan
+from xpmlp.nn.contract import Array, Backend, Data, Plan
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.random import as_order, permutation
 from xpmlp.nn.schedules import Time
@@ -24,7 +24,7 @@ CHUNK_STEPS = 256
 """Most steps whose rows are copied to the device at a time."""
 
 
-Order = Callable[[int, int], Any]
+Order = Callable[[int, int], Array]
 """``order(epoch, n)``: the rows of an epoch, counted over all fits, as any number of integers below
 n."""
 

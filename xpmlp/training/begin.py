@@ -55,6 +55,8 @@ def _measures(named: Any, given: TrainingData) -> tuple[Measure, ...]:
             f"metrics: found {more[0].name!r} without validation data, on which named metrics are "
             "measured; give validation_data or validation_split"
         )
+    for measure in more:
+        measure.check(given.validation.weight if given.validation else None)
     return more
 
 

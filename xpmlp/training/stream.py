@@ -4,7 +4,7 @@ An epoch is one pass over them. Each batch is checked and encoded as ``fit`` doe
 and is then the data set of one step.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from time import perf_counter
@@ -16,7 +16,7 @@ from xpmlp.arrays.checks import weights
 from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.model.base import Model
 from xpmlp.model.examples import Held, pair
-from xpmlp.nn.contract import Plan
+from xpmlp.nn.contract import Array, Plan
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.schedules import Schedule, Time
 from xpmlp.training.batches import Chunk
@@ -25,7 +25,7 @@ from xpmlp.training.loop import Training
 from xpmlp.training.prepare import TrainingData, by_class, prepare
 from xpmlp.training.rates import coefficients
 
-Batches = Iterable[Any] | Callable[[], Iterable[Any]]
+Batches = Iterable[Sequence[Array]] | Callable[[], Iterable[Sequence[Array]]]
 """Batches (X, y) or (X, y, sample_weight), which can be iterated anew; or a function that returns
 some."""
 
