@@ -49,6 +49,7 @@ def backend(spec: str | Backend | ModuleType | None = "auto", device: str | None
         ``"auto"``.
     device : str, optional
         In the library's own terms: ``"cuda:1"`` for torch, ``"1"`` for CuPy, ``"gpu:1"`` for dpnp.
+        Of a module that the standard describes, one of the devices that its namespace lists.
         With ``"auto"`` it selects the GPU, and is ignored where none works.
 
     Returns

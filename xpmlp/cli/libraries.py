@@ -25,6 +25,7 @@ EXTRAS = {
     "pooch": "downloading MNIST",
     "platformdirs": "the cache folder",
     "pillow": "reading pictures",
+    "shtab": "completion in the shell",
 }
 """Packages of the extra ``cli``, and what they are for."""
 

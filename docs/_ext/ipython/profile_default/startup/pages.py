@@ -18,3 +18,4 @@ matplotlib.rcParams |= {
 for stream in (sys.stdout, sys.stderr):
     stream.flush_interval = 1e6  # seconds: what a cell prints is one piece, however long it takes
 warnings.formatwarning = lambda message, category, *_: f"{category.__name__}: {message}\n"
+warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's, which Optuna imports
