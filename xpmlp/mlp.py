@@ -266,7 +266,7 @@ class MLP(Exportable, Portable, Described):
         asked = Request(batch_size or 0, chosen.buffers)
         held = (validation_data, validation_split, class_weight)
         if batches is None:
-            if X is None or y is None:
+            if y is None:
                 raise InvalidTypeError(NO_DATA)
             stream, given = None, partial(prepare, self, X, y, sample_weight, *held)
         else:
