@@ -16,7 +16,7 @@ from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
 DATA = "data"
 """The initializer, of weights or biases, that waits for the first training data."""
 
-Initializer = Callable[[Any, int, int], Any]
+Initializer = Callable[[np.random.Generator, int, int], Any]
 
 
 def _normal(variance: Callable[[int, int], float]) -> Initializer:

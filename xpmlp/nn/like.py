@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from xpmlp.nn.activations import Activation
 from xpmlp.nn.functions import Array
+from xpmlp.nn.initializers import Initializer
 from xpmlp.nn.layers import Layer
 from xpmlp.nn.losses import Loss
 from xpmlp.nn.schedules import Schedule
@@ -22,7 +21,7 @@ LossLike = str | Loss | Callable[[Namespace, Array, Array], tuple[Array, Array]]
 """A name, or a function (xp, z, y) that returns each row's loss and the gradient by z."""
 
 Rate = float | Schedule
-InitializerLike = str | Callable[[np.random.Generator, int, int], Array]
+InitializerLike = str | Initializer
 NormalizationLike = str | Callable[[str, int], Layer]
 Activations = ActivationLike | Sequence[ActivationLike]
 Rates = Rate | Sequence[Rate]
