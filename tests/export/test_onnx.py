@@ -146,6 +146,20 @@ def test_calibrated_probabilities(tmp_path: Path) -> None:
         compare(mlp, tmp_path)
 
 
+@pytest.mark.parametrize("members", [{}, {"ensemble": 2}])
+def test_deviations_and_quantiles(members: dict[str, Any], tmp_path: Path) -> None:
+    mlp = fitted("gaussian", **members)
+    X = inputs(mlp)
+    made = run(mlp, tmp_path, {"X": X})
+    for name, wanted in zip(("values", "deviations"), mlp.predict(X, return_std=True), strict=True):
+        np.testing.assert_allclose(made[name][:, 0], wanted, rtol=2e-6, atol=2e-6)
+    mlp = fitted("quantiles", **members)
+    made = run(mlp, tmp_path, {"X": X})
+    assert made["quantiles"].shape == (len(X), 3, 1)
+    wanted = mlp.predict_quantiles(X)
+    np.testing.assert_allclose(made["quantiles"][:, :, 0], wanted, rtol=2e-6, atol=2e-6)
+
+
 def test_pixels_are_bytes(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     X, y = rng.integers(0, 256, (30, 5)).astype("uint8"), rng.integers(0, 3, 30)
