@@ -93,6 +93,7 @@ def test_a_plain_network_is_onnxs_own_operations(tmp_path: Path) -> None:
     assert Counter(nodes(tmp_path)) == Counter(
         {"Gemm": 3, "LayerNormalization": 2, "Gelu": 2, "ArgMax": 1, "Softmax": 1}
     )
+    assert all(len(node.output) == 1 for node in onnx.load(tmp_path / "model.onnx").graph.node)
     fitted("values", scaling=None, normalization="batch").to_onnx(tmp_path / "model.onnx")
     assert nodes(tmp_path) == ["Gemm", "Relu", "Gemm", "Relu", "Gemm"]
 
