@@ -72,7 +72,7 @@ def test_on_the_command_line_it_predicts_rows_of_a_csv_file(tmp_path: Path) -> N
     mlp.to_python(tmp_path / "model.py")
     X = inputs(mlp)
     rows = [",".join(map(str, row)) for row in X.tolist()]
-    for head in ([], ["a,b,c,d,e"]):
+    for head in ([], ["a,b,c,d,e"], ["1st,b,,d,e"]):
         names, *made = run(tmp_path / "model.py", "\n".join([*head, *rows]))
         assert names == ["label", "0", "1", "2"]
         assert [int(label) for label, *_ in made] == mlp.predict(X).tolist()
@@ -125,6 +125,14 @@ def test_a_table_takes_cells_by_name(scaling: str | None, codes: bool, tmp_path:
         assert np.abs(np.array(made["predict_proba"](rows)) - wanted).max() <= 1e-6
         names = mlp.metadata["classes"]
         assert made["predict"](rows) == [names[k] for k in mlp.predict(X)]
+
+
+def test_it_is_written_as_people_write_python(tmp_path: Path) -> None:
+    for mlp in (networks.of_people(), fitted("gaussian", "gelu", normalization="layer")):
+        mlp.to_python(tmp_path / "model.py")
+        text = (tmp_path / "model.py").read_text("utf-8")
+        assert "\n\n\n\n" not in text
+        assert "\n\n\ndef predict(rows):\n" in text
 
 
 def test_a_table_is_read_from_a_csv_file(tmp_path: Path) -> None:

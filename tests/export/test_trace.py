@@ -15,6 +15,7 @@ import xpmlp
 from xpmlp.errors import InvalidValueError
 from xpmlp.export import trace
 from xpmlp.export.program import Program
+from xpmlp.nn.activations import ACTIVATIONS
 from xpmlp.nn.layers import Layer
 
 CUSTOM = {
@@ -62,6 +63,17 @@ def of_layer(function: Any) -> xpmlp.MLP:
 
     mlp: xpmlp.MLP = fitted("values", normalization=made)
     return mlp
+
+
+def test_registered_activations_are_custom_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    f = xpmlp.activations.from_functions(*CUSTOM["square"], "lambda")
+    monkeypatch.setitem(ACTIVATIONS, "lambda", f)
+    mlp = fitted("values", "lambda", dtype="float64")
+    mlp.to_python(tmp_path / "model.py")
+    X = inputs(mlp)
+    assert_same(runpy.run_path(str(tmp_path / "model.py"))["predict"](X.tolist()), mlp, X)
 
 
 def turned(xp: Any, x: Any) -> Any:

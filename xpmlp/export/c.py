@@ -301,5 +301,6 @@ def _number(value: Any, dtype: str) -> str:
 def _quoted(text: str) -> str:
     """Return a text as C takes it within quotes, in UTF-8."""
     return "".join(
-        chr(b) if 32 <= b < 127 and chr(b) not in '"\\?' else f"\\{b:03o}" for b in text.encode()
+        chr(b) if 32 <= b < 127 and chr(b) not in '"\\?' else f"\\{b:03o}"
+        for b in text.encode(errors="replace")
     )

@@ -28,6 +28,8 @@ class Exportable(Uncertain):
                              shape (rows, labels)
         ``probabilities``    output of a classifier, what ``predict_proba`` returns
         ``values``           output of a model of values, shape (rows, targets)
+        ``deviations``       output with ``loss="gaussian"``: standard deviations, of that shape
+        ``quantiles``        output with ``Quantiles``, shape (rows, quantiles, targets)
         ===================  ===================================================================
 
         The operators are those of version 21 (and 5 of ``ai.onnx.ml``, for tables). The metadata
@@ -202,7 +204,8 @@ class Exportable(Uncertain):
         a list of numbers or, of a model with a ``table``, a dict of cells by the name of their
         column. ``python model.py < rows.csv`` predicts the rows of a CSV file. Numbers are
         computed in double precision. It is for places where nothing can be installed, and for few
-        rows: NumPy is much faster.
+        rows: NumPy is much faster. With ``loss="gaussian"`` and ``Quantiles`` it predicts values
+        alone, as ``predict`` does.
 
         Numbers of a table may be numbers or texts that Python reads as such; amounts of money,
         groups of thousands and shares are not read.
@@ -237,9 +240,9 @@ class Exportable(Uncertain):
         """Write the model as a header of C99 that needs ``math.h`` alone and allocates nothing.
 
         ``model_predict(x, out)`` makes the predictions of one row: probabilities or values, as
-        many as ``model_outputs``. ``model_label(x)`` is the class of the largest probability, and
-        ``model_classes`` has the names in ``metadata["classes"]``. Floats are written with all
-        their digits. Intermediate results are on the stack.
+        ``predict`` returns them, as many as ``model_outputs``. ``model_label(x)`` is the class of
+        the largest probability, and ``model_classes`` has the names in ``metadata["classes"]``.
+        Floats are written with all their digits. Intermediate results are on the stack.
 
         Parameters
         ----------

@@ -11,7 +11,7 @@ from xpmlp.data.values import MISSING
 from xpmlp.errors import InvalidValueError, require
 from xpmlp.export import forward
 from xpmlp.model.base import Model
-from xpmlp.model.outputs import DECISIONS, POINTS, PROBABILITIES
+from xpmlp.model.outputs import DECISIONS, MOMENTS, POINTS, PROBABILITIES, QUANTILES
 from xpmlp.nn.functions import Array
 from xpmlp.nn.tabular import BOUND, smooth_clip
 from xpmlp.storage.atomic import write_atomically
@@ -39,7 +39,13 @@ def _outputs(model: Model, host: Any, out: Array, onnx: Any) -> dict[str, Array]
     """Return the outputs of the graph by name."""
     fixed = forward.Fixed.of(model)
     if model.task.kind == "values":
-        return {"values": forward.read(fixed, host, out, POINTS)}
+        made = {"values": forward.read(fixed, host, out, POINTS)}
+        predicts = model.task.loss.predicts
+        if predicts == "moments":
+            made["deviations"] = forward.read(fixed, host, out, MOMENTS)[:, 1, :]
+        elif predicts == "quantiles":
+            made["quantiles"] = forward.read(fixed, host, out, QUANTILES)
+        return made
     label = host.xp.astype(forward.read(fixed, host, out, DECISIONS), host.xp.int64)
     if (names := forward.class_names(model)) is not None:
         label = onnx.named(names, label)

@@ -129,8 +129,8 @@ class Program:
     statements : list
         ``Loop``, ``Dense``, ``Reduction``, ``Copy`` and ``Lookup``.
     constants : dict of str to ndarray
-    functions : list of (name, Loop, result)
-        Each activation as a loop over one number, ``z``, and the name of its result.
+    functions : list of (name, Loop, Element, dtype)
+        Each activation: its steps for one number, ``z``, and what it returns.
     buffers : dict of str to (int, str)
         Size and dtype of each array that statements fill, without ``out``.
     inputs, outputs : int

@@ -1,6 +1,7 @@
 """``MLP.to_python``: one file that predicts, with Python's standard library alone."""
 
 import base64
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,17 @@ from xpmlp.data.values import MISSING
 from xpmlp.errors import InvalidValueError
 from xpmlp.export import forward
 from xpmlp.export.program import Copy, Dense, Element, Loop, Place, Program, Reduction, Step
-from xpmlp.export.python_parts import CLASSES, DENSE, HEAD, MAIN, NUMBERS, TABLE, VALUES
+from xpmlp.export.python_parts import (
+    BY_NAME,
+    BY_PLACE,
+    CLASSES,
+    DENSE,
+    HEAD,
+    MAIN,
+    NUMBERS,
+    TABLE,
+    VALUES,
+)
 from xpmlp.model.base import Model
 from xpmlp.nn.tabular import BOUND
 from xpmlp.storage.atomic import write_atomically
@@ -58,9 +69,9 @@ class Module:
             self._forward(),
             NUMBERS if m.table is None else self._table(m.table),
             self._classes() if classes else VALUES,
-            MAIN.format(columns=self._columns(), named=m.table is not None),
+            MAIN.format(columns=self._columns(), loop=BY_PLACE if m.table is None else BY_NAME),
         ]
-        return "\n\n".join(parts)
+        return re.sub(r"\n{4,}", "\n\n\n", "\n\n".join(parts))
 
     def _takes(self) -> str:
         if self.model.table is not None:
@@ -173,7 +184,8 @@ class Module:
 
     def _loop(self, s: Loop) -> Iterator[str]:
         if len(s.steps) == 1:
-            yield f"{s.steps[0].name} = [{self._expression(s.steps[0])} for i in range({s.size})]"
+            each = "" if s.size == 1 else f" for i in range({s.size})"
+            yield f"{s.steps[0].name} = [{self._expression(s.steps[0])}{each}]"
             return
         stored = [step.name for step in s.steps if step.stored]
         yield f"{', '.join(stored)} = {', '.join('[]' for _ in stored)}"

@@ -3,8 +3,9 @@
 HEAD = '''\
 """A multilayer perceptron, {sizes}, written by xpmlp {version}.
 
-It needs Python's standard library alone. {what}; ``predict(rows)`` predicts
-several. On the command line, rows of a CSV file: python THIS_FILE < rows.csv
+It needs Python's standard library alone. {what};
+``predict(rows)`` takes a list of rows. On the command line it predicts the rows of a CSV file:
+python THIS_FILE < rows.csv
 """
 
 import base64
@@ -159,18 +160,27 @@ def main():
     """Predict the rows of a CSV file on standard input."""
     write = csv.writer(sys.stdout).writerow
     write({columns})
-    if {named}:
-        for row in csv.DictReader(sys.stdin):
-            write(line(row))
-        return
-    for number, row in enumerate(csv.reader(sys.stdin)):
-        try:
-            write(line(row))
-        except ValueError:
-            if number > 0:  # the first row may be a header
-                raise
-
+{loop}
 
 if __name__ == "__main__":
     main()
 '''
+
+BY_NAME = """\
+    for row in csv.DictReader(sys.stdin):
+        write(line(row))
+"""
+
+BY_PLACE = """\
+    for place, row in enumerate(csv.reader(sys.stdin)):
+        if place > 0 or any(map(is_number, row)):  # the first row may have names
+            write(line(row))
+
+
+def is_number(cell):
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+"""

@@ -78,7 +78,7 @@ class _Converter:
             found += hidden
         found += [self._dense(len(a.pairs))]
         found += self._predictions() if outputs == "predictions" else self._logits()
-        return self.nn.Sequential(*found).eval()
+        return self.nn.Sequential(*found).eval().to(self.values["dense1.W"].device)
 
     def _inputs(self) -> list[Any]:
         a, scaling = self.model.network.architecture, self.model.scaling

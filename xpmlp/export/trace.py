@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from xpmlp.errors import InvalidValueError
-from xpmlp.nn.activations import ACTIVATIONS, Activation
+from xpmlp.nn.activations import _BUILTIN, Activation
 from xpmlp.nn.functions import over_rows
 from xpmlp.nn.ops import Ops
 
@@ -31,9 +31,6 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "logical_and": np.logical_and, "logical_or": np.logical_or, "erf": np.vectorize(erf),
 }  # fmt: skip
 """Operations on elements, by their names in the array API; and the error function."""
-
-BUILT_IN = tuple(ACTIVATIONS.values())
-"""The activations that have their own names."""
 
 _CONDITIONS = ("less", "equal", "greater", "not", "logical")
 
@@ -305,7 +302,7 @@ class Functions:
 
     def _name(self, f: Activation) -> str:
         """Return a name that no language reserves, and that no other function has."""
-        if f in BUILT_IN:
+        if f in _BUILTIN:
             return f.name
         spelled = re.sub(r"\W+", "_", f.name, flags=re.ASCII).strip("_").lower()
         return f"custom{len(self.found) + 1}_{spelled}"
