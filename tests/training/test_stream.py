@@ -78,6 +78,7 @@ def test_the_steps_are_those_of_fit(backend: Any, form: str, case: str) -> None:
     assert_same(ours, theirs)
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_values_and_weights(backend: Any) -> None:
     """R² is that of the epoch's targets, whatever batch they came in."""
     ours, theirs = network(backend, 2), network(backend, 2)
@@ -108,6 +109,7 @@ def test_a_schedule_runs_over_batches_that_can_be_counted() -> None:
     assert untouched.known_task is None
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_a_loader_of_pytorch(backend: Any) -> None:
     data = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y))
     loader = torch.utils.data.DataLoader(data, batch_size=8)
