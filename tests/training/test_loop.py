@@ -1,4 +1,4 @@
-"""A training loop of one's own: bit for bit what ``fit`` does, gradients in parts, own samplers."""
+"""A custom training loop: bit for bit what ``fit`` does, gradients in parts, own samplers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""``fit(batches=...)``: the same steps as ``fit(X, y)``, with batches that somebody else makes."""
+"""``fit(batches=...)``: the same steps as ``fit(X, y)``, with ready batches."""
 
 from collections.abc import Iterator
 from typing import Any

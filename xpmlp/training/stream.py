@@ -1,4 +1,4 @@
-"""Training on batches that somebody else makes: a generator, or a ``DataLoader`` of PyTorch.
+"""Training on ready batches: from a generator, or a ``DataLoader`` of PyTorch.
 
 An epoch is one pass over them. Each batch is checked and encoded as ``fit`` does it with all data,
 and is then the data set of one step.
