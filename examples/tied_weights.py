@@ -1,4 +1,4 @@
-"""An autoencoder whose decoder is its encoder turned round: dense2.W is always dense1.W transposed.
+"""An autoencoder whose decoder is the transposed encoder: dense2.W is always dense1.W transposed.
 
 The gradient of a weight that stands in two places is the sum of both places' gradients. Both get
 the sum, so that equal weights stay equal, whatever the optimizer.

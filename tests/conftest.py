@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import MethodType
 from zlib import crc32
 
 # Float64 on JAX needs this before JAX is imported; its default mode has a test of its own.
@@ -41,6 +42,7 @@ import small_mnist
 import xpmlp_backends
 from emulation import emulated
 from visitors import address, browser, visit  # noqa: F401
+from xpmlp_backends.base import EagerBackend
 from xpmlp_backends.registry import TABLE
 
 from xpmlp.errors import unknown_name
@@ -313,6 +315,13 @@ def _parameter(name: str) -> Any:
 def backend(request: pytest.FixtureRequest) -> Any:
     """Each backend in turn."""
     return make_backend(request.param)
+
+
+@pytest.fixture
+def uncompiled(backend: Any) -> None:
+    """Let JAX run each step as it comes, where a test is not about the loop: compiling is slow."""
+    if backend.name == "jax":
+        backend.compile = MethodType(EagerBackend.compile, backend)
 
 
 @pytest.fixture(autouse=True)

@@ -74,11 +74,13 @@ def test_autograd_says_the_same(backend: Any, loss: str) -> None:
     assert_close(mlp.activations(X)["dense3"], z.detach(), atol=1e-12)
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_the_gradient_of_a_row_is_its_own(backend: Any) -> None:
     mlp, X, y = trained(backend, normalization="batch")
     assert_close(mlp.input_gradient(X, y), shares(mlp, X, y), atol=1e-7)
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_blocks_of_rows_and_weights(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     mlp, X, y = trained(backend, l2=0.1, penalty_on="sum")
     w = np.array([2.0, 1.0, 0.0, 3.0, 1.0, 0.0, 0.0])
@@ -98,6 +100,7 @@ def test_blocks_of_rows_and_weights(backend: Any, monkeypatch: pytest.MonkeyPatc
     assert_close(whole[1][1]["dense1.W"], gradient["dense1.W"], atol=1e-12)
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_activations_in_order(backend: Any) -> None:
     mlp, X, _ = trained(backend, dropout=0.5, normalization="layer", residual=True)
     found = mlp.activations(X)
@@ -144,6 +147,7 @@ def test_logits_of_an_ensemble(backend: Any) -> None:
             call(*arguments)
 
 
+@pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize("scaling", ["standard", "robust"])
 def test_gradients_are_in_the_units_of_x(backend: Any, scaling: str) -> None:
     rng = np.random.default_rng(1)

@@ -96,6 +96,7 @@ def test_every_name_is_what_scikit_learn_says(kind: str) -> None:
             assert_close(found[name], expected(name, kind, y, mlp, w), atol=1e-9)
 
 
+@pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize("kind", ["labels", "binary", "value"])
 @pytest.mark.sampled(2)
 def test_a_weight_of_2_is_two_rows(backend: Any, kind: str) -> None:
@@ -109,6 +110,7 @@ def test_a_weight_of_2_is_two_rows(backend: Any, kind: str) -> None:
         assert_close(weighted[name], value, rtol=1e-10)
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_in_the_history_and_for_stopping(backend: Any) -> None:
     outputs, y = KINDS["labels"]
     mlp = xpmlp.MLP([3, 8, outputs], dtype="float64", backend=backend, seed=0)
@@ -157,6 +159,7 @@ def test_the_same_training_whatever_is_measured() -> None:
         assert made[0][1][name] == made[1][1][name]
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_of_each_network(backend: Any) -> None:
     mlp, y = trained("labels", backend, ensemble=3)
     found = mlp.evaluate(X, y, metrics=["f1", "log_loss"], sample_weight=W, each=True)

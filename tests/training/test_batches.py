@@ -1,12 +1,10 @@
 """Data that stay on the host: the same training as with data on the device, chunk by chunk."""
 
-from types import MethodType
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import assert_close, make_backend
-from xpmlp_backends.base import EagerBackend
 
 import xpmlp
 from xpmlp.arrays import rows
@@ -41,13 +39,6 @@ def assert_same(a: xpmlp.MLP, b: xpmlp.MLP) -> None:
     ours, theirs = a.state_dict(), b.state_dict()
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name], strict=True)
-
-
-@pytest.fixture
-def uncompiled(backend: Any) -> None:
-    """Let JAX run each step as it comes, where a test is not about the loop: compiling is slow."""
-    if backend.name == "jax":
-        backend.compile = MethodType(EagerBackend.compile, backend)
 
 
 class Seen(xpmlp.Callback):

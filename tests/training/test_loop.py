@@ -1,4 +1,4 @@
-"""A training loop of one's own: bit for bit what ``fit`` does, gradients in parts, own samplers."""
+"""A custom training loop: bit for bit what ``fit`` does, gradients in parts, own samplers."""
 
 from typing import Any
 
@@ -60,6 +60,7 @@ def test_it_is_fit_bit_for_bit(backend: Any, case: str) -> None:
     assert_same(ours, theirs)
 
 
+@pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize("case", ["plain", "batch norm", "weights"])
 def test_a_step_in_two_is_one_step(backend: Any, case: str) -> None:
     options, fit = CASES[case]
@@ -78,8 +79,10 @@ def test_a_step_in_two_is_one_step(backend: Any, case: str) -> None:
     assert "accuracy" not in loop.history
 
 
+@pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize("on", ["mean", "sum"])
 @pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.sampled(2)
 def test_gradients_of_parts_add_up(backend: Any, on: str, weighted: bool) -> None:
     """The memory of 8 rows, and the steps of 32."""
     fit: dict[str, Any] = {"sample_weight": W if weighted else None, "optimizer": xpmlp.Adam(0.05)}
@@ -107,6 +110,7 @@ def test_parts_drop_other_units() -> None:
     assert not np.array_equal(*found)
 
 
+@pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize("on_host", [False, True])
 def test_any_number_of_rows(backend: Any, on_host: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that are missing and rows that come often, in ``fit`` and in a loop."""
@@ -233,6 +237,7 @@ def test_a_batch_without_weight() -> None:
     assert not gradient.any()
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_tied_weights_are_those_of_autograd(backend: Any) -> None:
     """An autoencoder: one matrix in two places, with the gradient of both."""
     made = {"backend": backend, "dtype": "float64", "seed": 0, "targets": "values"}

@@ -1,15 +1,16 @@
-"""``fit(batches=...)``: the same steps as ``fit(X, y)``, with batches that somebody else makes."""
+"""``fit(batches=...)``: the same steps as ``fit(X, y)``, with ready batches."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import assert_close
+from conftest import assert_close, make_backend
 from oracle import torch
 
 import xpmlp
 from xpmlp.errors import DivergenceError, InvalidTypeError, InvalidValueError
+from xpmlp.training.stream import parts_of
 
 N = 26
 RNG = np.random.default_rng(4)
@@ -77,6 +78,7 @@ def test_the_steps_are_those_of_fit(backend: Any, form: str, case: str) -> None:
     assert_same(ours, theirs)
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_values_and_weights(backend: Any) -> None:
     """R² is that of the epoch's targets, whatever batch they came in."""
     ours, theirs = network(backend, 2), network(backend, 2)
@@ -107,6 +109,7 @@ def test_a_schedule_runs_over_batches_that_can_be_counted() -> None:
     assert untouched.known_task is None
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_a_loader_of_pytorch(backend: Any) -> None:
     data = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y))
     loader = torch.utils.data.DataLoader(data, batch_size=8)
@@ -114,6 +117,19 @@ def test_a_loader_of_pytorch(backend: Any) -> None:
     ours.fit(batches=loader, epochs=2)
     theirs.fit(X, Y, epochs=2, batch_size=8, shuffle=False)
     assert_same(ours, theirs)
+
+
+def test_tensors_on_the_host_for_a_model_elsewhere() -> None:
+    """As a loader makes them for a GPU; the strict backend stands in for it."""
+    theirs = make_backend("strict")
+    ours = network(theirs)
+    values = torch.tensor(X, requires_grad=True)
+    assert isinstance(parts_of(theirs, (torch.tensor(X), Y), 0)[0], np.ndarray)
+    assert parts_of(theirs, (values, Y), 0)[0] is values  # DLPack refuses it
+    mine = theirs.asarray(X)
+    assert parts_of(theirs, (mine, Y), 0)[0] is mine
+    ours.fit(batches=[(torch.tensor(X), torch.tensor(Y))], epochs=1)
+    assert ours.epochs_trained == 1
 
 
 def test_callbacks_and_stopping() -> None:

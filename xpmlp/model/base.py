@@ -9,7 +9,7 @@ import numpy as np
 
 from xpmlp.arrays.checks import not_negative, strengths
 from xpmlp.errors import InvalidValueError, unknown_name
-from xpmlp.model import keywords, tables
+from xpmlp.model import keywords, like, tables
 from xpmlp.model.backends import backend_for, check_precision
 from xpmlp.model.calibration import Calibration
 from xpmlp.model.custom import check_derivative, check_layers, check_optimizer
@@ -17,7 +17,6 @@ from xpmlp.model.scaling import Scaling
 from xpmlp.model.settings import settings_of
 from xpmlp.model.task import KINDS, Task, check_outputs, check_parts
 from xpmlp.model.weights import Weights
-from xpmlp.nn import like
 from xpmlp.nn.activations import activation
 from xpmlp.nn.contract import Backend, Run
 from xpmlp.nn.embeddings import Embedding

@@ -31,7 +31,7 @@ def class_weights(class_weight: Any, y: np.ndarray) -> np.ndarray:
     ------
     InvalidValueError, InvalidTypeError
         For anything else, a negative weight, and a class that y does not have while another has no
-        weight, which is a slip of the pen.
+        weight: then a key is misspelled.
 
     Examples
     --------

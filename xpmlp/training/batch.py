@@ -1,4 +1,4 @@
-"""``Batch``: the rows of one step, as a training loop of one's own gets them."""
+"""``Batch``: the rows of one step, as a custom training loop gets them."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise

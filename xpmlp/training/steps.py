@@ -1,7 +1,7 @@
-"""``Loop``: the epochs and steps of ``fit``, for a training loop of one's own.
+"""``Loop``: the epochs and steps of ``fit``, for a custom training loop.
 
 It is the same run, with the same plan, and the same compiled step: ``fit`` walks through the
-epochs, here somebody else does.
+epochs, here the caller does.
 """
 
 from collections.abc import Iterator, Mapping

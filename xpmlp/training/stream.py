@@ -1,4 +1,4 @@
-"""Training on batches that somebody else makes: a generator, or a ``DataLoader`` of PyTorch.
+"""Training on ready batches: from a generator, or a ``DataLoader`` of PyTorch.
 
 An epoch is one pass over them. Each batch is checked and encoded as ``fit`` does it with all data,
 and is then the data set of one step.
@@ -16,7 +16,7 @@ from xpmlp.arrays.checks import weights
 from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.model.base import Model
 from xpmlp.model.examples import Held, pair
-from xpmlp.nn.contract import Array, Plan
+from xpmlp.nn.contract import Array, Backend, Plan
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.schedules import Schedule, Time
 from xpmlp.training.batches import Chunk
@@ -131,14 +131,33 @@ class Stream:
         return iter(made if isinstance(made, Iterable) else made())
 
 
-def parts_of(batch: Any, number: int) -> tuple[Any, Any, Any]:
-    """Return X, y and weights, or None, of a batch."""
+HOST = (1, 3)
+"""DLPack's numbers of the host's memory, and of that which is pinned for a GPU."""
+
+
+def parts_of(backend: Backend, batch: Any, number: int) -> tuple[Any, Any, Any]:
+    """Return X, y and weights, or None, of a batch; what is on the host as NumPy has it.
+
+    Loaders make arrays on the host, also for a model on a GPU.
+    """
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
         what = f"{len(batch)} parts" if isinstance(batch, tuple | list) else type(batch).__name__
         raise InvalidTypeError(
             f"batches: found {what} in batch {number}; expected (X, y), or (X, y, sample_weight)"
         )
-    return batch[0], batch[1], batch[2] if len(batch) == 3 else None
+    X, y, *weight = (_on_host(backend, part) for part in batch)
+    return X, y, weight[0] if weight else None
+
+
+def _on_host(backend: Backend, x: Any) -> Any:
+    """Return an array of another library on the host as NumPy's; anything else as it is."""
+    where = getattr(x, "__dlpack_device__", None)
+    if where is None or isinstance(x, np.ndarray) or backend.owns(x) or where()[0] not in HOST:
+        return x
+    try:
+        return np.from_dlpack(x)
+    except Exception:  # what DLPack or NumPy does not have is read, or refused, as elsewhere
+        return x
 
 
 def prepare_first(model: Model, stream: Stream, validation_data: Any) -> TrainingData:
@@ -149,7 +168,7 @@ def prepare_first(model: Model, stream: Stream, validation_data: Any) -> Trainin
     InvalidValueError
         For a model that learns its scaling, its table or first weights from all data.
     """
-    X, y, weight = parts_of(stream.first, 0)
+    X, y, weight = parts_of(model.backend, stream.first, 0)
     for name, learns in (
         (
             f"scaling={model.scaling.mode!r}",
@@ -244,7 +263,7 @@ class StreamTraining(Training):
     def _checked(self, batch: Any, number: int) -> Held:
         """Check a batch, and bring it to the form that steps take."""
         mlp, scaling, task = self.mlp, self.given.scaling, self.given.task
-        X, y, given = parts_of(batch, number)
+        X, y, given = parts_of(self.mlp.backend, batch, number)
         said = f"batch {number}, "
         x, host_y = pair(mlp, X, y, said, mlp.table)
         target = scaling.encode(task, host_y, mlp.sizes[-1], mlp.dtype, f"{said}y")
