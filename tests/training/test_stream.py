@@ -223,7 +223,7 @@ def test_what_is_learned_from_all_data() -> None:
         assert mlp.epochs_trained == 2
     with pytest.raises(InvalidValueError, match="learns its table from all data"):
         xpmlp.MLP([4, 2], table="auto", backend="numpy").fit(batches=[({"a": [1.0]}, [0])])
-    with pytest.raises(InvalidTypeError, match="found no X and y; pass fit"):
+    with pytest.raises(InvalidTypeError, match="y: found None; pass fit"):
         network().fit(X)
 
 

@@ -30,7 +30,7 @@ Batches = Iterable[Sequence[Array]] | Callable[[], Iterable[Sequence[Array]]]
 some."""
 
 
-NO_DATA = "fit: found no X and y; pass fit(X, y), or fit(batches=loader) with pairs (X, y)"
+NO_DATA = "y: found None; pass fit(X, y), or fit(batches=loader) with pairs (X, y)"
 
 
 def refuse_with_batches(
