@@ -17,7 +17,9 @@ from test_training import N, everything, example, model, suited
 import xpmlp
 from xpmlp import losses
 
-READS = ("__float__", "__int__", "__bool__", "__index__", "__complex__", "__array__")
+READS = (
+    *("__float__", "__int__", "__bool__", "__index__", "__complex__", "__array__", "__dlpack__"),
+)
 Door = tuple[Any, str]
 
 
