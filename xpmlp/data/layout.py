@@ -131,6 +131,8 @@ def scan(
         f"columns={{{', '.join(kinds)}}}",
         *(f"{n}={literal(dialect[n])}" for n in ("delim", "quote", "escape", "comment")),
         f"skip={dialect['skip']}, max_line_size={MAX_ROW}",
+        # By default 8 rows of the most bytes: few parts for the cores to share.
+        *([f"buffer_size={4 * MAX_ROW}"] if types else []),
     ]
     return f"read_csv({', '.join(options)})"
 
