@@ -249,3 +249,13 @@ def test_ctrl_c_again_stops_the_saving_but_the_hint_is_given(
     monkeypatch.setattr(train, "ShowProgress", lambda *_: Interrupt(2))
     assert main([*QUICK, "--checkpoint-every", "30"]) == 130
     assert capsys.readouterr().err == f"xpmlp: interrupted; {HINT} {RUN}\n"
+
+
+def test_a_kill_before_the_file_of_settings_is_made_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted(monkeypatch)
+    made, left = RUN / "run.toml", RUN / f".run.toml.{'0a' * 8}.tmp"
+    text = made.read_bytes()
+    made.rename(left)
+    assert main(["train", "--resume", str(RUN)]) == 0
+    assert made.read_bytes() == text
+    assert not left.exists()

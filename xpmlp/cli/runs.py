@@ -109,6 +109,7 @@ class RunFolder(Callback):
                 if not self.resume:
                     self._refuse_another_run()
                     self._write(SETTINGS, {"xpmlp": __version__, "arguments": list(arguments)})
+                if not (self.path / CONFIG).exists():  # or a kill came before it
                     write_atomically(self.path / CONFIG, config)
                 yield
         finally:
