@@ -23,6 +23,7 @@ TRAIN = "train xor --epochs 1 --backend numpy --out run"
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # as in a shell: what is printed waits
 
 
 def shell(command: str) -> subprocess.CompletedProcess[str]:
@@ -59,6 +60,24 @@ def test_a_full_standard_output_is_named(command: str) -> None:
     assert "xpmlp: error: standard output: No space left on device" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert "Exception ignored" not in ended.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_what_is_left_in_a_full_standard_output_leaves_the_status() -> None:
+    code = (
+        "import sys, xpmlp.cli, xpmlp.cli.train as train\n"
+        "def run(args):\n    sys.stdout.write('left')\n    raise OSError('no disk')\n"
+        "train.run = run\n"
+        "sys.exit(xpmlp.cli.main())"
+    )
+    given = [sys.executable, "-c", code, "train", "xor"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            given, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False
+        )
+    assert ended.returncode == 2
+    assert ended.stderr == "xpmlp: error: no disk\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")

@@ -133,4 +133,8 @@ def _report(error: BaseException, message: str, status: int, debug: bool) -> int
         print(wrapped(f"xpmlp: {kind}{line}", sys.stderr), file=sys.stderr)
     except OSError:
         _discard(sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:  # what is left in it would fail once more at exit, with another status
+        _discard(sys.stdout)
     return status
