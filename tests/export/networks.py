@@ -117,6 +117,35 @@ def varied() -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
+def product_of_all() -> list[tuple[str, str, dict[str, Any], bool]]:
+    """Each activation with each kind of target, normalization, way of skipping and of several
+    networks, without and with a table: activation, kind, settings, whether there is a table.
+
+    Their order is drawn, so that the first few are of every sort.
+    """
+    norms, skips = ((None, "layer", "batch"), (False, True))
+    axes = (ACTIVATIONS, KINDS, norms, skips, MEMBERS[2:], (False, True))
+    found = []
+    for name, kind, normalization, residual, members, table in product(*axes):
+        settings = {"normalization": normalization, "residual": residual, **members}
+        if name == "exp":  # of which two in a row overflow soon
+            settings |= {"initializer": small}
+        if kind == "poisson":  # rates are exp(z): the rounding of a large z is not small
+            settings |= {"zero_last": True}
+        found.append((name, kind, settings, table))
+    return [found[i] for i in np.random.default_rng(22).permutation(len(found))]
+
+
+def with_table(kind: str, activation: str, **more: Any) -> xpmlp.MLP:
+    """A network that was trained a little, of a table of numbers and texts."""
+    X, (loss, outputs) = people(ROWS), KINDS[kind]
+    table = xpmlp.Table(categorical=["zone"]).fit(X)
+    sizes, settings = [table.width, 8, 8, outputs], {"backend": "numpy", "seed": 3} | more
+    mlp = xpmlp.MLP(sizes, activation, loss=loss, table=table, **settings)
+    mlp.fit(X, targets(kind), epochs=1, optimizer=xpmlp.Adam(1e-3), batch_size=20)
+    return mlp
+
+
 def inputs(mlp: xpmlp.MLP) -> np.ndarray:
     """What it is compared on: other rows than those of the fit, in its dtype."""
     X = data()[:11].copy()

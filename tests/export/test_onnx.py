@@ -9,7 +9,7 @@ from typing import Any
 import networks
 import numpy as np
 import pytest
-from networks import assert_same, fitted, inputs
+from networks import assert_same, fitted, inputs, strangers, with_table
 
 import xpmlp
 from xpmlp.errors import InvalidValueError, MissingExtraError
@@ -35,8 +35,8 @@ def nodes(folder: Path) -> list[str]:
 
 
 def compare(mlp: xpmlp.MLP, folder: Path, float64: float = 1e-12) -> None:
-    X = inputs(mlp)
-    made = run(mlp, folder, {"X": X})
+    X = strangers() if mlp.table else inputs(mlp)
+    made = run(mlp, folder, columns(X) if mlp.table else {"X": X})
     if mlp.task.kind == "values":
         assert_same(made["values"], mlp, X, float64)
     else:
@@ -49,6 +49,17 @@ def compare(mlp: xpmlp.MLP, folder: Path, float64: float = 1e-12) -> None:
 def test_every_network_predicts_the_same(case: Any, tmp_path: Path) -> None:
     _, activation, kind, settings = case
     compare(fitted(kind, activation, **settings), tmp_path)
+
+
+def test_all_settings_with_all_others(draws: Any, tmp_path: Path) -> None:
+    everything = networks.product_of_all()
+    for activation, kind, settings, table in everything[: draws(4, 60, len(everything))]:
+        mlp = (with_table if table else fitted)(kind, activation, **settings)
+        try:
+            compare(mlp, tmp_path)
+        except Exception as error:
+            error.add_note(f"{activation}, {kind}, {settings}, table: {table}")
+            raise
 
 
 @pytest.mark.sampled(20)
@@ -186,8 +197,7 @@ def test_limits_of_values(tmp_path: Path) -> None:
 def test_a_table_takes_columns(scaling: str | None, codes: bool, tmp_path: Path) -> None:
     mlp = networks.of_people(scaling, codes)
     for X in (networks.people(), networks.strangers()):
-        feed = columns({name: cells for name, cells in X.items() if name != "row_id"})
-        made = run(mlp, tmp_path, feed)
+        made = run(mlp, tmp_path, columns(X))
         assert np.abs(made["probabilities"] - mlp.predict_proba(X)).max() <= 1e-6
         names = np.array(mlp.metadata["classes"])
         np.testing.assert_array_equal(made["label"], names[mlp.predict(X)])
@@ -204,9 +214,11 @@ def test_tables_of_one_kind_of_columns(names: tuple[str, ...], tmp_path: Path) -
 
 
 def columns(X: dict[str, list[Any]]) -> dict[str, np.ndarray]:
-    """Columns as a session takes them."""
+    """Columns as a session takes them; the rows' numbers are no input."""
     feed = {}
     for name, cells in X.items():
+        if name == "row_id":
+            continue
         if name in ("age", "rooms"):
             column = np.array([np.nan if v is None else v for v in cells])
         else:

@@ -163,3 +163,9 @@ def resolve(ref: BackendRef | None) -> Backend | None:
         except Exception:  # the model has warned, and is on NumPy too
             return None
     return None if ref is None else ref.backend
+
+
+def names_of(classes: np.ndarray) -> dict[str, list[str]]:
+    """Return the metadata that gives exports the names of classes, unless they are 0, 1, 2, ..."""
+    plain = classes.dtype.kind in "iu" and np.array_equal(classes, np.arange(len(classes)))
+    return {} if plain else {"classes": [str(name) for name in classes]}

@@ -213,6 +213,11 @@ class BaseMLP(CallbackSupportMixin, Calibrated):
             seed=seed,
             table=None if self.table is None else self.table_,
         )
+        self.mlp_.metadata |= self._metadata()
+
+    def _metadata(self) -> dict[str, Any]:
+        """Return what the network should know of its classes."""
+        return {}
 
     def _network_settings(self) -> dict[str, Any]:
         """Return ``xpmlp.MLP``'s arguments that may change between two fits of one network."""

@@ -139,6 +139,10 @@ class BaseTabular(BaseEstimator):
             self._fit_member(frame, target, weight, train, held, metric, random)
         return self
 
+    def _metadata(self) -> dict[str, Any]:
+        """Return what the networks should know of their classes."""
+        return {}
+
     def _metric(self) -> str:
         """Return the name of the metric that chooses the epoch."""
         if self.metric is None:
@@ -196,6 +200,7 @@ class BaseTabular(BaseEstimator):
             device=self.device,
             seed=int(random.randint(2**31 - 1)),
         )
+        mlp.metadata |= self._metadata()
         made.prepare(mlp, target[train])
 
         def some(rows: Rows) -> np.ndarray | None:

@@ -18,7 +18,7 @@ from xpmlp.nn.contract import Array, Backend
 from xpmlp.nn.losses import LOSSES
 from xpmlp.nn.losses import loss as find_loss
 from xpmlp.sklearn import _parameters
-from xpmlp.sklearn._arrays import Examples, other_backend, to_host
+from xpmlp.sklearn._arrays import Examples, names_of, other_backend, to_host
 from xpmlp.sklearn._base import BaseMLP
 from xpmlp.sklearn._docs import documented
 
@@ -212,6 +212,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self._label_binarizer.y_type_.startswith("multilabel"):
             return "multilabel"
         return "labels" if len(self.classes_) > 2 else "binary"
+
+    def _metadata(self) -> dict[str, Any]:
+        return names_of(self.classes_)
 
     def _task(self) -> dict[str, Any]:
         link = "softmax" if self._kind == "labels" else "sigmoid"

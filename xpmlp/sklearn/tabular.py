@@ -11,6 +11,7 @@ from xpmlp.errors import InvalidValueError
 from xpmlp.mlp import MLP
 from xpmlp.model.class_weight import class_weights
 from xpmlp.model.measures import OF_CLASSES, OF_VALUES, Measure
+from xpmlp.sklearn._arrays import names_of
 from xpmlp.sklearn._docs import documented
 from xpmlp.sklearn._tabular import BaseTabular
 
@@ -101,6 +102,9 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
             )
         self.classes_, target = np.unique(y, return_inverse=True)
         return target.astype(np.int32)
+
+    def _metadata(self) -> dict[str, Any]:
+        return names_of(self.classes_)
 
     def _row_weights(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray | None:
         if self.class_weight is None:
