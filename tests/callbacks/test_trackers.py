@@ -170,7 +170,7 @@ def test_mlflow_keeps_an_experiment_and_knows_of_a_failure(client: Any, tmp_path
 
 
 class FakeClient:
-    """What the callback uses of MLflow's client, on lists: CI does not have MLflow."""
+    """What the callback uses of MLflow's client, on lists, where it is not installed."""
 
     experiments: list[str]
     calls: list[tuple[Any, ...]]
