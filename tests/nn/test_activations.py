@@ -261,3 +261,21 @@ def test_a_list_has_one_for_each_hidden_layer() -> None:
     for wrong in (["tanh"], ["tanh", "relu", "relu"], []):
         with pytest.raises(InvalidValueError, match="2 hidden layers"):
             xpmlp.MLP([2, 3, 4, 1], wrong, backend="numpy")
+
+
+@pytest.mark.parametrize("dtype", BAR)
+def test_mish_makes_no_subnormal_numbers(dtype: str) -> None:
+    """Products of which take ten times as long; a network with large values has many."""
+    pytest.importorskip("numba", reason="numba is not installed: pip install 'xpmlp[fast]'")
+    far = 200.0 if dtype == "float32" else 1000.0
+    z = np.linspace(-far, far, 40_001, dtype=dtype)[:, None]
+    ops, mish = make_backend("numpy").ops, ACTIVATIONS["mish"]
+    h = ops.activation(ops, z, mish)
+    dz = ops.activation_grad(ops, z, h, np.ones_like(z), mish)
+    for found in (h, dz):
+        assert not np.any((found != 0) & (np.abs(found) < np.finfo(dtype).tiny))
+    x = np.clip(z.astype(np.float64), -700, 700)
+    t = np.tanh(np.log1p(np.exp(x)))
+    bar = 8 * float(np.finfo(dtype).eps)
+    assert_close(h, np.where(z > 700, z, x * t), rtol=bar, atol=bar)
+    assert_close(dz, t + x / (1 + np.exp(-x)) * (1 - t * t), rtol=bar, atol=bar)

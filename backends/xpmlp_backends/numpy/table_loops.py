@@ -8,35 +8,41 @@ from xpmlp_backends.numpy.loops import Kernel, summing
 
 SELU_BOUND = SELU_SCALE * SELU_ALPHA
 TURN = 2.0 * pi
+LOWEST = {4: -40.0, 8: -300.0}
+"""Below it, by the bytes of a number, eᶻ is nothing beside 1, and so are Mish and its slope. They
+are 0 there: of numbers that are almost 0, subnormal ones, a product takes ten times as long."""
 
 
 @Kernel
-def minus_magnitude(z: Array, out: Array) -> None:
+def minus_magnitude(z: Array, out: Array, lowest: float) -> None:
+    """Minus |z|, but not below the lowest."""
+    low = z.dtype.type(lowest)
     for i in range(z.shape[0]):
-        out[i] = -abs(z[i])
+        out[i] = low if abs(z[i]) > -low else -abs(z[i])  # NaN stays
 
 
 @Kernel
-def mish(z: Array, n: Array, h: Array) -> None:
+def mish(z: Array, n: Array, h: Array, lowest: float) -> None:
     """z tanh(ln(1 + eᶻ)), a fraction of n = exp(−|z|) that neither overflows nor cancels."""
-    one, two = z.dtype.type(1), z.dtype.type(2)
+    zero, one, two, low = z.dtype.type(0), z.dtype.type(1), z.dtype.type(2), z.dtype.type(lowest)
     for i in range(z.shape[0]):
         right, q = z[i] >= 0, n[i]
         top = one + two * q if right else q * (q + two)
-        h[i] = z[i] * (top / (top + (two * q * q if right else two)))
+        part = top / (top + (two * q * q if right else two))
+        h[i] = zero if z[i] < low else z[i] * part
 
 
 @Kernel
-def mish_slope(dh: Array, z: Array, n: Array, dz: Array) -> None:
+def mish_slope(dh: Array, z: Array, n: Array, dz: Array, lowest: float) -> None:
     """t + z s (1 − t²) with the fractions t of ``mish``, and s of the sigmoid."""
-    one, two = z.dtype.type(1), z.dtype.type(2)
+    zero, one, two, low = z.dtype.type(0), z.dtype.type(1), z.dtype.type(2), z.dtype.type(lowest)
     for i in range(z.shape[0]):
         right, q = z[i] >= 0, n[i]
         top = one + two * q if right else q * (q + two)
         rest = two * q * q if right else two
         t, below = top / (top + rest), rest / (top + rest)  # below is 1 − t
         s = one / (one + q) if right else q / (one + q)
-        dz[i] = dh[i] * (t + z[i] * s * below * (one + t))
+        dz[i] = zero if z[i] < low else dh[i] * (t + z[i] * s * below * (one + t))
 
 
 @Kernel

@@ -34,7 +34,7 @@ def activation(ops: Ops, z: Array, f: Activation) -> Array:
     """h = f(z): Mish and SELU with one exponential, which NumPy takes of many numbers at once."""
     if f is ACTIVATIONS["mish"]:
         h = empty(z, z.shape, z.dtype)
-        launch(loops.mish, _flat(z), _falling(z), _flat(h))
+        launch(loops.mish, _flat(z), _falling(z), _flat(h), loops.LOWEST[z.itemsize])
         return h
     if f is ACTIVATIONS["selu"]:
         h = empty(z, z.shape, z.dtype)
@@ -53,7 +53,8 @@ def activation_grad(
         dh = ops.dropout_grad(ops, dh, mask)
     if f is ACTIVATIONS["mish"]:
         dz = empty(dh, dh.shape, dh.dtype)
-        launch(loops.mish_slope, _flat(dh), _flat(z), _falling(z), _flat(dz))
+        low = loops.LOWEST[z.itemsize]
+        launch(loops.mish_slope, _flat(dh), _flat(z), _falling(z), _flat(dz), low)
         return dz
     if f is ACTIVATIONS["selu"]:
         dz = empty(dh, dh.shape, dh.dtype)
@@ -71,9 +72,9 @@ def _flat(x: Array) -> Array:
 
 
 def _falling(z: Array) -> Array:
-    """exp(−|z|), flat."""
+    """exp(−|z|), flat, but nothing smaller than matters."""
     n = empty(z, (z.size,), z.dtype)
-    launch(loops.minus_magnitude, _flat(z), n)
+    launch(loops.minus_magnitude, _flat(z), n, loops.LOWEST[z.itemsize])
     launch(np.exp, n, n)
     return n
 
