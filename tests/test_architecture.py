@@ -18,7 +18,7 @@ LIBRARIES = {
     *("numpy", "cupy", "cupyx", "torch", "jax", "jaxlib", "dpnp", "dpctl", "array_api_strict"),
     "scipy",
 }
-ON_THE_HOST = {"random.py", "initializers.py", "parameters.py"}
+ON_THE_HOST = {"random.py", "orders.py", "initializers.py", "parameters.py"}
 """Files of ``xpmlp/nn`` that draw and lay out numbers on the host, with NumPy."""
 
 

@@ -10,7 +10,8 @@ from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
 import xpmlp
-from xpmlp.arrays.rows import SUMMED, HostRows, rows
+from xpmlp.arrays.moments import BLOCK_ROWS
+from xpmlp.arrays.rows import HostRows, rows
 
 scipy_sparse = pytest.importorskip("scipy.sparse")
 
@@ -135,7 +136,7 @@ def test_the_gradient_check_and_explain_see_the_same_inputs() -> None:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "int32", "uint8", "bool"])
 def test_mean_and_deviation_are_those_of_scikit_learn(dtype: str, backend: Any) -> None:
-    X = (100 * np.random.default_rng(3).random((2 * SUMMED + 7, 3))).astype(dtype)
+    X = (100 * np.random.default_rng(3).random((2 * BLOCK_ROWS + 7, 3))).astype(dtype)
     if dtype == "float64" and "float64" not in backend.capabilities:
         pytest.skip("it has no float64 arrays to begin with")
     expected = StandardScaler().fit(X.astype(np.float64))

@@ -7,7 +7,7 @@ import pytest
 from conftest import assert_close, make_backend
 
 import xpmlp
-from xpmlp.arrays import rows
+from xpmlp.arrays import host, rows
 from xpmlp.errors import DivergenceError, InvalidValueError
 from xpmlp.model import predict
 from xpmlp.nn.contract import Memory
@@ -232,7 +232,7 @@ def test_standard_scaling_of_host_data_does_not_need_the_device() -> None:
 
 
 def test_moments_of_more_rows_than_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "SUMMED", 7)
+    monkeypatch.setattr(host, "BLOCK_ROWS", 7)
     X, _ = example("uint8")
     mean, std = rows.HostRows(make_backend("numpy"), X).moments()
     assert_close(mean, X.mean(axis=0), rtol=1e-12)

@@ -1,6 +1,7 @@
 """Checks before any compute; messages say what was found, what was expected, and the fix."""
 
 from functools import cache
+from math import isfinite
 from numbers import Real
 from typing import Any
 
@@ -31,6 +32,18 @@ def dtype_name(x: Array) -> str:
 def _named(library: type, dtype: Any) -> str:
     # The type tells libraries apart, whose dtypes should not be compared with each other.
     return str(dtype).rsplit(".", 1)[-1]
+
+
+def all_finite(xp: Any, flat: Array) -> bool:
+    """Whether an array of one dimension has neither NaN nor infinity.
+
+    Σ x² carries both, and the good case needs one pass and no copy.
+    """
+    if not dtype_name(flat).startswith("float"):
+        return True
+    with np.errstate(over="ignore"):
+        squares = flat.dot(flat) if xp is np else flat @ flat  # the quicker of NumPy's for a row
+    return isfinite(squares) or bool(xp.all(xp.isfinite(flat)))  # or only the squares overflowed
 
 
 def to_host(backend: Backend, x: Any, name: str, **advice: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.arrays.rows import HostRows
+from xpmlp.arrays.rows import HostRows, StoredRows
 from xpmlp.errors import InvalidValueError, short
 from xpmlp.nn.schedules import schedule
 from xpmlp.training.loop import Training
@@ -83,7 +83,10 @@ def to_config(x: Any) -> Any:
 
 
 def _digest(training: Training) -> str:
-    """SHA-256 of all data: shapes and numbers, in the dtype in which the model computes."""
+    """SHA-256 of all data: shapes and numbers, in the dtype in which the model computes.
+
+    Of data in a file it takes what tells the file from others, which need not be read again.
+    """
     given, backend, digest = training.given, training.mlp.backend, hashlib.sha256()
     held = given.validation
     held_x, *held_y = (None, None, None) if held is None else held[:3]
@@ -95,6 +98,9 @@ def _digest(training: Training) -> str:
         if rows is None:
             continue
         digest.update(f"{tuple(rows.array.shape)}".encode())
+        if isinstance(rows, StoredRows):
+            digest.update(rows.array.identity().encode())
+            continue
         for block in rows.blocks():
             # A byte is the same everywhere, a float what is left of it in the model's dtype.
             kind = block.dtype if block.dtype.itemsize == 1 else training.mlp.dtype

@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from xpmlp.arrays.stored import StoredMatrix
 from xpmlp.data.columns import Label, label_columns, named_alike, refuse_label
 from xpmlp.data.dataset import Array, Content, Dataset, PathLike, reading, split
 from xpmlp.data.frame import Frame
 from xpmlp.data.idx import read_idx
 from xpmlp.data.labels import encode_column, encode_labels, is_yes_or_no, map_column, map_labels
+from xpmlp.data.large import Stored, open_rows
 from xpmlp.data.mnist import load_mnist
 from xpmlp.data.npz import read_npz
 from xpmlp.data.packed import PACKED, SUFFIXES, kind_of
@@ -26,17 +28,22 @@ from xpmlp.data.tables import read_table
 from xpmlp.data.toy import load_digits, make_xor
 from xpmlp.data.values import NO_LABEL
 from xpmlp.errors import DataError, short, unknown_name
+from xpmlp.nn.orders import stored_order
 from xpmlp.storage.paths import expanded
 
 __all__ = [
     "NAMES",
     "Dataset",
+    "Stored",
+    "StoredMatrix",
     "load",
     "load_digits",
     "load_evaluation",
     "load_mnist",
     "make_xor",
+    "open_rows",
     "read_idx",
+    "stored_order",
 ]
 
 NAMES = ("digits", "mnist", "xor")

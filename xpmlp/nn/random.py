@@ -31,15 +31,17 @@ class Purpose(IntEnum):
     EMBEDDINGS = 7
 
 
-def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
-    """Return the Philox generator for one purpose; ``index`` is the epoch or the layer.
+def generator(seed: int, purpose: Purpose, *index: int) -> np.random.Generator:
+    """Return the Philox generator for one purpose; ``index`` is the epoch or the layer, or 0.
+
+    A further number, which is not 0, tells the streams of one epoch apart.
 
     Raises
     ------
     InvalidValueError
         If the seed is not a whole number of 0 or more.
     """
-    words = (as_seed(seed), purpose, index)
+    words = (as_seed(seed), purpose, *(index or (0,)))
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(words)))
 
 
@@ -81,13 +83,18 @@ def fresh_seed() -> int:
     return int(np.random.SeedSequence().generate_state(1)[0])
 
 
+def row_dtype(n: int) -> type[np.signedinteger[Any]]:
+    """Return the dtype of the numbers of n rows: int32, or int64 from 2³¹ rows on."""
+    return np.int32 if n <= 2**31 else np.int64
+
+
 def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
-    """Return the order of ``n`` examples in an epoch: int32, shape (n,)."""
-    return generator(seed, Purpose.SHUFFLE, epoch).permutation(n).astype(np.int32)
+    """Return the order of ``n`` examples in an epoch: shape (n,), of ``row_dtype``."""
+    return generator(seed, Purpose.SHUFFLE, epoch).permutation(n).astype(row_dtype(n))
 
 
 def as_order(rows: Any, n: int, found: str = "shuffle: the function returned") -> np.ndarray:
-    """Check the rows of an epoch, any number of those below n, and convert them: int32, shape (m,).
+    """Check the rows of an epoch, any number of those below n, and convert them to ``row_dtype``.
 
     Raises
     ------
@@ -103,7 +110,7 @@ def as_order(rows: Any, n: int, found: str = "shuffle: the function returned") -
             f"{found} {order.dtype} of shape {order.shape}{ends}; expected one integer or more, "
             f"0 to {n - 1}"
         )
-    return order.astype(np.int32)
+    return order.astype(row_dtype(n))
 
 
 def dropout_keys(seed: int, epoch: int, steps: int, layers: int, rates: Any = None) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.arrays.rows import Rows, SparseRows
+from xpmlp.arrays.rows import Rows, SparseRows, StoredRows
 from xpmlp.errors import warn
 from xpmlp.model.base import Model
 from xpmlp.model.task import Task
@@ -38,10 +38,12 @@ def warn_of_inputs(model: Model, given: TrainingData) -> bool:
     """
     if model.epochs_trained or given.scaling.measures:
         return False
-    few = spaced(given.x.count, min(ROWS, max(NUMBERS // given.x.array.shape[1], 1)))
+    some = given.x
+    if not isinstance(some, StoredRows):  # of which all have been read
+        some = some.take(spaced(some.count, min(ROWS, max(NUMBERS // some.array.shape[1], 1))))
     scale = 1.0 if given.scaling.scale is None else float(given.scaling.scale[0])  # of pixels
     with np.errstate(all="ignore"):  # squares may overflow, and are large then
-        mean, deviation, reach = (scale * np.asarray(x) for x in _columns(given.x.take(few)))
+        mean, deviation, reach = (scale * np.asarray(x) for x in _columns(some))
         size = np.sqrt(mean**2 + deviation**2)
     size[list(model.network.codes)] = 0.0
     place = int(size.argmax())
@@ -50,8 +52,8 @@ def warn_of_inputs(model: Model, given: TrainingData) -> bool:
         return False
     warn(
         f"X: found inputs far from scaled: column {place}, the largest, has mean {mean[place]:.3g} "
-        f"and standard deviation {deviation[place]:.3g} in the {len(few)} rows looked at. Training "
-        "may fail, or be slow. Bring each column to mean 0 and standard deviation 1: "
+        f"and standard deviation {deviation[place]:.3g} in the {some.count:,} rows looked at. "
+        "Training may fail, or be slow. Bring each column to mean 0 and standard deviation 1: "
         "xpmlp.MLP(..., scaling='standard'), or scikit-learn's StandardScaler; divide pixels by 255"
     )
     return True
@@ -61,6 +63,9 @@ def _columns(x: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return each column's mean and standard deviation, and the largest |x|; none become dense."""
     if isinstance(x, SparseRows):
         return *x.moments(), np.abs(x.array.values.astype(np.float64)).max(initial=0)
+    if isinstance(x, StoredRows):
+        low, high, mean, deviation = x.statistics()
+        return mean, deviation, np.maximum(high, -low).max()
     values = np.concatenate([block.astype(np.float64) for block in x.blocks()])
     reach = max(values.max(initial=0), -values.min(initial=0))
     return values.mean(axis=0), values.std(axis=0), reach

@@ -11,14 +11,19 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from xpmlp.errors import InvalidTypeError
+from xpmlp.arrays.stored import StoredMatrix
+from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.model.base import Model
 from xpmlp.model.memory import CHUNK_BYTES, gathered_bytes
 from xpmlp.nn.contract import Array, Backend, Data, Plan
 from xpmlp.nn.optimizers import Optimizer
-from xpmlp.nn.random import as_order, permutation
+from xpmlp.nn.orders import stored_order
+from xpmlp.nn.random import as_order, permutation, row_dtype
 from xpmlp.nn.schedules import Time
 from xpmlp.training.rates import coefficients
+
+STORED_BYTES = 2**25
+"""Most bytes of rows in a file that are gathered at a time: their groups are in memory, too."""
 
 CHUNK_STEPS = 256
 """Most steps whose rows are copied to the device at a time."""
@@ -80,6 +85,11 @@ class OnDevice:
     """Data on the device, from which steps read their rows."""
 
     def __init__(self, data: Data) -> None:
+        if data.X.shape[0] > 2**31:
+            raise InvalidValueError(
+                f"X: found {data.X.shape[0]:,} rows on the device, where their numbers have 32 "
+                "bits; expected 2,147,483,648 at most. Pass data_on='host'"
+            )
         self.data = data
 
     def indices(self, rows: np.ndarray) -> np.ndarray:
@@ -104,7 +114,8 @@ class FromHost:
     ----------
     backend : Backend
     data : Data
-        X (``SparseMatrix``, too), y and weight on the host, shift and scale on the device.
+        X (also ``SparseMatrix`` or ``StoredMatrix``), y and weight on the host, shift and scale on
+        the device.
     batch : int
         Rows of a step.
     orders : int
@@ -118,7 +129,11 @@ class FromHost:
     ) -> None:
         self.data, batch = data, batch * orders
         self._arrays = (data.X, data.y, data.weight)
-        self._steps = chunk_steps(backend, gathered_bytes(self._arrays) * batch)
+        stored = isinstance(data.X, StoredMatrix)
+        most = STORED_BYTES if stored else CHUNK_BYTES
+        self._steps = chunk_steps(backend, gathered_bytes(self._arrays) * batch, most)
+        if stored:
+            data.X.hold(orders)
         rows = self._steps * batch
         rows = rows if sampled else min(rows, data.X.shape[0] * orders)
         self._upload = backend.uploader(self._arrays, rows)
@@ -157,10 +172,10 @@ def batch_source(
     return FromHost(backend, data, batch, orders, sampled) if on_host else OnDevice(data)
 
 
-def chunk_steps(backend: Backend, step_bytes: int) -> int:
+def chunk_steps(backend: Backend, step_bytes: int, most: int = CHUNK_BYTES) -> int:
     """Return for how many steps to copy rows at a time: two chunks must leave room for the rest."""
     memory = backend.memory()
-    limit = CHUNK_BYTES if memory is None else min(CHUNK_BYTES, memory.free // 8)
+    limit = most if memory is None else min(most, memory.free // 8)
     return max(1, min(CHUNK_STEPS, limit // step_bytes))
 
 
@@ -214,7 +229,7 @@ class Planner:
 
     def look_ahead(self) -> None:
         """Draw the row order of the next epoch; not a custom one, which may have a state."""
-        if not callable(self.shuffle):
+        if not callable(self.shuffle) and not isinstance(self.source.data.X, StoredMatrix):
             self._next_order = self._order(self.model.epochs_trained + 1)
 
     def _order(self, epoch: int) -> np.ndarray:
@@ -222,9 +237,15 @@ class Planner:
         if callable(self.shuffle):
             return self.for_all(as_order(self.shuffle(epoch, n), n))
         if not self.shuffle:
-            return self.for_all(np.arange(n, dtype=np.int32))
-        orders = [permutation(seed, epoch, n)[: self._full] for seed in seeds]
+            return self.for_all(np.arange(n, dtype=row_dtype(n)))
+        orders = [self._shuffled(seed, epoch)[: self._full] for seed in seeds]
         return self.for_all(orders[0]) if len(set(seeds)) == 1 else np.stack(orders)
+
+    def _shuffled(self, seed: int, epoch: int) -> np.ndarray:
+        X = self.source.data.X
+        if isinstance(X, StoredMatrix):
+            return stored_order(seed, epoch, X.groups, X.buffer, 1, self.batch_size)
+        return permutation(seed, epoch, self._rows)
 
     def for_all(self, order: np.ndarray) -> np.ndarray:
         """Return an order that all networks have in common.

@@ -8,7 +8,7 @@ import numpy as np
 import xpmlp_backends
 
 from xpmlp.arrays.checks import weights
-from xpmlp.arrays.rows import Rows, SparseRows
+from xpmlp.arrays.rows import Rows, SparseRows, StoredRows
 from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.model import tables
 from xpmlp.model.base import Model
@@ -65,7 +65,7 @@ class TrainingData:
     @property
     def host_bytes(self) -> int:
         """Bytes of the training data that can be copied to the device as they are."""
-        copied = self.x.on_host and not isinstance(self.x, SparseRows)
+        copied = self.x.on_host and not isinstance(self.x, SparseRows | StoredRows)
         weight = 0 if self.weight is None else self.weight.nbytes
         return (self.x.nbytes if copied else 0) + self.target.nbytes + weight
 
@@ -120,8 +120,8 @@ def _stays(
                 f"data_on: found 'host' for {what} on {backend.device}; pass them as NumPy arrays"
             )
         return False, None
-    if data_on != "auto":
-        return data_on == "host", None
+    if data_on != "auto" or isinstance(x, StoredRows):
+        return data_on != "device", None
     memory = backend.memory()
     if memory is None or not too_large(memory, size):
         return False, None
@@ -165,6 +165,8 @@ def prepare(
         if validation_data is not None:
             raise InvalidValueError("give validation_data or validation_split, not both")
         kept, aside = split(model.seed, x.count, validation_split)
+        if isinstance(x, StoredRows):  # in the order of the file
+            kept, aside = np.sort(kept), np.sort(aside)
         held = Held(x.take(aside), target[aside], None, host_y[aside])
         x, target = x.take(kept), target[kept]
         weight = None if weight is None else _some(weight[kept])
@@ -175,6 +177,8 @@ def prepare(
     scaling = model.scaling.fitted(x, ready=table is not None).fitted_to_targets(
         model.backend, task, target
     )
+    if isinstance(x, StoredRows):
+        x.statistics()  # all rows are checked before the first step
     x, target = scaling.applied(x, dtype), scaling.of_targets(task, target, dtype)
     if held is not None:
         held_x = scaling.applied(held.x, dtype, "validation X")
