@@ -54,6 +54,7 @@ def thin(model: Model, x: Rows) -> Rows:
         and "sparse" in model.backend.capabilities
         and x.array.is_thin
         and model.network.members is None
+        and model.augment is None
         and model.network.layers[0].name == "dense1"  # neither dropout nor a residual connection
         and not any(a is not None for a in model.scaling.arrays(x, model.dtype))
     ):
