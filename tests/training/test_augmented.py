@@ -17,6 +17,9 @@ SHAPE, N = (6, 5), 40
 ALL = ["elastic:6", "rotate", "shift:1", "scale", "shear", "erase", "noise:5"]
 MOVES = ["elastic:6", "rotate", "shift:1"]
 
+few = pytest.mark.parametrize("name", ["numpy", "strict", "torch"])
+"""Where the loop is what is tested: other backends take the same steps."""
+
 
 def example() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
@@ -45,7 +48,7 @@ def test_a_run_is_the_same_on_every_backend(backend: Any) -> None:
         assert history.execution.mode == "recorded"
 
 
-def test_a_step_is_one_on_the_pictures_that_its_key_makes(backend: Any, uncompiled: None) -> None:
+def test_a_step_is_one_on_the_pictures_that_its_key_makes(backend: Any) -> None:
     """The same pictures, made by hand and scaled by hand, without augmentation."""
     X, y = example()
     made: Any = Augment.of(MOVES, SHAPE)
@@ -59,7 +62,9 @@ def test_a_step_is_one_on_the_pictures_that_its_key_makes(backend: Any, uncompil
         assert_close(augmented.state_dict()[name], value, atol=1e-6)
 
 
-def test_strength_0_and_none_are_no_augmentation(backend: Any, uncompiled: None) -> None:
+@few
+def test_strength_0_and_none_are_no_augmentation(name: str) -> None:
+    backend = make_backend(name)
     one, other = model(backend), model(backend)
     one.fit(*example(), epochs=1, augment=["shift:0", "elastic:0"])
     other.fit(*example(), epochs=1)
@@ -82,7 +87,9 @@ def test_nothing_crosses_between_host_and_device(library: Any) -> None:
     assert np.isfinite(history["loss"][0])
 
 
-def test_data_on_the_host_and_sparse_data_give_the_same(backend: Any, uncompiled: None) -> None:
+@few
+def test_data_on_the_host_and_sparse_data_give_the_same(name: str) -> None:
+    backend = make_backend(name)
     import scipy.sparse
 
     X, y = example()
@@ -96,9 +103,10 @@ def test_data_on_the_host_and_sparse_data_give_the_same(backend: Any, uncompiled
     same(made[0], made[2])
 
 
-def test_an_interrupted_run_resumes_bit_for_bit(
-    backend: Any, uncompiled: None, tmp_path: Path
-) -> None:
+@few
+def test_an_interrupted_run_resumes_bit_for_bit(name: str, tmp_path: Path) -> None:
+    backend = make_backend(name)
+
     class Stop(xpmlp.Callback):
         every = 4
 
@@ -133,7 +141,9 @@ def test_a_continued_run_has_what_it_is_given() -> None:
     assert two.augment is None
 
 
-def test_a_loop_takes_the_steps_of_fit(backend: Any, uncompiled: None) -> None:
+@few
+def test_a_loop_takes_the_steps_of_fit(name: str) -> None:
+    backend = make_backend(name)
     fitted, stepped, split = (model(backend) for _ in range(3))
     fitted.fit(*example(), epochs=1, batch_size=16, augment=MOVES, metrics=False)
     for mlp in (stepped, split):
@@ -170,7 +180,9 @@ def test_networks_that_share_nothing_train_as_each_alone(backend: Any, shuffle: 
             assert_close(both.state_dict()[name][i], value, atol=2e-5)
 
 
-def test_networks_that_share_weights_see_the_same_pictures(backend: Any, uncompiled: None) -> None:
+@few
+def test_networks_that_share_weights_see_the_same_pictures(name: str) -> None:
+    backend = make_backend(name)
     mlp = model(backend, ensemble=2, sharing="mini")
     assert np.isfinite(mlp.fit(*example(), epochs=1, batch_size=16, augment=MOVES)["loss"][0])
 
