@@ -75,7 +75,7 @@ class Model:
     compiled : dict
         Compiled steps, by optimizer.
     forward_pass : object
-        The compiled forward pass; see ``xpmlp.model.predict``.
+        The compiled forward pass; see ``xpmlp.model.forward``.
     """
 
     @keywords.known("MLP")
