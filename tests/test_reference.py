@@ -23,10 +23,10 @@ from xpmlp.nn.optimizers import OPTIMIZERS
 PAGES = Path(__file__).resolve().parent.parent / "docs" / "reference"
 
 MODULES = (
-    "xpmlp", "xpmlp.activations", "xpmlp.callbacks", "xpmlp.checkpoints", "xpmlp.data",
-    "xpmlp.inspect.diagnose", "xpmlp.inspect.explain", "xpmlp.inspect.verify", "xpmlp.losses",
-    "xpmlp.metrics", "xpmlp.optimizers", "xpmlp.play.points", "xpmlp.schedules", "xpmlp.sklearn",
-    "xpmlp_backends",
+    "xpmlp", "xpmlp.activations", "xpmlp.augment", "xpmlp.callbacks", "xpmlp.checkpoints",
+    "xpmlp.data", "xpmlp.inspect.diagnose", "xpmlp.inspect.explain", "xpmlp.inspect.verify",
+    "xpmlp.losses", "xpmlp.metrics", "xpmlp.optimizers", "xpmlp.play.points", "xpmlp.schedules",
+    "xpmlp.sklearn", "xpmlp_backends",
 )  # fmt: skip
 """Their ``__all__`` is public; of ``xpmlp.errors``, which has none, the exceptions are."""
 

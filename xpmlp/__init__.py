@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from xpmlp_backends import backend as backend
 
+    from xpmlp import augment as augment
     from xpmlp import data as data
     from xpmlp import losses as losses
     from xpmlp import metrics as metrics
@@ -73,7 +74,7 @@ _HOME = {
     ),
 }
 _MODULES = (
-    *("activations", "callbacks", "data", "errors", "losses", "metrics", "optimizers"),
+    *("activations", "augment", "callbacks", "data", "errors", "losses", "metrics", "optimizers"),
     "schedules",
 )
 

@@ -107,6 +107,9 @@ class MLP(Exportable, Portable, Described):
     sharing : {"none", "mini", "full"}
         What the networks of an ensemble share: nothing; all but a factor of each input (TabM-mini);
         or the weight matrices, with factors of inputs and units and a bias for each (TabM).
+    image_shape : sequence of int, optional
+        (height, width) or (height, width, channels) of inputs that are pictures, for
+        ``fit(augment=...)``.
 
     Attributes
     ----------
@@ -162,6 +165,7 @@ class MLP(Exportable, Portable, Described):
         checkpoints: str | os.PathLike[str] | Checkpoints | None = None,
         checkpoint_every: int | None = None,
         resume: bool | str | os.PathLike[str] = False,
+        augment: Any = None,
     ) -> History:
         """Train the model, starting from its current weights.
 
@@ -222,6 +226,10 @@ class MLP(Exportable, Portable, Described):
         resume : bool or path-like
             Resume from the newest checkpoint, or from the one given, with the same arguments,
             data and callbacks as before. If there is none yet, start a new run.
+        augment : str, Augmentation, callable, or list of them, optional
+            How each step varies its pictures: ``"elastic"``, ``xpmlp.augment.Rotate(10)``,
+            ``["elastic", "shift:1"]``, or a function (xp, pictures, draw) -> pictures. It needs
+            ``MLP(..., image_shape=(28, 28))``, and pictures whose background is 0.
 
         Returns
         -------
@@ -292,6 +300,7 @@ class MLP(Exportable, Portable, Described):
                 stream=stream,
                 callbacks=kept.around(callbacks) if kept else callbacks,
                 after=continue_from(self.progress, chosen) if go_on and not saved else None,
+                augment=augment,
             )
 
 

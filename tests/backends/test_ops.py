@@ -158,6 +158,29 @@ def gather(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[
         yield [X, y, w, rows, shift, scale, Dtype]
 
 
+def uniform(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    keys = dropout_keys(3, 0, 1, 2)[0]
+    yield [keys[0], (n, n_in), 0, Dtype]
+    yield [keys[0], (n, n_in), 7 << 27, Dtype]
+    yield [keys, (2, n_in, n), 1 << 27, Dtype]
+
+
+def warped(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
+    """Maps and fields of each picture, or of all; some look outside."""
+    for h, w, c, maps, fields in (
+        (5, 4, 1, n, n),
+        (5, 4, 3, 1, n),
+        (1, 6, 2, n, 1),
+        (1, 1, 1, 1, 1),
+    ):
+        x, shape = rng.random((n, h * w * c)), (h, w, c)
+        A = np.array([1.0, 0, 0, 0, 1, 0]) + rng.standard_normal((maps, 6)) * 0.7
+        field = rng.standard_normal((h, fields, 2, w))
+        yield [x, A, field, shape]
+        yield [x, None, field, shape]
+        yield [x, A, None, shape]
+
+
 def assess(n: int, n_in: int, n_out: int, rng: np.random.Generator) -> Iterator[Arguments]:
     """Every loss with the metrics that go with it, with weights and without."""
     outputs = max(n_out, 2)
@@ -303,6 +326,8 @@ CASES: dict[str, Callable[..., Iterator[Arguments]]] = {
     "dropout": dropout,
     "dropout_grad": dropout,
     "gather_batch": gather,
+    "uniform": uniform,
+    "warped": warped,
     "penalize": penalize,
     "pack": pack,
     "unpack": unpack,

@@ -9,7 +9,7 @@ from conftest import assert_close, make_backend
 import xpmlp
 from xpmlp.arrays import host, rows
 from xpmlp.errors import DivergenceError, InvalidValueError
-from xpmlp.model import predict
+from xpmlp.model import forward
 from xpmlp.nn.contract import Memory
 from xpmlp.training import batches
 
@@ -247,7 +247,7 @@ def test_results_of_host_data_come_batch_by_batch(
     mlp = model(backend)
     mlp.fit(X, y, epochs=1)
     whole = mlp.predict_proba(X), mlp.predict(X), mlp.evaluate(X, y)
-    monkeypatch.setattr(predict, "ROWS", 16)
+    monkeypatch.setattr(forward, "ROWS", 16)
     mlp.forget_compiled()
     parts = mlp.predict_proba(X), mlp.predict(X), mlp.evaluate(X, y)
     assert isinstance(parts[0], np.ndarray)

@@ -33,6 +33,7 @@ def settings(training: Training) -> dict[str, Any]:
         "metrics": training.metrics,
         "training rows": training.examples,
         "data": _digest(training),
+        "augment": to_config(training.mlp.augment),
     }
 
 
@@ -45,7 +46,7 @@ def compare(saved: Mapping[str, Any], given: Mapping[str, Any], path: Path) -> N
         Names the first thing that differs.
     """
     for name, found in given.items():
-        had = saved[name]
+        had = saved.get(name) if name == "augment" else saved[name]  # older ones do not have it
         if had == found:
             continue
         while isinstance(had, dict) and isinstance(found, dict):

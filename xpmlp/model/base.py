@@ -18,6 +18,7 @@ from xpmlp.model.settings import settings_of
 from xpmlp.model.task import KINDS, Task, check_outputs, check_parts
 from xpmlp.model.weights import Weights
 from xpmlp.nn.activations import activation
+from xpmlp.nn.augmented import Augment
 from xpmlp.nn.contract import Backend, Run
 from xpmlp.nn.embeddings import Embedding
 from xpmlp.nn.gradcheck import is_custom
@@ -65,6 +66,8 @@ class Model:
         Where the last training run ended; None before the first, and after one that failed.
     calibration : Calibration or None
         What rows held out have said of the predictions; None anew when weights change.
+    augment : Augment or None
+        What the last fit did to its pictures.
     metadata : dict
         Anything to save with the model, as JSON.
     arguments : dict
@@ -72,7 +75,7 @@ class Model:
     compiled : dict
         Compiled steps, by optimizer.
     forward_pass : object
-        The compiled forward pass; see ``xpmlp.model.predict``.
+        The compiled forward pass; see ``xpmlp.model.forward``.
     """
 
     @keywords.known("MLP")
@@ -109,6 +112,7 @@ class Model:
         table: object = None,
         ensemble: int | None = None,
         sharing: str = "none",
+        image_shape: Sequence[int] | None = None,
     ) -> None:
         self.arguments = {
             name: value
@@ -142,6 +146,7 @@ class Model:
         self.calibration: Calibration | None = None
         self.metadata: dict[str, Any] = {}
         self.progress: Any = None
+        self.augment: Augment | None = None
         self.forget_compiled()
         self.backend = backend_for(backend, device, dtype, precision)
         first = self.network.initial_values(self.arguments["seed"])
@@ -285,10 +290,8 @@ class Model:
             backend = self.backend if device is None else self.backend.name
         made = type(self).__new__(type(self))  # a subclass may have other arguments
         Model.__init__(made, **arguments, backend=backend, device=device)
-        if "scaling" not in changes:
-            made.scaling = self.scaling
-        if "table" not in changes:
-            made.table = self.table
+        for name in {"scaling", "table", "augment"} - set(changes):
+            setattr(made, name, getattr(self, name))
         if not {"loss", "output", "targets"} & set(changes):
             made.known_task, made.loss = self.known_task, self.loss
         made.seed_is_drawn = self.seed_is_drawn and "seed" not in changes
@@ -302,7 +305,7 @@ class Model:
         """Return a function that undoes whatever training changes from now on."""
         weights = self.weights.flat, self.weights.statistics
         task, seed = self.known_task, self.arguments["seed"]
-        names = ("epochs_trained", "scaling", "table", "progress", "calibration")
+        names = ("epochs_trained", "scaling", "table", "progress", "calibration", "augment")
         rest = {name: getattr(self, name) for name in names}
 
         def undo() -> None:
@@ -335,6 +338,7 @@ class Model:
             self.penalty_on_device(),
             self.grouped(optimizer),
             None if owned is None else self.backend.asarray(np.array(owned, dtype=np.int32)),
+            self.augment,
         )
 
     def grouped(self, optimizer: Optimizer) -> Grouped:
@@ -368,9 +372,10 @@ class Model:
         return self.compiled[key]
 
     def custom_settings(self) -> Any:
-        """Return what custom functions depend on, to compare; None if there are none."""
+        """Return what custom functions and augmentation depend on; None if there are none."""
         architecture, task = self.network.architecture, self.known_task
         custom: list[Any] = [a for a in architecture.activations if is_custom(a)]
+        custom += [] if self.augment is None else [self.augment]
         if callable(architecture.normalization):
             custom += [layer.forward for layer in self.network.layers]
         if task is not None:

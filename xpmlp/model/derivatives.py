@@ -15,10 +15,11 @@ from xpmlp.model import keywords
 from xpmlp.model.base import Model
 from xpmlp.model.evaluate import Evaluated
 from xpmlp.model.examples import examples
+from xpmlp.model.forward import ROWS
 from xpmlp.model.members import refuse_ensemble
 from xpmlp.model.memory import advice_on_use, rows_within_chunk, within_memory
 from xpmlp.model.outputs import LOGITS, probable
-from xpmlp.model.predict import ROWS, inputs
+from xpmlp.model.predict import inputs
 from xpmlp.nn.contract import Array
 from xpmlp.nn.layers import Backward, Layer, Pass, map_layers, watch
 from xpmlp.nn.ops import scaled

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any, Literal, overload
 
-from xpmlp.model import keywords
+from xpmlp.model import keywords, rounds
 from xpmlp.model.base import Model
 from xpmlp.model.examples import weighted
 from xpmlp.model.measures import Metrics, chosen, measured
@@ -23,6 +23,7 @@ class Evaluated(Predictor):
         sample_weight: Any = None,
         metrics: Metrics = (),
         each: Literal[False] = False,
+        augment_rounds: int = 0,
     ) -> dict[str, float]: ...
 
     @overload
@@ -34,6 +35,7 @@ class Evaluated(Predictor):
         sample_weight: Any = None,
         metrics: Metrics = (),
         each: bool,
+        augment_rounds: int = 0,
     ) -> dict[str, list[float]]: ...
 
     @keywords.known("evaluate")
@@ -45,6 +47,7 @@ class Evaluated(Predictor):
         sample_weight: Any = None,
         metrics: Metrics = (),
         each: bool = False,
+        augment_rounds: int = 0,
     ) -> dict[str, Any]:
         """Return ``{"loss": ..., "accuracy": ...}``; ``"r2"`` for as many values as outputs.
 
@@ -60,6 +63,8 @@ class Evaluated(Predictor):
         metrics : list of str, function or xpmlp.metrics.Measure
             What else to measure, as for ``fit``: ``metrics=["f1", "auc"]``.
         each : bool
+        augment_rounds : int
+            As for ``predict``: of means over variants of each picture.
 
         Raises
         ------
@@ -78,6 +83,9 @@ class Evaluated(Predictor):
         >>> mlp.evaluate([[0.0], [1.0]], [-1.0, 3.0], metrics=["mae"], sample_weight=[3, 1])
         {'loss': 1.5, 'r2': 0.0, 'mae': 1.5}
         """
+        if augment_rounds:
+            view = rounds.varied(self, augment_rounds, each)
+            return view.evaluate(X, y, sample_weight=sample_weight, metrics=metrics)
         each = self._each("evaluate", each)
 
         def score(model: Model) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from xpmlp.model.calibration import Calibration, score_shape
 from xpmlp.model.outputs import probable
 from xpmlp.model.task import KINDS, Task
 from xpmlp.nn.activations import ACTIVATIONS, Activation, activation
+from xpmlp.nn.augmented import Augment
 from xpmlp.nn.contract import Backend
 from xpmlp.nn.embeddings import Embedding, embed
 from xpmlp.nn.ensemble import Members
@@ -43,6 +44,7 @@ OWN = "own:"
 DEFAULTS = {
     "bias_initializer": "zeros", "zero_last": False, "embedding": None, "input_scale": False,
     "parametrization": "standard", "activation_mix": False, "ensemble": None, "sharing": "none",
+    "image_shape": None,
 }  # fmt: skip
 """Arguments that are left out of files that do not need them, as earlier versions wrote them."""
 
@@ -66,7 +68,7 @@ def save(mlp: Model, path: Any) -> None:
 def describe(mlp: Model, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a model's configuration, and its arrays with these parameters and statistics."""
     loss = mlp.known_task.loss if mlp.known_task else mlp.loss
-    config = {
+    config: dict[str, Any] = {
         "arguments": _arguments(mlp),
         "kind": mlp.known_task and mlp.known_task.kind,
         "columns": mlp.known_task and mlp.known_task.columns,
@@ -82,6 +84,8 @@ def describe(mlp: Model, values: Mapping[str, Any]) -> tuple[dict[str, Any], dic
     if mlp.calibration is not None:
         config["calibration"], arrays = mlp.calibration.to_config()
         tensors |= {f"calibration.{name}": value for name, value in arrays.items()}
+    if mlp.augment is not None:
+        config["augment"] = mlp.augment.to_config()
     if mlp.table is not None and mlp.table.features:
         config["table"], arrays = mlp.table.to_config()
         tensors |= {f"table.{name}": value for name, value in arrays.items()}
@@ -101,6 +105,7 @@ def _arguments(mlp: Model) -> dict[str, Any]:
         "dropout": [rates.to_config(rate, OWN) for rate in architecture.dropout],
         "input_dropout": rates.to_config(architecture.input_dropout, OWN),
         "embedding": embedding and embedding.to_config(),
+        "image_shape": architecture.image_shape and list(architecture.image_shape),
         # The weights themselves are in the file.
         **{n: DEFAULTS.get(n, "auto") if callable(made) else made for n, made in first.items()},
     }
@@ -150,6 +155,9 @@ def _rebuild(
         arguments["loss"] = _own_loss(config["loss"], own)
     mlp = cls(**arguments, backend=backend)
     _fill(mlp, config, tensors)
+    if config.get("augment") is not None:
+        entries, shape = tensorfile.entry(config, "augment", list), arguments["image_shape"]
+        mlp.augment = Augment.from_config(entries, shape, own)
     mlp.metadata = tensorfile.entry(config, "metadata", dict)
     return mlp
 

@@ -10,10 +10,11 @@ import numpy as np
 from xpmlp.arrays.dlpack import give_back, is_numpy_array
 from xpmlp.arrays.rows import HostRows, Rows, SparseRows, ThinRows, rows
 from xpmlp.errors import InvalidValueError, flag
-from xpmlp.model import keywords, members, pickling, tables
+from xpmlp.model import keywords, members, pickling, rounds, tables
 from xpmlp.model.base import Model
+from xpmlp.model.forward import Compiled
 from xpmlp.model.inputs import check_codes
-from xpmlp.model.memory import advice_on_use, release, rows_within_chunk, within_memory
+from xpmlp.model.memory import advice_on_use, release, within_memory
 from xpmlp.model.outputs import (
     DECISIONS,
     MOMENTS,
@@ -24,15 +25,10 @@ from xpmlp.model.outputs import (
 )
 from xpmlp.model.task import total_sum_of_squares
 from xpmlp.nn.contract import Array, Forward
-from xpmlp.nn.layers import Pass
-from xpmlp.nn.ops import scaled
 
 Batches = list[tuple[int, int]]
 
 logger = logging.getLogger("xpmlp")
-
-ROWS = 4096
-"""Rows of a batch: enough for full speed, and few enough that the activations fit."""
 
 
 def inputs(model: Model, X: Any, name: str = "X", table: Any = None) -> Rows:
@@ -54,6 +50,7 @@ def thin(model: Model, x: Rows) -> Rows:
         and "sparse" in model.backend.capabilities
         and x.array.is_thin
         and model.network.members is None
+        and model.augment is None
         and model.network.layers[0].name == "dense1"  # neither dropout nor a residual connection
         and not any(a is not None for a in model.scaling.arrays(x, model.dtype))
     ):
@@ -169,7 +166,7 @@ def _in_batches(
     model: Model, x: Rows, f: Callable[[Forward, Batches], Array], each: bool = False
 ) -> Array:
     """Compute over all rows in batches; halve the batch while the device's memory is too small."""
-    forward, n = _Forward.of(model, x, each), x.count
+    forward, n = Compiled.of(model, x, each), x.count
     while True:
         rows = min(forward.rows, n)
         try:
@@ -188,55 +185,28 @@ def _batches(n: int, rows: int) -> Batches:
     return [(start, min(start + rows, n)) for start in range(0, n, rows)]
 
 
-class _Forward:
-    """A model's forward pass, compiled for its backend, task and scaling, for any weights."""
-
-    def __init__(self, model: Model, x: Rows, each: bool) -> None:
-        self.each = each
-        self.rows = rows_within_chunk(model, ROWS)
-        self.backend, self.scaling, self.task = model.backend, model.scaling, model.known_task
-        self.scaled, self.settings = x.scaled, model.custom_settings()
-        network, layer, ops = model.network, model.full_network(), model.backend.ops
-        xp, shift_scale = ops.xp, model.scaling.arrays(x, model.dtype)
-
-        def forward(flat: Array, statistics: Array, X: Array) -> Array:
-            params = network.layout.views(xp, flat)
-            run = Pass(statistics=network.statistics.views(xp, statistics))
-            z = layer.forward(ops, params, scaled(xp, X, *shift_scale, flat.dtype), run)[0]
-            return z if network.members is None else members.outputs(model, z, each)
-
-        self.run = model.backend.compile_forward(forward)
-
-    @staticmethod
-    def of(model: Model, x: Rows, each: bool) -> "_Forward":
-        """Return the model's; make it again if anything that it depends on has changed."""
-        made: _Forward | None = model.forward_pass
-        if (
-            made is None
-            or made.each is not each
-            or made.backend is not model.backend
-            or made.scaling is not model.scaling
-            or made.task is not model.known_task
-            or made.scaled != x.scaled
-            or made.settings != model.custom_settings()
-        ):
-            made = model.forward_pass = _Forward(model, x, each)
-        return made
-
-
 class Predictor(Model):
     """A model with the verbs that use it: predict, predict_proba and member."""
 
     @overload
     def predict(
-        self, X: Any, return_std: Literal[False] = False, *, each: bool = False
+        self,
+        X: Any,
+        return_std: Literal[False] = False,
+        *,
+        each: bool = False,
+        augment_rounds: int = 0,
     ) -> Array: ...
 
     @overload
-    def predict(self, X: Any, return_std: bool, *, each: bool = False) -> tuple[Array, Array]: ...
+    def predict(
+        self, X: Any, return_std: bool, *, each: bool = False, augment_rounds: int = 0
+    ) -> tuple[Array, Array]: ...
 
     @keywords.known("predict")
-    def predict(self, X: Any, return_std: bool = False, *, each: bool = False) -> Any:
+    def predict(
+        self, X: Any, return_std: bool = False, *, each: bool = False, augment_rounds: int = 0
+    ) -> Any:
         """Return class indices, 0/1 labels, or values; shape (n,), or (n, targets) for several.
 
         The result is in the library of X and on its device; NumPy for lists and sparse matrices.
@@ -255,6 +225,9 @@ class Predictor(Model):
             ``loss="gaussian"``, or of the values that the networks of an ensemble predict.
         each : bool
             Of an ensemble, return what each network predicts: shape (k, n) or (k, n, targets).
+        augment_rounds : int
+            Mean over so many variants of each picture, by the augmentation of the last fit, and the
+            picture itself; drawn by the seed, the same for all rows.
 
         Raises
         ------
@@ -271,6 +244,9 @@ class Predictor(Model):
         >>> mlp.predict([[5.0, 1.0], [0.0, 3.0]])
         array([0, 1])
         """
+        if augment_rounds:
+            view = rounds.varied(self, augment_rounds, each)
+            return view.predict(X, return_std)
         each, loss = self._each("predict", each), self.task.loss
         if not flag("return_std", return_std):
             return self._forward(X, DECISIONS, "predict", each=each)
@@ -291,13 +267,14 @@ class Predictor(Model):
         return mean, self._forward(X, DECISIONS, "predict", each=True, over=members.deviation)
 
     @keywords.known("predict_proba")
-    def predict_proba(self, X: Any, *, each: bool = False) -> Array:
+    def predict_proba(self, X: Any, *, each: bool = False, augment_rounds: int = 0) -> Array:
         """Return class probabilities, shape (n, C); for one output those of 0 and 1, (n, 2).
 
         The result is in the model's dtype, in the library of X and on its device. For
         several labels it is the probability of each, shape (n, outputs). After ``calibrate`` they
         are those at the temperature found. Of an ensemble it is the mean of its networks'
         probabilities or, with ``each``, those of each: (k, n, C), without the temperature.
+        ``augment_rounds`` is as for ``predict``.
 
         Raises
         ------
@@ -312,6 +289,8 @@ class Predictor(Model):
         """
         if self.task.kind == "values":
             raise InvalidValueError("predict_proba: this model predicts values; use predict")
+        if augment_rounds:
+            return rounds.varied(self, augment_rounds, each).predict_proba(X)
         each = self._each("predict_proba", each)
         # The temperature is that of the mean.
         reading = OWN_PROBABILITIES if each else PROBABILITIES

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from numbers import Real
 from typing import Any
 
@@ -46,6 +47,8 @@ class Architecture:
         Whether each hidden unit learns how much of its activation it uses.
     members : Members or None
         How many networks there are in one, and what they share.
+    image_shape : tuple of int or None
+        (height, width) or (height, width, channels) of inputs that are pictures.
     """
 
     sizes: tuple[int, ...]
@@ -63,6 +66,7 @@ class Architecture:
     parametrization: str
     activation_mix: bool
     members: Members | None = None
+    image_shape: tuple[int, ...] | None = None
 
     @property
     def first(self) -> int:
@@ -93,6 +97,7 @@ class Architecture:
         activation_mix: bool = False,
         ensemble: int | None = None,
         sharing: str = "none",
+        image_shape: Sequence[int] | None = None,
     ) -> "Architecture":
         """Check the arguments of ``MLP``, and expand them to one value for each layer."""
         sizes = _sizes(sizes)
@@ -140,6 +145,7 @@ class Architecture:
             parametrization,
             activation_mix,
             members,
+            _image_shape(image_shape, sizes[0]),
         )
         if residual and not any(a == b for a, b in made.pairs[:-1]):
             raise InvalidValueError(
@@ -159,6 +165,23 @@ def _sizes(sizes: Sequence[int]) -> tuple[int, ...]:
         raise InvalidValueError(
             f"sizes: found {short(repr(sizes))}; expected at least two whole numbers from 1 to "
             "2**31 - 1, inputs first and outputs last, such as [784, 128, 10]"
+        )
+    return values
+
+
+def _image_shape(shape: Any, inputs: int) -> tuple[int, ...] | None:
+    """Check the shape of pictures, whose pixels are the inputs."""
+    if shape is None:
+        return None
+    try:
+        values = tuple(int(n) for n in shape)
+        whole = all(n == m and n > 0 for n, m in zip(values, shape, strict=True))
+    except (TypeError, ValueError, OverflowError):
+        values, whole = (), False
+    if not whole or len(values) not in (2, 3) or prod(values) != inputs:
+        raise InvalidValueError(
+            f"image_shape: found {short(repr(shape))}; expected (height, width), or (height, "
+            f"width, channels), of {inputs} pixels, the inputs of the network"
         )
     return values
 
@@ -197,6 +220,6 @@ def _activations(spec: Any, hidden: int) -> tuple[Activation, ...]:
 ARGUMENTS = (
     "sizes", "activation", "dropout", "input_dropout", "normalization", "residual", "bias",
     "initializer", "bias_initializer", "zero_last", "embedding", "input_scale", "parametrization",
-    "activation_mix", "ensemble", "sharing",
+    "activation_mix", "ensemble", "sharing", "image_shape",
 )  # fmt: skip
 """Those arguments of ``MLP`` that describe the architecture."""

@@ -25,9 +25,10 @@ from xpmlp.nn.metrics import accumulate, assess, batch_mean, is_largest
 from xpmlp.nn.numeric import angles, angles_grad, batch_product, shares
 from xpmlp.nn.parameters import Layout
 from xpmlp.nn.penalty import penalize
-from xpmlp.nn.random import dropout_mask, dropped, dropped_grad
+from xpmlp.nn.random import dropout_mask, dropped, dropped_grad, uniform
 from xpmlp.nn.tabular import mixed, mixed_grad
 from xpmlp.nn.updates import UPDATES
+from xpmlp.nn.warp import warped
 
 Operation = Callable[..., Any]
 
@@ -128,6 +129,8 @@ class Ops:
     dropout: Operation
     dropout_grad: Operation
     gather_batch: Operation
+    uniform: Operation
+    warped: Operation
     penalize: Operation
     pack: Operation
     unpack: Operation
@@ -170,6 +173,8 @@ class Ops:
             dropout=dropped,
             dropout_grad=dropped_grad,
             gather_batch=partial(gather_batch, xp),
+            uniform=partial(uniform, xp, device=device),
+            warped=partial(warped, xp, device),
             penalize=partial(penalize, xp),
             pack=partial(pack, xp, device),
             unpack=partial(unpack, xp),

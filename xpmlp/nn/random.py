@@ -29,6 +29,7 @@ class Purpose(IntEnum):
     SIGNS = 5
     BIASES = 6
     EMBEDDINGS = 7
+    AUGMENT = 8
 
 
 def generator(seed: int, purpose: Purpose, *index: int) -> np.random.Generator:
@@ -130,6 +131,17 @@ def dropout_keys(seed: int, epoch: int, steps: int, layers: int, rates: Any = No
     return np.concatenate([words, thresholds.astype(np.int32)[..., None]], axis=-1)
 
 
+def augment_keys(seed: int, epoch: int, steps: int, words: int = 2) -> np.ndarray:
+    """Draw a step's key for ``xpmlp.nn.augment``: int32, shape (steps, 1, words), 0 from the third.
+
+    They are a stream of their own, so dropout is the same with augmentation as without.
+    """
+    drawn = generator(seed, Purpose.AUGMENT, epoch).integers(
+        0, 2**32, size=(steps, 1, 2), dtype=np.uint32
+    )
+    return np.pad(drawn.view(np.int32), ((0, 0), (0, 0), (0, words - 2)))
+
+
 def _int32(word: int) -> int:
     """Write a 32-bit constant as the signed number with the same bits."""
     return word - (1 << 32) if word >= 1 << 31 else word
@@ -169,13 +181,51 @@ def dropout_mask(
     -------
     Array of ``dtype``, shape ``shape``
     """
-    each = prod(shape[key.ndim - 1 :])
-    x = xp.arange(each, dtype=xp.int32, device=device) * _GOLDEN + key[..., 0:1]
-    x = (x ^ ((x >> 16) & 0xFFFF)) * _M1 + key[..., 1:2]
-    x = (x ^ ((x >> 15) & 0x1FFFF)) * _M2
-    x = x ^ ((x >> 16) & 0xFFFF)
+    x = _hashed(xp, key, prod(shape[key.ndim - 1 :]), device)
     threshold, kept = threshold_and_kept(xp, key, rate, dtype)
     return xp.reshape(xp.astype(x >= threshold, dtype) * kept, shape)
+
+
+def _hashed(xp: Any, key: Array, count: int, device: Any, first: int = 0) -> Array:
+    """Return the hashes of elements ``first`` and those after it: int32, shape (..., count)."""
+    start = first_element(first)
+    x = xp.arange(count, dtype=xp.int32, device=device) * _GOLDEN + key[..., 0:1]
+    x = x + start if start else x
+    x = (x ^ ((x >> 16) & 0xFFFF)) * _M1 + key[..., 1:2]
+    x = (x ^ ((x >> 15) & 0x1FFFF)) * _M2
+    return x ^ ((x >> 16) & 0xFFFF)
+
+
+def first_element(first: int) -> int:
+    """Return what the hash adds to the key where element numbers begin at ``first``: an int32."""
+    return _int32(first * 0x9E3779B9 & 0xFFFFFFFF)
+
+
+def uniform(
+    xp: Any, key: Array, shape: tuple[int, ...], first: int, dtype: Any, device: Any = None
+) -> Array:
+    """Return numbers from −1 to 1, the same bits on every backend; reference of ``ops.uniform``.
+
+    They are the upper 24 bits of ``dropout_mask``'s hash, times 2⁻²³: float32 holds them exactly.
+
+    Parameters
+    ----------
+    xp : module
+    key : Array of int32, shape (2,) or (3,), or with an axis of k in front
+        The key words; a third is ignored.
+    shape : tuple of int
+        (k, ...) for k keys.
+    first : int
+        The first element's number: other numbers of the same key begin elsewhere.
+    dtype : dtype
+    device : object, optional
+
+    Returns
+    -------
+    Array of ``dtype``, shape ``shape``
+    """
+    x = _hashed(xp, key, prod(shape[key.ndim - 1 :]), device, first)
+    return xp.reshape(xp.astype(x >> 8, dtype) * 2.0**-23, shape)
 
 
 def threshold_and_kept(xp: Any, key: Array, rate: float | None, dtype: Any) -> tuple[Any, Any]:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from xpmlp.nn import ensemble
+from xpmlp.nn.augmented import Augment
 from xpmlp.nn.contract import Array, Data, Plan, State
 from xpmlp.nn.groups import Grouped
 from xpmlp.nn.layers import Layer, Pass
 from xpmlp.nn.losses import Loss
 from xpmlp.nn.metrics import Metric
 from xpmlp.nn.network import Network
-from xpmlp.nn.ops import Ops
+from xpmlp.nn.ops import Ops, scaled
 from xpmlp.nn.penalty import Penalty
 from xpmlp.nn.updates import Updated
 
@@ -38,6 +39,8 @@ class TrainingStep:
     optimizer : Grouped
     owners : Array of int32, shape (layout.size,), optional
         Which network has each parameter, where each has its learning rate.
+    augment : Augment or None
+        What is done to the pictures of a batch; its key comes after those of dropout.
     """
 
     ops: Ops
@@ -48,12 +51,13 @@ class TrainingStep:
     penalty: Penalty
     optimizer: Grouped
     owners: Array = None
+    augment: Augment | None = None
 
     def __call__(self, state: State, data: Data, plan: Plan, k: Any) -> State:
         """Take step ``k`` of the plan."""
         ops, xp, layout = self.ops, self.ops.xp, self.network.layout
         rows = plan.rows[k, ...]
-        x, y, weight = self.batch(data, rows, state.params.dtype)
+        x, y, weight = self.batch(data, rows, state.params.dtype, plan.keys[k, ...])
         params = ops.unpack(layout, state.params)
         run = Pass(
             training=True,
@@ -68,8 +72,17 @@ class TrainingStep:
         statistics = self.statistics(state.statistics, run)
         return State(new, moments, grad, statistics, value, *sums)
 
-    def batch(self, data: Data, rows: Array, dtype: Any) -> tuple[Array, Array, Array | None]:
+    def batch(
+        self, data: Data, rows: Array, dtype: Any, keys: Array
+    ) -> tuple[Array, Array, Array | None]:
         """Return the inputs, targets and weights of some rows, as the network takes them."""
+        if self.augment is None:
+            return self._gathered(data, rows, dtype)
+        x, y, weight = self._gathered(data._replace(shift=None, scale=None), rows, dtype)
+        x = self.augment(self.ops, x, keys[..., self.network.dropouts, :])
+        return scaled(self.ops.xp, x, data.shift, data.scale, dtype), y, weight
+
+    def _gathered(self, data: Data, rows: Array, dtype: Any) -> tuple[Array, Array, Array | None]:
         if self.network.members is None:
             given = (data.X, data.y, data.weight, rows, data.shift, data.scale, dtype)
             return self.ops.gather_batch(*given)

@@ -18,7 +18,7 @@ from xpmlp.model.memory import CHUNK_BYTES, gathered_bytes
 from xpmlp.nn.contract import Array, Backend, Data, Plan
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.orders import stored_order
-from xpmlp.nn.random import as_order, permutation, row_dtype
+from xpmlp.nn.random import as_order, augment_keys, permutation, row_dtype
 from xpmlp.nn.schedules import Time
 from xpmlp.training.rates import coefficients
 
@@ -250,17 +250,25 @@ class Planner:
     def for_all(self, order: np.ndarray) -> np.ndarray:
         """Return an order that all networks have in common.
 
-        Their inputs are then one array; but for dropout of the inputs, which is each network's.
+        Their inputs are then one array; but for dropout of the inputs, and augmentation, which are
+        each network's.
         """
         network = self.model.network
-        if network.seeded is None or not network.architecture.input_dropout:
+        drawn = network.architecture.input_dropout or self.model.augment
+        if network.seeded is None or not drawn:
             return order
         return np.broadcast_to(order, (network.seeded, len(order)))
 
     def keys(self, epoch: int, time: Time) -> np.ndarray:
-        """Draw the keys of dropout; those of each network, if they draw on their own."""
-        network = self.model.network
-        each = [network.keys(seed, epoch, time) for seed in self.model.seeds]
+        """Draw the keys of dropout; those of each network, if they draw on their own.
+
+        After them comes the key of augmentation, if there is any.
+        """
+        network, seeds = self.model.network, self.model.seeds
+        each = [network.keys(seed, epoch, time) for seed in seeds]
+        if self.model.augment is not None:
+            drawn = (augment_keys(s, epoch, time.steps, each[0].shape[-1]) for s in seeds)
+            each = [np.concatenate(pair, axis=1) for pair in zip(each, drawn, strict=True)]
         return each[0] if network.seeded is None else np.stack(each, axis=1)
 
     def draw(self, taken: int, time: Time) -> tuple[list[EpochPlan], list[Any]]:

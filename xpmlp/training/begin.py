@@ -9,6 +9,7 @@ from xpmlp.model.base import Model
 from xpmlp.model.measures import Measure, chosen
 from xpmlp.model.memory import Request
 from xpmlp.model.predict import thin
+from xpmlp.nn.augmented import Augment
 from xpmlp.training.advice import warn_of_inputs, warn_of_loss
 from xpmlp.training.history import History
 from xpmlp.training.loop import Training
@@ -23,6 +24,7 @@ def begun(
     data_on: str,
     named: Any,
     stream: Stream | None = None,
+    augment: Any = None,
     **options: Any,
 ) -> Training:
     """Place the data, give the model what it has learned of them, and return the run.
@@ -38,12 +40,30 @@ def begun(
     asked.on_host = given.x.on_host
     given.settle_inputs(model)
     model.calibration = None
+    model.augment = augmented(model, given, augment)
     given = replace(given, x=thin(model, given.x)) if data_on == "auto" else given
     model.set_task(given.task)
     options |= {"given": given, "batch_size": asked.batch_size, "named": measures}
     if stream is not None:
         return StreamTraining(model, stream=stream, **options)
     return Training(model, **options)
+
+
+def augmented(model: Model, given: TrainingData, spec: Any) -> Augment | None:
+    """Return what is done to the pictures of each batch, which must come in as they are.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+    """
+    made = Augment.of(spec, model.network.architecture.image_shape)
+    if made is not None and (given.x.scaled or model.table is not None or model.network.codes):
+        raise InvalidValueError(
+            "augment: found inputs that are scaled before a step gets them, by a table or "
+            f"scaling={model.scaling.mode!r}, or that are codes; expected pictures whose "
+            "background is 0. Leave the table out, and use scaling='auto' or None"
+        )
+    return made
 
 
 def _measures(named: Any, given: TrainingData) -> tuple[Measure, ...]:

@@ -12,9 +12,10 @@ import numpy as np
 from xpmlp.errors import InvalidValueError
 from xpmlp.model.backends import on_device
 from xpmlp.model.base import Model
+from xpmlp.model.forward import ROWS
 from xpmlp.model.members import refuse_ensemble
 from xpmlp.model.memory import rows_within_chunk
-from xpmlp.model.predict import ROWS, thin
+from xpmlp.model.predict import thin
 from xpmlp.nn.contract import Array, Plan
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.penalty import Penalty

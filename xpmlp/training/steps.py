@@ -43,7 +43,7 @@ class Loop:
     ----------
     mlp : MLP
     X, y, batch_size, optimizer, sample_weight, class_weight, validation_data, shuffle, metrics
-        As for ``MLP.fit``. ``gradient`` measures no accuracy.
+        As for ``MLP.fit``, and so is ``augment``. ``gradient`` measures no accuracy.
     epochs : int
         How many there will be at most: schedules run over them.
 
@@ -87,6 +87,7 @@ class Loop:
         validation_data: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
         shuffle: bool | str | Order = True,
         metrics: bool | Metrics = True,
+        augment: Any = None,
     ) -> None:
         self.mlp, self.backend = mlp, mlp.backend
         chosen, epochs = find_optimizer(optimizer), whole("epochs", epochs)
@@ -107,6 +108,7 @@ class Loop:
                     shuffle=check_order(shuffle),
                     metrics=on_batches,
                     sampled=True,
+                    augment=augment,
                 )
         except BaseException:
             undo()
@@ -223,11 +225,12 @@ class Loop:
         step, state, (data, plan, k, _) = self._step, self.training.state, batch._chunk
         xp, network, (part, start, stop) = step.ops.xp, self.mlp.network, batch._part
         params = network.layout.views(xp, state.params)
-        x, y, weight = step.batch(data, plan.rows[k, start:stop], state.params.dtype)
+        # Parts of a batch drop other units than each other: the hash begins elsewhere.
+        keys = plan.keys[k, ...] + part
+        x, y, weight = step.batch(data, plan.rows[k, start:stop], state.params.dtype, keys)
         run = Pass(
             training=True,
-            # Parts of a batch drop other units than each other: the hash begins elsewhere.
-            keys=plan.keys[k, ...] + part if network.dropouts else None,
+            keys=keys if network.dropouts else None,
             statistics=network.statistics.views(xp, state.statistics),
         )
         value, grads, _ = step.gradient(params, x, y, weight, run)

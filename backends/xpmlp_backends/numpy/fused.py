@@ -15,7 +15,7 @@ from xpmlp.nn.contract import Array
 from xpmlp.nn.ops import Ops
 from xpmlp.nn.penalty import Penalty, counts
 from xpmlp.nn.random import threshold_and_kept
-from xpmlp_backends.numpy import inplace, loops, loops_networks, networks, tabular
+from xpmlp_backends.numpy import inplace, loops, loops_networks, networks, picture_loops, tabular
 from xpmlp_backends.numpy.inplace import SLOTS, dense, dense_activation, dense_grad, products_grad
 from xpmlp_backends.numpy.record import empty, launch
 
@@ -44,6 +44,8 @@ def _of_one(ops: Ops) -> Ops:
     return replace(
         ops,
         gather_batch=partial(inplace.gather_batch, gather_batch),
+        uniform=picture_loops.uniform,
+        warped=picture_loops.warped,
         dense=partial(dense, partial(launch, loops.add_bias)),
         dense_grad=partial(dense_grad, partial(launch, loops.column_sums)),
         dense_activation=partial(dense_activation, partial(launch, loops.bias_relu)),
