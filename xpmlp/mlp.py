@@ -20,6 +20,8 @@ from xpmlp.model.summary import Described
 from xpmlp.nn.contract import Backend
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
+from xpmlp.parallel import Communicator
+from xpmlp.parallel.find import sharded
 from xpmlp.training.batches import Order, check_order
 from xpmlp.training.begin import train
 from xpmlp.training.callback import Callback, check_callbacks
@@ -166,6 +168,9 @@ class MLP(Exportable, Portable, Described):
         checkpoint_every: int | None = None,
         resume: bool | str | os.PathLike[str] = False,
         augment: Any = None,
+        workers: str | Communicator | None = None,
+        shards: int | None = None,
+        reduction: str = "tree",
     ) -> History:
         """Train the model, starting from its current weights.
 
@@ -230,6 +235,16 @@ class MLP(Exportable, Portable, Described):
             How each step varies its pictures: ``"elastic"``, ``xpmlp.augment.Rotate(10)``,
             ``["elastic", "shift:1"]``, or a function (xp, pictures, draw) -> pictures. It needs
             ``MLP(..., image_shape=(28, 28))``, and pictures whose background is 0.
+        workers : Communicator, optional
+            The processes that train together, each of which makes this call with the same
+            arguments and data.
+        shards : int, optional
+            Into how many parts a batch is cut, whose gradients are added up; 8 with ``workers``.
+            The result depends on it, not on the number of workers, which is no larger. Batch
+            normalization takes mean and variance of a shard's rows.
+        reduction : {"tree", "engine"}
+            Whether gradients are added up in a fixed order, or in that of the engine, which may be
+            faster and depends on the number of workers by rounding.
 
         Returns
         -------
@@ -268,6 +283,8 @@ class MLP(Exportable, Portable, Described):
         callbacks, shuffle, kept = check_callbacks(callbacks), check_order(shuffle), None
         on_batches, named = asked_for(metrics)
         go_on = flag("continued", continued)
+        shards = None if shards is None else whole("shards", shards)
+        form = sharded(workers, shards, reduction)
         callbacks += [ShowProgress()] if flag("progress", progress) else []
         if (checkpoints, checkpoint_every, resume) != (None, None, False):
             kept = Checkpoints.of(checkpoints, checkpoint_every, resume)
@@ -298,6 +315,7 @@ class MLP(Exportable, Portable, Described):
                 metrics=on_batches,
                 named=named,
                 stream=stream,
+                form=form,
                 callbacks=kept.around(callbacks) if kept else callbacks,
                 after=continue_from(self.progress, chosen) if go_on and not saved else None,
                 augment=augment,

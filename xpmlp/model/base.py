@@ -32,6 +32,9 @@ from xpmlp.nn.random import fresh_seed, seeds_of
 from xpmlp.nn.rates import owners, per_network
 from xpmlp.nn.step import TrainingStep
 
+Form = Callable[[Backend, TrainingStep], Run]
+"""How a step is compiled, where it is not the backend's own way."""
+
 STEPS = 4
 """Most compiled steps that are kept."""
 
@@ -349,7 +352,7 @@ class Model:
         """Return the penalty, with those of each network as arrays."""
         return self.penalty.placed(lambda each: self.backend.asarray(np.array(each), self.dtype))
 
-    def compiled_step(self, optimizer: Optimizer, metrics: bool) -> Run:
+    def compiled_step(self, optimizer: Optimizer, metrics: bool, form: Form | None = None) -> Run:
         """Return a compiled training step; it is made again if what it depends on changes."""
         # Rates come with each step's plan, so one step serves all of them.
         planned = ("learning_rate", "groups", "average")
@@ -363,12 +366,14 @@ class Model:
             metrics,
             self.penalty,
             self.custom_settings(),
+            form,
         )
         if key not in self.compiled:
             check_optimizer(optimizer, self.network.layout.size, self.dtype)
             while len(self.compiled) >= STEPS:
                 del self.compiled[next(iter(self.compiled))]
-            self.compiled[key] = self.backend.compile(self.make_step(optimizer, metrics))
+            step = self.make_step(optimizer, metrics)
+            self.compiled[key] = form(self.backend, step) if form else self.backend.compile(step)
         return self.compiled[key]
 
     def custom_settings(self) -> Any:

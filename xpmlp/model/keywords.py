@@ -41,7 +41,7 @@ _HERE: dict[tuple[str, ...], str] = {
     ("use_bias",): "Pass MLP(sizes, bias=False)",
     ("batch_norm", "batch_normalization"): "Pass MLP(sizes, normalization='batch')",
     ("kernel_initializer", "init"): "Pass MLP(sizes, initializer='he')",
-    ("n_jobs", "num_workers", "workers"): (
+    ("n_jobs", "num_workers"): (
         "Leave it out: the array library uses all cores (OMP_NUM_THREADS limits them)"
     ),
 }

@@ -142,6 +142,18 @@ def augment_keys(seed: int, epoch: int, steps: int, words: int = 2) -> np.ndarra
     return np.pad(drawn.view(np.int32), ((0, 0), (0, 0), (0, words - 2)))
 
 
+def shard_keys(xp: Any, keys: Array, shard: int) -> Array:
+    """Return the keys with which one shard of a batch drops units, others than other shards.
+
+    The hash of an element begins elsewhere, and so does its second round. Shard 0 has the keys of a
+    batch that is not cut. A third word, the threshold of a scheduled rate, stays.
+    """
+    if not shard or not keys.shape[-2]:
+        return keys
+    words = xp.asarray([shard, shard, 0][: keys.shape[-1]], dtype=keys.dtype, device=keys.device)
+    return keys + words
+
+
 def _int32(word: int) -> int:
     """Write a 32-bit constant as the signed number with the same bits."""
     return word - (1 << 32) if word >= 1 << 31 else word

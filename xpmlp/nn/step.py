@@ -102,17 +102,43 @@ class TrainingStep:
 
         The loss is the weighted mean over the rows plus the penalty; of k networks, each one's.
         """
+        value, grads, score = self.loss_gradient(params, x, y, weight, run)
+        if weight is not None and weight.ndim > 1 and self.network.seeded is None:
+            weight = weight[0, :]  # of shared matrices there is one penalty
+        return *self.penalized(params, value, grads, x.shape[-2], weight), score
+
+    def loss_gradient(
+        self,
+        params: Mapping[str, Array],
+        x: Array,
+        y: Array,
+        weight: Array | None,
+        run: Pass,
+        times: Array | float | None = None,
+    ) -> tuple[Array, dict[str, Array], Array | None]:
+        """Return the same without the penalty; loss and gradient multiplied by ``times``."""
         z, backward = self.model.forward(self.ops, params, x, run)
         value, dz, score = self._assess(z, y, weight)
+        if times is not None:
+            value, dz = value * times, dz * times
         _, grads = backward(dz, False)
+        return value, grads, score
+
+    def penalized(
+        self,
+        params: Mapping[str, Array],
+        value: Array,
+        grads: dict[str, Array],
+        rows: int,
+        weight: Array | None,
+    ) -> tuple[Array, dict[str, Array]]:
+        """Add the penalty to a batch's mean loss, and to its gradient."""
         if not self.penalty.is_zero:
-            if weight is not None and weight.ndim > 1 and self.network.seeded is None:
-                weight = weight[0, :]  # of shared matrices there is one penalty
-            penalty = self.penalty.of_batch(self.ops.xp, x.shape[-2], weight)
+            penalty = self.penalty.of_batch(self.ops.xp, rows, weight)
             for name in self.network.weights:
                 part, grads[name] = self.ops.penalize(penalty, params[name], grads[name])
                 value = value + part
-        return value, grads, score
+        return value, grads
 
     def update(self, state: State, grad: Array, c: Array) -> Updated:
         """Return the new parameters and moments, the last of which is the average if there is one.

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from xpmlp.errors import InvalidValueError
-from xpmlp.model.base import Model
+from xpmlp.model.base import Form, Model
 from xpmlp.model.measures import Measure, chosen
 from xpmlp.model.memory import Request
 from xpmlp.model.predict import thin
@@ -14,6 +14,7 @@ from xpmlp.training.advice import warn_of_inputs, warn_of_loss
 from xpmlp.training.history import History
 from xpmlp.training.loop import Training
 from xpmlp.training.prepare import TrainingData, refuse_single_rows
+from xpmlp.training.shards import refuse_to_cut
 from xpmlp.training.stream import Stream, StreamTraining
 
 
@@ -25,6 +26,7 @@ def begun(
     named: Any,
     stream: Stream | None = None,
     augment: Any = None,
+    form: Form | None = None,
     **options: Any,
 ) -> Training:
     """Place the data, give the model what it has learned of them, and return the run.
@@ -34,6 +36,8 @@ def begun(
     n = given.x.count
     asked.batch_size = min(asked.batch_size or n, n)
     refuse_single_rows(model, asked.batch_size)
+    if form is not None:
+        refuse_to_cut(model, asked.batch_size, form, stream)
     measures = _measures(named, given)
     asked.data = given.host_bytes
     given = given.placed(model.backend, data_on)
@@ -43,7 +47,7 @@ def begun(
     model.augment = augmented(model, given, augment)
     given = replace(given, x=thin(model, given.x)) if data_on == "auto" else given
     model.set_task(given.task)
-    options |= {"given": given, "batch_size": asked.batch_size, "named": measures}
+    options |= {"given": given, "batch_size": asked.batch_size, "named": measures, "form": form}
     if stream is not None:
         return StreamTraining(model, stream=stream, **options)
     return Training(model, **options)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from xpmlp.errors import DivergenceError, InvalidValueError
-from xpmlp.model.base import Model
+from xpmlp.model.base import Form, Model
 from xpmlp.model.measures import Measure, measured
 from xpmlp.model.predict import evaluate_batches
-from xpmlp.nn.contract import Array, Execution, Run, State
+from xpmlp.nn.contract import Array, Execution, State
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.schedules import Time
 from xpmlp.nn.step import Seen, first_state, summary
@@ -52,6 +52,8 @@ class Training:
     validation : Held or None
     named : tuple of Measure
         What else is measured on the validation data.
+    form : Form or None
+        How steps are compiled, if not as the backend does it.
     """
 
     def __init__(
@@ -68,9 +70,10 @@ class Training:
         named: tuple[Measure, ...] = (),
         sampled: bool = False,
         after: Progress | None = None,
+        form: Form | None = None,
     ) -> None:
         self.mlp: Any = mlp
-        self.optimizer = optimizer
+        self.optimizer, self.form = optimizer, form
         self.given, self.validation = given, given.validation
         self.data = given.for_steps(mlp.backend, mlp.dtype)
         self.batch_size = min(batch_size, given.x.count)
@@ -82,8 +85,7 @@ class Training:
         self.metrics, self.named = metrics and mlp.task.metric is not None, named
         self._planner = Planner(mlp, optimizer, self.source, self.batch_size, shuffle)
         self.steps, self.examples = self._planner.steps, self._planner.examples
-        self._run: Run = mlp.compiled_step(optimizer, self.metrics)
-        self._backend = mlp.backend
+        self._backend, self._run = mlp.backend, mlp.compiled_step(optimizer, self.metrics, form)
         self._start: EpochStart | None = None
         self._asked, self._started, self.begun = epochs, perf_counter(), False
         self.undo: Callable[[], None] | None = None
@@ -303,7 +305,7 @@ class Training:
     def begin_sums(self) -> State:
         """Set the epoch's sums to 0, unless it is resumed; return the state as it was."""
         xp, old = self.mlp.backend.xp, self.state
-        self._run = self.mlp.compiled_step(self.optimizer, self.metrics)
+        self._run = self.mlp.compiled_step(self.optimizer, self.metrics, self.form)
         self._run.epochs = self.epochs - self.epoch
         if self.step == 0:
             if self._weights_were_set():
@@ -326,7 +328,7 @@ class Training:
         """Call ``on_batch_end``; weights that a callback sets are trained from here."""
         before = self.mlp.weights.flat
         self._notify("on_batch_end", due)
-        self._run = self.mlp.compiled_step(self.optimizer, self.metrics)
+        self._run = self.mlp.compiled_step(self.optimizer, self.metrics, self.form)
         self.refuse_divergence()
         if self.mlp.weights.flat is not before:
             self.state = s = self._with_weights(self.state)

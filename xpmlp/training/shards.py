@@ -1,0 +1,32 @@
+"""What a run on shards refuses, before its first step."""
+
+from typing import Any
+
+from xpmlp.errors import InvalidValueError
+from xpmlp.model.base import Model
+from xpmlp.model.members import refuse_ensemble
+from xpmlp.nn.shards import least_rows
+
+
+def refuse_to_cut(model: Model, batch_size: int, form: Any, stream: object) -> None:
+    """Refuse what cannot be cut into shards.
+
+    Raises
+    ------
+    InvalidValueError
+        For an ensemble; for ready batches; for batches too small for a shard to have a variance, if
+        there is batch normalization.
+    """
+    refuse_ensemble(model, "fit(shards=...)")
+    if stream is not None:
+        raise InvalidValueError(
+            "shards: found them together with batches, which nobody can compare between workers; "
+            "pass X and y"
+        )
+    least = form.shards * least_rows(model.network)
+    if form.shards < least and batch_size < least:
+        raise InvalidValueError(
+            f"batch_size: found {batch_size} rows for {form.shards} shards and batch "
+            "normalization: of a shard's rows, and some would have one, which has no variance. "
+            f"Expected {least} or more, or fewer shards, or normalization='layer'"
+        )
