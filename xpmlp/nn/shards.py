@@ -81,12 +81,13 @@ class ShardGradient:
         """Compute the sums for the rows of step ``k`` of the shard's plan."""
         step, ops, xp, network = self.step, self.step.ops, self.step.ops.xp, self.step.network
         rows = plan.rows[k, ...]
-        x, y, weight = step.batch(data, rows, state.params.dtype)
+        keys = plan.keys[k, ...]
+        x, y, weight = step.batch(data, rows, state.params.dtype, keys)
         old = network.statistics.views(xp, state.statistics)
         out = self.layout.views(xp, state.grad)
         run = Pass(
             training=True,
-            keys=plan.keys[k, ...] if network.dropouts else None,
+            keys=keys if network.dropouts else None,
             statistics=old,
             grad=out,
         )
