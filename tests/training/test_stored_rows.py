@@ -129,7 +129,7 @@ def test_nothing_reads_all_of_it_at_once(tmp_path: Path, monkeypatch: pytest.Mon
         return original(self, at)
 
     monkeypatch.setattr(stored.StoredMatrix, "_read", read)
-    monkeypatch.setattr("xpmlp.model.predict.ROWS", 16)
+    monkeypatch.setattr("xpmlp.model.forward.ROWS", 16)
     for scaling in ("standard", "robust", None):
         mlp = model("numpy", scaling=scaling)
         mlp.fit(mapped, y, epochs=1, batch_size=5, validation_split=0.2)
