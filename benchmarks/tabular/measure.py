@@ -35,6 +35,7 @@ def of_classes(p: np.ndarray, y: np.ndarray) -> dict[str, float]:
         "log_loss_scaled": log_loss(warm, y),
         "ece": calibration_error(p, y),
         "ece_scaled": calibration_error(warm, y),
+        "ece_by_chance": error_by_chance(warm),
     }
 
 
@@ -86,10 +87,23 @@ def temperature(p: np.ndarray, y: np.ndarray) -> float:
 
 def calibration_error(p: np.ndarray, y: np.ndarray) -> float:
     """Return Σ over 15 bins of (share of rows) · |accuracy − confidence| (Naeini et al. 2015)."""
-    confidence, right = p.max(axis=1), p.argmax(axis=1) == y
+    return _gap(p.max(axis=1), p.argmax(axis=1) == y)
+
+
+def _gap(confidence: np.ndarray, right: np.ndarray) -> float:
     place = np.minimum((confidence * BINS).astype(int), BINS - 1)
     gaps = np.bincount(place, right - confidence, BINS)
-    return float(np.abs(gaps).sum() / len(y))
+    return float(np.abs(gaps).sum() / len(right))
+
+
+def error_by_chance(p: np.ndarray, draws: int = 20) -> float:
+    """Return the calibration error that probabilities have if they are true: the mean over draws.
+
+    Bins of few rows have other shares of right answers than they expect, by chance alone.
+    """
+    rng, confidence = np.random.default_rng(2), p.max(axis=1)
+    right = rng.random((draws, len(p))) < confidence
+    return float(np.mean([_gap(confidence, each) for each in right]))
 
 
 def of_fold(kind: str, model: Any, X: Any, y: np.ndarray, classes: int) -> dict[str, float]:

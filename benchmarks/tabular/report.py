@@ -118,10 +118,10 @@ def _ratios(results: Sequence[Mapping[str, Any]], ours: str, theirs: str, key: s
 
 def _sure(results: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
     """Return calibration and coverage, means over sets and folds."""
-    measured = ("log_loss", "log_loss_scaled", "ece", "ece_scaled", "coverage")
+    measured = ("log_loss", "log_loss_scaled", "ece", "ece_scaled", "ece_by_chance", "coverage")
     rows = []
     for name in names:
         own = [line for line in results if line["contestant"] == name]
         rows.append([name, *(_mean([x[what] for x in own if what in x]) for what in measured)])
-    head = ["contestant", "log loss", "at best T", "calibration", "at best T", "90 % covers"]
+    head = ["contestant", "log loss", "at T", "calibration", "at T", "by chance", "90 % covers"]
     return ["classes: log loss, calibration error; values: coverage", *table(head, rows)]

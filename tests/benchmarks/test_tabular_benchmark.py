@@ -153,6 +153,15 @@ def test_classes_are_measured_as_by_scikit_learn() -> None:
     assert found["naive"] == pytest.approx(1 - np.bincount(y).max() / 400)
 
 
+def test_true_probabilities_err_by_chance_alone() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet([1.0, 1.0, 1.0], 400)
+    y = np.array([rng.choice(3, p=each) for each in p])
+    by_chance = measure.error_by_chance(p)
+    assert measure.calibration_error(p, y) == pytest.approx(by_chance, rel=0.5)
+    assert measure.error_by_chance(np.tile(p, (100, 1))) < by_chance / 5  # as 1 / √n
+
+
 def test_calibration_error_by_hand() -> None:
     p = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.4, 0.6]])
     y = np.array([0, 1, 0, 0])
