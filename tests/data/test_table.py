@@ -33,6 +33,14 @@ def test_arguments_that_cannot_work() -> None:
         xpmlp.MLP([2, 2], table=3)
 
 
+def test_it_says_whether_it_knows_all_texts() -> None:
+    few, many = ["x", "y", "z", "x"] * 10, ["x", "y", "z", "w"] * 9 + ["a", "b", "c", "d"]
+    table = Table(one_hot=4).fit({"few": few, "many": many})
+    lines = {line.split()[0]: line for line in table.summary().splitlines() if line.strip()}
+    assert lines["few"].rstrip().endswith("3 values")
+    assert "most frequent, and other" in lines["many"]
+
+
 def test_its_words() -> None:
     table = Table()
     assert repr(table) == "Table(0 columns, not fitted)"

@@ -10,6 +10,7 @@ import xpmlp
 from benchmarks.diagnosis import run
 from benchmarks.diagnosis_cases import HELD_OUT, TUNING, Case, digits, xor
 from xpmlp.errors import DivergenceError
+from xpmlp.inspect.diagnose.course import skill
 from xpmlp.inspect.diagnose.diagnosis import Diagnosis
 from xpmlp.inspect.diagnose.probe import ROWS, Probe
 from xpmlp.training.divergence import locate
@@ -155,6 +156,22 @@ def test_targets_far_from_zero_are_unscaled(mean: float, found: bool, rng: Any) 
     mlp = xpmlp.MLP([2, 8, 1], backend="numpy", seed=0, scaling=None)
     mlp.fit(X, mean + X[:, 0], epochs=2, callbacks=[diagnosis])
     assert ("unscaled targets" in names(diagnosis)) is found
+
+
+@pytest.mark.filterwarnings("ignore:X. found inputs far from scaled")
+@pytest.mark.parametrize(("spread", "found"), [(16.0, True), (6.0, False)])
+def test_inputs_of_a_large_spread_are_unscaled(spread: float, found: bool, rng: Any) -> None:
+    X = rng.normal(size=(100, 2))
+    diagnosis = Diagnosis()
+    mlp = xpmlp.MLP([2, 8, 2], backend="numpy", seed=0, scaling=None)
+    mlp.fit(spread * X, (X[:, 0] > 0).astype(int), epochs=2, callbacks=[diagnosis])
+    assert ("unscaled inputs" in names(diagnosis)) is found
+
+
+def test_what_is_better_than_guessing() -> None:
+    assert skill(0.9, 0.5) == pytest.approx(0.8)
+    assert skill(0.5, 0.75) == pytest.approx(-1.0)
+    assert math.isnan(skill(1.0, 1.0))
 
 
 def test_units_that_are_dead_are_found(rng: Any) -> None:

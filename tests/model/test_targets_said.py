@@ -112,3 +112,9 @@ def test_whole_numbers_that_are_values() -> None:
     with pytest.raises(InvalidValueError, match=r"targets='values' to MLP, or floats as y, for r"):
         fit(LABELS * 7, 1)
     assert fit(LABELS * 7, 1, targets="values").task.kind == "values"
+
+
+def test_of_several_outputs_no_two_classes_are_suggested() -> None:
+    with pytest.raises(InvalidValueError) as raised:
+        fit(np.append(LABELS[:-1], 7), 3)
+    assert "targets='values'" not in str(raised.value)

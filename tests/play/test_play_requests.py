@@ -18,6 +18,7 @@ import xpmlp
 from xpmlp.play import serve
 from xpmlp.play.app import GET, POST
 from xpmlp.play.guard import HEADERS
+from xpmlp.play.sessions import Session
 from xpmlp.play.settings import CHOICES, Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -277,6 +278,13 @@ def test_sessions_make_place_when_they_are_idle() -> None:
         refused = Client(client.port).post("/api/start", {"settings": SMALL})
         assert (refused.status, "2 browsers" in refused.error) == (429, True)
         assert client.get("/api/state").json["status"] == "paused"
+
+
+def test_a_session_that_ends_lets_the_reader_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    session, left = Session(), []
+    monkeypatch.setattr(session.digits, "leave", lambda: left.append(True))
+    session.close()
+    assert left == [True]
 
 
 def test_numbers_in_answers_are_json(client: Client) -> None:
