@@ -93,6 +93,9 @@ def test_the_same_numbers_by_every_way_of_asking(kind: str, tmp_path: Path) -> N
         np.testing.assert_array_equal(data.X[rows], X[rows])
     np.testing.assert_array_equal(data.X[5:30, [3, 0]], X[5:30][:, [3, 0]])
     np.testing.assert_array_equal(data.X[5:30, ...], X[5:30])
+    out = np.empty((3, COLUMNS), np.float32)
+    assert data.X.take(np.array([8, 2, 8]), axis=0, out=out, mode="clip") is out
+    np.testing.assert_array_equal(out, data.X.take([8, 2, 8]))
     some = data.X.rows(np.array([90, 3, 4, 17])).rows(np.array([3, 1, 0]))
     np.testing.assert_array_equal(some[:], X[[3, 4, 90]])
     assert some.groups[[0, 9]].tolist() == [2, 1] if kind != "folder" else some.groups.sum() == 3

@@ -123,12 +123,18 @@ class StoredMatrix:
     def __getitem__(self, rows: Any) -> np.ndarray:
         """Return rows by slice, numbers or mask; ``X[rows, columns]`` has some of the columns."""
         rows, *columns = rows if isinstance(rows, tuple) else (rows,)
-        if isinstance(rows, slice):
-            found = self._read(np.arange(*rows.indices(len(self))))
-        else:
-            found = self._read(self._numbers(rows))
-        found = found if np.ndim(rows) or isinstance(rows, slice) else found[0]
+        is_slice = isinstance(rows, slice)
+        found = self._read(np.arange(*rows.indices(len(self))) if is_slice else self._numbers(rows))
+        found = found if is_slice or np.ndim(rows) else found[0]
         return found[(..., *columns)] if columns and columns[0] is not Ellipsis else found
+
+    def take(self, rows: Any, axis: int = 0, out: Any = None, mode: str = "raise") -> np.ndarray:
+        """Return rows, in ``out`` if given: ``numpy.ndarray.take`` along axis 0."""
+        found = self[rows]
+        if out is None:
+            return found
+        np.copyto(out, found)
+        return out
 
     def _numbers(self, rows: Any) -> np.ndarray:
         given = np.atleast_1d(np.asarray(rows))
