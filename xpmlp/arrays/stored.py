@@ -111,7 +111,14 @@ class StoredMatrix:
 
     @property
     def groups(self) -> np.ndarray:
-        """How many of these rows each group of the file has."""
+        """How many of these rows each group of the file has.
+
+        Examples
+        --------
+        >>> np.save("points.npy", np.arange(12.0).reshape(4, 3))
+        >>> xpmlp.data.open_rows("points.npy").X.groups
+        array([4])
+        """
         if self._rows is None:
             return np.diff(self._ends, prepend=0)
         return np.diff(np.searchsorted(self._rows, self._ends), prepend=0)
@@ -148,7 +155,15 @@ class StoredMatrix:
         return bool(-len(self) <= given.min() and given.max() < len(self))
 
     def rows(self, which: np.ndarray) -> "StoredMatrix":
-        """Return some rows, in the order of the file, still in the file."""
+        """Return some rows, in the order of the file, still in the file.
+
+        Examples
+        --------
+        >>> np.save("points.npy", np.arange(12.0).reshape(4, 3))
+        >>> xpmlp.data.open_rows("points.npy").X.rows(np.array([3, 0]))[:]
+        array([[ 0.,  1.,  2.],
+               [ 9., 10., 11.]])
+        """
         made, which = copy(self), np.sort(self._numbers(which))
         made._rows = which if self._rows is None else self._rows[which]
         made.shape = (len(which), self.shape[1])
@@ -202,6 +217,11 @@ class StoredMatrix:
                 "rows first"
             )
         return x
+
+
+def some_rows(X: Any, rows: np.ndarray) -> Any:
+    """Return some rows of anything that has rows; those in a file stay there, in its order."""
+    return X.rows(rows) if isinstance(X, StoredMatrix) else X[rows]
 
 
 def by_group(groups: np.ndarray) -> list[tuple[int, np.ndarray]]:

@@ -166,7 +166,6 @@ class Npy(Numbers):
                 f"of {short(dtype)}; the file is {what}, get it again"
             )
         self._dtype, width = dtype, prod(shape[1:])
-        self.image_shape = (shape[1], shape[2]) if len(shape) == 3 else None
         self.names = tuple(map(str, range(width)))
         self.types = (dtype.newbyteorder("="),) * width
         self._each = group_rows(width * dtype.itemsize)
