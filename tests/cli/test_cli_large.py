@@ -57,6 +57,8 @@ def test_train_evaluate_and_predict(kind: str, tmp_path: Path, capsys: Any) -> N
     assert "training rows, 60 test rows" in said
     why = {"npy": "4: 2 classes", "zarr": "backend"}.get(kind, "class: 2 classes")
     assert why in said
+    because = {"npy": "(the last column; --label", "zarr": ""}.get(kind, "(because of its name)")
+    assert because in said
     assert main(["evaluate", run, path, "--json", "-"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["rows"] == N

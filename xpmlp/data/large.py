@@ -171,11 +171,11 @@ def load_rows(
     The label is the last column, or as a table's; a group of Zarr's has its labels in y.
     """
     path = expanded(name, "data")
-    numbers, labels = _opened(path)
+    (numbers, labels), why = _opened(path), ""
     if labels is not None:
         refuse_label(label, f"{path}, which has labels in y")
     else:
-        label = list(label_columns(numbers.names, label, str(path))[0])
+        label, why = label_columns(numbers.names, label, str(path))
     stored = open_rows(path, label=label, task=task)
     y, sizes = stored.y, stored.X.groups
     assert y is not None
@@ -192,7 +192,7 @@ def load_rows(
         features=stored.features if path.suffix.lower() not in (".npy", ".zarr") else None,
         scaling="auto" if stored.X.dtype == np.uint8 else "standard",
         label=stored.label,
-        why=stored.why,
+        why=why,
         columns=numbers.names,
     )
 
