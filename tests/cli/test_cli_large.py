@@ -125,3 +125,15 @@ def test_a_label_that_is_said(tmp_path: Path, capsys: Any) -> None:
     assert "0: numbers from -" in capsys.readouterr().out
     assert main(["evaluate", run, path, "--json", "-"]) == 0
     assert "r2" in json.loads(capsys.readouterr().out)
+    assert main(["evaluate", run, path, "--label", "1", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["r2"] < 0.1  # another column
+
+
+def test_labels_that_the_model_does_not_know(tmp_path: Path, capsys: Any) -> None:
+    path, run = write(tmp_path, "npy"), str(tmp_path / "run")
+    assert main(["train", str(path), "--epochs", "1", "--backend", "numpy", "--out", run]) == 0
+    np.save(path, np.c_[X, Y + 7])
+    assert main(["evaluate", run, str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "row 0: found the label '" in said
+    assert "expected one of the model's classes: 0, 1" in " ".join(said.split())

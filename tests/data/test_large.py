@@ -155,6 +155,36 @@ def test_columns_labels_and_tasks(tmp_path: Path) -> None:
         open_rows(path, buffer=0)
 
 
+def test_labels_of_other_types(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    names = pa.array(np.array(["no", "yes"])[Y - 3]).dictionary_encode()
+    day = pa.array(np.arange(N).astype("datetime64[D]")).cast(pa.timestamp("us", "UTC"))
+    same, date = np.ones(N), np.arange(N).astype("datetime64[s]")
+    columns = {"names": names, "bit": Y == 4, "day": day, "date": date, "same": same}
+    pq.write_table(table(**columns, struct=[{"a": 1}] * N), path, row_group_size=GROUP)
+    for label, classes in (("names", ("no", "yes")), ("bit", ("False", "True"))):
+        data = open_rows(path, label=label, columns=["c0"])
+        np.testing.assert_array_equal(data.y, Y - 3)
+        assert data.classes == classes
+    with pytest.raises(
+        DataError, match=r"label 'date' of datetime64\[ms\]; expected numbers or text"
+    ):
+        open_rows(path, label="date", columns=["c0"])
+    with pytest.raises(DataError, match="row 0: every label is '1'"):
+        open_rows(path, label="same", columns=["c0"])
+    with pytest.raises(DataError, match=r"a\.parquet: cannot be read"):
+        open_rows(path, label="struct", columns=["c0"])
+    for column in ("day", "struct"):
+        with pytest.raises(DataError, match=f"column '{column}' of object"):
+            open_rows(path, columns=[column])
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w")
+    group.create_array("X", data=X)
+    group.create_array("y", data=Y[1:])
+    with pytest.raises(DataError, match="found 102 labels, expected one for each of 103 rows"):
+        open_rows(tmp_path / "a.zarr")
+
+
 def test_a_label_in_a_matrix_of_floats(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.c_[X, Y.astype(np.float32)])
     data = open_rows(tmp_path / "a.npy", label=-1)

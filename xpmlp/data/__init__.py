@@ -14,7 +14,9 @@ import numpy as np
 
 from xpmlp.arrays.stored import StoredMatrix
 from xpmlp.data.columns import Label, label_columns, named_alike, refuse_label
-from xpmlp.data.dataset import Array, Content, Dataset, Evaluation, Known, PathLike, reading, split
+from xpmlp.data.dataset import Array, Content, Dataset, PathLike, reading, split
+from xpmlp.data.dataset import Evaluation as Evaluation
+from xpmlp.data.dataset import Known as Known
 from xpmlp.data.frame import Frame
 from xpmlp.data.idx import read_idx
 from xpmlp.data.labels import encode_column, encode_labels, is_yes_or_no, map_column, map_labels

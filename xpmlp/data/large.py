@@ -279,10 +279,17 @@ def _labels(
     def where(row: int) -> str:
         return f"{numbers.name}: row {row}"
 
+    for column in at:
+        if numbers.types[column].kind not in "buifO":
+            raise DataError(
+                f"{numbers.name}: found the label {numbers.names[column]!r} of "
+                f"{numbers.types[column]}; expected numbers or text"
+            )
     parts = [numbers.block(group, at) for group in range(len(numbers.groups))]
     if len(at) > 1:
         return encode_labels(np.concatenate(parts), task, where)
-    levels = np.unique(np.concatenate([np.unique(part) for part in parts]))
+    with blaming(numbers.path):  # lists, which have no order
+        levels = np.unique(np.concatenate([np.unique(part) for part in parts]))
     if levels.dtype.kind != "O" and (
         task == "regression"
         or (

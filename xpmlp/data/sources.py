@@ -5,6 +5,7 @@ is a DataError with the name of the file.
 """
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
@@ -45,7 +46,7 @@ def blaming(path: Path) -> Iterator[None]:
         ) from error
 
 
-class Numbers:
+class Numbers(ABC):
     """Columns of numbers in one file, or in several that follow each other.
 
     Attributes
@@ -67,9 +68,9 @@ class Numbers:
         self.path, self.name, self._files = path, str(path), list(files)
         self._stamps = [self._stamp(file) for file in self._files]
 
+    @abstractmethod
     def block(self, group: int, columns: Sequence[int]) -> Array:
         """Return columns of the rows of a group."""
-        raise NotImplementedError
 
     def row(self, group: int, row: int) -> int:
         """Return the number of a group's row in the file."""
