@@ -9,7 +9,7 @@ from typing import Any
 from xpmlp.arrays.checks import whole
 from xpmlp.callbacks import ShowProgress
 from xpmlp.checkpoints.folder import Checkpoints
-from xpmlp.errors import InvalidTypeError, flag, unknown_name
+from xpmlp.errors import InvalidTypeError, InvalidValueError, flag, unknown_name
 from xpmlp.export.methods import Exportable
 from xpmlp.model import files, keywords
 from xpmlp.model.class_weight import ClassWeight
@@ -27,7 +27,14 @@ from xpmlp.training.begin import train
 from xpmlp.training.callback import Callback, check_callbacks
 from xpmlp.training.history import History, continue_from
 from xpmlp.training.prepare import prepare
-from xpmlp.training.stream import NO_DATA, Batches, Stream, prepare_first, refuse_with_batches
+from xpmlp.training.stream import (
+    NO_DATA,
+    NO_STEPS,
+    Batches,
+    Stream,
+    prepare_first,
+    refuse_with_batches,
+)
 
 
 class MLP(Exportable, Portable, Described):
@@ -152,6 +159,7 @@ class MLP(Exportable, Portable, Described):
         *,
         batches: Batches | None = None,
         epochs: int = 20,
+        steps_per_epoch: int | None = None,
         batch_size: int | None = 128,
         optimizer: str | Optimizer = "adam",
         sample_weight: Any = None,
@@ -179,6 +187,7 @@ class MLP(Exportable, Portable, Described):
         X : array-like or sparse matrix, shape (n, sizes[0])
             NumPy, or an array of any library on the model's device: it is imported by DLPack,
             without a copy where possible, and keeps its dtype. With a ``table``, a data frame.
+            What ``xpmlp.data.open_rows`` has opened, and a memmap, stays in its file.
             SciPy's sparse matrices and arrays stay sparse on the host; only the rows of some steps
             at a time become dense, so ``batch_size=None`` makes all of them dense at once.
         y : array-like, shape (n,) or (n, sizes[-1])
@@ -186,9 +195,13 @@ class MLP(Exportable, Portable, Described):
             custom loss, and for one of several outputs for each target.
         batches : iterable of (X, y) or (X, y, sample_weight), or function, optional
             In the place of X and y: a ``DataLoader``, a list, or a function that returns a new
-            generator for each epoch, which is one pass. Generators themselves are for one epoch.
+            generator for each epoch, which is one pass. Generators themselves are for one epoch,
+            unless ``steps_per_epoch`` says how much of them an epoch is.
         epochs : int
             Passes over the data.
+        steps_per_epoch : int, optional
+            Batches of an epoch, for ``batches`` that are not one epoch, or have no end: each epoch
+            takes those that follow. What can be iterated anew begins again after its last.
         batch_size : int, optional
             Rows per step; None, or more than n, takes all. The last batch may be smaller.
         optimizer : str or Optimizer
@@ -205,6 +218,7 @@ class MLP(Exportable, Portable, Described):
         shuffle : bool, "full" or callable (epoch, n) -> integers below n
             Whether epochs take the rows in a new order; "full" leaves out a smaller last batch. A
             function chooses the rows, any number of them: some may be missing, others come twice.
+            Data in a file are shuffled by groups, and within a buffer: ``xpmlp.data.stored_order``.
             Epochs count over all fits.
         metrics : bool, or list of str, function or xpmlp.metrics.Measure
             Whether to measure accuracy or R² on the training batches, as well as the loss. Or what
@@ -290,15 +304,18 @@ class MLP(Exportable, Portable, Described):
             kept = Checkpoints.of(checkpoints, checkpoint_every, resume)
         asked = Request(batch_size or 0, chosen.buffers)
         held = (validation_data, validation_split, class_weight)
+        steps = None if steps_per_epoch is None else whole("steps_per_epoch", steps_per_epoch)
         if batches is None:
             if y is None:
                 raise InvalidTypeError(NO_DATA)
+            if steps is not None:
+                raise InvalidValueError(NO_STEPS)
             stream, given = None, partial(prepare, self, X, y, sample_weight, *held)
         else:
             refuse_with_batches(
                 *(X, y, sample_weight, validation_split, shuffle, batch_size, data_on, kept)
             )
-            stream, asked.batch_size = Stream(batches, epochs, class_weight), 0
+            stream, asked.batch_size = Stream(batches, epochs, class_weight, steps), 0
             given = partial(prepare_first, self, stream, validation_data)
         with kept.opened(resume) if kept else nullcontext() as saved:
             return within_memory(

@@ -93,6 +93,9 @@ def test_the_same_numbers_by_every_way_of_asking(kind: str, tmp_path: Path) -> N
         np.testing.assert_array_equal(data.X[rows], X[rows])
     np.testing.assert_array_equal(data.X[5:30, [3, 0]], X[5:30][:, [3, 0]])
     np.testing.assert_array_equal(data.X[5:30, ...], X[5:30])
+    out = np.empty((3, COLUMNS), np.float32)
+    assert data.X.take(np.array([8, 2, 8]), axis=0, out=out, mode="clip") is out
+    np.testing.assert_array_equal(out, data.X.take([8, 2, 8]))
     some = data.X.rows(np.array([90, 3, 4, 17])).rows(np.array([3, 1, 0]))
     np.testing.assert_array_equal(some[:], X[[3, 4, 90]])
     assert some.groups[[0, 9]].tolist() == [2, 1] if kind != "folder" else some.groups.sum() == 3
@@ -150,6 +153,36 @@ def test_columns_labels_and_tasks(tmp_path: Path) -> None:
         open_rows(path, label="c0", columns=["c0"])
     with pytest.raises(InvalidValueError, match="buffer: found 0"):
         open_rows(path, buffer=0)
+
+
+def test_labels_of_other_types(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    names = pa.array(np.array(["no", "yes"])[Y - 3]).dictionary_encode()
+    day = pa.array(np.arange(N).astype("datetime64[D]")).cast(pa.timestamp("us", "UTC"))
+    same, date = np.ones(N), np.arange(N).astype("datetime64[s]")
+    columns = {"names": names, "bit": Y == 4, "day": day, "date": date, "same": same}
+    pq.write_table(table(**columns, struct=[{"a": 1}] * N), path, row_group_size=GROUP)
+    for label, classes in (("names", ("no", "yes")), ("bit", ("False", "True"))):
+        data = open_rows(path, label=label, columns=["c0"])
+        np.testing.assert_array_equal(data.y, Y - 3)
+        assert data.classes == classes
+    with pytest.raises(
+        DataError, match=r"label 'date' of datetime64\[ms\]; expected numbers or text"
+    ):
+        open_rows(path, label="date", columns=["c0"])
+    with pytest.raises(DataError, match="row 0: every label is '1'"):
+        open_rows(path, label="same", columns=["c0"])
+    with pytest.raises(DataError, match=r"a\.parquet: cannot be read"):
+        open_rows(path, label="struct", columns=["c0"])
+    for column in ("day", "struct"):
+        with pytest.raises(DataError, match=f"column '{column}' of object"):
+            open_rows(path, columns=[column])
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w")
+    group.create_array("X", data=X)
+    group.create_array("y", data=Y[1:])
+    with pytest.raises(DataError, match="found 102 labels, expected one for each of 103 rows"):
+        open_rows(tmp_path / "a.zarr")
 
 
 def test_a_label_in_a_matrix_of_floats(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Tables that are read in parts, compared with the same tables in memory."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -202,3 +203,30 @@ def test_many_columns_that_are_unlike_their_first_rows(
     table = xpmlp.Table(numeric=["c0"]).fit(frame)
     assert table.features[1].missing == 1
     assert table.features[599].kind == "number"
+
+
+def test_inputs_of_a_large_table_stay_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They go the way of rows in a file; what fits in the buffer has the order of memory."""
+    path = tmp_path / "table.csv"
+    path.write_text(text())
+    monkeypatch.setattr("xpmlp.data.tables.BIG", 0)
+    parts = load(path, test_fraction=0)
+    kinds: list[str] = []
+
+    class Look(xpmlp.Callback):
+        def on_train_begin(self, training: Any) -> None:
+            kinds.append(type(training.given.x).__name__)
+
+    table = xpmlp.Table().fit(parts.X)
+    models = [
+        xpmlp.MLP([table.width, 4, 2], table=table, backend="numpy", seed=0) for _ in range(2)
+    ]
+    models[0].fit(parts.X, parts.y, epochs=2, callbacks=[Look()])
+    models[1].fit(
+        np.array(table.transform(parts.X, "float32")), parts.y, epochs=2, callbacks=[Look()]
+    )
+    assert kinds == ["StoredRows", "DeviceRows"]
+    for name, values in models[0].state_dict().items():
+        np.testing.assert_array_equal(values, models[1].state_dict()[name])

@@ -1,6 +1,7 @@
 """``fit(batches=...)``: the same steps as ``fit(X, y)``, with ready batches."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -237,3 +238,98 @@ def test_more_than_their_length_and_a_loss_that_is_not_finite() -> None:
     mlp = network(outputs=2)
     with np.errstate(all="ignore"), pytest.raises(DivergenceError, match="epoch 1 of 1"):
         mlp.fit(batches=[(X, VALUES)] * 9, epochs=1, optimizer=xpmlp.SGD(1e200))
+
+
+# Epochs of a stated number of batches
+
+
+def endless(seed: int = 3) -> Any:
+    """Batches without an end."""
+    rng = np.random.default_rng(seed)
+    while True:
+        rows = rng.integers(0, N, 8)
+        yield X[rows], Y[rows]
+
+
+def test_a_generator_without_an_end(backend: Any) -> None:
+    """Its batches are those of a list, in epochs of a stated length; schedules and stops work."""
+    cosine = xpmlp.Adam(xpmlp.schedules.Cosine(0.05))
+    first = list(islice(endless(), 12))
+    ours, theirs = network(backend), network(backend)
+    source = endless()
+    history = ours.fit(batches=source, epochs=3, steps_per_epoch=4, optimizer=cosine)
+    chosen = [iter([first[:4], first[4:8], first[8:]])]
+    expected = theirs.fit(batches=Epochs(chosen), epochs=3, optimizer=cosine)
+    assert_same(ours, theirs)
+    assert history["learning_rate"] == expected["learning_rate"]
+    assert {**history, "seconds": 0} == {**expected, "seconds": 0}
+    np.testing.assert_array_equal(next(source)[0], next(islice(endless(), 12, 13))[0])
+
+
+class Epochs:
+    """Other batches in each epoch, four of them."""
+
+    def __init__(self, epochs: list[Any]) -> None:
+        self.epochs = epochs[0]
+
+    def __len__(self) -> int:
+        return 4
+
+    def __iter__(self) -> Any:
+        return iter(next(self.epochs))
+
+
+def test_stopping_continuing_and_steps_without_an_end() -> None:
+    seen: list[tuple[int, int]] = []
+
+    class Watch(xpmlp.Callback):
+        every = 1
+
+        def on_batch_end(self, training: Any) -> None:
+            seen.append((training.step, training.steps))
+
+    source, mlp = endless(), network()
+    stopping = xpmlp.EarlyStopping(patience=1)
+    given = {"batches": source, "steps_per_epoch": 3, "optimizer": xpmlp.Adam(0.3)}
+    history = mlp.fit(
+        **given,
+        epochs=500,
+        validation_data=(X, RNG.integers(0, 3, N)),
+        callbacks=[Watch(), stopping],
+    )
+    assert len(history["loss"]) < 500
+    assert seen[:4] == [(1, 3), (2, 3), (3, 3), (1, 3)]
+    assert len(mlp.fit(**given, epochs=2, continued=True)["loss"]) == len(history["loss"])
+    with pytest.raises(InvalidValueError, match="checkpoints: found it together with batches"):
+        mlp.fit(**given, epochs=2, checkpoints="nowhere")
+
+
+def test_a_list_goes_on_and_begins_again() -> None:
+    batches = list(islice(endless(), 5))
+    ours, theirs = network(), network()
+    history = ours.fit(batches=batches, epochs=3, steps_per_epoch=4)
+    chosen = [batches[:4], [batches[4], *batches[:3]], [*batches[3:], *batches[:2]]]
+    theirs.fit(batches=Epochs([iter(chosen)]), epochs=3)
+    assert_same(ours, theirs)
+    assert history.examples == 32
+    longer = network()
+    longer.fit(batches=batches[:2], epochs=1, steps_per_epoch=5)
+    theirs = network()
+    theirs.fit(batches=[batches[k] for k in (0, 1, 0, 1, 0)], epochs=1)
+    assert_same(longer, theirs)
+
+
+def test_what_ends_too_early() -> None:
+    mlp = network()
+    with pytest.raises(InvalidValueError, match="found 2 more, expected steps_per_epoch=4 in each"):
+        mlp.fit(batches=islice(endless(), 6), epochs=2, steps_per_epoch=4)
+    assert mlp.epochs_trained == 1
+    calls = iter([islice(endless(), 3), iter(())])
+    with pytest.raises(InvalidValueError, match="found 3 more, expected steps_per_epoch=4"):
+        network().fit(batches=lambda: next(calls), epochs=1, steps_per_epoch=4)
+    with pytest.raises(InvalidValueError, match="steps_per_epoch: found it without batches"):
+        network().fit(X, Y, steps_per_epoch=4)
+    with pytest.raises(InvalidValueError, match="steps_per_epoch: found 0"):
+        network().fit(batches=endless(), steps_per_epoch=0)
+    with pytest.raises(InvalidValueError, match="One without an end needs steps_per_epoch"):
+        network().fit(batches=endless(), epochs=2)

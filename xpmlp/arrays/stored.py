@@ -111,7 +111,14 @@ class StoredMatrix:
 
     @property
     def groups(self) -> np.ndarray:
-        """How many of these rows each group of the file has."""
+        """How many of these rows each group of the file has.
+
+        Examples
+        --------
+        >>> np.save("points.npy", np.arange(12.0).reshape(4, 3))
+        >>> xpmlp.data.open_rows("points.npy").X.groups
+        array([4])
+        """
         if self._rows is None:
             return np.diff(self._ends, prepend=0)
         return np.diff(np.searchsorted(self._rows, self._ends), prepend=0)
@@ -123,12 +130,18 @@ class StoredMatrix:
     def __getitem__(self, rows: Any) -> np.ndarray:
         """Return rows by slice, numbers or mask; ``X[rows, columns]`` has some of the columns."""
         rows, *columns = rows if isinstance(rows, tuple) else (rows,)
-        if isinstance(rows, slice):
-            found = self._read(np.arange(*rows.indices(len(self))))
-        else:
-            found = self._read(self._numbers(rows))
-        found = found if np.ndim(rows) or isinstance(rows, slice) else found[0]
+        is_slice = isinstance(rows, slice)
+        found = self._read(np.arange(*rows.indices(len(self))) if is_slice else self._numbers(rows))
+        found = found if is_slice or np.ndim(rows) else found[0]
         return found[(..., *columns)] if columns and columns[0] is not Ellipsis else found
+
+    def take(self, rows: Any, axis: int = 0, out: Any = None, mode: str = "raise") -> np.ndarray:
+        """Return rows, in ``out`` if given: ``numpy.ndarray.take`` along axis 0."""
+        found = self[rows]
+        if out is None:
+            return found
+        np.copyto(out, found)
+        return out
 
     def _numbers(self, rows: Any) -> np.ndarray:
         given = np.atleast_1d(np.asarray(rows))
@@ -142,7 +155,15 @@ class StoredMatrix:
         return bool(-len(self) <= given.min() and given.max() < len(self))
 
     def rows(self, which: np.ndarray) -> "StoredMatrix":
-        """Return some rows, in the order of the file, still in the file."""
+        """Return some rows, in the order of the file, still in the file.
+
+        Examples
+        --------
+        >>> np.save("points.npy", np.arange(12.0).reshape(4, 3))
+        >>> xpmlp.data.open_rows("points.npy").X.rows(np.array([3, 0]))[:]
+        array([[ 0.,  1.,  2.],
+               [ 9., 10., 11.]])
+        """
         made, which = copy(self), np.sort(self._numbers(which))
         made._rows = which if self._rows is None else self._rows[which]
         made.shape = (len(which), self.shape[1])
@@ -196,6 +217,11 @@ class StoredMatrix:
                 "rows first"
             )
         return x
+
+
+def some_rows(X: Any, rows: np.ndarray) -> Any:
+    """Return some rows of anything that has rows; those in a file stay there, in its order."""
+    return X.rows(rows) if isinstance(X, StoredMatrix) else X[rows]
 
 
 def by_group(groups: np.ndarray) -> list[tuple[int, np.ndarray]]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from xpmlp import metrics
+from xpmlp.arrays.stored import some_rows
 from xpmlp.data import Dataset
 from xpmlp.errors import InvalidValueError
 from xpmlp.mlp import MLP
@@ -45,8 +46,8 @@ def hold_out(data: Dataset, seed: int) -> tuple[Dataset, Held]:
         )
     count = min(max(n // 10, ENOUGH), n // 4)
     kept, aside = map(np.sort, split(seed, n, count / n))
-    held = data.X[aside], data.y[aside]
-    return replace(data, X=data.X[kept], y=data.y[kept]), held
+    held = some_rows(data.X, aside), data.y[aside]
+    return replace(data, X=some_rows(data.X, kept), y=data.y[kept]), held
 
 
 def calibrate(mlp: MLP, held: Held, data: Dataset) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from xpmlp.arrays.stored import some_rows
 from xpmlp.cli.calibrate import interval_line, of_intervals, of_probabilities
 from xpmlp.cli.models import Trained
 from xpmlp.cli.output import Output
@@ -91,7 +92,7 @@ def labelled(X: Any, y: Any, out: Output) -> tuple[Any, Any]:
     if not none.any():
         return X, y
     out.row("note", f"rows without a label are left out: {none.sum():,}")
-    return X[~none], y[~none]
+    return some_rows(X, np.flatnonzero(~none)), y[~none]
 
 
 def of_classes(y: Any, values: Any, classes: tuple[str, ...], record: dict[str, Any]) -> list[str]:

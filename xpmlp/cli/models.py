@@ -69,7 +69,8 @@ class Trained:
             columns, label = (_names(metadata.get(key)) for key in ("columns", "label"))
             return Known(self.mlp.table, columns, label)
         numbered = [f"column {place + 1}" for place in range(width)]
-        return Known(Table.of_numbers(_texts(metadata.get("features"), width) or numbered))
+        names = _texts(metadata.get("features"), width) or numbered
+        return Known(Table.of_numbers(names), label=_names(metadata.get("label")))
 
     def picture(self, path: Path) -> Picture:
         """Read a picture in the form the model takes.

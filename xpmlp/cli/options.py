@@ -68,7 +68,8 @@ def _train(parser: Parser) -> None:
     add = parser.add_argument
     data = (
         "digits, mnist, xor, an .npz file, a table (.csv, .tsv, .txt, .data, .parquet, .jsonl, "
-        "packed as .gz or .zip or not), or a folder with a subfolder of pictures for each class "
+        "packed as .gz or .zip or not), rows that stay in their file (.npy, .arrow, .zarr, a "
+        "folder of .parquet files), or a folder with a subfolder of pictures for each class "
         "(default: digits)"
     )
     add("data", nargs="?", default="digits", metavar="DATA", help=data)

@@ -33,6 +33,8 @@ def understood(args: Namespace, data: Dataset, out: Output) -> Table | None:
         If cells cannot be read, with all columns that have some.
     """
     if not isinstance(data.X, Frame):
+        if data.why:  # rows of a file, which are numbers already
+            out.row("label", f"{', '.join(data.label)}: {_label(data)} ({data.why})")
         return None
     given: dict[str, Any] = {
         name: getattr(args, name) or () for name in ("categorical", "numeric", "drop")

@@ -7,19 +7,20 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from xpmlp.arrays.stored import StoredMatrix
 from xpmlp.data.columns import Label, label_columns, named_alike, refuse_label
 from xpmlp.data.dataset import Array, Content, Dataset, PathLike, reading, split
+from xpmlp.data.dataset import Evaluation as Evaluation
+from xpmlp.data.dataset import Known as Known
 from xpmlp.data.frame import Frame
 from xpmlp.data.idx import read_idx
 from xpmlp.data.labels import encode_column, encode_labels, is_yes_or_no, map_column, map_labels
-from xpmlp.data.large import Stored, open_rows
+from xpmlp.data.large import LARGE, Stored, is_large, load_rows, open_rows, rows_to_evaluate
 from xpmlp.data.mnist import load_mnist
 from xpmlp.data.npz import read_npz
 from xpmlp.data.packed import PACKED, SUFFIXES, kind_of
@@ -68,8 +69,10 @@ def load(
     ----------
     name : str or path
         ``"digits"``, ``"mnist"``, ``"xor"``, or a file: .npz, or a table (.csv, .tsv, .txt, .data,
-        .parquet, .jsonl, each of them packed as .gz or .zip, too); or a folder with a subfolder of
-        pictures for each class. A file named like a data set needs a path: ``"./digits"``.
+        .parquet, .jsonl, each of them packed as .gz or .zip, too); rows that stay in their file, as
+        for `open_rows` (.npy, .arrow, .zarr, or a folder of .parquet files); or a folder with a
+        subfolder of pictures for each class. A file named like a data set needs a path:
+        ``"./digits"``.
     data_dir : str or path, optional
         Folder with the MNIST files, see `load_mnist`. Only for MNIST.
     label : str, int or list of them, optional
@@ -129,6 +132,8 @@ def load(
         return make_xor(seed=seed)
     if is_labelled(name):
         return load_pictures(name, label, task, test_fraction, seed)
+    if is_large(name):
+        return load_rows(name, label, task, test_fraction, seed)
     path = _existing_file(name)
     if _is_npz(path):
         return _with_split(read_npz(path), path, test_fraction, task, seed)
@@ -213,45 +218,6 @@ def _with_split(
     return Dataset(path.stem, *parts, classes, content.image_shape, content.features, scaling)
 
 
-@dataclass(frozen=True, eq=False)
-class Known:
-    """What a model knows of the table that it was trained on.
-
-    Attributes
-    ----------
-    table : Table
-    columns : tuple of str
-        All columns of the file, in order; empty if the model was trained on arrays.
-    label : tuple of str
-        Those of them that were labels.
-    """
-
-    table: Any
-    columns: tuple[str, ...] = ()
-    label: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """Rows for a trained model.
-
-    Attributes
-    ----------
-    X : ndarray or Frame, shape (n, features)
-    y : ndarray or None
-        Class indices, -1 for a row without a label, or targets, NaN for one; None without labels.
-    notes : tuple of str
-        What is worth saying about the file.
-    frame : Frame or None
-        All columns of a table.
-    """
-
-    X: Any
-    y: Array | None
-    notes: tuple[str, ...] = ()
-    frame: Frame | None = None
-
-
 def load_evaluation(
     name: PathLike,
     *,
@@ -314,6 +280,8 @@ def load_evaluation(
         names = np.array(data.classes)[data.y_test]
         labels = map_labels(names, classes, lambda index: f"{name}: test row {index}")
         found = Evaluation(data.X_test, labels)
+    elif is_large(name):
+        found = rows_to_evaluate(name, known, classes, label, n_features)
     elif not _is_npz(path := _existing_file(name)):
         return _rows(path, known, classes, label, header, as_text)
     else:
@@ -377,7 +345,8 @@ def _existing_file(name: PathLike) -> Path:
     """Return the path of a file of a known kind; errors suggest what was meant."""
     path = expanded(name, "data")
     known = (
-        f"one of {', '.join(NAMES)}, or a file: .npz, {', '.join(SUFFIXES)} ({', '.join(PACKED)})"
+        f"one of {', '.join(NAMES)}, or a file: .npz, {', '.join(SUFFIXES)} ({', '.join(PACKED)}), "
+        f"{', '.join(LARGE)}"
     )
     with reading(path):  # a folder on the way may not be readable
         exists, is_folder = path.exists(), path.is_dir()

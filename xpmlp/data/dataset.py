@@ -31,7 +31,8 @@ class Dataset:
     name : str
         What was loaded: ``"mnist"``, or the name of the file without its suffix.
     X, X_test : ndarray or Frame, shape (n, features)
-        Inputs in the file's own dtype, finite; or the columns of a table, for `xpmlp.Table`.
+        Inputs in the file's own dtype, finite; the columns of a table, for `xpmlp.Table`; or a
+        `StoredMatrix`, whose rows stay in the file.
     y, y_test : ndarray
         Class indices, int64 of shape (n,); 0 and 1 for several labels, int64 of shape (n, labels);
         or real targets, float64 of shape (n,) or (n, k).
@@ -108,7 +109,7 @@ class Dataset:
 
     def _facts(self) -> Rows:
         n, width = self.X.shape
-        kind = f", {self.X.dtype}" if isinstance(self.X, np.ndarray) else ", a table"
+        kind = f", {self.X.dtype}" if hasattr(self.X, "dtype") else ", a table"
         images = " × ".join(map(str, self.image_shape or ()))
         goal = f"{self.outputs} value{'s' * (self.outputs > 1)} in a row"
         if self.classes:
@@ -123,6 +124,45 @@ class Dataset:
             "scaling": self.scaling,
         }
         return [(name, text) for name, text in rows.items() if text]
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What a model knows of the table that it was trained on.
+
+    Attributes
+    ----------
+    table : Table
+    columns : tuple of str
+        All columns of the file, in order; empty if the model was trained on arrays.
+    label : tuple of str
+        Those of them that were labels.
+    """
+
+    table: Any
+    columns: tuple[str, ...] = ()
+    label: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Rows for a trained model.
+
+    Attributes
+    ----------
+    X : ndarray or Frame, shape (n, features)
+    y : ndarray or None
+        Class indices, -1 for a row without a label, or targets, NaN for one; None without labels.
+    notes : tuple of str
+        What is worth saying about the file.
+    frame : Frame or None
+        All columns of a table.
+    """
+
+    X: Any
+    y: Array | None
+    notes: tuple[str, ...] = ()
+    frame: Any = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,18 +8,22 @@ import numpy as np
 
 from xpmlp.arrays.checks import whole
 from xpmlp.arrays.stored import StoredMatrix
-from xpmlp.data.columns import Label, label_columns
-from xpmlp.data.dataset import Array, PathLike, reading
+from xpmlp.data.columns import Label, label_columns, refuse_label
+from xpmlp.data.dataset import Array, Dataset, Evaluation, Known, PathLike, reading, split
 from xpmlp.data.frame import Column
-from xpmlp.data.labels import encode_column, encode_labels
+from xpmlp.data.labels import encode_column, encode_labels, map_labels
 from xpmlp.data.sources import Arrow, Npy, Numbers, Parquet, Selected, Zarr, blaming
 from xpmlp.errors import DataError, require, unknown_name
 from xpmlp.show.facts import as_text
 from xpmlp.storage.paths import expanded
 
 ARROW = (".arrow", ".arrows", ".feather", ".ipc")
-SUFFIXES = (".npy", ".parquet", *ARROW, ".zarr")
-"""Suffixes of the files that ``open_rows`` reads."""
+LARGE = (".npy", *ARROW, ".zarr")
+SUFFIXES = (*LARGE, ".parquet")
+"""Suffixes of the files that ``open_rows`` reads; those but the last it alone reads."""
+
+MANY = 50
+"""Groups from which on the test part has whole groups, so that it can be read without the rest."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -131,8 +135,7 @@ def open_rows(
     path = expanded(path, "path")
     buffer = None if buffer is None else whole("buffer", buffer)
     numbers, labels = _opened(path)
-    names, why = numbers.names, ""
-    found: tuple[str, ...] = ()
+    names, found, why = numbers.names, tuple[str, ...](), ""
     if label is not None:
         found, why = label_columns(names, label, str(path))
     at = [names.index(name) for name in found]
@@ -147,12 +150,83 @@ def open_rows(
         y, classes = _labels(numbers, at, task)
     elif labels is not None:
         y, classes = encode_labels(labels, task, lambda row: f"{path}: y, row {row}")
+    if y is not None and len(y) != len(X):
+        raise DataError(
+            f"{path}: found {len(y):,} labels, expected one for each of {len(X):,} rows"
+        )
     return Stored(X, y, classes, tuple(names[k] for k in chosen), found, why)
 
 
-def is_large(path: Path) -> bool:
+def is_large(name: PathLike) -> bool:
     """Whether a file or folder is one that ``open_rows`` alone reads."""
-    return path.suffix.lower() in SUFFIXES and path.suffix.lower() != ".parquet"
+    path = Path(name)
+    return path.suffix.lower() in LARGE or (path.is_dir() and any(path.glob("*.parquet")))
+
+
+def load_rows(
+    name: PathLike, label: Label, task: str | None, test_fraction: float, seed: int
+) -> Dataset:
+    """Load what ``open_rows`` reads as ``xpmlp.data.load`` does: with labels and a test part.
+
+    The label is the last column, or as a table's; a group of Zarr's has its labels in y.
+    """
+    path = expanded(name, "data")
+    (numbers, labels), why = _opened(path), ""
+    if labels is not None:
+        refuse_label(label, f"{path}, which has labels in y")
+    else:
+        label, why = label_columns(numbers.names, label, str(path))
+    stored = open_rows(path, label=label, task=task)
+    y, sizes = stored.y, stored.X.groups
+    assert y is not None
+    if (sizes > 0).sum() < MANY:
+        kept, aside = map(np.sort, split(len(y), test_fraction, seed))
+    else:
+        is_test = np.zeros(len(sizes), bool)
+        is_test[split(len(sizes), test_fraction, seed)[1]] = True
+        kept, aside = (np.flatnonzero(np.repeat(part, sizes)) for part in (~is_test, is_test))
+    return Dataset(
+        path.stem,
+        *(stored.X.rows(kept), y[kept], stored.X.rows(aside), y[aside]),
+        classes=stored.classes,
+        features=stored.features if path.suffix.lower() not in (".npy", ".zarr") else None,
+        scaling="auto" if stored.X.dtype == np.uint8 else "standard",
+        label=stored.label,
+        why=why,
+        columns=numbers.names,
+    )
+
+
+def rows_to_evaluate(
+    name: PathLike,
+    known: Known,
+    classes: tuple[str, ...] | None,
+    label: Label,
+    n_features: int,
+) -> Evaluation:
+    """Return all rows of such a file for a model, and their labels where it has some."""
+    path = expanded(name, "data")
+    numbers, labels = _opened(path)
+    names = numbers.names
+
+    def where(row: int) -> str:
+        return f"{path}: row {row}"
+
+    said: tuple[str, ...] = tuple(n for n in known.label if n in names)
+    if label is not None:
+        said = label_columns(names, label, str(path))[0]
+    at = [names.index(name) for name in said]
+    inputs = [k for k in range(len(names)) if k not in at]
+    if len(inputs) != n_features:
+        raise DataError(
+            f"{path}: found {len(inputs)} features, expected {n_features}, as the model has"
+        )
+    if at:
+        labels = np.concatenate([numbers.block(g, at) for g in range(len(numbers.groups))])
+        labels = labels[:, 0] if len(at) == 1 else labels
+        labels = labels.astype(str) if labels.dtype.kind == "O" else labels
+    y = None if labels is None else map_labels(labels, classes, where)
+    return Evaluation(StoredMatrix(Selected(numbers, inputs)), y)
 
 
 def _opened(path: Path) -> tuple[Numbers, Array | None]:
@@ -205,10 +279,17 @@ def _labels(
     def where(row: int) -> str:
         return f"{numbers.name}: row {row}"
 
+    for column in at:
+        if numbers.types[column].kind not in "buifO":
+            raise DataError(
+                f"{numbers.name}: found the label {numbers.names[column]!r} of "
+                f"{numbers.types[column]}; expected numbers or text"
+            )
     parts = [numbers.block(group, at) for group in range(len(numbers.groups))]
     if len(at) > 1:
         return encode_labels(np.concatenate(parts), task, where)
-    levels = np.unique(np.concatenate([np.unique(part) for part in parts]))
+    with blaming(numbers.path):  # lists, which have no order
+        levels = np.unique(np.concatenate([np.unique(part) for part in parts]))
     if levels.dtype.kind != "O" and (
         task == "regression"
         or (

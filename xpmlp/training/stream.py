@@ -6,7 +6,7 @@ and is then the data set of one step.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from time import perf_counter
 from typing import Any
 
@@ -29,6 +29,11 @@ Batches = Iterable[Sequence[Array]] | Callable[[], Iterable[Sequence[Array]]]
 """Batches (X, y) or (X, y, sample_weight), which can be iterated anew; or a function that returns
 some."""
 
+
+NO_STEPS = (
+    "steps_per_epoch: found it without batches; an epoch of X and y takes each row once. Leave it "
+    "out, or pass epochs="
+)
 
 NO_DATA = "y: found None; pass fit(X, y), or fit(batches=loader) with pairs (X, y)"
 
@@ -77,6 +82,8 @@ class Stream:
     epochs : int
         How often they are iterated.
     class_weight : dict of int to float, optional
+    steps : int, optional
+        Batches of an epoch, if that is not one pass: the next epoch takes those that follow.
 
     Raises
     ------
@@ -86,7 +93,9 @@ class Stream:
         For an iterator, which is spent after one epoch, if there are more; and for no batch.
     """
 
-    def __init__(self, batches: Any, epochs: int, class_weight: Any = None) -> None:
+    def __init__(
+        self, batches: Any, epochs: int, class_weight: Any = None, steps: int | None = None
+    ) -> None:
         if not (isinstance(batches, Iterable) or callable(batches)) or isinstance(
             batches, str | Mapping
         ):
@@ -99,23 +108,26 @@ class Stream:
                 f"class_weight: found {class_weight!r} with batches, which are not seen all at "
                 "once; pass a dict such as {0: 1.0, 1: 5.0}, or weights in the batches"
             )
-        self._batches, self.class_weight = batches, class_weight
+        self._batches, self.class_weight, self._steps = batches, class_weight, steps
         first = self._iterate()
-        if first is batches and epochs > 1:
+        self._once = first is batches
+        if self._once and epochs > 1 and steps is None:
             raise InvalidValueError(
                 f"batches: found an iterator ({type(batches).__name__}), which is spent after one "
                 f"epoch, for epochs={epochs}. Pass epochs=1, or a function that returns a new one: "
-                "fit(batches=make_batches)"
+                "fit(batches=make_batches). One without an end needs steps_per_epoch"
             )
         try:
             self.first = next(first)
         except StopIteration:
             raise InvalidValueError("batches: found none; expected one at least") from None
-        self._rest: Iterator[Any] | None = first
+        self._rest: Iterator[Any] | None = first if steps is None else chain([self.first], first)
 
     @property
     def length(self) -> int | None:
-        """How many there are in an epoch, if they say so."""
+        """How many there are in an epoch, if they or ``steps`` say so."""
+        if self._steps is not None:
+            return self._steps
         try:
             return len(self._batches)
         except TypeError:
@@ -123,8 +135,25 @@ class Stream:
 
     def epoch(self) -> Iterator[Any]:
         """Return the batches of an epoch."""
+        if self._steps is not None:
+            return self._next_ones(self._steps)
         rest, self._rest = self._rest, None
         return self._iterate() if rest is None else chain([self.first], rest)
+
+    def _next_ones(self, steps: int) -> Iterator[Any]:
+        """Yield the batches that follow; begin anew after the last, where that is possible."""
+        taken, is_new = 0, False
+        while taken < steps:
+            for batch in islice(self._rest or (), steps - taken):
+                yield batch
+                taken, is_new = taken + 1, False
+            if taken < steps:
+                if self._once or is_new:
+                    raise InvalidValueError(
+                        f"batches: found {taken} more, expected steps_per_epoch={steps} in each "
+                        "epoch. Pass fewer epochs, or a function that returns a new iterator"
+                    )
+                self._rest, is_new = self._iterate(), True
 
     def _iterate(self) -> Iterator[Any]:
         made = self._batches
@@ -204,8 +233,8 @@ class StreamTraining(Training):
         if self._said is None and _scheduled(mlp, optimizer):
             raise InvalidValueError(
                 "batches: found a schedule, and batches that do not say how many they are: "
-                "schedules run over the steps of an epoch. Give the object a __len__, or pass a "
-                "constant rate"
+                "schedules run over the steps of an epoch. Give the object a __len__, pass "
+                "steps_per_epoch, or a constant rate"
             )
         super().__init__(mlp, optimizer, **options)
         self.steps = self._said or 1
