@@ -367,3 +367,10 @@ def test_where_arrays_belong(tmp_path: Path) -> None:
         mlp.fit(matrix, Y - 3)
     with pytest.raises((InvalidTypeError, InvalidValueError)):
         xpmlp.MLP([5, 2], backend="numpy").fit(matrix, (Y - 3)[:5])
+
+
+def test_a_machine_without_memory_is_no_damaged_file(tmp_path: Path) -> None:
+    with pytest.raises(MemoryError), sources.blaming(tmp_path):
+        raise MemoryError
+    with pytest.raises(DataError, match="malloc of size"), sources.blaming(tmp_path):
+        raise pa.ArrowMemoryError("malloc of size 2**60 failed")

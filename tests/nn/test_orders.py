@@ -11,9 +11,11 @@ from xpmlp.nn.orders import shard_runs, slices, stored_order
 groups = st.lists(st.integers(0, 40), min_size=1, max_size=30).filter(any)
 
 
-@given(groups, st.integers(1, 50), st.integers(1, 9), st.none() | st.integers(1, 70))
-def test_every_row_comes_once(sizes: list[int], buffer: int, shards: int, batch: int) -> None:
-    order = stored_order(3, 5, sizes, buffer, shards, batch)
+@given(groups, st.integers(1, 50), st.integers(1, 9), st.none() | st.integers(1, 70), st.booleans())
+def test_every_row_comes_once(
+    sizes: list[int], buffer: int, shards: int, batch: int, pairs: bool
+) -> None:
+    order = stored_order(3, 5, sizes, buffer, shards, batch, 1 + pairs)
     assert order.dtype == np.int32
     np.testing.assert_array_equal(np.sort(order), np.arange(sum(sizes)))
 
@@ -57,8 +59,11 @@ def test_a_worker_needs_the_runs_of_its_shards_alone(
 
 
 def test_shards_have_as_many_rows_but_for_one() -> None:
-    assert slices(10, 4).tolist() == [3, 3, 2, 2]
+    assert slices(10, 4).tolist() == [2, 3, 2, 3]
     assert slices(2, 4).tolist() == [1, 1, 0, 0]
+    assert slices(7, 4, least=2).tolist() == [2, 2, 3, 0]
+    assert slices(1, 4, least=2).tolist() == [1, 0, 0, 0]
+    assert slices(0, 4).tolist() == [0, 0, 0, 0]
     order = stored_order(0, 0, [16] * 8, 32, shards=4, batch_size=32)
     group = order.reshape(4, 4, 8) // 16  # step, shard, row
     for shard in range(4):

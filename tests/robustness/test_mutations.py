@@ -12,7 +12,7 @@ from model_files import content, small_file
 from robustness.mutations import KINDS, mutants, survivors
 
 import xpmlp
-from xpmlp.data import load, read_idx
+from xpmlp.data import load, open_rows, read_idx
 from xpmlp.data.table import Table
 from xpmlp.errors import CheckpointError, DataError, XpmlpError
 
@@ -90,6 +90,30 @@ def test_npz(tmp_path: Path, save: Any, tried: Any, draws: Any) -> None:
     for data in loaded:
         check(data)
     tried(f"{count:,} mutations of .npz ({save.__name__}): a DataError or valid data")
+
+
+@pytest.mark.parametrize("kind", ["npy", "parquet", "arrow", "arrows"])
+def test_rows_that_stay_in_their_file(kind: str, tmp_path: Path, tried: Any, draws: Any) -> None:
+    pa = pytest.importorskip("pyarrow")
+    path, count = tmp_path / f"rows.{kind}", draws(60, 300, DATA)
+    X = np.random.default_rng(3).normal(size=(40, 3))
+    columns = pa.table({f"c{k}": column for k, column in enumerate(X.T)})
+    if kind == "npy":
+        np.save(path, X)
+    elif kind == "parquet":
+        pytest.importorskip("pyarrow.parquet").write_table(columns, path, row_group_size=10)
+    else:
+        make = pa.ipc.new_file if kind == "arrow" else pa.ipc.new_stream
+        with make(path, columns.schema) as writer:
+            writer.write_table(columns, max_chunksize=10)
+
+    def read(path: Path) -> np.ndarray:
+        return open_rows(path).X[:]
+
+    for made in survivors(path, path.read_bytes(), read, XpmlpError, count=count):
+        assert made.ndim == 2
+        assert np.isfinite(made).all()
+    tried(f"{count:,} mutations of .{kind}, read by groups: an error of ours or finite numbers")
 
 
 KINDS_OF_TABLES = ("csv", "csv.gz", "csv.zip", "tsv", "jsonl", "parquet")

@@ -41,7 +41,7 @@ def all_finite(xp: Any, flat: Array) -> bool:
     """
     if not dtype_name(flat).startswith("float"):
         return True
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         squares = flat.dot(flat) if xp is np else flat @ flat  # the quicker of NumPy's for a row
     return isfinite(squares) or bool(xp.all(xp.isfinite(flat)))  # or only the squares overflowed
 

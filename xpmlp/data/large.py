@@ -279,11 +279,11 @@ def _labels(
     def where(row: int) -> str:
         return f"{numbers.name}: row {row}"
 
-    for column in at:
-        if numbers.types[column].kind not in "buifO":
+    for place in at:
+        if numbers.types[place].kind not in "buifO":
             raise DataError(
-                f"{numbers.name}: found the label {numbers.names[column]!r} of "
-                f"{numbers.types[column]}; expected numbers or text"
+                f"{numbers.name}: found the label {numbers.names[place]!r} of "
+                f"{numbers.types[place]}; expected numbers or text"
             )
     parts = [numbers.block(group, at) for group in range(len(numbers.groups))]
     if len(at) > 1:

@@ -37,9 +37,11 @@ def blaming(path: Path) -> Iterator[None]:
     """Turn what reading a file raises into a DataError."""
     try:
         yield
-    except (DataError, MemoryError):
+    except DataError:
         raise
     except Exception as error:
+        if type(error) is MemoryError:  # Arrow's own may be of a size that a damaged file claims
+            raise
         raise DataError(
             f"{path}: cannot be read: {short(error) or type(error).__name__}; the file is "
             "truncated or altered, get it again"
@@ -210,7 +212,7 @@ class Parquet(Numbers):
                 self._where.append((place, group))
                 sizes.append(about.row_group(group).num_rows)
         self.groups = np.array(sizes, np.int64)
-        self.names, self.types = tuple(schema.names), numpy_types(schema)
+        self.names, self.types = named_types(path, schema)
 
     def _of(self, place: int) -> Any:
         """Return a file, open; the last one stays so."""
@@ -254,7 +256,7 @@ class Arrow(Numbers):
         if not sum(sizes):
             raise DataError(f"{path}: found no rows, expected rows of numbers")
         self.groups = np.array(sizes, np.int64)
-        self.names, self.types = tuple(self._schema.names), numpy_types(self._schema)
+        self.names, self.types = named_types(path, self._schema)
 
     def _next(self, source: Any) -> tuple[int, Any] | None:
         """Return the next message and where it begins; None at the end of the stream."""
@@ -271,6 +273,7 @@ class Arrow(Numbers):
             source.seek(self._starts[group])
             message = self._pa.ipc.read_message(source)
             found = self._pa.ipc.read_record_batch(message, self._schema)
+            found.validate()
         dtype = np.result_type(*(self.types[c] for c in columns))
         made = np.empty((found.num_rows, len(columns)), dtype)
         fill(made, found.select(list(columns)), self, group)
@@ -298,15 +301,17 @@ class Zarr(Numbers):
         return made if len(columns) == made.shape[1] else made[:, columns]
 
 
-def numpy_types(schema: Any) -> tuple[np.dtype[Any], ...]:
-    """Return NumPy's dtypes of an Arrow schema; that of objects for what are no numbers."""
+def named_types(path: Path, schema: Any) -> tuple[tuple[str, ...], tuple[np.dtype[Any], ...]]:
+    """Return names and NumPy's dtypes of Arrow's columns; that of objects for no numbers."""
     made = []
+    with blaming(path):
+        names = tuple(schema.names)
     for kind in schema.types:
         try:
             made.append(np.dtype(kind.to_pandas_dtype()))
         except (NotImplementedError, TypeError):
             made.append(np.dtype(object))
-    return tuple(made)
+    return names, tuple(made)
 
 
 def fill(made: Array, table: Any, numbers: Numbers, group: int) -> None:
@@ -328,4 +333,5 @@ def fill(made: Array, table: Any, numbers: Numbers, group: int) -> None:
         arrays.append(column.to_numpy(zero_copy_only=False))
     for start in range(0, len(made), TILE):  # five times faster than column by column
         tile = [array[start : start + TILE] for array in arrays]
-        made[start : start + TILE] = np.stack(tile).T
+        with np.errstate(invalid="ignore"):  # a NaN is found later
+            made[start : start + TILE] = np.stack(tile).T

@@ -12,16 +12,28 @@ import numpy as np
 from xpmlp.nn.random import Purpose, generator, permutation, row_dtype
 
 
-def slices(rows: int, shards: int) -> np.ndarray:
-    """Return how many of a batch's rows each shard has: they differ by 1 at most, larger first.
+def slices(rows: int, shards: int, least: int = 1) -> np.ndarray:
+    """Return how many rows of a batch each shard has.
+
+    They differ by 1 at most, except that the last ones of a batch with too few rows have none.
+
+    Parameters
+    ----------
+    rows : int
+    shards : int
+    least : int
+        Fewest rows of a shard that has some, if the batch has as many.
 
     Examples
     --------
     >>> from xpmlp.nn.orders import slices
-    >>> slices(10, 4).tolist()
-    [3, 3, 2, 2]
+    >>> slices(10, 4).tolist(), slices(2, 4).tolist()
+    ([2, 3, 2, 3], [1, 1, 0, 0])
     """
-    return rows // shards + (np.arange(shards) < rows % shards).astype(np.int64)
+    some = min(shards, max(rows // least, 1))
+    made: np.ndarray = np.zeros(shards, np.int64)
+    made[:some] = np.diff(rows * np.arange(some + 1) // some)
+    return made
 
 
 def stored_order(
@@ -31,6 +43,7 @@ def stored_order(
     buffer: int,
     shards: int = 1,
     batch_size: int | None = None,
+    least: int = 1,
 ) -> np.ndarray:
     """Return the row order of an epoch over data in a file: each row once.
 
@@ -53,6 +66,8 @@ def stored_order(
     batch_size : int, optional
         Rows of a step; all rows if omitted. The last step may have fewer. Without shards it
         changes nothing.
+    least : int
+        Fewest rows of a shard in a step, unless it has none: 2 with batch normalization.
 
     Returns
     -------
@@ -71,7 +86,7 @@ def stored_order(
         return permutation(seed, epoch, n)
     batch = n if batch_size is None else min(batch_size, n)
     full, rest = divmod(n, batch)
-    each, last = slices(batch, shards), slices(rest, shards)
+    each, last = slices(batch, shards, least), slices(rest, shards, least)
     runs = shard_runs(seed, epoch, group_sizes, buffer, each * full + last)
     if shards == 1:
         return next(runs)
