@@ -78,9 +78,10 @@ def _train(parser: Parser) -> None:
     made = (
         "every setting of a network for a table, found to be good on many: best, with embeddings; "
         "fast, half the work; or plain, the network of the options below (default: best for a "
-        "table of up to 100,000 rows with one label, unless one of the options below is given)"
+        "table of up to 100,000 rows with one label, unless one of the options below is given). "
+        "For mnist, what options may change: quick, seconds; good, minutes; best, most of an hour"
     )
-    add("--recipe", choices=("plain", "fast", "best"), help=made)
+    add("--recipe", choices=("plain", "fast", "quick", "good", "best"), help=made)
     units = f"units of each hidden layer ({in_words('hidden')})"
     add("--hidden", type=int, nargs="*", metavar="N", help=units)
     add("--activation", default="relu", metavar="NAME", help=f"{ACTIVATIONS} (default: relu)")
@@ -101,6 +102,13 @@ def _train(parser: Parser) -> None:
     falls = "how the learning rate changes over the epochs (default: cosine)"
     add("--schedule", choices=tuple(SCHEDULES), default="cosine", help=falls)
     add("--optimizer", default="adam", metavar="NAME", help=f"{OPTIMIZERS} (default: adam)")
+    kinds = (
+        "vary the pictures in each step: shift, rotate, scale, shear, elastic, erase, noise; with "
+        "a strength as in rotate:10 (default: none)"
+    )
+    add("--augment", nargs="+", metavar="KIND", help=kinds)
+    averaged = "predict with weights averaged over the steps, such as 0.999 (default: not)"
+    add("--average", type=float, metavar="A", help=averaged)
     add("--l2", type=float, default=0.0, metavar="LAMBDA", help="L2 penalty (default: 0)")
     patience = "stop after N epochs without improvement; keep the best weights (default: off)"
     add("--early-stopping", type=int, metavar="N", help=patience)
@@ -281,15 +289,23 @@ def _xor(parser: Parser) -> None:
 
 
 def _pictures(parser: Parser) -> None:
-    parser.usage = "xpmlp pictures [options]"
+    parser.usage = "xpmlp pictures [augment | errors MODEL] [options]"
     parser.description = (
         "Draw every activation with its derivative, a trained network, 64 sample digits, and an "
-        "underfit, a good fit and an overfit of the same points."
+        "underfit, a good fit and an overfit of the same points. Or sixteen variants of a digit, "
+        "as training with --augment sees them; or what a model reads wrongly, the surest first."
     )
     add = parser.add_argument
+    asked = "augment, errors, or all of the tutorial's (default: all)"
+    add("what", nargs="?", metavar="WHAT", default="all", help=asked)
+    add("model", nargs="?", metavar="MODEL", help="for errors: a model file, or a run folder")
+    kinds = "for augment, as for train (default: elastic, rotate, scale and shift)"
+    add("--augment", nargs="+", metavar="KIND", help=kinds)
+    add("--row", type=int, default=1, metavar="N", help="for augment: which digit (default: 1)")
     add("--out", default="runs/pictures", metavar="FOLDER", help="(default: runs/pictures)")
-    add("--data", choices=("digits", "mnist"), default="digits", help="(default: digits)")
+    add("--data", choices=("digits", "mnist"), help="(default: digits; for errors the model's)")
     _common(parser, "--data-dir", "--backend")
+    parser.set_defaults(device=None)
 
 
 def _play(parser: Parser) -> None:
