@@ -73,7 +73,14 @@ class DigitRecipe:
 RECIPES = {
     made.name: made
     for made in (
-        DigitRecipe("quick", (512, 512), 5, 3e-3, ("shift:1", "rotate:10")),
+        DigitRecipe(
+            "quick",
+            (512, 512),
+            6,
+            3e-3,
+            ("shift:1.5", "rotate:10", "scale:0.1", "shear:0.1"),
+            average=0.99,
+        ),
         DigitRecipe(
             "good",
             (512, 512),
