@@ -84,19 +84,18 @@ RECIPES = {
         DigitRecipe(
             "good",
             (512, 512),
-            20,
+            25,
             3e-3,
-            ("elastic", "rotate:8", "scale:0.1", "shift:1"),
+            ("elastic:24", "shift:1"),
             average=0.999,
         ),
         DigitRecipe(
             "best",
-            (800, 800),
-            100,
+            (1024, 512),
+            400,
             2e-3,
             ("elastic", "rotate:10", "scale:0.12", "shear:0.1", "shift:1"),
             average=0.999,
-            dropout=0.1,
             rounds=8,
         ),
     )
