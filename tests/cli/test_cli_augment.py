@@ -111,6 +111,28 @@ def test_a_recipe_trains_what_the_command_line_trains() -> None:
         digit_recipe("quik")
 
 
+def test_evaluating_and_predicting_by_several_variants(capsys: Capture) -> None:
+    assert main([*DIGITS, "--augment", "shift:1", "--out", "run", "--quiet"]) == 0
+    data, mlp = xpmlp.data.load("digits"), xpmlp.load("run/model.xpmlp", backend="numpy")
+    capsys.readouterr()
+    given = ["run", "digits", "--backend", "numpy", "--augment-rounds", "3", "--json", "-"]
+    assert main(["evaluate", *given]) == 0
+    found = json.loads(capsys.readouterr().out)
+    expected = mlp.evaluate(data.X_test, data.y_test, augment_rounds=3)
+    assert (found["loss"], found["accuracy"]) == pytest.approx(tuple(expected.values()))
+    assert found["loss"] != pytest.approx(mlp.evaluate(data.X_test, data.y_test)["loss"])
+    assert main(["predict", *given, "--limit", "4"]) == 0
+    text = capsys.readouterr().out
+    chances = mlp.predict_proba(data.X_test[:4], augment_rounds=3).max(axis=1)
+    rows = json.loads(text)
+    rows = rows["predictions"] if isinstance(rows, dict) else rows
+    assert [row["probability"] for row in rows] == pytest.approx(chances.tolist(), rel=1e-4)
+    assert main([*DIGITS, "--out", "plain", "--quiet"]) == 0
+    assert main(["evaluate", "plain", *given[1:]]) == 2
+    assert "last trained without augmentation" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_pictures_of_variants_and_of_mistakes(capsys: Capture) -> None:
     assert main(["pictures", "augment", "--out", "p", "--augment", "shift", "--row", "2"]) == 0
     assert Path("p/augment.png").stat().st_size > 1000

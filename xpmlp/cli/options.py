@@ -19,6 +19,13 @@ Parser = argparse.ArgumentParser
 
 
 _COMMON: dict[str, dict[str, Any]] = {
+    "--augment-rounds": {
+        "type": int,
+        "default": 0,
+        "metavar": "N",
+        "help": "of a model trained with --augment: the mean over N variants of each picture "
+        "(default: 0)",
+    },
     "--backend": {
         "metavar": "NAME",
         "help": "auto, numpy, cupy, torch, jax or dpnp; or an array API module, such as dask.array "
@@ -160,7 +167,7 @@ def _evaluate(parser: Parser) -> None:
         "calibrated model (train --calibrate), probabilities are those after the calibration."
     )
     _model_and_data(parser, _LABELED)
-    _common(parser, "--json")
+    _common(parser, "--augment-rounds", "--json")
 
 
 def _predict(parser: Parser) -> None:
@@ -174,6 +181,7 @@ def _predict(parser: Parser) -> None:
     add("model", metavar="MODEL", help="a model file, or a run folder")
     add("data", metavar="DATA", nargs="+", help=f"{data} of them")
     _common(parser, "--data-dir", "--label", "--header", "--backend", "--device", "--json")
+    _common(parser, "--augment-rounds")
     add("--show", action="store_true", help="draw the pixels of a picture that the network sees")
     parser.add_argument("--limit", type=int, metavar="N", help="first N rows only (default: all)")
     share = (
