@@ -17,6 +17,7 @@ from xpmlp.model.measures import Metrics, asked_for
 from xpmlp.model.memory import Request, advice_on_training, within_memory
 from xpmlp.model.portable import Portable
 from xpmlp.model.summary import Described
+from xpmlp.nn.augment import Spec
 from xpmlp.nn.contract import Backend
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
@@ -165,7 +166,7 @@ class MLP(Exportable, Portable, Described):
         checkpoints: str | os.PathLike[str] | Checkpoints | None = None,
         checkpoint_every: int | None = None,
         resume: bool | str | os.PathLike[str] = False,
-        augment: Any = None,
+        augment: Spec = None,
     ) -> History:
         """Train the model, starting from its current weights.
 
