@@ -122,6 +122,8 @@ class MLP(Exportable, Portable, Described):
         Where the last training run ended; None before the first, and after one that failed.
     calibration : Calibration or None
         What ``calibrate`` has found; None after a fit. Assign None to undo it.
+    augment : Augment or None
+        What the last fit did to its pictures; ``predict(augment_rounds=8)`` uses it.
     metadata : dict
         Anything to save with the model, as JSON: class names, for example.
 

@@ -30,6 +30,11 @@ def main(arguments: list[str]) -> None:
         say(records.table(records.read(options.out)))
         return
     threads = prepare_process(options.threads)
+    if options.cost:
+        from benchmarks.mnist.cost import cost
+
+        say(cost(options.backend, options.device, options.quick))
+        return
     options.out.parent.mkdir(parents=True, exist_ok=True)
     done = {records.key(line) for line in records.read(options.out)}
     whole = not options.out.exists() or options.out.read_bytes()[-1:] in (b"", b"\n")
@@ -80,10 +85,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     add("--validation", action="store_true", help=held)
     add("--out", type=Path, default=RECORDS, help="file of records, in JSON lines")
     add("--report", action="store_true", help="only the table of such a file")
+    add("--cost", action="store_true", help="only what augmentation adds to a step")
     add("--page", action="store_true", help="write that table to the page of the guide")
     add("--quick", action="store_true", help="pictures of noise, one epoch: does it run?")
     options = parser.parse_args(arguments)
     tried = options.quick or options.validation or options.epochs is not None
-    if tried and options.out == RECORDS and not options.report:
+    if tried and options.out == RECORDS and not (options.report or options.cost):
         parser.error("what is tried is no record; give another file with --out")
     return options

@@ -125,6 +125,14 @@ def test_a_tiny_run_and_going_on(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "| quick | xpmlp, numpy, 1 threads | 1 |" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("same_process")
+def test_what_augmentation_costs(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--cost", "--quick"])
+    rows = capsys.readouterr().out.strip().splitlines()
+    assert rows[2].startswith("| none |")
+    assert any(row.startswith("| elastic |") and "×" in row for row in rows)
+
+
 def test_what_is_tried_is_no_record(capsys: pytest.CaptureFixture[str]) -> None:
     for tried in (["--quick"], ["--validation"], ["--epochs", "1"]):
         with pytest.raises(SystemExit):
