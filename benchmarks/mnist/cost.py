@@ -7,7 +7,7 @@ import numpy as np
 import xpmlp
 
 SIZES, BATCH = [784, 512, 512, 10], 128
-STEPS, ROUNDS = 40, 15
+STEPS, ROUNDS = 40, 5
 CASES: tuple[list[str], ...] = (
     ["shift"],
     ["elastic"],

@@ -133,6 +133,10 @@ def test_what_augmentation_costs(capsys: pytest.CaptureFixture[str]) -> None:
     assert any(row.startswith("| elastic |") and "×" in row for row in rows)
 
 
+def test_it_knows_all_recipes() -> None:
+    assert tuple(RECIPES) == run.NAMES
+
+
 def test_what_is_tried_is_no_record(capsys: pytest.CaptureFixture[str]) -> None:
     for tried in (["--quick"], ["--validation"], ["--epochs", "1"]):
         with pytest.raises(SystemExit):
