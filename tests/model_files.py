@@ -56,7 +56,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "penalties": {"l1": 1e-3, "l2": 1e-2, "max_norm": 0.5},
     "standard scaling": {"scaling": "standard"},
     "standard values": {"scaling": "standard", "loss": "mse"},
-    "pixels": {"scaling": "auto"},
+    "pixels": {"scaling": "auto", "image_shape": (2, 2)},
     "no scaling": {"scaling": None},
     "activations": {"activation": ["gelu", "mish"]},
     "initializer": {"initializer": twice_normal, "seed": 2**80},
@@ -109,7 +109,8 @@ def trained(name: str) -> xpmlp.MLP:
     options = {"seed": 7} | OPTIONS[name]
     mlp = xpmlp.MLP([INPUTS, 6, 6, 3], backend="numpy", **options)
     mlp.metadata = METADATA
-    mlp.fit(*data(name), epochs=2, batch_size=8)
+    augment = ["rotate", xpmlp.augment.Elastic(2, sigma=1)] if name == "pixels" else None
+    mlp.fit(*data(name), epochs=2, batch_size=8, augment=augment)
     return mlp
 
 
@@ -123,6 +124,7 @@ def content(mlp: xpmlp.MLP) -> dict[str, Any]:
     return {
         "architecture": (a.sizes, a.activations, a.dropout, a.input_dropout),
         "layers": (a.normalization, a.residual, a.bias),
+        "pictures": (a.image_shape, mlp.augment),
         "penalty": mlp.penalty,
         "scaling": {k: v for k, v in scaling.items() if k not in tensors},
         "task": mlp.known_task,

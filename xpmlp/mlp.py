@@ -17,6 +17,7 @@ from xpmlp.model.measures import Metrics, asked_for
 from xpmlp.model.memory import Request, advice_on_training, within_memory
 from xpmlp.model.portable import Portable
 from xpmlp.model.summary import Described
+from xpmlp.nn.augment import Spec
 from xpmlp.nn.contract import Backend
 from xpmlp.nn.optimizers import Optimizer
 from xpmlp.nn.optimizers import optimizer as find_optimizer
@@ -130,6 +131,8 @@ class MLP(Exportable, Portable, Described):
         Where the last training run ended; None before the first, and after one that failed.
     calibration : Calibration or None
         What ``calibrate`` has found; None after a fit. Assign None to undo it.
+    augment : Augment or None
+        What the last fit did to its pictures; ``predict(augment_rounds=8)`` uses it.
     metadata : dict
         Anything to save with the model, as JSON: class names, for example.
 
@@ -175,7 +178,7 @@ class MLP(Exportable, Portable, Described):
         checkpoints: str | os.PathLike[str] | Checkpoints | None = None,
         checkpoint_every: int | None = None,
         resume: bool | str | os.PathLike[str] = False,
-        augment: Any = None,
+        augment: Spec = None,
         workers: str | Communicator | None = None,
         shards: int | None = None,
         reduction: str = "tree",

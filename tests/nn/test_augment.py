@@ -266,5 +266,8 @@ def test_settings_that_cannot_be() -> None:
         Shift("a")  # type: ignore[arg-type]
     with pytest.raises(xpmlp.errors.InvalidValueError, match=r"expected 0\.3 pixels or more"):
         Elastic(1.0, 0.1)
+    for huge in (10**400, float("nan"), float("inf")):
+        with pytest.raises(xpmlp.errors.InvalidValueError, match="expected a number from 0 to 1e"):
+            Noise(huge)
     with pytest.raises(xpmlp.errors.InvalidValueError, match="does not know the shape"):
         Augment.of("shift", None)

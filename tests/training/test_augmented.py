@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import assert_close, make_backend
+from model_files import drop, forged, put, saved, trained
 from test_inside_steps import dpnp, guarded, strict
 
 import xpmlp
@@ -227,6 +228,37 @@ def test_a_file_keeps_what_was_done_to_the_pictures(tmp_path: Path) -> None:
     mlp.save(path)
     assert xpmlp.load(path, backend="numpy").augment is None
     assert xpmlp.load(path, backend="numpy", custom={"own": own}).augment == mlp.augment
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        "elastic",
+        3,
+        [],
+        ["elastic"],
+        [["elastc", {}]],
+        [[["elastic"], {}]],
+        [["elastic", {"strength": -1}]],
+        [["elastic", {"strength": 10**400}]],
+        [["elastic", {"strength": [1]}]],
+        [["elastic", {"other": 1}]],
+        [["elastic", 5]],
+        [["elastic", {}, 1]],
+        [[{}, None]],
+    ],
+)
+def test_a_file_with_nonsense_is_refused(entries: Any, tmp_path: Path) -> None:
+    path = tmp_path / "model.xpmlp"
+    path.write_bytes(forged(put(entries, "augment"), saved(trained("pixels"))))
+    if entries == []:
+        assert xpmlp.load(path, backend="numpy").augment is None
+        return
+    with pytest.raises(xpmlp.errors.CheckpointError, match=r"model\.xpmlp"):
+        xpmlp.load(path, backend="numpy")
+    path.write_bytes(forged(drop("arguments", "image_shape"), saved(trained("pixels"))))
+    with pytest.raises(xpmlp.errors.CheckpointError, match="image_shape"):
+        xpmlp.load(path, backend="numpy")
 
 
 def test_a_fit_that_is_refused_leaves_the_augmentation() -> None:

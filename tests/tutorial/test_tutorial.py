@@ -198,8 +198,10 @@ def test_the_slip_explodes_where_the_right_gradient_does_not(tmp_path: Path) -> 
 def test_the_pictures(tmp_path: Path) -> None:
     pictures.activations_picture(tmp_path / "activations.png")
     pictures.network_picture(tmp_path / "network.png", xpmlp.MLP([64, 13, 12, 10], seed=0))
-    pictures.digits_picture(tmp_path / "digits.png", xpmlp.data.load("digits"))
-    for name in ("activations", "network", "digits"):
+    digits = xpmlp.data.load("digits")
+    pictures.digits_picture(tmp_path / "digits.png", digits)
+    pictures.augment_picture(tmp_path / "augment.png", digits, "shift", row=3)
+    for name in ("activations", "network", "digits", "augment"):
         looks_drawn(tmp_path / f"{name}.png")
 
 

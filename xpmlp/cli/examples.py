@@ -48,8 +48,8 @@ EXAMPLES = {
     ),
     "pictures": (
         "xpmlp pictures",
-        "xpmlp pictures --data mnist",
-        "xpmlp pictures --out figures",
+        "xpmlp pictures augment --data mnist",
+        "xpmlp pictures errors runs/mnist",
     ),
     "play": (
         "xpmlp play",

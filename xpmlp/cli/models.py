@@ -13,6 +13,7 @@ from xpmlp.data.picture_folder import is_labelled, read_labelled
 from xpmlp.data.table import Table
 from xpmlp.errors import DataError
 from xpmlp.mlp import MLP, load
+from xpmlp.model.rounds import varied
 from xpmlp.storage.paths import expanded
 
 
@@ -35,9 +36,13 @@ class Trained:
         ------
         CheckpointError
             If the file is broken.
+        InvalidValueError
+            For --augment-rounds of a model that was trained without augmentation.
         """
         path = expanded(args.model, "MODEL")
         mlp = load(path / MODEL if path.is_dir() else path, args.backend, args.device)
+        if rounds := getattr(args, "augment_rounds", 0):
+            mlp = varied(mlp, rounds)
         count = 0 if mlp.task.kind == "values" else max(2, mlp.sizes[-1])
         names = _texts(mlp.metadata.get("classes"), count) or tuple(map(str, range(count)))
         return cls(mlp, names or None, checked_facts(mlp.metadata.get("image"), mlp.sizes[0]))

@@ -19,6 +19,13 @@ Parser = argparse.ArgumentParser
 
 
 _COMMON: dict[str, dict[str, Any]] = {
+    "--augment-rounds": {
+        "type": int,
+        "default": 0,
+        "metavar": "N",
+        "help": "of a model trained with --augment: the mean over N variants of each picture "
+        "(default: 0)",
+    },
     "--backend": {
         "metavar": "NAME",
         "help": "auto, numpy, cupy, torch, jax or dpnp; or an array API module, such as dask.array "
@@ -79,9 +86,10 @@ def _train(parser: Parser) -> None:
     made = (
         "every setting of a network for a table, found to be good on many: best, with embeddings; "
         "fast, half the work; or plain, the network of the options below (default: best for a "
-        "table of up to 100,000 rows with one label, unless one of the options below is given)"
+        "table of up to 100,000 rows with one label, unless one of the options below is given). "
+        "For mnist, what options may change: quick, seconds; good, minutes; best, most of an hour"
     )
-    add("--recipe", choices=("plain", "fast", "best"), help=made)
+    add("--recipe", choices=("plain", "fast", "quick", "good", "best"), help=made)
     units = f"units of each hidden layer ({in_words('hidden')})"
     add("--hidden", type=int, nargs="*", metavar="N", help=units)
     add("--activation", default="relu", metavar="NAME", help=f"{ACTIVATIONS} (default: relu)")
@@ -102,6 +110,13 @@ def _train(parser: Parser) -> None:
     falls = "how the learning rate changes over the epochs (default: cosine)"
     add("--schedule", choices=tuple(SCHEDULES), default="cosine", help=falls)
     add("--optimizer", default="adam", metavar="NAME", help=f"{OPTIMIZERS} (default: adam)")
+    kinds = (
+        "vary the pictures in each step: shift, rotate, scale, shear, elastic, erase, noise; with "
+        "a strength as in rotate:10 (default: none)"
+    )
+    add("--augment", nargs="+", metavar="KIND", help=kinds)
+    averaged = "predict with weights averaged over the steps, such as 0.999 (default: not)"
+    add("--average", type=float, metavar="A", help=averaged)
     add("--l2", type=float, default=0.0, metavar="LAMBDA", help="L2 penalty (default: 0)")
     patience = "stop after N epochs without improvement; keep the best weights (default: off)"
     add("--early-stopping", type=int, metavar="N", help=patience)
@@ -153,7 +168,7 @@ def _evaluate(parser: Parser) -> None:
         "calibrated model (train --calibrate), probabilities are those after the calibration."
     )
     _model_and_data(parser, _LABELED)
-    _common(parser, "--json")
+    _common(parser, "--augment-rounds", "--json")
 
 
 def _predict(parser: Parser) -> None:
@@ -167,6 +182,7 @@ def _predict(parser: Parser) -> None:
     add("model", metavar="MODEL", help="a model file, or a run folder")
     add("data", metavar="DATA", nargs="+", help=f"{data} of them")
     _common(parser, "--data-dir", "--label", "--header", "--backend", "--device", "--json")
+    _common(parser, "--augment-rounds")
     add("--show", action="store_true", help="draw the pixels of a picture that the network sees")
     parser.add_argument("--limit", type=int, metavar="N", help="first N rows only (default: all)")
     share = (
@@ -282,15 +298,23 @@ def _xor(parser: Parser) -> None:
 
 
 def _pictures(parser: Parser) -> None:
-    parser.usage = "xpmlp pictures [options]"
+    parser.usage = "xpmlp pictures [augment | errors MODEL] [options]"
     parser.description = (
         "Draw every activation with its derivative, a trained network, 64 sample digits, and an "
-        "underfit, a good fit and an overfit of the same points."
+        "underfit, a good fit and an overfit of the same points. Or sixteen variants of a digit, "
+        "as training with --augment sees them; or what a model reads wrongly, the surest first."
     )
     add = parser.add_argument
+    asked = "augment, errors, or all of the tutorial's (default: all)"
+    add("what", nargs="?", metavar="WHAT", default="all", help=asked)
+    add("model", nargs="?", metavar="MODEL", help="for errors: a model file, or a run folder")
+    kinds = "for augment, as for train (default: elastic, rotate, scale and shift)"
+    add("--augment", nargs="+", metavar="KIND", help=kinds)
+    add("--row", type=int, default=1, metavar="N", help="for augment: which digit (default: 1)")
     add("--out", default="runs/pictures", metavar="FOLDER", help="(default: runs/pictures)")
-    add("--data", choices=("digits", "mnist"), default="digits", help="(default: digits)")
+    add("--data", choices=("digits", "mnist"), help="(default: digits; for errors the model's)")
     _common(parser, "--data-dir", "--backend")
+    parser.set_defaults(device=None)
 
 
 def _play(parser: Parser) -> None:

@@ -1,4 +1,4 @@
-"""``xpmlp train table.csv``: which recipe trains a table, and what it sets."""
+"""``xpmlp train --recipe``: which recipe trains a table, or digits, and what it sets."""
 
 from argparse import Namespace
 from dataclasses import replace
@@ -11,12 +11,13 @@ from xpmlp.data.stored import StoredFrame
 from xpmlp.data.table import Table
 from xpmlp.errors import InvalidValueError
 from xpmlp.mlp import MLP
+from xpmlp.training import digit_recipes
 from xpmlp.training.history import History
-from xpmlp.training.recipes import Recipe, recipe
+from xpmlp.training.recipes import RECIPES, Recipe, recipe
 
 PLAIN = (
     *("hidden", "activation", "dropout", "normalization", "residual", "l2", "optimizer", "lr"),
-    *("schedule", "batch_size", "early_stopping"),
+    *("schedule", "batch_size", "early_stopping", "augment", "average"),
 )
 """Options of the plain network: one of them, without ``--recipe``, means ``--recipe plain``."""
 
@@ -41,6 +42,8 @@ def chosen(args: Namespace, data: Dataset, table: Table | None, out: Output) -> 
     InvalidValueError
         For a recipe together with data or options that have none.
     """
+    if args.recipe in digit_recipes.RECIPES and data.image_shape == digit_recipes.SHAPE:
+        of_digits(args, out)
     classes = len(data.classes or ())
     fits = isinstance(data.X, Frame) and data.targets != "multilabel" and table is not None
     plain = [name for name in PLAIN if name in args.given]
@@ -50,10 +53,10 @@ def chosen(args: Namespace, data: Dataset, table: Table | None, out: Output) -> 
         if fits and large and not plain:
             out.row("note", "a large table: --recipe best is better, and takes long")
     elif args.recipe != "plain" and args.resume is None:
-        if not fits:
+        if not fits or args.recipe not in RECIPES:
             raise InvalidValueError(
                 f"--recipe {args.recipe}: found data that are no table, or several labels; "
-                "expected a table with one label. Leave the option out"
+                f"expected {_SUITED[args.recipe]}. Leave the option out"
             )
         if others := [name for name in plain if name not in CHANGES]:
             option = others[0].replace("_", "-")
@@ -69,6 +72,39 @@ def chosen(args: Namespace, data: Dataset, table: Table | None, out: Output) -> 
     made = replace(made, hidden=tuple(made.hidden))
     args.hidden, args.lr, args.epochs = list(made.hidden), made.learning_rate, made.epochs
     return made
+
+
+_DIGITS = "pictures of 28x28 pixels, such as mnist"
+_SUITED = {
+    "quick": _DIGITS,
+    "good": _DIGITS,
+    "fast": "a table with one label",
+    "best": f"a table with one label, or {_DIGITS}",
+}
+"""What each recipe is for."""
+
+
+def of_digits(args: Namespace, out: Output) -> None:
+    """Set the options that a recipe for digits stands for, but for those that were given.
+
+    The run is one of the plain network then, and its folder repeats it by these options.
+    """
+    made = digit_recipes.digit_recipe(args.recipe)
+    stands_for = {
+        "hidden": list(made.hidden),
+        "epochs": made.epochs,
+        "batch_size": made.batch_size,
+        "lr": made.learning_rate,
+        "schedule": "one-cycle",
+        "dropout": made.dropout,
+        "average": made.average,
+        "augment": list(made.augment),
+    }
+    for name, value in stands_for.items():
+        if name not in args.given:
+            setattr(args, name, value)
+    out.row("recipe", f"{made.name}, which stands for other options; those that are given win")
+    args.recipe = "plain"
 
 
 def network(made: Recipe, args: Namespace, data: Dataset, understood: Table | None) -> MLP:

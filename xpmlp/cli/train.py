@@ -69,6 +69,7 @@ MODELING = (
 REPEATED = (
     *("activation", "dropout", "normalization", "residual", "l2", "optimizer", "lr"),
     *("schedule", "batch_size", "early_stopping", "test_fraction", "precision", "data_on"),
+    *("augment", "average"),
 )
 """Options that the result repeats."""
 
@@ -125,7 +126,8 @@ def _plain(args: Namespace, data: Dataset, table: Table | None) -> tuple[MLP, Op
     """Return the network and the optimizer that the options describe."""
     fill_in(args, len(data.X), numbers=data.classes is None)
     rate = getattr(schedules, SCHEDULES[args.schedule])(args.lr)
-    return network(args, data, table), replace(optimizer(args.optimizer), learning_rate=rate)
+    chosen = replace(optimizer(args.optimizer), learning_rate=rate, average=args.average)
+    return network(args, data, table), chosen
 
 
 def _by_recipe(
@@ -200,9 +202,21 @@ def network(args: Namespace, data: Dataset, table: Table | None) -> MLP:
     width = data.X.shape[1] if table is None else table.width
     given = {name: getattr(args, name) for name in MODELING}
     given |= {"scaling": data.scaling, "targets": data.targets, "table": table}
+    if args.augment:
+        given["image_shape"] = pictures_of(data)
     mlp = MLP([width, *args.hidden, data.outputs], args.activation, **given)
     mlp.metadata = metadata(args, data)
     return mlp
+
+
+def pictures_of(data: Dataset) -> tuple[int, int]:
+    """Return the shape of a data set's pictures, which ``--augment`` needs."""
+    if data.image_shape is None:
+        raise InvalidValueError(
+            f"--augment: found {data.name}, whose rows are no pictures; expected mnist, digits, or "
+            "a folder of pictures. Leave the option out"
+        )
+    return data.image_shape
 
 
 def metadata(args: Namespace, data: Dataset) -> dict[str, Any]:
@@ -242,6 +256,8 @@ def describe(
     network = f"{'-'.join(map(str, mlp.sizes))} {', '.join(filter(None, layers))}"
     count = f"{mlp.network.layout.count:,} parameters"
     out.row("network", f"{network}: {count}, {args.dtype}{rounding(mlp)}")
+    if args.augment:
+        out.row("augment", f"each step varies its pictures: {', '.join(args.augment)}")
     why = ""
     if (args.backend or os.environ.get("XPMLP_BACKEND") or "auto") == "auto":
         why = f", chosen because {auto()[1]}"
@@ -282,6 +298,7 @@ def fit(
         data_on=args.data_on,
         checkpoints=folder.checkpoints,
         resume=folder.resume,
+        augment=args.augment,
         **test,
     )
 

@@ -19,6 +19,8 @@ ROW = 6
 """Images in a row."""
 SHOWN = 2 * ROW
 """Images of the worst mistakes."""
+WIDE = 10
+"""Images in a row of a picture of nothing else."""
 
 
 @dataclass(frozen=True)
@@ -171,8 +173,8 @@ def distinct(names: Sequence[str], limit: int) -> list[str]:
     return [name if len(name) <= limit else f"{name[:half]}…{name[-half:]}" for name in names]
 
 
-def most_wrong(mlp: MLP, part: Part) -> list[tuple[int, int, float]]:
-    """Return up to ``SHOWN`` mistakes on images, the most confident first; none without images.
+def most_wrong(mlp: MLP, part: Part, limit: int = SHOWN) -> list[tuple[int, int, float]]:
+    """Return up to ``limit`` mistakes on images, the most confident first; none without images.
 
     Each is (row, predicted class, its probability).
     """
@@ -181,22 +183,33 @@ def most_wrong(mlp: MLP, part: Part) -> list[tuple[int, int, float]]:
     chances = mlp.predict_proba(part.X)
     predicted, sure = chances.argmax(axis=1), chances.max(axis=1)
     wrong = np.flatnonzero(predicted != part.y)
-    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:SHOWN]
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:limit]
     return [(int(row), int(predicted[row]), float(sure[row])) for row in worst]
 
 
-def mistakes(figure: Any, worst: Sequence[tuple[int, int, float]], part: Part) -> None:
+def mistakes_picture(path: Path, mlp: MLP, part: Part, limit: int) -> int:
+    """Draw up to so many mistakes, the most confident first, and return how many there are."""
+    worst = most_wrong(mlp, part, limit)
+    rows = -(-max(len(worst), 1) // WIDE)
+    with drawing(path, 1.6 * WIDE, 0.6 + 1.75 * rows) as figure:
+        mistakes(figure, worst, part, WIDE)
+    return len(worst)
+
+
+def mistakes(
+    figure: Any, worst: Sequence[tuple[int, int, float]], part: Part, row: int = ROW
+) -> None:
     """Draw the images of ``most_wrong`` with their predicted classes."""
     title = {"fontsize": 11.5, "fontweight": "bold", "x": 0.01, "ha": "left", "color": "black"}
     figure.suptitle(f"Worst mistakes on the {part.name} part", **title)
     known = distinct(part.classes or (), 14)
-    axes = figure.subplots(-(-len(worst) // ROW), ROW, squeeze=False).ravel()
+    axes = figure.subplots(-(-max(len(worst), 1) // row), row, squeeze=False).ravel()
     for ax in axes:
         ax.set_axis_off()
-    for ax, (row, predicted, chance) in zip(axes, worst, strict=False):
-        image = part.X[row].reshape(part.image_shape)
+    for ax, (at, predicted, chance) in zip(axes, worst, strict=False):
+        image = part.X[at].reshape(part.image_shape)
         ax.imshow(image, cmap="gray_r", interpolation="nearest")
-        names = [known[k] for k in (predicted, part.y[row])]
+        names = [known[k] for k in (predicted, part.y[at])]
         text = f"predicted {names[0]} ({100 * chance:.0f} %)\ntrue {names[1]}"
         ax.set_title(text, fontsize=10, fontweight="normal", loc="center", color=RED)
 

@@ -26,6 +26,9 @@ _HERE: dict[tuple[str, ...], str] = {
         "fit(X, y, optimizer=xpmlp.Adam(groups={'dense1.*': {'rate': 0}}))"
     ),
     ("solver", "optim"): "Pass fit(X, y, optimizer='adam')",
+    ("augmentation", "data_augmentation", "transform", "transforms"): (
+        "Pass fit(X, y, augment='elastic'), with MLP(..., image_shape=(28, 28))"
+    ),
     ("verbose", "show_progress"): "Pass fit(X, y, progress=True)",
     ("early_stopping", "patience", "tol", "n_iter_no_change"): (
         "Pass fit(X, y, callbacks=[xpmlp.EarlyStopping(patience=5)])"

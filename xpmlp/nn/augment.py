@@ -71,7 +71,8 @@ class Augmentation:
                 raise InvalidTypeError(
                     f"{type(self).__name__}, {name}: found {short(repr(value))}; expected a number"
                 )
-            if not 0 <= float(value) <= self.most:
+            number: Any = value  # compared before it is converted: it may be a huge integer
+            if not 0 <= number <= self.most:
                 raise InvalidValueError(
                     f"{type(self).__name__}, {name}: found {value!r}; expected a number from 0 to "
                     f"{self.most:g}"
@@ -258,6 +259,10 @@ class Noise(Augmentation):
         made = self.strength * size * xp.cos(pi * drawn[:, count:])
         return x + xp.reshape(made, (-1, *shape))
 
+
+One = str | Augmentation | Custom
+Spec = One | Sequence[One] | None
+"""What ``fit`` takes as ``augment``."""
 
 KINDS = {kind.name: kind for kind in (Shift, Rotate, Scale, Shear, Elastic, Erase, Noise)}
 

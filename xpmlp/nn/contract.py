@@ -83,7 +83,8 @@ class Plan(NamedTuple):
         (steps, c, k), if each network has its rate.
     keys : Array of int32, shape (steps, dropout layers, 2) or (steps, k, dropout layers, 2)
         The last axis is 3 where a rate is scheduled.
-        Each dropout layer's key; see ``xpmlp.nn.random.dropout_mask``.
+        Each dropout layer's key; see ``xpmlp.nn.random.dropout_mask``. With augmentation there is
+        one more, the last.
     """
 
     rows: Array

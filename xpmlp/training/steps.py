@@ -17,6 +17,7 @@ from xpmlp.model.class_weight import ClassWeight
 from xpmlp.model.measures import Metrics, asked_for
 from xpmlp.model.members import refuse_ensemble
 from xpmlp.model.memory import Request
+from xpmlp.nn.augment import Spec
 from xpmlp.nn.contract import Array
 from xpmlp.nn.layers import Pass
 from xpmlp.nn.optimizers import Optimizer
@@ -87,7 +88,7 @@ class Loop:
         validation_data: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
         shuffle: bool | str | Order = True,
         metrics: bool | Metrics = True,
-        augment: Any = None,
+        augment: Spec = None,
     ) -> None:
         self.mlp, self.backend = mlp, mlp.backend
         chosen, epochs = find_optimizer(optimizer), whole("epochs", epochs)

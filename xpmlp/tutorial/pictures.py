@@ -1,4 +1,4 @@
-"""The pictures of the tutorial: activations, a network, sample digits."""
+"""The pictures of the tutorial: activations, a network, sample digits and variants of one."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +9,8 @@ import numpy as np
 from xpmlp.data import Dataset
 from xpmlp.mlp import MLP
 from xpmlp.nn.activations import ACTIVATIONS
+from xpmlp.nn.augment import Elastic, Rotate, Scale, Shift
+from xpmlp.nn.augmented import Augment
 from xpmlp.nn.ops import Ops
 from xpmlp.show.figures import BLUE, GREY, ORANGE, drawing
 
@@ -118,6 +120,35 @@ def _layer(axes: Any, x: int, layer: list[int | None], spots: dict[int, Any], ta
     if None in layer:
         row = (tall + len(layer)) / 2 - 0.5 - layer.index(None)
         axes.text(x, row, "⋮", ha="center", va="center", fontsize=14, color=GREY)
+
+
+KEY = np.array([1998, 2003], dtype=np.int32)
+"""Draws the variants: any two numbers."""
+
+
+def like_28(shape: tuple[int, int]) -> list[Any]:
+    """Return what suits digits of 28x28 pixels, for another size: distances grow with it."""
+    by = min(shape) / 28
+    elastic = Elastic(34.0 * by * by, max(4.0 * by, 0.5))
+    return [elastic, Rotate(10.0), Scale(0.1), Shift(2.0 * by)]
+
+
+def augment_picture(path: Path, data: Dataset, augment: Any, row: int = 0) -> None:
+    """Draw a picture of a data set, and sixteen variants of it, as a step makes them."""
+    shape = data.image_shape or (1, data.X.shape[1])
+    made = Augment.of(augment, shape)
+    pictures = np.repeat(data.X[row : row + 1], 16, axis=0).astype(np.float32)
+    variants = pictures if made is None else made(OPS, pictures, KEY)
+    look = {"cmap": "gray_r", "interpolation": "nearest", "vmin": 0, "vmax": pictures.max()}
+    with drawing(path, 9.3, 6.2) as figure:
+        grid = figure.add_gridspec(4, 6)
+        places = [grid[1:3, :2], *(grid[i, 2 + j] for i in range(4) for j in range(4))]
+        for place, image in zip(places, [pictures[0], *variants], strict=True):
+            ax = figure.add_subplot(place)
+            ax.imshow(image.reshape(shape), **look)
+            ax.set_axis_off()
+        title = {"loc": "center", "fontsize": 11, "color": GREY, "weight": "normal"}
+        figure.axes[0].set_title("the picture", **title)
 
 
 def digits_picture(path: Path, data: Dataset) -> None:
