@@ -13,6 +13,7 @@ import numpy as np
 from xpmlp.arrays.rows import HostRows
 from xpmlp.errors import InvalidValueError, short
 from xpmlp.nn.schedules import schedule
+from xpmlp.parallel.run import Sharded
 from xpmlp.training.loop import Training
 
 
@@ -33,6 +34,7 @@ def settings(training: Training) -> dict[str, Any]:
         "metrics": training.metrics,
         "training rows": training.examples,
         "data": _digest(training),
+        **(training.form.settings() if isinstance(training.form, Sharded) else {}),
     }
 
 
@@ -44,8 +46,8 @@ def compare(saved: Mapping[str, Any], given: Mapping[str, Any], path: Path) -> N
     InvalidValueError
         Names the first thing that differs.
     """
-    for name, found in given.items():
-        had = saved[name]
+    for name in {**given, **saved}:
+        had, found = saved.get(name), given.get(name)
         if had == found:
             continue
         while isinstance(had, dict) and isinstance(found, dict):
