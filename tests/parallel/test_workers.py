@@ -111,7 +111,7 @@ def test_what_writes_acts_on_the_first_worker_alone(tmp_path, capsys):
     assert capsys.readouterr().out.count("/3") == 3
 
 
-class Ends(Exception):
+class EndsError(Exception):
     pass
 
 
@@ -123,7 +123,7 @@ class EndAt(xpmlp.Callback):
 
     def on_batch_end(self, training):
         if training.total == self.step:
-            raise Ends
+            raise EndsError
 
 
 @pytest.mark.parametrize("which", ["all", "plain"])
@@ -137,7 +137,7 @@ def test_stopped_on_four_resumed_on_two_then_on_one(tmp_path, which):
         def work(worker, step=step):
             stop = xpmlp.EarlyStopping(patience=2)
             options = {"epochs": epochs, "checkpoints": tmp_path / "run", "checkpoint_every": 2}
-            with pytest.raises(Ends):
+            with pytest.raises(EndsError):
                 fitted(
                     *("numpy", which),
                     workers=worker,
@@ -198,13 +198,15 @@ def test_engines_are_found_by_name(monkeypatch):
     assert isinstance(Pigeons(), Communicator)
     with pytest.raises(InvalidValueError, match=r"pigeon.*did you mean|pigeons"):
         communicator("pigeon")
-    for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "SLURM_STEP_NUM_TASKS"):
+    for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
         monkeypatch.delenv(name, raising=False)
     assert isinstance(communicator("auto"), Alone)
     assert sharded("auto", None, "tree").shards == 8
     assert sharded(None, None, "tree") is None
-    assert launched({"SLURM_STEP_NUM_TASKS": "16"}) == ("srun", "mpi")
-    assert launched({"OMPI_COMM_WORLD_SIZE": "1"}) is None
+    srun = {"SLURM_STEP_NUM_TASKS": "16", "SLURM_PROCID": "3"}
+    assert launched(srun) == ("srun", "mpi", 16, 3)
+    assert launched(srun | {"SLURM_STEP_NUM_TASKS": "1"}) is None
+    assert launched(srun | {"SLURM_PROCID": "many"}) is None
 
 
 def test_threads_are_fixed_within_a_run():

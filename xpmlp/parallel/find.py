@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, NamedTuple
 
 from xpmlp.errors import InvalidTypeError, InvalidValueError, unknown_name
 from xpmlp.parallel.communicator import Alone, Communicator
@@ -13,13 +13,12 @@ from xpmlp.parallel.run import REDUCTIONS, SHARDS, Sharded
 GROUP = "xpmlp.communicators"
 """The entry points of third parties: functions without arguments that return a communicator."""
 
-LAUNCHERS = {
-    "mpiexec": ("mpi", "PMI_SIZE"),
-    "mpiexec of Open MPI": ("mpi", "OMPI_COMM_WORLD_SIZE"),
-    "mpiexec with PMIx": ("mpi", "PMIX_RANK"),
-    "srun": ("mpi", "SLURM_STEP_NUM_TASKS"),
-}
-"""By name: which engine its processes use, and the variable that it sets in them."""
+LAUNCHERS = (
+    ("mpiexec", "mpi", "PMI_SIZE", "PMI_RANK"),
+    ("mpiexec", "mpi", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    ("srun", "mpi", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+)
+"""What starts workers, the engine that they use, and variables with their number and the rank."""
 
 _MADE: dict[str, Callable[[], Communicator]] = {"mpi": MPI, "alone": Alone}
 _FOUND: dict[str, Communicator] = {}
@@ -45,18 +44,30 @@ def register(name: str, make: Callable[[], Communicator]) -> None:
     _FOUND.pop(name, None)
 
 
-def launched(environment: Mapping[str, str] | None = None) -> tuple[str, str] | None:
-    """Return launcher and engine of this process, or None for one that was started alone.
+class Launched(NamedTuple):
+    """How this process was started with others: by what, the engine, their number, and the rank."""
+
+    launcher: str
+    engine: str
+    size: int
+    rank: int
+
+
+def launched(environment: Mapping[str, str] | None = None) -> Launched | None:
+    """Return how this process was started with others; None for one that was started alone.
 
     Examples
     --------
-    >>> launched({"PMI_SIZE": "4"}), launched({"PMI_SIZE": "1"}), launched({})
-    (('mpiexec', 'mpi'), None, None)
+    >>> launched({"PMI_SIZE": "4", "PMI_RANK": "2"})
+    Launched(launcher='mpiexec', engine='mpi', size=4, rank=2)
+    >>> launched({"PMI_SIZE": "1", "PMI_RANK": "0"}), launched({})
+    (None, None)
     """
     found = os.environ if environment is None else environment
-    for launcher, (engine, variable) in LAUNCHERS.items():
-        if variable in found and (variable.endswith("RANK") or found[variable] != "1"):
-            return launcher, engine
+    for launcher, engine, size, rank in LAUNCHERS:
+        numbers = found.get(size, ""), found.get(rank, "")
+        if all(map(str.isdecimal, numbers)) and numbers[0] != "1":
+            return Launched(launcher, engine, *map(int, numbers))
     return None
 
 
@@ -72,7 +83,7 @@ def communicator(name: str) -> Communicator:
     """
     if name == "auto":
         found = launched()
-        name = "alone" if found is None else found[1]
+        name = "alone" if found is None else found.engine
     if name not in _MADE:
         points = {point.name: point for point in entry_points(group=GROUP)}
         if name not in points:
