@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 import xpmlp
-import xpmlp.parallel.find
+from xpmlp.parallel.find import communicator
 
 
 def main(out: str, said: str) -> None:
     how = json.loads(said)
     data = xpmlp.data.load("digits")
     X, y = data.X[:600], data.y[:600]
-    together = xpmlp.parallel.find.communicator(how.pop("workers", "auto"))
+    together = communicator(how.pop("workers", "auto"))
     if how.pop("other_data_on", None) == together.rank:
         X = X + 1
     seed = 5 if how.pop("other_seed_on", None) == together.rank else 4
