@@ -229,9 +229,10 @@ class MLP(Exportable, Portable, Described):
         resume : bool or path-like
             Resume from the newest checkpoint, or from the one given, with the same arguments,
             data and callbacks as before. If there is none yet, start a new run.
-        workers : {"auto", "mpi", "alone"} or Communicator, optional
+        workers : {"auto", "mpi", "torch", "alone"} or Communicator, optional
             The processes that train together, each of which makes this call with the same
-            arguments and data. "auto" takes those that ``mpiexec`` or ``srun`` has started.
+            arguments and data. "auto" takes those that ``mpiexec``, ``torchrun`` or ``srun``
+            has started.
         shards : int, optional
             Into how many parts a batch is cut, whose gradients are added up; 8 with ``workers``.
             The result depends on it, not on the number of workers, which is no larger. Batch

@@ -83,6 +83,18 @@ def test_a_worker_that_differs_or_fails_ends_all(tmp_path, how, said):
     assert not list(tmp_path.glob("x-*.json"))
 
 
+@pytest.mark.slow
+def test_torchrun_starts_the_same_run(tmp_path):
+    pytest.importorskip("torch")
+    expected = trained(0, tmp_path)[0]
+    options = ("--standalone", "--nproc-per-node", "2", str(SCRIPT))
+    alone("-m", "torch.distributed.run", *options, str(tmp_path / "t"), "{}")
+    for rank in range(2):
+        found = json.loads((tmp_path / f"t-{rank}.json").read_text())
+        assert found.pop("size") == 2
+        assert found == expected
+
+
 ARGUMENTS = ("train", "digits", "--hidden", "32", "--backend", "numpy", "--dropout", "0.2")
 
 

@@ -8,9 +8,10 @@ from parallel.test_shards import data, fitted, host, model
 from parallel.together import together
 
 import xpmlp
+from xpmlp.cli import environment
 from xpmlp.errors import InvalidValueError, WorkerError
 from xpmlp.parallel import Alone, Communicator, register
-from xpmlp.parallel.find import communicator, launched, sharded
+from xpmlp.parallel.find import LAUNCHERS, communicator, launched, sharded
 
 
 def fit(worker, seed=3, callbacks=(), change=None, **options):
@@ -198,9 +199,12 @@ def test_engines_are_found_by_name(monkeypatch):
     assert isinstance(Pigeons(), Communicator)
     with pytest.raises(InvalidValueError, match=r"pigeon.*did you mean|pigeons"):
         communicator("pigeon")
-    for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
+    for name in environment.SIZES:
         monkeypatch.delenv(name, raising=False)
+    assert tuple(size for _, _, size, _ in LAUNCHERS) == environment.SIZES
     assert isinstance(communicator("auto"), Alone)
+    with pytest.raises(InvalidValueError, match="workers: found 'jax'"):
+        communicator("jax")
     assert sharded("auto", None, "tree").shards == 8
     assert sharded(None, None, "tree") is None
     srun = {"SLURM_STEP_NUM_TASKS": "16", "SLURM_PROCID": "3"}

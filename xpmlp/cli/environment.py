@@ -11,7 +11,7 @@ AVX512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
 CORE_VARIABLE = "OPENBLAS_CORETYPE"
 
 
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 """What mpiexec and srun set: those of ``parallel.find``, which loads NumPy."""
 
 

@@ -9,7 +9,7 @@ from time import sleep
 
 from xpmlp.cli.output import Output
 from xpmlp.parallel import gather
-from xpmlp.parallel.find import communicator, launched, sharded
+from xpmlp.parallel.find import communicator, is_used, launched, sharded
 from xpmlp.parallel.run import Sharded
 from xpmlp.parallel.sentinel import watching
 
@@ -54,7 +54,9 @@ def resume_with(form: Sharded | None) -> str:
     found = launched()
     if form is None or found is None:
         return ""
-    return f"{found.launcher} -n {found.size} "
+    number = "--nproc-per-node" if found.launcher == "torchrun" else "-n"
+    end = "--no-python " if found.launcher == "torchrun" else ""
+    return f"{found.launcher} {number} {found.size} {end}"
 
 
 def watched(form: Sharded | None, command: str) -> AbstractContextManager[None]:
@@ -88,7 +90,7 @@ def is_left_to_first(command: str) -> bool:
 def end(status: int, interrupted: bool) -> None:
     """After an error, end all workers: the others would wait for this one forever."""
     found = launched()
-    if found is not None and "mpi4py.MPI" in sys.modules and not interrupted:
+    if found is not None and is_used(found.engine) and not interrupted:
         communicator(found.engine).abort(status)
 
 

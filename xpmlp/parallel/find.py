@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
@@ -16,11 +17,18 @@ GROUP = "xpmlp.communicators"
 LAUNCHERS = (
     ("mpiexec", "mpi", "PMI_SIZE", "PMI_RANK"),
     ("mpiexec", "mpi", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    ("torchrun", "torch", "WORLD_SIZE", "RANK"),
     ("srun", "mpi", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
 )
 """What starts workers, the engine that they use, and variables with their number and the rank."""
 
-_MADE: dict[str, Callable[[], Communicator]] = {"mpi": MPI, "alone": Alone}
+
+def _gloo() -> Communicator:
+    made: Communicator = import_module("xpmlp_backends.torch.distributed").Gloo()
+    return made
+
+
+_MADE: dict[str, Callable[[], Communicator]] = {"mpi": MPI, "torch": _gloo, "alone": Alone}
 _FOUND: dict[str, Communicator] = {}
 
 
@@ -71,6 +79,11 @@ def launched(environment: Mapping[str, str] | None = None) -> Launched | None:
     return None
 
 
+def is_used(engine: str) -> bool:
+    """Whether this process has met the others."""
+    return engine in _FOUND
+
+
 def communicator(name: str) -> Communicator:
     """Return the workers of this process by the engine's name; "auto" asks the environment.
 
@@ -84,6 +97,11 @@ def communicator(name: str) -> Communicator:
     if name == "auto":
         found = launched()
         name = "alone" if found is None else found.engine
+    if name == "jax":
+        raise InvalidValueError(
+            "workers: found 'jax'; jax.distributed adds up in an order of its own, which changes "
+            "with the number of workers. Use 'mpi' or 'torch', which carry JAX's arrays on CPUs"
+        )
     if name not in _MADE:
         points = {point.name: point for point in entry_points(group=GROUP)}
         if name not in points:
