@@ -178,6 +178,8 @@ def fitted(steps: dict[int, float], latencies: dict[int, float], batch: int, cor
 
 def pays_from(model: Model, workers: int) -> int | None:
     """Return the smallest batch (a power of two) at which so many are faster than half as many."""
+    if workers == 1:
+        return 1
     for batch in (2**i for i in range(workers.bit_length() - 1, 31)):
         if model.step(workers, batch) < model.step(workers // 2, batch):
             return batch

@@ -27,6 +27,7 @@ def test_more_workers_need_larger_batches() -> None:
     batches = [workers.pays_from(model, n) for n in (2, 8, 64)]
     assert batches == sorted(batches)
     assert model.step(1, 100) == 2.0
+    assert workers.pays_from(model, 1) == 1
     for n, batch in zip((2, 8, 64), batches, strict=True):
         assert batch is not None
         assert model.step(n, batch) < model.step(n // 2, batch)
