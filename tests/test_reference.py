@@ -25,7 +25,8 @@ PAGES = Path(__file__).resolve().parent.parent / "docs" / "reference"
 MODULES = (
     "xpmlp", "xpmlp.activations", "xpmlp.augment", "xpmlp.callbacks", "xpmlp.checkpoints",
     "xpmlp.data", "xpmlp.inspect.diagnose", "xpmlp.inspect.explain", "xpmlp.inspect.verify",
-    "xpmlp.losses", "xpmlp.metrics", "xpmlp.optimizers", "xpmlp.play.points", "xpmlp.schedules",
+    "xpmlp.losses", "xpmlp.metrics", "xpmlp.optimizers", "xpmlp.parallel", "xpmlp.play.points",
+    "xpmlp.schedules",
     "xpmlp.sklearn", "xpmlp_backends",
 )  # fmt: skip
 """Their ``__all__`` is public; of ``xpmlp.errors``, which has none, the exceptions are."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xpmlp import data as data
     from xpmlp import losses as losses
     from xpmlp import metrics as metrics
+    from xpmlp import parallel as parallel
     from xpmlp.activations import Activation as Activation
     from xpmlp.activations import register_activation as register_activation
     from xpmlp.callbacks import Callback as Callback
@@ -75,7 +76,7 @@ _HOME = {
 }
 _MODULES = (
     *("activations", "augment", "callbacks", "data", "errors", "losses", "metrics", "optimizers"),
-    "schedules",
+    *("parallel", "schedules"),
 )
 
 __all__ = ["__version__", *_HOME, *_MODULES]

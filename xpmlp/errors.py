@@ -117,6 +117,19 @@ class DivergenceError(XpmlpError, ArithmeticError):
     networks: tuple[int, ...] = ()
 
 
+class WorkerError(XpmlpError, RuntimeError):
+    """Workers that should train together do not agree, or one of them has failed.
+
+    Examples
+    --------
+    >>> try:
+    ...     raise xpmlp.errors.WorkerError("worker 1 has another seed")
+    ... except xpmlp.errors.WorkerError as error:
+    ...     print(error)
+    worker 1 has another seed
+    """
+
+
 class BackendError(XpmlpError, RuntimeError):
     """A backend was asked for by name and cannot work here.
 

@@ -36,6 +36,7 @@ from xpmlp.training.stream import (
     prepare_first,
     refuse_with_batches,
 )
+from xpmlp.training.workers import together
 
 
 class MLP(Exportable, Portable, Described):
@@ -182,6 +183,7 @@ class MLP(Exportable, Portable, Described):
         workers: str | Communicator | None = None,
         shards: int | None = None,
         reduction: str = "tree",
+        threads: int | None = None,
     ) -> History:
         """Train the model, starting from its current weights.
 
@@ -252,9 +254,10 @@ class MLP(Exportable, Portable, Described):
             How each step varies its pictures: ``"elastic"``, ``xpmlp.augment.Rotate(10)``,
             ``["elastic", "shift:1"]``, or a function (xp, pictures, draw) -> pictures. It needs
             ``MLP(..., image_shape=(28, 28))``, and pictures whose background is 0.
-        workers : Communicator, optional
+        workers : {"auto", "mpi", "torch", "alone"} or Communicator, optional
             The processes that train together, each of which makes this call with the same
-            arguments and data.
+            arguments and data. "auto" takes those that ``mpiexec``, ``torchrun`` or ``srun``
+            has started.
         shards : int, optional
             Into how many parts a batch is cut, whose gradients are added up; 8 with ``workers``.
             The result depends on it, not on the number of workers, which is no larger. Batch
@@ -262,6 +265,9 @@ class MLP(Exportable, Portable, Described):
         reduction : {"tree", "engine"}
             Whether gradients are added up in a fixed order, or in that of the engine, which may be
             faster and depends on the number of workers by rounding.
+        threads : int, optional
+            Threads of the array library in each worker, which change how it rounds: 1 with
+            ``workers`` or ``shards``.
 
         Returns
         -------
@@ -280,6 +286,9 @@ class MLP(Exportable, Portable, Described):
             If another process uses the folder.
         OSError
             If a checkpoint cannot be written, or the one to resume from is missing.
+        WorkerError
+            If workers were called with different arguments or data, or one of them failed before
+            the first step.
         DeviceMemoryError
             If the device's memory is too small; the message names a batch size that fits. The
             model keeps the last finished epoch's weights.
@@ -301,7 +310,8 @@ class MLP(Exportable, Portable, Described):
         on_batches, named = asked_for(metrics)
         go_on = flag("continued", continued)
         shards = None if shards is None else whole("shards", shards)
-        form = sharded(workers, shards, reduction)
+        threads = None if threads is None else whole("threads", threads)
+        form = sharded(workers, shards, reduction, threads)
         callbacks += [ShowProgress()] if flag("progress", progress) else []
         if (checkpoints, checkpoint_every, resume) != (None, None, False):
             kept = Checkpoints.of(checkpoints, checkpoint_every, resume)
@@ -320,7 +330,10 @@ class MLP(Exportable, Portable, Described):
             )
             stream, asked.batch_size = Stream(batches, epochs, class_weight, steps), 0
             given = partial(prepare_first, self, stream, validation_data)
-        with kept.opened(resume) if kept else nullcontext() as saved:
+        with (
+            together(form, callbacks) as callbacks,
+            kept.opened(resume, form) if kept else nullcontext() as saved,
+        ):
             return within_memory(
                 self,
                 lambda: advice_on_training(self, asked),

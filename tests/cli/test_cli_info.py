@@ -34,6 +34,7 @@ def test_for_people(capsys: Capture) -> None:
         "jax",
         "dpnp",
         "auto",
+        "workers",
     }
     assert rows <= set(heads)
 
@@ -45,6 +46,17 @@ def test_for_scripts(capsys: Capture) -> None:
     assert found["auto"]["backend"] in ("numpy", "cupy", "dpnp")
     assert found["backends"]["cupy"]["works"] == (found["auto"]["backend"] == "cupy")
     assert 1 <= found["cpus"] <= found["cpus_in_machine"]
+
+
+def test_workers_are_listed(capsys: Capture, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(info, "installed", lambda *names: None)
+    rows = dict(info._rows(info._base() | {"backends": {}, "advice": []} | info._rest()))
+    assert rows["workers"] == "no engine is installed; pip install 'xpmlp[mpi]'"
+    monkeypatch.setattr(info, "installed", lambda *names: "4.1" if names[0] == "mpi4py" else None)
+    monkeypatch.setenv("PMI_SIZE", "3")
+    monkeypatch.setenv("PMI_RANK", "0")
+    rows = dict(info._rows(info._base() | {"backends": {}, "advice": []} | info._rest()))
+    assert rows["workers"] == "mpi: mpi4py 4.1; mpiexec has started 3 here"
 
 
 def test_a_gpu_is_listed_with_its_name_and_memory(capsys: Capture, monkeypatch: Patch) -> None:

@@ -49,6 +49,8 @@ class ShowProgress(Callback):
     console: Any = None
     line: Any = None  # the live line, on a console
 
+    everywhere = False
+
     def __init__(
         self, stream: TextIO | None = None, held_out: str = "val", lines: int | None = None
     ) -> None:

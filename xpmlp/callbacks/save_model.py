@@ -54,6 +54,8 @@ class SaveModel(Callback):
     4
     """
 
+    everywhere = False
+
     def __init__(
         self,
         path: str | os.PathLike[str],

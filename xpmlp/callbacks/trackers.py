@@ -65,6 +65,8 @@ class TensorBoard(_Tracker):
     1
     """
 
+    everywhere = False
+
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = os.fspath(folder)
         self._make: Any = require("tensorboardX", "tensorboard", "TensorBoard").SummaryWriter
@@ -118,6 +120,8 @@ class MLflow(_Tracker):
     >>> tracker = xpmlp.callbacks.MLflow("xor", uri="sqlite:///runs.db")  # doctest: +SKIP
     >>> history = mlp.fit(points.X, points.y, callbacks=[tracker])  # doctest: +SKIP
     """
+
+    everywhere = False
 
     def __init__(
         self, experiment: str = "xpmlp", run: str | None = None, uri: str | None = None

@@ -12,15 +12,17 @@ from typing import Any
 from xpmlp.arrays.checks import not_negative, whole
 from xpmlp.callbacks.display import power_of_two
 from xpmlp.callbacks.early_stopping import Best
-from xpmlp.checkpoints.fingerprint import settings
 from xpmlp.checkpoints.snapshot import Checkpoint, packed
-from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError, flag
+from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError, WorkerError, flag
+from xpmlp.model.base import Form
+from xpmlp.parallel import Alone, Communicator, gather
 from xpmlp.storage import tensorfile
 from xpmlp.storage.atomic import remove_stale
 from xpmlp.storage.locking import locked
 from xpmlp.storage.paths import expanded
 from xpmlp.storage.signals import SignalWatcher
 from xpmlp.training.callback import Callback
+from xpmlp.training.fingerprint import settings
 from xpmlp.training.loop import Training
 
 logger = logging.getLogger(__name__)
@@ -101,6 +103,7 @@ class Checkpoints(Callback):
         self.resumed_from: Path | None = None
         self._signals: SignalWatcher | None = None
         self._resumed: Checkpoint | None = None
+        self._workers: Communicator = Alone()
 
     @classmethod
     def of(
@@ -176,10 +179,10 @@ class Checkpoints(Callback):
     # Making them
 
     @contextmanager
-    def opened(self, resume: Any) -> Iterator[Checkpoint | None]:
+    def opened(self, resume: Any, form: Form | None = None) -> Iterator[Checkpoint | None]:
         """Lock the folder while a run trains, and yield the checkpoint to resume from.
 
-        Within, a signal waits until the step is done.
+        Within, a signal waits until the step is done. Of several workers only the first writes.
 
         Raises
         ------
@@ -192,6 +195,10 @@ class Checkpoints(Callback):
         OSError
             If the folder cannot be made or written to, or the checkpoint cannot be read.
         """
+        self._workers = getattr(form, "together", Alone())
+        if self._workers.rank:
+            yield from self._followed()
+            return
         ours = not self.folder.exists()
         if not self.folder.is_dir() and os.path.lexists(self.folder):
             raise InvalidValueError(
@@ -204,12 +211,26 @@ class Checkpoints(Callback):
                     remove_stale(self.folder)
                     found = self._resumed = self._to_resume(resume)
                     self.resumed_from = found.path if found else None
+                    gather(self._workers, found and str(found.path))
                     yield found
             finally:
                 self._signals = self._resumed = None
                 if ours:
                     with suppress(OSError):
                         self.folder.rmdir()  # if there is nothing in it
+
+    def _followed(self) -> Iterator[Checkpoint | None]:
+        """Yield the checkpoint that the first worker has found; write nothing."""
+        with SignalWatcher() as self._signals:
+            try:
+                path = gather(self._workers, None)[0]
+                if isinstance(path, dict):
+                    raise WorkerError(f"worker 0 has failed: {path['error']}")
+                found = self._resumed = Checkpoint.read(Path(path)) if path else None
+                self.resumed_from = found.path if found else None
+                yield found
+            finally:
+                self._signals = self._resumed = None
 
     def _to_resume(self, resume: Any) -> Checkpoint | None:
         if resume is True:
@@ -241,7 +262,7 @@ class Checkpoints(Callback):
         restored after.
         """
         assert self._signals is not None
-        return [_Resume(self), *callbacks, self, _Watch(self, self._signals)]
+        return [_Resume(self), *callbacks, self, _Watch(self, self._signals, self._workers)]
 
     def resume(self, training: Training) -> None:
         """Take the run's fingerprint; if it resumes a checkpoint, put it where that was."""
@@ -265,6 +286,8 @@ class Checkpoints(Callback):
         if self._resumed is not None:
             self._resumed.restore_callbacks(training)
             self._resumed = None
+        if self._workers.rank:
+            return
         tensorfile.pack(*packed(training, self._settings))
         self._written = perf_counter()
         self._best = Best(self, training) if self.best else None
@@ -277,6 +300,8 @@ class Checkpoints(Callback):
 
     def on_epoch_end(self, training: Training) -> None:
         """Save if it is time, and the best epoch in any case."""
+        if self._workers.rank:
+            return
         if self._best is not None and self._best.improved(training):
             tensorfile.write(self.folder / BEST, *packed(training, self._settings))
         over = training.stopped or training.finished == training.epochs
@@ -295,6 +320,8 @@ class Checkpoints(Callback):
             If it cannot be written; the older checkpoints are unchanged.
         """
         training.refuse_divergence()
+        if self._workers.rank:
+            return
         path = self.folder / f"step-{training.total:09d}.xpmlp"
         tensorfile.write(path, *packed(training, self._settings))
         self.saved, self._written = path, perf_counter()
@@ -341,8 +368,10 @@ class _Resume(Callback):
 class _Watch(Callback):
     """Looks now and then whether a signal has come, and saves before it is answered."""
 
-    def __init__(self, checkpoints: Checkpoints, signals: SignalWatcher) -> None:
-        self.checkpoints, self.signals = checkpoints, signals
+    def __init__(
+        self, checkpoints: Checkpoints, signals: SignalWatcher, workers: Communicator
+    ) -> None:
+        self.checkpoints, self.signals, self.workers = checkpoints, signals, workers
         self.every = 1  # until the time of a step is known
 
     def on_epoch_begin(self, training: Training) -> None:
@@ -353,7 +382,8 @@ class _Watch(Callback):
         """Look, and choose when to look again."""
         self._answer(training)
         now, done = perf_counter(), training.total - self._step
-        self.every = power_of_two(INTERVAL * done / max(now - self._looked, 1e-9))
+        every = power_of_two(INTERVAL * done / max(now - self._looked, 1e-9))
+        self.every = gather(self.workers, every)[0]  # all look after the same steps
         self._looked, self._step = now, training.total
 
     def on_epoch_end(self, training: Training) -> None:
@@ -361,6 +391,9 @@ class _Watch(Callback):
         self._answer(training)
 
     def _answer(self, training: Training) -> None:
-        if self.signals.caught is not None:
+        caught = gather(self.workers, self.signals.caught)
+        number = next((one for one in caught if one is not None), None)
+        if number is not None:
             self.checkpoints.save(training)
+            self.signals.caught = number  # another worker's
             self.signals.answer()

@@ -12,15 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.checkpoints.fingerprint import compare, to_config
 from xpmlp.errors import CheckpointError, InvalidTypeError, InvalidValueError, short
 from xpmlp.model import files
 from xpmlp.model.base import Model
 from xpmlp.nn.contract import Execution
 from xpmlp.storage import tensorfile
 from xpmlp.training.callback import Callback
+from xpmlp.training.fingerprint import compare, to_config
 from xpmlp.training.history import History, Progress
 from xpmlp.training.loop import Training
+from xpmlp.training.workers import Silent
 
 SUMS = ("totals", "carry", "finite")
 """The fields of a state that an unfinished epoch has gathered."""
@@ -174,8 +175,9 @@ def _array(
 
 
 def _stateful(training: Training) -> list[Callback]:
-    """Return the callbacks that have a state."""
-    return [c for c in training.callbacks if type(c).state_dict is not Callback.state_dict]
+    """Return the callbacks that have a state, also those that act on another worker."""
+    found = [c.of if isinstance(c, Silent) else c for c in training.callbacks]
+    return [c for c in found if type(c).state_dict is not Callback.state_dict]
 
 
 def _described(callback: Callback) -> dict[str, Any]:
@@ -252,6 +254,8 @@ class Checkpoint:
         given = dict(enumerate(map(_described, callbacks)))
         compare({"callbacks": dict(enumerate(saved))}, {"callbacks": given}, self.path)
         for i, callback in enumerate(callbacks):
+            if callback not in training.callbacks:  # it acts on another worker
+                continue
             prefix = f"training.callback{i}."
             own = {n[len(prefix) :]: v for n, v in self.tensors.items() if n.startswith(prefix)}
             try:

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 from typing import NoReturn, TextIO
 
 from xpmlp.cli import environment
@@ -48,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(args, "config", None) is not None:
             args = importlib.import_module("xpmlp.cli.config").with_file(args)
         environment.prepare(args)
+        if environment.may_have_others() and _workers().is_left_to_first(args.command):
+            return 0
         with _terminable(), _warnings():
             status: int | None = importlib.import_module(f"xpmlp.cli.{args.command}").run(args)
             with naming("standard output"):
@@ -122,14 +125,18 @@ def _message(error: BaseException) -> str:
 
 def _report(error: BaseException, message: str, status: int, debug: bool) -> int:
     """Print the error and its notes in one line; with --debug the traceback, too."""
+    interrupted = isinstance(error, KeyboardInterrupt)
+    who, several = "", environment.may_have_others()
+    if several and (who := _workers().wait_for_first()) and interrupted:
+        return status  # the first has said it, and may still be saving
     notes = [message, *getattr(error, "__notes__", [])]
-    line = clean(" ".join(part.strip() for part in "; ".join(notes).splitlines()))
+    line = who + clean(" ".join(part.strip() for part in "; ".join(notes).splitlines()))
     try:
         if debug:
             import traceback
 
             traceback.print_exception(error)
-        kind = "" if isinstance(error, KeyboardInterrupt) else "error: "
+        kind = "" if interrupted else "error: "
         print(wrapped(f"xpmlp: {kind}{line}", sys.stderr), file=sys.stderr)
     except OSError:
         _discard(sys.stderr)
@@ -137,4 +144,10 @@ def _report(error: BaseException, message: str, status: int, debug: bool) -> int
         sys.stdout.flush()
     except OSError:  # what is left in it would fail once more at exit, with another status
         _discard(sys.stdout)
+    if several:
+        _workers().end(status, interrupted)
     return status
+
+
+def _workers() -> ModuleType:
+    return importlib.import_module("xpmlp.cli.workers")

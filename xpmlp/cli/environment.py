@@ -11,6 +11,15 @@ AVX512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
 CORE_VARIABLE = "OPENBLAS_CORETYPE"
 
 
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+"""What mpiexec and srun set: those of ``parallel.find``, which loads NumPy."""
+
+
+def may_have_others() -> bool:
+    """Whether this process may be one of several that were started together."""
+    return any(name in os.environ for name in SIZES)
+
+
 def prepare(args: Namespace) -> None:
     """Set what the command needs, for this process only; keep what the user has set."""
     # ``xpmlp info`` shows what an ordinary Python program gets.

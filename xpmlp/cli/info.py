@@ -13,6 +13,7 @@ from xpmlp.cli.libraries import EXTRAS, installed, look, refusal, where
 from xpmlp.cli.machine import core_advice, machine
 from xpmlp.cli.output import Output
 from xpmlp.errors import InvalidValueError
+from xpmlp.parallel.find import GROUP, launched
 
 
 def run(args: Namespace) -> None:
@@ -55,7 +56,22 @@ def _rest() -> dict[str, Any]:
     return {
         "plugins": [point.name for point in entry_points(group="xpmlp.backends")],
         "auto": {"backend": name, "because": because},
+        "workers": {"launched": (found := launched()) and found._asdict(), "engines": _engines()},
         "extras": {package: installed(package) for package in EXTRAS},
+    }
+
+
+def _engines() -> dict[str, str | None]:
+    """Return what carries gradients between workers, by its name in ``fit(workers=)``."""
+    mpi = ("mpi4py", "mpich", "openmpi", "impi-rt")
+    versions = [f"{name} {number}" for name in mpi if (number := installed(name))]
+    torch = installed("torch")
+    third = {point.name: point.value for point in entry_points(group=GROUP)}
+    has_mpi = installed("mpi4py") is not None
+    return {
+        "mpi": ", ".join(versions) if has_mpi else None,
+        "torch": torch and f"torch {torch} (gloo)",
+        **third,
     }
 
 
@@ -103,6 +119,11 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if found["plugins"]:
         yield "plugins", ", ".join(found["plugins"])
     yield "auto", f"{found['auto']['backend']}, because {found['auto']['because']}"
+    engines = [f"{name}: {what}" for name, what in found["workers"]["engines"].items() if what]
+    here = found["workers"]["launched"]
+    several = f"; {here['launcher']} has started {here['size']} here" if here else ""
+    none = "no engine is installed; pip install 'xpmlp[mpi]'"
+    yield "workers", ("; ".join(engines) or none) + several
     yield "", ""
     extras = [f"{name} {number}" for name, number in found["extras"].items() if number]
     yield "extras", ", ".join(extras) or "none"

@@ -150,6 +150,12 @@ def _train(parser: Parser) -> None:
     group = parser.add_argument_group("machine and output")
     _common(group, "--backend", "--device")
     add = group.add_argument
+    who = "processes that train together (default: auto, those of mpiexec or srun)"
+    add("--workers", metavar="NAME", help=who)
+    cut = "parts of a batch, shared among workers (default with workers: 8)"
+    add("--shards", type=int, metavar="N", help=cut)
+    order = "how shards are added up: in a fixed order, or as the engine does it (default: tree)"
+    add("--reduction", choices=("tree", "engine"), default="tree", help=order)
     toml = "settings in a TOML file: lr = 0.01; options win (each run folder has its run.toml)"
     add("--config", metavar="FILE", help=toml)
     place = "memory for the training data (default: auto, the host if the GPU's is too small)"

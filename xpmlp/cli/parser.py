@@ -15,10 +15,20 @@ from xpmlp.cli.options import COMMANDS
 from xpmlp.cli.output import wrapped
 from xpmlp.errors import InvalidValueError
 
-NOT_OF_THE_RUN = ("command", "given", "config", "debug", "json", "quiet", "out", "resume")
+NOT_OF_THE_RUN = (
+    "command",
+    "given",
+    "config",
+    "debug",
+    "json",
+    "quiet",
+    "out",
+    "resume",
+    "workers",
+)
 """Options of ``train`` that belong to one call, not to the run that it begins or resumes."""
 
-OVERRIDES = ("backend", "device", "data_dir", "data_on", "debug", "json", "quiet")
+OVERRIDES = ("backend", "device", "data_dir", "data_on", "debug", "json", "quiet", "workers")
 """Options that may be given with --resume: where to compute, what to print."""
 
 

@@ -44,6 +44,8 @@ class RunFolder(Callback):
         Whether to resume the interrupted run in it, or from which of its checkpoints.
     ours : bool
         Whether the folder was made for this run, so that it is removed if it stays empty.
+    launcher : str
+        What comes before the command that resumes it: ``"mpiexec -n 4 "``.
     """
 
     path: Path
@@ -52,6 +54,7 @@ class RunFolder(Callback):
     say: Callable[[str], None]
     resume: bool | Path = False
     ours: bool = False
+    launcher: str = ""
 
     @classmethod
     def find(cls, resume: str) -> tuple[Path, bool | Path]:
@@ -134,7 +137,8 @@ class RunFolder(Callback):
     def command(self) -> str:
         """What to type to resume this run."""
         name = str(self.path)
-        return f"xpmlp train --resume{'=' if name[0] == '-' else ' '}{shlex.quote(name)}"
+        given = f"{'=' if name[0] == '-' else ' '}{shlex.quote(name)}"
+        return f"{self.launcher}xpmlp train --resume{given}"
 
     def on_train_begin(self, training: Training) -> None:
         """Begin the history with the epochs before the interruption, and say where it was."""

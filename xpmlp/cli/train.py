@@ -18,7 +18,7 @@ from xpmlp.arrays.checks import whole
 from xpmlp.callbacks import EarlyStopping, ShowProgress
 from xpmlp.checkpoints.folder import Checkpoints
 from xpmlp.cli import calibrate as calibration
-from xpmlp.cli import config, environment, recipes
+from xpmlp.cli import config, environment, recipes, workers
 from xpmlp.cli.defaults import SCHEDULES, fill_in
 from xpmlp.cli.output import Output
 from xpmlp.cli.parser import arguments, resumed
@@ -92,7 +92,9 @@ def run(args: Namespace) -> None:
         environment.prepare(args)
     if args.checkpoint_every is not None:
         whole("--checkpoint-every", args.checkpoint_every)
-    out = Output(args.json, args.quiet)
+    form = workers.chosen(args)
+    first = workers.is_first(form)
+    out = Output(args.json, args.quiet) if first else Output(None, quiet=True)
     loading = {name: getattr(args, name) for name in LOADING}
     if args.data not in NAMES and is_labelled(args.data):
         out.say(f"reading the pictures in {args.data}")  # thousands take a while
@@ -105,12 +107,25 @@ def run(args: Namespace) -> None:
         return
     recipe = recipes.chosen(args, data, table, out)
     mlp, chosen = _by_recipe(recipe, args, data, table) if recipe else _plain(args, data, table)
+    if not first:
+        with workers.watched(form, ""):
+            fit(args, data, mlp, chosen, None, _diagnosis(args, data), out, recipe)
+        return
     path, ours = (begun, False) if begun else RunFolder.free(args.out, data.name)
     held_out = "val" if args.early_stopping or recipe else "test"
-    folder = RunFolder(path, held_out, checkpoints(args, path), out.say, resume, ours)
+    again = workers.resume_with(form)
+    folder = RunFolder(path, held_out, checkpoints(args, path), out.say, resume, ours, again)
     repeated = settings(args, mlp)
-    with folder.owned(*repeated), folder.keeping(mlp):
+    with (
+        folder.owned(*repeated),
+        folder.keeping(mlp),
+        workers.watched(form, folder.command),
+    ):
         train(args, data, held, mlp, chosen, folder, out, recipe)
+
+
+def _diagnosis(args: Namespace, data: Dataset) -> Diagnosis | None:
+    return Diagnosis(data.classes) if args.diagnose else None
 
 
 def _refuse_import(backend: str | None) -> None:
@@ -151,8 +166,9 @@ def train(
     recipe: Recipe | None = None,
 ) -> None:
     """Train, calibrate, measure and draw; then mark the run as finished."""
-    diagnosis = Diagnosis(data.classes) if args.diagnose else None
+    diagnosis = _diagnosis(args, data)
     describe(args, data, mlp, out, recipe)
+    workers.describe(workers.chosen(args), out)
     try:
         history = fit(args, data, mlp, chosen, folder, diagnosis, out, recipe)
     finally:
@@ -269,14 +285,17 @@ def fit(
     data: Dataset,
     mlp: MLP,
     chosen: Optimizer,
-    folder: RunFolder,
+    folder: RunFolder | None,
     diagnosis: Diagnosis | None,
     out: Output,
     recipe: Recipe | None = None,
 ) -> History:
-    """Train, validating on the test part or, to choose an epoch, on some training rows."""
-    callbacks: list[Callback] = [folder, *([diagnosis] if diagnosis else [])]
-    if not args.quiet:
+    """Train, validating on the test part or, to choose an epoch, on some training rows.
+
+    Only the first of several workers has a folder.
+    """
+    callbacks: list[Callback] = [callback for callback in (folder, diagnosis) if callback]
+    if folder and not args.quiet:
         lines = None if recipe is None else recipes.LINES
         callbacks.append(ShowProgress(out.stream, folder.held_out, lines))
     test: dict[str, Any] = {}
@@ -296,9 +315,12 @@ def fit(
         optimizer=chosen,
         callbacks=callbacks,
         data_on=args.data_on,
-        checkpoints=folder.checkpoints,
-        resume=folder.resume,
+        checkpoints=folder.checkpoints if folder else checkpoints(args, Path()),
+        resume=folder.resume if folder else False,
         augment=args.augment,
+        workers=args.workers,
+        shards=args.shards,
+        reduction=args.reduction,
         **test,
     )
 
@@ -319,6 +341,7 @@ def measure(args: Namespace, data: Dataset, mlp: MLP, history: History) -> dict[
         "memory": history.memory and history.memory._asdict(),
         "epochs": epochs,
         "seed": args.seed,
+        "shards": args.shards,
         "backend": mlp.backend.name,
         "device": str(mlp.backend.device),
         "dtype": mlp.dtype,

@@ -78,7 +78,14 @@ class Alone:
 
 
 def gather(together: Communicator, value: Any) -> list[Any]:
-    """Return what each worker has passed, in the order of the workers; it travels as JSON."""
+    """Return what each worker has passed, in the order of the workers; it travels as JSON.
+
+    Examples
+    --------
+    >>> from xpmlp.parallel import Alone, gather
+    >>> gather(Alone(), {"rows": 100})
+    [{'rows': 100}]
+    """
     if together.size == 1:
         return [value]
     own = np.frombuffer(json.dumps(value).encode(), np.uint8)

@@ -30,15 +30,23 @@ class Sharded:
     shards : int
         Of each batch, on any number of workers.
     reduction : {"tree", "engine"}
+    threads : int
+        Of the array library in each worker.
     """
 
     together: Communicator
     shards: int = SHARDS
     reduction: str = "tree"
+    threads: int = 1
 
     def __call__(self, backend: Backend, step: TrainingStep) -> "ShardedRun":
         """Compile a step."""
         return ShardedRun(self, backend, step)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the result depends on, to compare: not the number of workers."""
+        reduction = {} if self.reduction == "tree" else {"reduction": self.reduction}
+        return {"shards": self.shards, **reduction}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sharded) and (
@@ -80,6 +88,11 @@ class ShardedRun:
     @epochs.setter
     def epochs(self, value: int) -> None:
         self._update.epochs = self._gradient.epochs = value
+
+    @property
+    def waited(self) -> float:
+        """Seconds spent on the exchange with other workers so far."""
+        return 0.0 if self._tree is None else self._tree.waited
 
     @property
     def execution(self) -> Execution:

@@ -9,6 +9,7 @@ array, whatever the number of workers.
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from time import perf_counter
 
 from xpmlp.nn.contract import Array
 from xpmlp.parallel.communicator import Communicator
@@ -111,6 +112,8 @@ class Tree:
     ----------
     own : Node
         The shards of this worker.
+    waited : float
+        Seconds spent on the exchange with other workers, and on waiting for them.
     """
 
     def __init__(
@@ -130,6 +133,7 @@ class Tree:
         self._free: list[Array] = []
         self._last: Array = None
         self._buffers: dict[Node, Array] = {}
+        self.waited = 0.0
 
     def sum(self, leaves: Iterator[Array], some: int) -> Array:
         """Return the sum over all shards of all workers; it is valid until the next.
@@ -148,7 +152,10 @@ class Tree:
             self._last = made = total(self.root, own)
             assert made is not None
             return made
-        return self._over_all(own, some)
+        begun = perf_counter()
+        made = self._over_all(own, some)
+        self.waited += perf_counter() - begun
+        return made
 
     def _sum(self, node: Node, leaves: Iterator[Array], some: int, keep: bool) -> Array | None:
         if node[0] >= some:

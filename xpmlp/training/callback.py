@@ -19,6 +19,9 @@ class Callback:
     every : int
         Steps between two calls of ``on_batch_end``, counted over all epochs; 0 means no calls.
         Each call reads a number from the device, so small values slow a GPU down.
+    everywhere : bool
+        Whether it acts in each of several workers; otherwise only in the first, as what prints or
+        writes files does. What changes the run has to act everywhere.
 
     Examples
     --------
@@ -34,6 +37,7 @@ class Callback:
     """
 
     every: int = 0
+    everywhere: bool = True
 
     def on_train_begin(self, training: Any) -> None:
         """Run before the first epoch."""

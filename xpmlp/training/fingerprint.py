@@ -13,6 +13,7 @@ import numpy as np
 from xpmlp.arrays.rows import HostRows, StoredRows
 from xpmlp.errors import InvalidValueError, short
 from xpmlp.nn.schedules import schedule
+from xpmlp.parallel.run import Sharded
 from xpmlp.training.loop import Training
 
 
@@ -34,6 +35,7 @@ def settings(training: Training) -> dict[str, Any]:
         "training rows": training.examples,
         "data": _digest(training),
         "augment": to_config(training.mlp.augment),
+        **(training.form.settings() if isinstance(training.form, Sharded) else {}),
     }
 
 
@@ -45,8 +47,8 @@ def compare(saved: Mapping[str, Any], given: Mapping[str, Any], path: Path) -> N
     InvalidValueError
         Names the first thing that differs.
     """
-    for name, found in given.items():
-        had = saved.get(name) if name == "augment" else saved[name]  # older ones do not have it
+    for name in {**given, **saved}:
+        had, found = saved.get(name), given.get(name)
         if had == found:
             continue
         while isinstance(had, dict) and isinstance(found, dict):
