@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xpmlp.nn import orders, random
-from xpmlp.nn.orders import shard_runs, slices, stored_order
+from xpmlp.nn.orders import cuts, shard_runs, stored_order
 
 groups = st.lists(st.integers(0, 40), min_size=1, max_size=30).filter(any)
 
@@ -43,9 +43,9 @@ def test_a_worker_needs_the_runs_of_its_shards_alone(
         return
     order = stored_order(7, 2, sizes, buffer, shards, batch)
     parts = [order[start : start + batch] for start in range(0, n, batch)]
-    cuts = [np.append(0, np.cumsum(slices(len(part), shards))) for part in parts]
+    ends = [cuts(len(part), shards) for part in parts]
     expected = [
-        np.concatenate([part[cut[s] : cut[s + 1]] for part, cut in zip(parts, cuts, strict=True)])
+        np.concatenate([part[slice(*each[s])] for part, each in zip(parts, ends, strict=True)])
         for s in range(shards)
     ]
     wanted = data.draw(st.sets(st.integers(0, shards - 1), min_size=1))
@@ -59,11 +59,14 @@ def test_a_worker_needs_the_runs_of_its_shards_alone(
 
 
 def test_shards_have_as_many_rows_but_for_one() -> None:
-    assert slices(10, 4).tolist() == [2, 3, 2, 3]
-    assert slices(2, 4).tolist() == [1, 1, 0, 0]
-    assert slices(7, 4, least=2).tolist() == [2, 2, 3, 0]
-    assert slices(1, 4, least=2).tolist() == [1, 0, 0, 0]
-    assert slices(0, 4).tolist() == [0, 0, 0, 0]
+    def sizes(*args: int, **more: int) -> list[int]:
+        return [stop - start for start, stop in cuts(*args, **more)]
+
+    assert sizes(10, 4) == [2, 3, 2, 3]
+    assert sizes(2, 4) == [1, 1, 0, 0]
+    assert sizes(7, 4, least=2) == [2, 2, 3, 0]
+    assert sizes(1, 4, least=2) == [1, 0, 0, 0]
+    assert sizes(0, 4) == [0, 0, 0, 0]
     order = stored_order(0, 0, [16] * 8, 32, shards=4, batch_size=32)
     group = order.reshape(4, 4, 8) // 16  # step, shard, row
     for shard in range(4):

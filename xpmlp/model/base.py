@@ -379,12 +379,12 @@ class Model:
     def custom_settings(self) -> Any:
         """Return what custom functions and augmentation depend on; None if there are none."""
         architecture, task = self.network.architecture, self.known_task
-        custom: list[Any] = [a for a in architecture.activations if is_custom(a)]
-        custom += [] if self.augment is None else [self.augment]
+        custom = [self.augment, *(a for a in architecture.activations if is_custom(a))]
         if callable(architecture.normalization):
             custom += [layer.forward for layer in self.network.layers]
         if task is not None:
-            custom += [f for f in (task.loss, task.output) if f is not None and is_custom(f)]
+            custom += [f for f in (task.loss, task.output) if is_custom(f)]
+        custom = [each for each in custom if each is not None]
         return settings_of(custom) if custom else None
 
     def forget_compiled(self) -> None:

@@ -6,34 +6,64 @@ together (row groups of Parquet, chunks of Zarr) are shuffled, and then the rows
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
 from xpmlp.nn.random import Purpose, generator, permutation, row_dtype
 
 
-def slices(rows: int, shards: int, least: int = 1) -> np.ndarray:
-    """Return how many rows of a batch each shard has.
+def cuts(rows: int, shards: int, least: int = 1) -> list[tuple[int, int]]:
+    """Return where each shard of a batch begins and ends.
 
-    They differ by 1 at most, except that the last ones of a batch with too few rows have none.
+    Shards are contiguous, and their sizes differ by 1 at most, except that the last ones of a batch
+    with too few rows are empty.
 
     Parameters
     ----------
     rows : int
     shards : int
     least : int
-        Fewest rows of a shard that has some, if the batch has as many.
+        Fewest rows of a shard that is not empty, if the batch has as many.
 
     Examples
     --------
-    >>> from xpmlp.nn.orders import slices
-    >>> slices(10, 4).tolist(), slices(2, 4).tolist()
-    ([2, 3, 2, 3], [1, 1, 0, 0])
+    >>> from xpmlp.nn.orders import cuts
+    >>> cuts(10, 4), cuts(2, 4)
+    ([(0, 2), (2, 5), (5, 7), (7, 10)], [(0, 1), (1, 2), (2, 2), (2, 2)])
     """
     some = min(shards, max(rows // least, 1))
-    made: np.ndarray = np.zeros(shards, np.int64)
-    made[:some] = np.diff(rows * np.arange(some + 1) // some)
-    return made
+    ends = [rows * i // some for i in range(some + 1)] + [rows] * (shards - some)
+    return [(ends[i], ends[i + 1]) for i in range(shards)]
+
+
+class Cut(NamedTuple):
+    """How batches are cut into shards, and which of them are this worker's.
+
+    Attributes
+    ----------
+    shards, least : int
+        As for ``cuts``.
+    first, last : int
+        The worker's shards: from the first to before the last.
+    """
+
+    shards: int = 1
+    least: int = 1
+    first: int = 0
+    last: int = 1
+
+    def own(self, rows: int) -> slice:
+        """Return which rows of a batch are this worker's.
+
+        Examples
+        --------
+        >>> from xpmlp.nn.orders import Cut
+        >>> Cut(4, 1, 2, 4).own(10), Cut().own(10)
+        (slice(5, 10, None), slice(0, 10, None))
+        """
+        bounds = cuts(rows, self.shards, self.least)
+        return slice(bounds[self.first][0], bounds[self.last - 1][1])
 
 
 def stored_order(
@@ -86,7 +116,7 @@ def stored_order(
         return permutation(seed, epoch, n)
     batch = n if batch_size is None else min(batch_size, n)
     full, rest = divmod(n, batch)
-    each, last = slices(batch, shards, least), slices(rest, shards, least)
+    each, last = (np.diff(cuts(n, shards, least))[:, 0] for n in (batch, rest))
     runs = shard_runs(seed, epoch, group_sizes, buffer, each * full + last)
     if shards == 1:
         return next(runs)
@@ -115,7 +145,7 @@ def shard_runs(
     seed, epoch, group_sizes, buffer
         As for ``stored_order``.
     lengths : sequence of int
-        Rows of each shard in the epoch: the sums of its ``slices``.
+        Rows of each shard in the epoch: the sums of its parts of batches.
     wanted : collection of int, optional
     """
     sizes = np.asarray(group_sizes, np.int64)
@@ -130,13 +160,13 @@ def shard_runs(
         low, high = np.searchsorted(ends, (start, max(stop - 1, start)), side="right")
         inside = groups[low : high + 1]
         begins = ends[low : high + 1] - sizes[inside]
-        cuts = np.stack([np.maximum(start - begins, 0), np.minimum(stop - begins, sizes[inside])])
+        sides = np.stack([np.maximum(start - begins, 0), np.minimum(stop - begins, sizes[inside])])
         rng, run, done = (
             generator(seed, Purpose.SHUFFLE, epoch, shard + 1),
             np.empty(length, dtype),
             0,
         )
-        for window in _windows((first[inside] + cuts).T.tolist(), buffer):
+        for window in _windows((first[inside] + sides).T.tolist(), buffer):
             rows = np.concatenate([np.arange(*piece, dtype=dtype) for piece in window])
             rng.shuffle(rows)
             run[done : done + len(rows)] = rows
@@ -154,8 +184,8 @@ def _windows(pieces: list[list[int]], buffer: int) -> Iterator[list[list[int]]]:
             yield window
             window, held = [], 0
         if size > buffer:
-            cuts = np.linspace(start, stop, -(-size // buffer) + 1).astype(np.int64).tolist()
-            yield from ([[*piece]] for piece in pairwise(cuts))
+            ends = np.linspace(start, stop, -(-size // buffer) + 1).astype(np.int64).tolist()
+            yield from ([[*piece]] for piece in pairwise(ends))
         elif size > 0:
             window.append([start, stop])
             held += size

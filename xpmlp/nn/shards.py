@@ -18,29 +18,6 @@ LOSS, SCORE, WEIGHT = "sum of losses", "sum of scores", "sum of weights"
 STATISTICS = "statistics of "
 
 
-def cuts(rows: int, shards: int, least: int = 1) -> list[tuple[int, int]]:
-    """Return where each shard of a batch begins and ends.
-
-    Shards are contiguous, and their sizes differ by 1 at most, except that the last ones of a batch
-    with too few rows are empty.
-
-    Parameters
-    ----------
-    rows : int
-    shards : int
-    least : int
-        Fewest rows of a shard that is not empty, if the batch has as many.
-
-    Examples
-    --------
-    >>> cuts(10, 4), cuts(2, 4)
-    ([(0, 2), (2, 5), (5, 7), (7, 10)], [(0, 1), (1, 2), (2, 2), (2, 2)])
-    """
-    some = min(shards, max(rows // least, 1))
-    ends = [rows * i // some for i in range(some + 1)] + [rows] * (shards - some)
-    return [(ends[i], ends[i + 1]) for i in range(shards)]
-
-
 def least_rows(network: Network) -> int:
     """Return how many rows a shard has at least: one has no variance."""
     return 2 if network.looks_at_batches else 1

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from xpmlp.nn.contract import Array, Backend, Data, Execution, Plan, State
+from xpmlp.nn.orders import cuts
 from xpmlp.nn.random import shard_keys
-from xpmlp.nn.shards import cuts, least_rows, parts
+from xpmlp.nn.shards import least_rows, parts
 from xpmlp.nn.step import TrainingStep
 from xpmlp.parallel.communicator import Communicator
 from xpmlp.parallel.tree import EngineSum, Tree

@@ -17,7 +17,7 @@ from xpmlp.model.base import Model
 from xpmlp.model.memory import CHUNK_BYTES, gathered_bytes
 from xpmlp.nn.contract import Array, Backend, Data, Plan
 from xpmlp.nn.optimizers import Optimizer
-from xpmlp.nn.orders import stored_order
+from xpmlp.nn.orders import Cut, stored_order
 from xpmlp.nn.random import as_order, augment_keys, permutation, row_dtype
 from xpmlp.nn.schedules import Time
 from xpmlp.training.rates import coefficients
@@ -64,6 +64,10 @@ class EpochPlan(NamedTuple):
 
     rows: np.ndarray
     plan: Plan
+
+
+WHOLE = Cut()
+"""Batches that are not cut."""
 
 
 class BatchSource(Protocol):
@@ -122,27 +126,44 @@ class FromHost:
         How many networks have an order of rows of their own, each of which takes a batch.
     sampled : bool
         Whether an epoch may have more rows than there are.
+    cut : Cut
+        Which rows of a batch are this worker's; no others are read.
     """
 
     def __init__(
-        self, backend: Backend, data: Data, batch: int, orders: int = 1, sampled: bool = False
+        self,
+        backend: Backend,
+        data: Data,
+        batch: int,
+        orders: int = 1,
+        sampled: bool = False,
+        cut: Cut = WHOLE,
     ) -> None:
-        self.data, batch = data, batch * orders
+        own = cut.own(batch)
+        self.data, self._cut, batch = data, cut, (own.stop - own.start) * orders
         self._arrays = (data.X, data.y, data.weight)
         stored = isinstance(data.X, StoredMatrix)
         most = STORED_BYTES if stored else CHUNK_BYTES
         self._steps = chunk_steps(backend, gathered_bytes(self._arrays) * batch, most)
         if stored:
-            data.X.hold(orders)
+            data.X.hold(orders * (cut.last - cut.first))
         rows = self._steps * batch
         rows = rows if sampled else min(rows, data.X.shape[0] * orders)
         self._upload = backend.uploader(self._arrays, rows)
 
     def indices(self, rows: np.ndarray) -> np.ndarray:
         """Return indices into a chunk, which has the rows in the order of its steps."""
-        steps, size = len(rows), math.prod(rows.shape[1:])
+        place, own = np.zeros(rows.shape, np.int32), self._own(rows)
+        steps, size = len(own), math.prod(own.shape[1:])
         first: np.ndarray = np.arange(steps, dtype=np.int32) % self._steps * size
-        return (first[:, None] + np.arange(size, dtype=np.int32)).reshape(rows.shape)
+        self._own(place)[...] = (first[:, None] + np.arange(size, dtype=np.int32)).reshape(
+            own.shape
+        )
+        return place
+
+    def _own(self, rows: np.ndarray) -> np.ndarray:
+        """Return a view of the rows of each step that are this worker's."""
+        return rows[..., self._cut.own(rows.shape[-1])]
 
     def chunks(self, plans: list[EpochPlan], done: int = 0) -> Iterator[Chunk]:
         """Upload chunk by chunk; all of one that is partly done, since plans index into it."""
@@ -153,7 +174,7 @@ class FromHost:
         ]
         while spans and done >= len(spans[0][0]):
             done -= len(spans.pop(0)[0])
-        chunks = self._upload(rows.reshape(-1) for rows, _, _ in spans)
+        chunks = self._upload(self._own(rows).reshape(-1) for rows, _, _ in spans)
         for (rows, plan, start), (X, y, weight) in zip(spans, chunks, strict=True):
             data = self.data._replace(X=X, y=y, weight=weight)
             yield Chunk(data, plan, start + done, start + len(rows))
@@ -167,9 +188,10 @@ def batch_source(
     batch: int,
     orders: int = 1,
     sampled: bool = False,
+    cut: Cut = WHOLE,
 ) -> BatchSource:
     """Return the source of data on the host or on the device."""
-    return FromHost(backend, data, batch, orders, sampled) if on_host else OnDevice(data)
+    return FromHost(backend, data, batch, orders, sampled, cut) if on_host else OnDevice(data)
 
 
 def chunk_steps(backend: Backend, step_bytes: int, most: int = CHUNK_BYTES) -> int:
@@ -190,6 +212,8 @@ class Planner:
     source : BatchSource
     batch_size : int
     shuffle : bool, "full" or Order
+    cut : Cut
+        In how many streams rows in a file are shuffled.
 
     Attributes
     ----------
@@ -204,8 +228,9 @@ class Planner:
         source: BatchSource,
         batch_size: int,
         shuffle: bool | str | Order,
+        cut: Cut = WHOLE,
     ) -> None:
-        self.model, self.source = model, source
+        self.model, self.source, self._cut = model, source, cut
         self.optimizer = model.grouped(optimizer)
         self.batch_size, self.shuffle = batch_size, shuffle
         self.examples = self._rows = source.data.X.shape[0]
@@ -244,7 +269,9 @@ class Planner:
     def _shuffled(self, seed: int, epoch: int) -> np.ndarray:
         X = self.source.data.X
         if isinstance(X, StoredMatrix):
-            return stored_order(seed, epoch, X.groups, X.buffer, 1, self.batch_size)
+            shards, least = self._cut[:2]
+            batch = self.batch_size
+            return stored_order(seed, epoch, X.groups, X.buffer, shards, batch, least)
         return permutation(seed, epoch, self._rows)
 
     def for_all(self, order: np.ndarray) -> np.ndarray:

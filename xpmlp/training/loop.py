@@ -22,6 +22,7 @@ from xpmlp.training.callback import Callback
 from xpmlp.training.divergence import EpochStart, unlocated
 from xpmlp.training.history import History, Progress
 from xpmlp.training.prepare import TrainingData
+from xpmlp.training.shards import cut_of
 
 
 class Training:
@@ -77,13 +78,12 @@ class Training:
         self.given, self.validation = given, given.validation
         self.data = given.for_steps(mlp.backend, mlp.dtype)
         self.batch_size = min(batch_size, given.x.count)
-        orders, sampled = len(mlp.seeds), sampled or callable(shuffle)
-        self.source = batch_source(
-            mlp.backend, self.data, given.x.on_host, self.batch_size, orders, sampled
-        )
+        cut = cut_of(mlp, form)
+        rows = self.batch_size, len(mlp.seeds), sampled or callable(shuffle), cut
+        self.source = batch_source(mlp.backend, self.data, given.x.on_host, *rows)
         self.shuffle, self.callbacks = shuffle, callbacks
         self.metrics, self.named = metrics and mlp.task.metric is not None, named
-        self._planner = Planner(mlp, optimizer, self.source, self.batch_size, shuffle)
+        self._planner = Planner(mlp, optimizer, self.source, self.batch_size, shuffle, cut)
         self.steps, self.examples = self._planner.steps, self._planner.examples
         self._backend, self._run = mlp.backend, mlp.compiled_step(optimizer, self.metrics, form)
         self._start: EpochStart | None = None

@@ -1,11 +1,22 @@
-"""What a run on shards refuses, before its first step."""
+"""How a run cuts its batches into shards, and what cannot be cut."""
 
 from typing import Any
 
 from xpmlp.errors import InvalidValueError
 from xpmlp.model.base import Model
 from xpmlp.model.members import refuse_ensemble
+from xpmlp.nn.orders import Cut
 from xpmlp.nn.shards import least_rows
+from xpmlp.parallel.run import Sharded
+from xpmlp.parallel.tree import owned
+
+
+def cut_of(model: Model, form: Any) -> Cut:
+    """Return how a run cuts its batches, if at all."""
+    if not isinstance(form, Sharded):
+        return Cut()
+    own = owned(form.shards, form.together.rank, form.together.size)
+    return Cut(form.shards, least_rows(model.network), *own)
 
 
 def refuse_to_cut(model: Model, batch_size: int, form: Any, stream: object) -> None:
