@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import xpmlp
-from xpmlp.arrays import host, rows, stored
+from xpmlp.arrays import host, moments, rows, stored
 from xpmlp.data import open_rows, stored_order
 from xpmlp.errors import DataError, DivergenceError, InvalidValueError
 from xpmlp.training import batches
@@ -151,6 +151,29 @@ def test_each_group_is_read_once_a_pass(tmp_path: Path) -> None:
         order = stored_order(3, epoch, data.X.groups, BUFFER)
         first = dict.fromkeys((order // GROUP).tolist())
         assert read[(1 + epoch) * groups :][:1] == [next(iter(first))] or read[groups]
+
+
+def test_workers_share_the_pass_for_the_statistics(tmp_path: Path) -> None:
+    X, y = example("float64")
+    backend = xpmlp.backend("numpy")
+    whole = rows.rows(backend, X, COLUMNS, "float64").statistics()
+    parts = []
+    for blocks in np.array_split(np.arange(7), 3):
+        alone = rows.rows(backend, written(tmp_path, X, y).X, COLUMNS, "float64")
+        parts.append(alone.partial(blocks.tolist()))
+    counts, blocks_of = (np.concatenate(each) for each in zip(*parts, strict=True))
+    np.testing.assert_array_equal(moments.merged(counts, blocks_of), whole, strict=True)
+
+
+def test_an_objective_takes_them(tmp_path: Path) -> None:
+    X, y = example()
+    data = written(tmp_path, X, y)
+    found = []
+    for given in (X, data.X):
+        objective = xpmlp.Objective(model("numpy"), given, y)
+        found.append(objective(objective.start()))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-6)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-4, atol=1e-7)
 
 
 def test_a_part_is_held_out(tmp_path: Path) -> None:
