@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import xpmlp
-from xpmlp.arrays import host, rows, stored
+from xpmlp.arrays import host, moments, rows, stored
 from xpmlp.data import open_rows, stored_order
 from xpmlp.errors import DataError, DivergenceError, InvalidValueError
 from xpmlp.training import batches
@@ -89,14 +89,13 @@ def test_the_same_bits_as_in_memory(backend: Any, case: str, tmp_path: Path) -> 
     assert a.evaluate(data.X, y) == b.evaluate(X, y)
 
 
-@pytest.mark.usefixtures("uncompiled")
-def test_networks_with_orders_of_their_own(backend: Any, tmp_path: Path) -> None:
+def test_networks_with_orders_of_their_own(tmp_path: Path) -> None:
     X, y = example()
     data = written(tmp_path, X, y)
-    ensemble = model(backend, ensemble=2)
+    ensemble = model("numpy", ensemble=2)
     ensemble.fit(data.X, data.y, epochs=2, batch_size=16)
     for i in range(2):
-        alone = model(backend, seed=3 + i)
+        alone = model("numpy", seed=3 + i)
         alone.fit(data.X, data.y, epochs=2, batch_size=16)
         np.testing.assert_allclose(
             ensemble.member(i).predict_proba(X), alone.predict_proba(X), rtol=1e-4
@@ -153,6 +152,29 @@ def test_each_group_is_read_once_a_pass(tmp_path: Path) -> None:
         assert read[(1 + epoch) * groups :][:1] == [next(iter(first))] or read[groups]
 
 
+def test_workers_share_the_pass_for_the_statistics(tmp_path: Path) -> None:
+    X, y = example("float64")
+    backend = xpmlp.backend("numpy")
+    whole = rows.rows(backend, X, COLUMNS, "float64").statistics()
+    parts = []
+    for blocks in np.array_split(np.arange(7), 3):
+        alone = rows.rows(backend, written(tmp_path, X, y).X, COLUMNS, "float64")
+        parts.append(alone.partial(blocks.tolist()))
+    counts, blocks_of = (np.concatenate(each) for each in zip(*parts, strict=True))
+    np.testing.assert_array_equal(moments.merged(counts, blocks_of), whole, strict=True)
+
+
+def test_an_objective_takes_them(tmp_path: Path) -> None:
+    X, y = example()
+    data = written(tmp_path, X, y)
+    found = []
+    for given in (X, data.X):
+        objective = xpmlp.Objective(model("numpy"), given, y)
+        found.append(objective(objective.start()))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-6)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-4, atol=1e-7)
+
+
 def test_a_part_is_held_out(tmp_path: Path) -> None:
     X, y = example()
     data = written(tmp_path, X, y)
@@ -173,6 +195,7 @@ def test_a_part_is_held_out(tmp_path: Path) -> None:
     assert history["val_accuracy"] == [mlp.evaluate(held.x.array[:], held.y)["accuracy"]]
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_data_on_the_device_are_copied_there(backend: Any, tmp_path: Path) -> None:
     X, y = example()
     data = written(tmp_path, X, y)

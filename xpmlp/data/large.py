@@ -236,7 +236,7 @@ def _opened(path: Path) -> tuple[Numbers, Array | None]:
         exists, is_folder = path.exists(), path.is_dir()
     if not exists:
         raise DataError(f"no such file: {path}; expected one of {', '.join(SUFFIXES)}")
-    if kind == ".zarr" or ((is_folder and any(path.glob("zarr.json"))) or any(path.glob(".z*"))):
+    if kind == ".zarr":
         return _zarr(path)
     if kind == ".npy" and not is_folder:
         return Npy(path), None
