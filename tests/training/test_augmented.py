@@ -169,16 +169,18 @@ def test_ready_batches_are_augmented() -> None:
         assert_close(streamed.state_dict()[name], value, atol=1e-6)
 
 
+@few
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_networks_that_share_nothing_train_as_each_alone(backend: Any, shuffle: bool) -> None:
+def test_networks_that_share_nothing_train_as_each_alone(name: str, shuffle: bool) -> None:
+    backend = make_backend(name)
     options: dict[str, Any] = {"epochs": 1, "batch_size": 16, "shuffle": shuffle, "augment": MOVES}
     both = model(backend, ensemble=2)
     both.fit(*example(), **options)
     for i in range(2):
         alone = model(backend, seed=3 + i)
         alone.fit(*example(), **options)
-        for name, value in alone.state_dict().items():
-            assert_close(both.state_dict()[name][i], value, atol=2e-5)
+        for part, value in alone.state_dict().items():
+            assert_close(both.state_dict()[part][i], value, atol=2e-5)
 
 
 @few
