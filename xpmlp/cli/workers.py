@@ -59,7 +59,7 @@ def resume_with(form: Sharded | None) -> str:
     return f"{found.launcher} {number} {found.size} {end}"
 
 
-def watched(form: Sharded | None, command: str) -> AbstractContextManager[None]:
+def watched(form: Sharded | None, command: str) -> AbstractContextManager[object]:
     """Return a context in which a worker that is killed is named, with the command that resumes.
 
     All workers call it together.

@@ -155,12 +155,12 @@ class ShardedRun:
 
     def _read(self, array: Array) -> Array:
         """Return a shard's sums where workers exchange them."""
-        if not self._how.together.on_host or isinstance(array, np.ndarray):
+        if not self._how.together.on_host or type(array) is np.ndarray:
             return array
         return self._backend.to_numpy(array)
 
     def _keep(self, array: Array, memory: Array) -> Array:
-        if isinstance(memory, np.ndarray) or self._mutable:
+        if self._how.together.on_host or self._mutable:
             memory[...] = array
             return memory
         return self._backend.xp.asarray(array, copy=True)

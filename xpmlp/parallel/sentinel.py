@@ -33,8 +33,8 @@ if ready[0] or not os.read(0, 1):
 
 
 @contextmanager
-def watching(pids: list[int], say: str) -> Iterator[None]:
-    """Within the block, print a line if one of these processes ends.
+def watching(pids: list[int], say: str) -> Iterator["subprocess.Popen[bytes] | None"]:
+    """Within the block, print a line if one of these processes ends; yield what watches.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def watching(pids: list[int], say: str) -> Iterator[None]:
         The line, with ``{0}`` for the rank and ``{1}`` for the process.
     """
     if not hasattr(os, "pidfd_open"):
-        yield
+        yield None
         return
     with subprocess.Popen(
         [sys.executable, "-S", "-E", "-c", WATCH, say, *map(str, pids)],
@@ -53,7 +53,7 @@ def watching(pids: list[int], say: str) -> Iterator[None]:
         start_new_session=True,  # what ends the workers does not end it
     ) as process:
         try:
-            yield
+            yield process
         finally:
             with suppress(OSError):  # it may have ended by itself
                 assert process.stdin is not None
