@@ -357,17 +357,9 @@ class Model:
         # Rates come with each step's plan, so one step serves all of them.
         planned = ("learning_rate", "groups", "average")
         settings: Any = {n: v for n, v in vars(optimizer).items() if n not in planned}
-        key = (
-            type(optimizer),
-            settings_of(settings),
-            optimizer.average is not None,
-            bool(per_network(optimizer)),
-            self.grouped(optimizer).structure,
-            metrics,
-            self.penalty,
-            self.custom_settings(),
-            form,
-        )
+        how = optimizer.average is not None, bool(per_network(optimizer)), metrics, form
+        structure, custom = self.grouped(optimizer).structure, self.custom_settings()
+        key = type(optimizer), settings_of(settings), structure, self.penalty, custom, how
         if key not in self.compiled:
             check_optimizer(optimizer, self.network.layout.size, self.dtype)
             while len(self.compiled) >= STEPS:
@@ -379,12 +371,11 @@ class Model:
     def custom_settings(self) -> Any:
         """Return what custom functions and augmentation depend on; None if there are none."""
         architecture, task = self.network.architecture, self.known_task
-        custom = [self.augment, *(a for a in architecture.activations if is_custom(a))]
+        functions = [*architecture.activations, *((task.loss, task.output) if task else ())]
+        custom: list[Any] = [f for f in functions if f is not None and is_custom(f)]
+        custom += [] if self.augment is None else [self.augment]
         if callable(architecture.normalization):
             custom += [layer.forward for layer in self.network.layers]
-        if task is not None:
-            custom += [f for f in (task.loss, task.output) if is_custom(f)]
-        custom = [each for each in custom if each is not None]
         return settings_of(custom) if custom else None
 
     def forget_compiled(self) -> None:
