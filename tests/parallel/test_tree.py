@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from parallel.together import together
 
-from xpmlp.nn.shards import cuts
+from xpmlp.nn.orders import cuts
 from xpmlp.parallel.communicator import Alone, barrier, gather
 from xpmlp.parallel.tree import EngineSum, Tree, children, owned, slices, whole_nodes
 
