@@ -1,6 +1,7 @@
 """``xpmlp card``: of a run folder, of a model file, and of a folder that something else wrote."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ def test_a_run_has_its_results_and_settings(capsys: Capture) -> None:
     assert "| lr | 0.01 |" in said
     assert "| train rows | 300 |" in said
     assert "xpmlp.load('model.xpmlp')" in said
+    assert not re.search(r"\| [\[{]|\| (versions|settings) \|", said)  # no lists
     assert card(capsys, "runs/xor/model.xpmlp") == said
     prose = [line for line in said.splitlines() if not line.startswith("|")]
     assert max(map(len, prose)) <= 80

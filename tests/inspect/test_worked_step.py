@@ -11,6 +11,7 @@ from conftest import assert_close
 
 import xpmlp
 from xpmlp.callbacks import Callback
+from xpmlp.inspect.explain import explain_worked_step
 from xpmlp.nn.layers import Pass
 from xpmlp.nn.optimizers import SGD
 from xpmlp.training.prepare import settle
@@ -121,3 +122,10 @@ def test_the_updated_weights_and_the_loss(mlp: xpmlp.MLP) -> None:
     assert_close(mlp.parameters["dense1.W"], NEW_W1, **PRINTED)
     assert_close(mlp.parameters["dense2.W"], NEW_W2, **PRINTED)
     assert_close(losses[0], 0.5 * np.sum((Y - np.array(H2)) ** 2), atol=2e-8)
+
+
+def test_explained_with_another_optimizer() -> None:
+    """At ten times the rate each weight moves ten times as far."""
+    slides, faster = explain_worked_step(), explain_worked_step(optimizer=SGD(0.01))
+    moved, further = (e["W1*"].values - e["W1"].values for e in (slides, faster))
+    assert_close(further, 10 * moved, rtol=1e-9)

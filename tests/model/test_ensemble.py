@@ -466,3 +466,16 @@ def test_a_link_whose_mean_is_not_known(data: Any) -> None:
     with pytest.raises(InvalidValueError, match="link 'tanh'; use each=True"):
         mlp.predict(data[0])
     assert mlp.predict(data[0], each=True).shape == (2, 90)
+
+
+def test_which_arrays_are_each_networks_own() -> None:
+    def own(**settings: Any) -> set[str]:
+        mlp = xpmlp.MLP([3, 4, 2], normalization="batch", ensemble=2, backend="numpy", **settings)
+        names = {*mlp.network.layout.slots, *mlp.network.statistics.slots}
+        return {name for name in names if mlp.network.is_of_each(name)}
+
+    assert own(sharing="mini") == {"dense1.r", "norm1.mean", "norm1.var"}
+    assert own(sharing="none") >= {"dense1.W", "dense1.b", "norm1.g", "norm1.b", "norm1.mean"}
+    full = own(sharing="full")
+    assert full >= {"dense1.r", "dense1.s", "dense1.b", "dense2.b", "norm1.var"}
+    assert not full & {"dense1.W", "norm1.g", "norm1.b"}
