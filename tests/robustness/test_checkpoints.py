@@ -440,6 +440,22 @@ def test_forged_weights_of_the_best_epoch_are_refused(best: Any, tmp_path: Path)
     fit("other", resume=tmp_path / "c.xpmlp")
 
 
+def test_weights_of_the_last_epoch_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    """They are those that the model gets if the epoch in progress fails."""
+    settings = xpmlp.Checkpoints(tmp_path / "all", every=1, keep=99)
+    Run().fit(checkpoints=settings)
+    made = next(
+        found
+        for found in map(Checkpoint.read, sorted((tmp_path / "all").glob("step-*.xpmlp")))
+        if any("epoch.dense" in name for name in found.tensors)
+    )
+    name = next(name for name in made.tensors if "epoch.dense" in name)
+    made.tensors[name] = np.full_like(made.tensors[name], np.nan)
+    container.write(tmp_path / "c.xpmlp", made.config, made.tensors)
+    with pytest.raises(CheckpointError, match="weights of the last epoch are not finite"):
+        Run().fit(checkpoints=tmp_path / "b", resume=tmp_path / "c.xpmlp")
+
+
 # Failures of the disk
 
 

@@ -304,7 +304,7 @@ def _xor(parser: Parser) -> None:
 
 
 def _pictures(parser: Parser) -> None:
-    parser.usage = "xpmlp pictures [augment | errors MODEL] [options]"
+    parser.usage = "xpmlp pictures [WHAT [MODEL]] [options]"
     parser.description = (
         "Draw every activation with its derivative, a trained network, 64 sample digits, and an "
         "underfit, a good fit and an overfit of the same points. Or sixteen variants of a digit, "
