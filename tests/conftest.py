@@ -172,7 +172,10 @@ AT_MOST = {"jax": 1, "dpnp": 1}
 dpnp's that is every second: it computes with the standard's namespace, as strict does."""
 
 EVERY = {"numpy-plain": 8, "numpy-readonly": 8, "strict": 3}
-"""Of what else runs on these, as a rule every so manieth: with --slow, all."""
+"""Of what else runs on these, as a rule every so manieth: with --slow, most."""
+
+TURNS = ("numpy-plain", "numpy-readonly")
+"""Without --full, of what runs on both, each has every second case: what they share is tested."""
 
 MANY = 12
 """Cases of a test from which on a stranger's run has a third, chosen by their names. CI has all."""
@@ -189,7 +192,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason=why))
     if config.getoption("--full"):
         return
-    seen = Counter[Any]()
+    seen, in_ci = Counter[Any](), _is_slow(config) or config.getoption("--first")
     cases = Counter((_function(item), on) for item in items for on in AT_MOST if _is_on(item, on))
 
     def in_slow(item: pytest.Item) -> bool:
@@ -201,6 +204,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 chosen = (k + 1) * most // n != k * most // n
                 seen[on, "functions"] += chosen
                 return chosen and (on != "dpnp" or seen[on, "functions"] % 2 == 1)
+        for turn, on in enumerate(TURNS):
+            if in_ci and _is_on(item, on):
+                seen[on, "turns"] += 1
+                return seen[on, "turns"] % 2 == turn
         return True
 
     def in_minutes(item: pytest.Item) -> bool:
