@@ -53,7 +53,7 @@ def test_every_network_predicts_the_same(case: Any, tmp_path: Path) -> None:
 
 def test_all_settings_with_all_others(draws: Any, tmp_path: Path) -> None:
     everything = networks.product_of_all()
-    for activation, kind, settings, table in everything[: draws(4, 60, len(everything))]:
+    for activation, kind, settings, table in everything[: draws(4, 40, len(everything))]:
         mlp = (with_table if table else fitted)(kind, activation, **settings)
         try:
             compare(mlp, tmp_path)

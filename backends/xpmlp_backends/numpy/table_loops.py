@@ -1,6 +1,6 @@
 """Loops for networks on tables, compiled as those of ``loops`` are: one pass over memory each."""
 
-from math import pi
+from math import inf, pi
 
 from xpmlp.nn.activations import SELU_ALPHA, SELU_SCALE
 from xpmlp.nn.contract import Array
@@ -15,34 +15,36 @@ are 0 there: of numbers that are almost 0, subnormal ones, a product takes ten t
 
 @Kernel
 def minus_magnitude(z: Array, out: Array, lowest: float) -> None:
-    """Minus |z|, but not below the lowest."""
-    low = z.dtype.type(lowest)
+    """Minus |z|, but not below the lowest. NaN and infinity stay."""
+    low, infinite = z.dtype.type(lowest), z.dtype.type(inf)
     for i in range(z.shape[0]):
-        out[i] = low if abs(z[i]) > -low else -abs(z[i])  # NaN stays
+        out[i] = low if -low < abs(z[i]) < infinite else -abs(z[i])
 
 
 @Kernel
 def mish(z: Array, n: Array, h: Array, lowest: float) -> None:
     """z tanh(ln(1 + eᶻ)), a fraction of n = exp(−|z|) that neither overflows nor cancels."""
     zero, one, two, low = z.dtype.type(0), z.dtype.type(1), z.dtype.type(2), z.dtype.type(lowest)
+    infinite = z.dtype.type(inf)
     for i in range(z.shape[0]):
         right, q = z[i] >= 0, n[i]
         top = one + two * q if right else q * (q + two)
         part = top / (top + (two * q * q if right else two))
-        h[i] = zero if z[i] < low else z[i] * part
+        h[i] = zero if -infinite < z[i] < low else z[i] * part
 
 
 @Kernel
 def mish_slope(dh: Array, z: Array, n: Array, dz: Array, lowest: float) -> None:
     """t + z s (1 − t²) with the fractions t of ``mish``, and s of the sigmoid."""
     zero, one, two, low = z.dtype.type(0), z.dtype.type(1), z.dtype.type(2), z.dtype.type(lowest)
+    infinite = z.dtype.type(inf)
     for i in range(z.shape[0]):
         right, q = z[i] >= 0, n[i]
         top = one + two * q if right else q * (q + two)
         rest = two * q * q if right else two
         t, below = top / (top + rest), rest / (top + rest)  # below is 1 − t
         s = one / (one + q) if right else q / (one + q)
-        dz[i] = zero if z[i] < low else dh[i] * (t + z[i] * s * below * (one + t))
+        dz[i] = zero if -infinite < z[i] < low else dh[i] * (t + z[i] * s * below * (one + t))
 
 
 @Kernel
