@@ -159,8 +159,13 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(
                 f"XPMLP_REQUIRE_BACKENDS: {unknown_name('backend', name, known)}"
             )
-    hypothesis.settings.register_profile("suite", max_examples=200 if _is_slow(config) else 60)
+    hypothesis.settings.register_profile("suite", max_examples=_examples(config))
     hypothesis.settings.load_profile("suite")
+
+
+def _examples(config: pytest.Config) -> int:
+    """How many examples hypothesis tries."""
+    return 200 if config.getoption("--full") else 100 if _is_slow(config) else 60
 
 
 def _is_slow(config: pytest.Config) -> bool:
@@ -174,8 +179,8 @@ dpnp's that is every second: it computes with the standard's namespace, as stric
 EVERY = {"numpy-plain": 8, "numpy-readonly": 8, "strict": 3}
 """Of what else runs on these, as a rule every so manieth: with --slow, most."""
 
-TURNS = ("numpy-plain", "numpy-readonly")
-"""Without --full, of what runs on both, each has every second case: what they share is tested."""
+TURNS = ("numpy-plain", "numpy-readonly", "strict")
+"""Without --full each of these has every second case, not the same one as its neighbour."""
 
 MANY = 12
 """Cases of a test from which on a stranger's run has a third, chosen by their names. CI has all."""
@@ -207,7 +212,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for turn, on in enumerate(TURNS):
             if in_ci and _is_on(item, on):
                 seen[on, "turns"] += 1
-                return seen[on, "turns"] % 2 == turn
+                return seen[on, "turns"] % 2 == turn % 2
         return True
 
     def in_minutes(item: pytest.Item) -> bool:
