@@ -10,6 +10,7 @@ import xpmlp
 from xpmlp.errors import InvalidTypeError, InvalidValueError
 from xpmlp.nn.penalty import Penalty
 from xpmlp.parallel import Alone
+from xpmlp.parallel.find import sharded
 
 pytestmark = pytest.mark.sampled(3)
 
@@ -223,8 +224,12 @@ def test_a_continued_run_has_the_bits_of_one_run():
 
 def test_refusals():
     X, y = data()
-    with pytest.raises(InvalidTypeError, match="workers: found 3"):
-        model("numpy").fit(X, y, workers=3)
+    with pytest.raises(InvalidTypeError, match=r"workers: found 2\.5"):
+        model("numpy").fit(X, y, workers=2.5)
+    with pytest.raises(InvalidValueError, match="shards: found 0; expected a whole number from 1"):
+        model("numpy").fit(X, y, shards=0)
+    with pytest.raises(InvalidValueError, match="shards: found 0; expected a whole number from 1"):
+        sharded(None, 0, "tree")
     with pytest.raises(InvalidValueError, match="reduction"):
         model("numpy").fit(X, y, workers=Alone(), reduction="ring")
     with pytest.raises(InvalidValueError, match="ensemble"):
@@ -236,3 +241,9 @@ def test_refusals():
     with pytest.raises(InvalidValueError, match="found 3 for 2 shards"):
         together(3, lambda worker: model("numpy").fit(X, y, workers=worker, shards=2))
     assert Penalty().is_zero
+
+
+@pytest.mark.parametrize("workers", [3, "3"])
+def test_a_number_of_workers_is_said_at_the_start(workers):
+    with pytest.raises(InvalidValueError, match=r"found 3; .*mpiexec -n 3 python script\.py"):
+        model("numpy").fit(*data(), workers=workers)

@@ -120,10 +120,15 @@ def sharded(
     Raises
     ------
     InvalidValueError, InvalidTypeError
-        For more workers than shards, and for anything that is no communicator.
+        For a number as workers, more workers than shards, and anything that is no communicator.
     """
     if reduction not in REDUCTIONS:
         raise unknown_name("reduction", reduction, REDUCTIONS)
+    if str(workers).isdecimal():
+        raise InvalidValueError(
+            f"workers: found {workers}; their number is given to mpiexec: mpiexec -n "
+            f"{workers} python script.py, or mpiexec -n {workers} xpmlp train, with workers='auto'"
+        )
     if workers is None and shards in (None, 1):
         return None
     found = communicator(workers or "alone") if isinstance(workers, str | None) else workers
@@ -133,6 +138,8 @@ def sharded(
             "xpmlp.parallel.Communicator"
         )
     count = SHARDS if shards is None else shards
+    if count < 1:  # from the command line; fit has checked it
+        raise InvalidValueError(f"shards: found {count}; expected a whole number from 1")
     if found.size > count:
         raise InvalidValueError(
             f"workers: found {found.size} for {count} shards of a batch, so some would have "
